@@ -1,0 +1,258 @@
+"""The records that travel along the path of one picture, and the protocols a plug-in can satisfy.
+
+Records are frozen and final; those that hold arrays compare by identity (``eq=False``). They hold results, never
+networks, so each of them can be stored, sent to another process, or written as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels of the original picture; right and bottom are exclusive, as in Pillow."""
+
+
+@final
+@dataclass(frozen=True)
+class Geometry:
+    """How the preprocessed frame lies on the original picture: ``original = offset + scale * frame``, per axis.
+
+    size:   (width, height) of the original picture, pixels.
+    frame:  (width, height) of the preprocessed frame, pixels.
+    scale:  (x, y) original pixels per frame pixel.
+    offset: (x, y) of the frame's left upper corner, in original pixels; negative where the frame reaches outside.
+    """
+
+    size: tuple[int, int]
+    frame: tuple[int, int]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    def to_original(self, box: tuple[float, float, float, float]) -> Box:
+        """The box of the original picture under a box of the frame, clipped, at least one pixel wide and high."""
+        left, top, right, bottom = (
+            self.offset[i % 2] + self.scale[i % 2] * edge for i, edge in enumerate(box)
+        )
+        width, height = self.size
+        x0 = min(max(round(left), 0), width - 1)
+        y0 = min(max(round(top), 0), height - 1)
+        return x0, y0, max(min(round(right), width), x0 + 1), max(min(round(bottom), height), y0 + 1)
+
+    def to_frame(self, box: Box) -> tuple[float, float, float, float]:
+        """The box of the frame over a box of the original picture; not clipped, not rounded."""
+        x0, y0, x1, y1 = ((edge - self.offset[i % 2]) / self.scale[i % 2] for i, edge in enumerate(box))
+        return x0, y0, x1, y1
+
+
+@final
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the report shows it: its name, true size, and a JPEG copy no longer than ``DISPLAY_SIDE``."""
+
+    name: str
+    width: int
+    height: int
+    jpeg: bytes = field(repr=False)
+
+
+@final
+@dataclass(frozen=True)
+class Prediction:
+    """One class and what the classifier says of it. ``probability`` is the softmax over all classes."""
+
+    index: int
+    name: str
+    probability: float
+    logit: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Relevance of each pixel of the preprocessed frame for one class, for a batch of pictures.
+
+    values:    (N, H, W) float32 on the CPU, signed, summed over colour channels. Positive relevance speaks for the
+               class, negative against it.
+    targets:   the N explained class indices.
+    logits:    the N explained logits (where a rule conserves, ``values[n].sum()`` equals ``logits[n]``).
+    method:    "lrp", "gradient-x-input", "integrated-gradients", "grad-cam".
+    composite: name of the rule set, for LRP only.
+    """
+
+    values: torch.Tensor
+    targets: tuple[int, ...]
+    logits: tuple[float, ...]
+    method: str
+    composite: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, n: int) -> Heatmap:
+        """The heatmap of picture n, still with a leading axis of one."""
+        n = range(len(self))[n]
+        return Heatmap(
+            self.values[n : n + 1], self.targets[n : n + 1], self.logits[n : n + 1], self.method, self.composite
+        )
+
+    @property
+    def positive(self) -> torch.Tensor:
+        """(N, H, W) positive relevance: the signed values with the negative ones set to zero."""
+        return self.values.clamp(min=0)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A part of the picture that the decision rests on.
+
+    box:   the crop, in pixels of the original picture.
+    mask:  (H, W) bool, in the preprocessed frame: the pixels whose relevance is counted.
+    share: relevance under the mask over all positive relevance of the heatmap, 0..1.
+    """
+
+    box: Box
+    mask: np.ndarray
+    share: float
+
+
+@final
+@dataclass(frozen=True)
+class Vocabulary:
+    """Texts to look for, each in a group, each said through the templates of its group.
+
+    phrases:   unique, non-empty texts ("hooked bill").
+    groups:    the group of each phrase ("part", "colour", "scene"); same length as ``phrases``.
+    templates: group -> prompts with one ``{}``; a group that is absent uses the key "" (default: the bare phrase).
+               The embeddings of several prompts are averaged.
+    name:      what reports call it.
+    """
+
+    phrases: tuple[str, ...]
+    groups: tuple[str, ...]
+    templates: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"": ("{}",)})
+    name: str = "vocabulary"
+
+    def __len__(self) -> int:
+        return len(self.phrases)
+
+    def prompts(self, n: int) -> tuple[str, ...]:
+        """The prompts of phrase n, filled in."""
+        templates = self.templates.get(self.groups[n]) or self.templates.get("") or ("{}",)
+        return tuple(t.replace("{}", self.phrases[n]) for t in templates)
+
+
+@final
+@dataclass(frozen=True)
+class Label:
+    """A phrase found in a picture or region.
+
+    score:   cosine in the space that found it; not comparable between spaces.
+    rank:    1 for the best of the vocabulary.
+    unusual: how many standard deviations the score lies above what this phrase usually scores (see
+             similarity.py); comparable between phrases.
+    """
+
+    text: str
+    group: str
+    score: float
+    rank: int
+    unusual: float
+
+
+@final
+@dataclass(frozen=True)
+class Finding:
+    """What one space says of one region, or of the whole picture.
+
+    region: index into ``Explanation.regions``; None for the whole picture.
+    labels: best first.
+    space:  whose opinion this is. A label from CLIP is CLIP's opinion of where the classifier looked; one from the
+            classifier's own space is the classifier's.
+    fits:   False where no phrase of the vocabulary stands out: read the labels as "nothing fits".
+    """
+
+    region: int | None
+    labels: tuple[Label, ...]
+    space: str
+    fits: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why a classifier decided as it did on one picture, with the evidence and every setting to repeat it.
+
+    predictions: the best classes, best first.
+    target:      the explained class (usually ``predictions[0]``).
+    heatmap:     one picture's relevance (1, H, W).
+    regions:     most relevant first; findings[i] is what was seen in regions[i].
+    concepts:    what was seen in the whole picture.
+    summary:     one sentence, built from all of the above.
+    """
+
+    picture: Picture
+    geometry: Geometry
+    predictions: tuple[Prediction, ...]
+    target: Prediction
+    heatmap: Heatmap
+    regions: tuple[Region, ...]
+    findings: tuple[Finding, ...]
+    concepts: Finding
+    summary: str
+    settings: Mapping[str, Any]
+
+    def figure(self) -> Figure:
+        """A matplotlib figure: picture, heatmap, regions and their labels."""
+        from saywhy.overlay import draw_explanation
+
+        return draw_explanation(self)
+
+    def to_json(self) -> str:
+        """One JSON document with everything in it; ``Explanation.from_json`` gives the same explanation back."""
+        from saywhy.serialize import explanation_to_json
+
+        return explanation_to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> Explanation:
+        """The explanation that ``to_json`` wrote. Raises SaywhyError where the text is not one."""
+        from saywhy.serialize import explanation_from_json
+
+        return explanation_from_json(text)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a self-contained report: HTML, JSON or PNG, by the ending of ``path``."""
+        from saywhy.report import save_explanation
+
+        return save_explanation(self, Path(path))
+
+    def _repr_html_(self) -> str:
+        from saywhy.report import explanation_to_html
+
+        return explanation_to_html(self, page=False)
+
+
+@runtime_checkable
+class Space(Protocol):
+    """A place where pictures and words meet."""
+
+    @property
+    def name(self) -> str:
+        """Whose opinion it is, as a report says it: "CLIP ViT-B-32 (laion2b_s34b_b79k)", "the classifier itself"."""
+
+    def encode_images(self, images: Sequence[Image]) -> torch.Tensor:
+        """(N, d) unit vectors on the CPU, float32, of N RGB pictures or crops of any size."""
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """(M, d) unit vectors on the CPU, float32."""
