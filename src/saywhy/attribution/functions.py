@@ -1,0 +1,523 @@
+"""The table that makes LRP independent of the architecture: torch function -> what happens to relevance there.
+
+A network is a program of torch functions. While it runs, ``lrp.py`` intercepts each call by name and asks this table.
+A function that is absent keeps its ordinary gradient, which is the epsilon rule for everything linear (sums, means,
+reshapes, concatenations, average pooling, interpolation) and winner-takes-all for maxima: both conserve relevance.
+A function that is present computes the same value and another gradient, such that relevance = value * gradient.
+
+"Carries" means: depends on the picture, i.e. requires a gradient. Parameters never do (they are frozen for the while),
+so a product with a parameter is linear, and a product of two tensors that both carry is a product of activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+from saywhy.attribution.composites import Composite
+from saywhy.attribution.rules import Convolution, Dense, Epsilon, LinearMap, Rule
+from saywhy.errors import SaywhyError
+
+
+class Run(Protocol):
+    """What a handler may ask of the run it is part of: the composite, and the interception mode itself."""
+
+    composite: Composite
+    intercepting: TorchFunctionMode
+
+    def rule_for(self, kind: str) -> Rule:
+        """The rule of this linear map; the first one asked for is the network's first layer."""
+
+
+Handler = Callable[..., Any]
+"""``handler(run, function, *args, **kwargs)``, the arguments being those of the intercepted call."""
+
+
+# -- three gradients that differ from autograd's ----------------------------------------------------------------------
+
+
+class _Propagate(Function):
+    """A linear map whose backward pass is a relevance rule."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, linear: LinearMap, rule: Rule, compute: Callable[[], Tensor]) -> Tensor:
+        z = compute()
+        ctx.save_for_backward(x, z)
+        ctx.linear, ctx.rule = linear, rule
+        return z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, z = ctx.saved_tensors
+        return ctx.rule.gradient(ctx.linear, x, z, grads[0]), None, None, None
+
+
+class _Ratio(Function):
+    """The identity rule of element-wise functions: y = x * stop(f(x) / x); R(x) = R(y)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
+        y = function(x)
+        ctx.save_for_backward((y / x).masked_fill_(x == 0, slope))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.saved_tensors[0], None, None
+
+
+class _Scale(Function):
+    """The identity, with the gradient multiplied by a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.factor, None
+
+
+class _Normalise(Function):
+    """Normalisation with the deviation held constant; the mean stays linear. Statistics over the last axis.
+
+    x: (..., n), returns (..., n): y = (x - mean) * rstd.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        y, _, rstd = torch.native_layer_norm(x, x.shape[-1:], None, None, eps)
+        ctx.save_for_backward(rstd.to(x.dtype))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad = grads[0] * ctx.saved_tensors[0]
+        return grad - grad.mean(-1, keepdim=True), None
+
+
+def carries(value: Any) -> bool:
+    """Whether relevance can flow into this argument of a function: a tensor that depends on the picture."""
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _share(*factors: Tensor) -> list[Tensor]:
+    """The uniform rule: the factors of a product, each carrying an equal part of its relevance."""
+    carrying = sum(map(carries, factors))
+    if carrying < 2:
+        return list(factors)
+    return [_Scale.apply(f, 1 / carrying) if carries(f) else f for f in factors]
+
+
+# -- linear maps ------------------------------------------------------------------------------------------------------
+
+
+def _linear_map(run: Run, kind: str, x: Tensor, linear: LinearMap, compute: Callable[[], Tensor]) -> Tensor:
+    rule = run.rule_for(kind)
+    if rule == Epsilon():
+        with torch.enable_grad():
+            return compute()
+    z = _Propagate.apply(x, linear, rule, compute)
+    z._saywhy_map = (x, linear, rule)  # a BatchNorm that follows merges itself in: see batch_norm
+    return z
+
+
+def linear(run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if carries(weight):  # weights made by the network itself: a product of activations
+        input, weight = _share(input, weight)
+        return function(input, weight, bias)
+    return _linear_map(run, "dense", input, Dense(weight, bias), lambda: function(input, weight, bias))
+
+
+def convolution(dims: int, transposed: bool = False) -> Handler:
+    """The handler of ``F.conv{dims}d`` or ``F.conv_transpose{dims}d``, which order their arguments differently."""
+
+    def spread(value: int | Sequence[int]) -> list[int]:
+        return [value] * dims if isinstance(value, int) else (list(value) * dims if len(value) == 1 else list(value))
+
+    def forwards(
+        run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Tensor | None = None,
+        stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    ) -> Tensor:  # fmt: skip
+        if carries(weight):
+            input, weight = _share(input, weight)
+            return function(input, weight, bias, stride, padding, dilation, groups)
+        if isinstance(padding, str):
+            input, padding = _pad_same(input, weight, spread(dilation)) if padding == "same" else input, 0
+        arguments = (weight, bias, spread(stride), spread(padding), spread(dilation), False, [0] * dims, groups)
+        compute = lambda: function(input, weight, bias, stride, padding, dilation, groups)  # noqa: E731
+        return _linear_map(run, "convolution", input, Convolution(*arguments), compute)
+
+    def backwards(
+        run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Tensor | None = None,
+        stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+    ) -> Tensor:  # fmt: skip
+        arguments = (weight, bias, spread(stride), spread(padding), spread(dilation), True, spread(output_padding))
+        compute = lambda: function(input, weight, bias, stride, padding, output_padding, groups, dilation)  # noqa: E731
+        return _linear_map(run, "convolution", input, Convolution(*arguments, groups), compute)
+
+    return backwards if transposed else forwards
+
+
+def _pad_same(x: Tensor, weight: Tensor, dilation: list[int]) -> Tensor:
+    """x padded as ``padding="same"`` does; an even kernel takes the odd pixel at the end."""
+    totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    sides = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+    return F.pad(x, sides)
+
+
+def batch_norm(
+    run: Run, function: Handler, input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    if training or running_mean is None or running_var is None:  # statistics of the batch: a normalisation like others
+        return _normalised(input.transpose(0, 1).flatten(1), eps).unflatten(1, _swapped(input)).transpose(0, 1) * (
+            1 if weight is None else _per_channel(weight, input)
+        ) + (0 if bias is None else _per_channel(bias, input))
+
+    def compute(x: Tensor = input) -> Tensor:
+        return function(x, running_mean, running_var, weight, bias, False, momentum, eps)
+
+    merged = getattr(input, "_saywhy_map", None)
+    if merged is not None:
+        x, linear, rule = merged
+        scale = (running_var + eps).rsqrt() * (1 if weight is None else weight)
+        fused = linear.scaled(scale, (0 if bias is None else bias) - running_mean * scale)
+        if fused is not None:
+            return _Propagate.apply(x, fused, rule, lambda: compute(input.detach()))
+    return compute()
+
+
+# -- normalisation: the deviation is a constant -----------------------------------------------------------------------
+
+
+def _normalised(x: Tensor, eps: float) -> Tensor:
+    return _Normalise.apply(x, eps)
+
+
+def _swapped(x: Tensor) -> torch.Size:
+    return torch.Size((x.shape[0], *x.shape[2:]))
+
+
+def _per_channel(parameter: Tensor, x: Tensor) -> Tensor:
+    return parameter.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def layer_norm(
+    run: Run, function: Handler, input: Tensor, normalized_shape: Sequence[int],
+    weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, cudnn_enable: bool = True,
+) -> Tensor:  # fmt: skip
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    y = _normalised(input if len(shape) == 1 else input.flatten(-len(shape)), eps)
+    y = y.view(input.shape) if len(shape) > 1 else y
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def group_norm(
+    run: Run, function: Handler, input: Tensor, num_groups: int,
+    weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, cudnn_enabled: bool = True,
+) -> Tensor:  # fmt: skip
+    y = _normalised(input.reshape(input.shape[0], num_groups, -1), eps).view(input.shape)
+    y = y if weight is None else y * _per_channel(weight, input)
+    return y if bias is None else y + _per_channel(bias, input)
+
+
+def instance_norm(
+    run: Run, function: Handler, input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
+    weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    if not use_input_stats:
+        return batch_norm(run, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
+    return group_norm(run, function, input, input.shape[1], weight, bias, eps)
+
+
+def rms_norm(
+    run: Run, function: Handler, input: Tensor, normalized_shape: Sequence[int],
+    weight: Tensor | None = None, eps: float | None = None,
+) -> Tensor:  # fmt: skip
+    axes = tuple(range(-len(normalized_shape), 0))
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    with torch.no_grad():
+        rstd = (input.pow(2).mean(axes, keepdim=True) + eps).rsqrt()
+    y = input * rstd
+    return y if weight is None else y * weight
+
+
+def normalize(
+    run: Run, function: Handler, input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: None = None
+) -> Tensor:
+    return input / input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
+
+
+def cosine_similarity(run: Run, function: Handler, x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    first, second = _share(*(normalize(run, function, x, dim=dim, eps=eps) for x in (x1, x2)))
+    return (first * second).sum(dim)
+
+
+def constant(run: Run, function: Handler, *args: Any, **kwargs: Any) -> Any:
+    """Statistics that only ever scale an activation (norms, variances, their roots) carry no relevance themselves."""
+    with torch.no_grad():
+        return function(*args, **kwargs)
+
+
+# -- element-wise functions -------------------------------------------------------------------------------------------
+
+
+def activation(slope: float, *options: str) -> Handler:
+    """The identity rule for ``f(x)`` with f(0) = 0 and f'(0) = ``slope``; options: f's further arguments, in order."""
+
+    def handler(run: Run, function: Handler, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        kwargs = {**dict(zip(options, args, strict=False)), **kwargs}
+        if kwargs.pop("inplace", False):
+            kwargs["inplace"] = False  # the value before is still needed
+        return _Ratio.apply(input, lambda x: function(x, **kwargs), slope)
+
+    return handler
+
+
+def piecewise_linear(run: Run, function: Handler, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """ReLU and its kin: the ordinary gradient conserves. Only the in-place form is avoided."""
+    args = tuple(False if isinstance(a, bool) else a for a in args)  # a positional `inplace`
+    kwargs.pop("inplace", None)
+    return function(input, *args, **kwargs)
+
+
+def sigmoid_like(run: Run, function: Handler, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """f(0) != 0: R(x) = R(y) has no finite gradient at 0, so x is kept a hair away from it. May serve as a gate."""
+    args = tuple(False if isinstance(a, bool) else a for a in args)
+    kwargs.pop("inplace", None)
+    away = torch.where(input.detach().abs() < 1e-6, 1e-6, 0.0).to(input.dtype)
+    y = _Ratio.apply(input + away, lambda x: function(x, *args, **kwargs), 0.0)
+    y._saywhy_gate = True
+    return y
+
+
+def keep_gate(run: Run, function: Handler, input: Any, *args: Any, **kwargs: Any) -> Any:
+    """Reshapes and broadcasts of a gate are a gate."""
+    result = function(input, *args, **kwargs)
+    if getattr(input, "_saywhy_gate", False):
+        result._saywhy_gate = True
+    return result
+
+
+def power(run: Run, function: Handler, input: Any, exponent: Any, *args: Any, **kwargs: Any) -> Tensor:
+    if not carries(input) or carries(exponent):
+        return function(input, exponent, *args, **kwargs)
+    return _Ratio.apply(input, lambda x: function(x, exponent), 1.0 if exponent == 1 else 0.0)
+
+
+def square(run: Run, function: Handler, input: Tensor) -> Tensor:
+    return _Ratio.apply(input, function, 0.0)
+
+
+# -- products of activations ------------------------------------------------------------------------------------------
+
+
+def multiply(run: Run, function: Handler, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    if carries(input) and carries(other) and run.composite.gate == "signal":
+        gates = [getattr(factor, "_saywhy_gate", False) for factor in (input, other)]
+        if sum(gates) == 1:
+            return function(input.detach(), other) if gates[0] else function(input, other.detach())
+    return function(*_share(input, other), **kwargs)
+
+
+def product(run: Run, function: Handler, *factors: Any, **kwargs: Any) -> Tensor:
+    """matmul, bmm, mm, mv, outer: the uniform rule over the factors that carry."""
+    return function(*_share(*factors), **kwargs)
+
+
+def added_product(run: Run, function: Handler, added: Any, first: Tensor, second: Tensor, **kwargs: Any) -> Tensor:
+    """addmm, baddbmm, addcmul: a sum with a product."""
+    return function(added, *_share(first, second), **kwargs)
+
+
+def einsum(run: Run, function: Handler, equation: Any, *operands: Any) -> Tensor:
+    factors = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
+    return function(equation, *_share(*factors))
+
+
+def divide(run: Run, function: Handler, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    return function(input, other.detach() if carries(other) else other, **kwargs)
+
+
+def addcdiv(run: Run, function: Handler, added: Any, first: Tensor, second: Tensor, **kwargs: Any) -> Tensor:
+    return function(added, first, second.detach(), **kwargs)
+
+
+def glu(run: Run, function: Handler, input: Tensor, dim: int = -1) -> Tensor:
+    signal, gate = input.chunk(2, dim)
+    return multiply(run, torch.mul, signal, sigmoid_like(run, torch.sigmoid, gate))
+
+
+# -- attention --------------------------------------------------------------------------------------------------------
+
+
+def softmax(run: Run, function: Handler, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """AttnLRP: the first-order Taylor expansion at x, whose gradient is the ordinary one. CP-LRP: a constant."""
+    return function(input.detach() if run.composite.attention == "cp" else input, *args, **kwargs)
+
+
+def scaled_dot_product_attention(
+    run: Run, function: Handler, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """The fused function as it is; only the gradients of its inputs differ, by constants.
+
+    out = p v, p = softmax(q k^T): the uniform rule leaves half of the relevance to v and half to p, and half of what
+    reaches q k^T to each of q and k. All three functions are multilinear in the gradient, so the halves commute with
+    the fused backward pass: a half for v, a quarter for q and for k.
+    """
+    if run.composite.attention == "cp" or not (carries(query) or carries(key)):
+        return function(query.detach(), key.detach(), value, *args, **kwargs)
+    through_weights = 0.5 if carries(value) else 1.0
+    both = 0.5 if carries(query) and carries(key) else 1.0
+    query, key = (_Scale.apply(x, through_weights * both) if carries(x) else x for x in (query, key))
+    value = _Scale.apply(value, 0.5) if carries(value) else value
+    return function(query, key, value, *args, **kwargs)
+
+
+def multi_head_attention(
+    run: Run, function: Handler, query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int,
+    in_proj_weight: Tensor | None, in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None,
+    add_zero_attn: bool, dropout_p: float, out_proj_weight: Tensor, out_proj_bias: Tensor | None,
+    training: bool = True, key_padding_mask: Tensor | None = None, need_weights: bool = True,
+    attn_mask: Tensor | None = None, use_separate_proj_weight: bool = False, q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None, v_proj_weight: Tensor | None = None, static_k: Tensor | None = None,
+    static_v: Tensor | None = None, average_attn_weights: bool = True, is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """``F.multi_head_attention_forward`` opened into projections and attention, each with its own row of the table."""
+    if any(x is not None for x in (bias_k, bias_v, static_k, static_v)) or add_zero_attn:
+        raise SaywhyError(
+            "relevance through nn.MultiheadAttention with bias_kv, add_zero_attn or static keys is not supported; "
+            'use method="integrated-gradients" for this network'
+        )
+    batched = query.dim() == 3
+    if not batched:
+        query, key, value = (x.unsqueeze(1) for x in (query, key, value))
+
+    def heads(x: Tensor) -> Tensor:  # (L, N, E) -> (N, heads, L, E / heads)
+        return x.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)
+
+    with run.intercepting:
+        if not use_separate_proj_weight:
+            q, k, v = F._in_projection_packed(query, key, value, in_proj_weight, in_proj_bias)
+        else:
+            biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
+            weights = (q_proj_weight, k_proj_weight, v_proj_weight)
+            q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+        q, k, v = heads(q), heads(k), heads(v)
+        mask = _attention_mask(attn_mask, key_padding_mask, q, k)
+        attention = None
+        if need_weights:
+            scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
+            attention = (scores if mask is None else scores + mask).softmax(-1)
+            out = attention @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, mask, 0.0, is_causal and mask is None)
+        out = F.linear(out.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
+    if attention is not None:
+        attention = attention.mean(1) if average_attn_weights else attention
+        attention = attention if batched else attention.squeeze(0)
+    return (out if batched else out.squeeze(1)), attention
+
+
+def _attention_mask(mask: Tensor | None, padding: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    """One additive mask (N or 1, heads or 1, L, S) from the two of nn.MultiheadAttention; True means "leave out"."""
+
+    def additive(m: Tensor) -> Tensor:
+        return torch.zeros_like(m, dtype=query.dtype).masked_fill_(m, float("-inf")) if m.dtype == torch.bool else m
+
+    if mask is not None:
+        mask = additive(mask)
+        mask = mask.unflatten(0, (query.shape[0], -1)) if mask.dim() == 3 else mask[None, None]
+    if padding is not None:
+        padding = additive(padding).view(-1, 1, 1, key.shape[-2])
+        mask = padding if mask is None else mask + padding
+    return mask
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+_products = dict.fromkeys(("matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "mv", "outer", "dot", "vdot"), product)
+_multiply = dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__"), multiply)
+_divide = dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), divide)
+_constant = dict.fromkeys(
+    ("rsqrt", "sqrt", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "linalg_vector_norm"), constant
+)
+_reshapes = dict.fromkeys(
+    ("view", "reshape", "expand", "expand_as", "unsqueeze", "squeeze", "flatten", "unflatten", "permute", "transpose",
+     "__getitem__", "contiguous"), keep_gate,
+)  # fmt: skip
+
+TABLE: dict[str, Handler] = {
+    "linear": linear,
+    **{f"conv{n}d": convolution(n) for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": convolution(n, transposed=True) for n in (1, 2, 3)},
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "group_norm": group_norm,
+    "instance_norm": instance_norm,
+    "rms_norm": rms_norm,
+    "normalize": normalize,
+    "cosine_similarity": cosine_similarity,
+    **_constant,
+    **dict.fromkeys(("relu", "leaky_relu", "threshold", "rrelu"), piecewise_linear),
+    # saturating ones are piecewise linear too, but their gradient is 0 where they saturate: relevance would be lost
+    "relu6": activation(1.0, "inplace"),
+    "hardtanh": activation(1.0, "min_val", "max_val", "inplace"),
+    "clamp": activation(1.0, "min", "max"),
+    "clip": activation(1.0, "min", "max"),
+    "gelu": activation(0.5),
+    "silu": activation(0.5, "inplace"),
+    "mish": activation(0.6, "inplace"),
+    "hardswish": activation(0.5, "inplace"),
+    "elu": activation(1.0, "alpha", "inplace"),
+    "celu": activation(1.0, "alpha", "inplace"),
+    "selu": activation(1.0507009873554805, "inplace"),
+    "tanh": activation(1.0),
+    "softsign": activation(1.0),
+    "tanhshrink": activation(0.0),
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "softplus", "logsigmoid"), sigmoid_like),
+    **_reshapes,
+    "pow": power,
+    "__pow__": power,
+    "square": square,
+    **_multiply,
+    **_divide,
+    **_products,
+    "einsum": einsum,
+    **dict.fromkeys(("addmm", "addmv", "addbmm", "baddbmm", "addcmul"), added_product),
+    "addcdiv": addcdiv,
+    "glu": glu,
+    "softmax": softmax,
+    "scaled_dot_product_attention": scaled_dot_product_attention,
+    "multi_head_attention_forward": multi_head_attention,
+}
+"""Name of a torch function, method or operator -> its handler. A row here is all that a new function needs."""
+
+ATTENTION = ("softmax", "scaled_dot_product_attention", "multi_head_attention_forward")
+"""Functions by which a network attends: what the choice of its default composite goes by."""
+
+IN_PLACE = {
+    name: name.strip("_")
+    for name in (
+        "add_", "sub_", "mul_", "div_", "pow_", "relu_", "sigmoid_", "tanh_", "clamp_", "clip_", "hardtanh_", "relu6_",
+        "leaky_relu_", "elu_", "celu_", "selu_", "silu_", "threshold_", "addcmul_", "addcdiv_", "rsqrt_", "sqrt_",
+        "neg_", "square_",
+    )
+} | {f"__i{name}__": name for name in ("add", "sub", "mul", "div", "pow")} | {"__itruediv__": "div"}  # fmt: skip
+"""In-place forms: under interception the value before is still needed, so the out-of-place form runs instead."""

@@ -1,0 +1,224 @@
+"""Relevance rules of linear maps: one small class per rule, in the gradient form of LRP.
+
+Layer-wise relevance propagation sends the relevance ``R`` of a function's output back to its inputs. Here the quantity
+carried backwards is not ``R`` but ``g = R / z`` (relevance over activation), so that the relevance of *any* tensor
+``x`` of the network is ``x * g``, the epsilon rule with epsilon -> 0 *is* the ordinary gradient, and every other rule
+is a change of one function's backward pass.
+
+Notation, for one linear map ``z_k = sum_j x_j w_jk + b_k``: contributions ``c_jk = x_j w_jk``; ``P_k`` and ``N_k`` the
+sums of the positive and of the negative contributions, the bias counted as one more of them, so ``z = P + N`` and
+``A = P - N`` is the sum of their absolute values. ``A`` costs one pass through the map with ``|x|``, ``|w|``, ``|b|``,
+and gives ``P = (A + z) / 2`` and ``N = (z - A) / 2`` for inputs of either sign.
+
+Sources: Bach et al. 2015 (epsilon, alpha-beta), Montavon et al. 2017 (z-plus, z^B), Montavon et al. 2019 (gamma, and
+which rule where), Andeol et al. 2021 (gamma for inputs of both signs), Lapuschkin et al. 2019 (flat).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+
+def _tiny(x: Tensor) -> float:
+    """What keeps 0 / 0 at 0: far below any activation, and not rounded to zero in the type of x."""
+    return 1e-7 if x.dtype == torch.float16 else 1e-20
+
+
+class LinearMap(Protocol):
+    """A function that is linear in x for given weights: what the rules need to know of it."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The map at x with these weights."""
+
+    def pull(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """The transposed map: the gradient with respect to x, given the gradient with respect to the output."""
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
+        """The map followed by ``scale * z + shift`` per output channel, as one map; None where it cannot be merged."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """``F.linear``: x (..., in), weight (out, in)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def pull(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        return grad.matmul(weight)
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
+        return Dense(self.weight * scale[:, None], shift if self.bias is None else self.bias * scale + shift)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """Convolutions of one to three dimensions, transposed or not, in the terms of ``aten::convolution``."""
+
+    weight: Tensor
+    bias: Tensor | None
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    transposed: bool
+    output_padding: list[int]
+    groups: int
+
+    @property
+    def _settings(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
+
+    def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return torch.ops.aten.convolution(x, weight, bias, *self._settings)
+
+    def pull(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        only_input = (True, False, False)
+        return torch.ops.aten.convolution_backward(grad, x, weight, None, *self._settings, only_input)[0]
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
+        if self.transposed:
+            return None
+        weight = self.weight * scale.view(-1, *[1] * (self.weight.dim() - 1))
+        return Convolution(weight, shift if self.bias is None else self.bias * scale + shift, *self._settings)
+
+
+class Rule(Protocol):
+    """How relevance passes back through one linear map."""
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        """R(x) / x, given ``grad`` = R(z) / z. x, z: the map's input and output, with all leading axes."""
+
+
+@final
+@dataclass(frozen=True)
+class Epsilon:
+    """``R_j = sum_k c_jk / (z_k + epsilon sign(z_k)) R_k``. With epsilon 0 (LRP-0) the ordinary gradient."""
+
+    epsilon: float = 0.0
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        if self.epsilon:
+            size = z.abs()
+            grad = grad * (size / (size + self.epsilon))
+        return linear.pull(grad, x, linear.weight)
+
+
+@final
+@dataclass(frozen=True)
+class ZPlus:
+    """``R_j = sum_k max(c_jk, 0) / P_k R_k``: only what speaks for the output counts (alpha 1, beta 0)."""
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        return _signed_share(linear, x, grad * z, positive=True)
+
+
+@final
+@dataclass(frozen=True)
+class AlphaBeta:
+    """``R_j = sum_k (alpha max(c_jk, 0) / P_k - beta min(c_jk, 0) / N_k) R_k`` with ``alpha - beta = 1``."""
+
+    alpha: float = 2.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.beta < 0 or abs(self.alpha - self.beta - 1) > 1e-9:
+            raise ValueError(f"alpha - beta must be 1 and beta at least 0, not alpha={self.alpha}, beta={self.beta}")
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        relevance = grad * z
+        result = self.alpha * _signed_share(linear, x, relevance, positive=True)
+        if self.beta:
+            result = result - self.beta * _signed_share(linear, x, relevance, positive=False)
+        return result
+
+
+def _signed_share(linear: LinearMap, x: Tensor, relevance: Tensor, *, positive: bool) -> Tensor:
+    """Relevance over x when each output hands its own to its positive (or negative) contributions, in proportion."""
+    keep, drop = ({"min": 0.0}, {"max": 0.0}) if positive else ({"max": 0.0}, {"min": 0.0})
+    weight, bias = linear.weight.clamp(**keep), linear.bias if linear.bias is None else linear.bias.clamp(**keep)
+    sign = 1.0 if positive else -1.0
+    if x.min() >= 0:  # one pass each way instead of two: the common case, after a ReLU
+        total = linear.apply(x, weight, bias)
+        return linear.pull(relevance / total.add_(sign * _tiny(total)), x, weight)
+    above, below, other = x.clamp(min=0), x.clamp(max=0), linear.weight.clamp(**drop)
+    total = linear.apply(above, weight, bias).add_(linear.apply(below, other))
+    share = relevance / total.add_(sign * _tiny(total))
+    return torch.where(x > 0, linear.pull(share, x, weight), linear.pull(share, x, other))
+
+
+@final
+@dataclass(frozen=True)
+class Gamma:
+    """Contributions of the output's own sign weigh ``1 + gamma`` times; between epsilon (0) and z-plus (infinity).
+
+    The generalised form: for ``z_k > 0``, ``R_j = sum_k (c_jk + gamma max(c_jk, 0)) / (z_k + gamma P_k) R_k``; for
+    ``z_k < 0`` the same with ``min`` and ``N_k``. In terms of ``A``, both signs of z are one formula, which takes two
+    passes forward and two back, where the definition takes five and four.
+    """
+
+    gamma: float = 0.25
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        half = self.gamma / 2
+        weight, bias = linear.weight, linear.bias
+        if x.min() >= 0 and not ((z < 0) & (grad != 0)).any():  # the classic form, one pass each way
+            weight = weight + self.gamma * weight.clamp(min=0)
+            bias = bias if bias is None else bias + self.gamma * bias.clamp(min=0)
+            total = linear.apply(x, weight, bias)
+            return linear.pull(grad * z / total.add_(_tiny(total)), x, weight)
+        size, absolute = z.abs(), weight.abs()
+        total = linear.apply(x.abs(), absolute, bias if bias is None else bias.abs())
+        share = grad / total.mul_(half).add_(size, alpha=1 + half).add_(_tiny(size))
+        plain = linear.pull(share * size, x, weight)
+        own_sign = linear.pull(share * z, x, absolute)
+        return plain.mul_(1 + half).add_(own_sign.mul_(x.sign()), alpha=half)
+
+
+@final
+@dataclass(frozen=True)
+class Flat:
+    """Relevance is spread evenly over the receptive field, whatever is in it. For the first layer."""
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        ones, flat = torch.ones_like(x), torch.ones_like(linear.weight)
+        share = grad * z / linear.apply(ones, flat)
+        return linear.pull(share, x, flat) / x
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Box:
+    """z^B: ``R_j = sum_k (c_jk - l_j w+_jk - h_j w-_jk) / (the same, summed over j) R_k``. For the first layer.
+
+    low, high: (C,) the values of black and of white in the network's input, one per colour channel.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+        above, below = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
+        channel = (1, -1, *[1] * (x.dim() - 2))
+        low, high = (side.to(x).view(channel).expand_as(x) for side in (self.low, self.high))
+        total = linear.apply(x, linear.weight) - linear.apply(low, above) - linear.apply(high, below)
+        share = grad * z / total.add_(_tiny(total))  # total >= 0 inside the box
+        relevance = (
+            x * linear.pull(share, x, linear.weight)
+            - low * linear.pull(share, x, above)
+            - high * linear.pull(share, x, below)
+        )
+        return relevance / x
