@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from saywhy.attribution.composites import Composite
-from saywhy.attribution.rules import Convolution, Dense, Epsilon, LinearMap, Rule
+from saywhy.attribution.rules import Convolution, Dense, Epsilon, LinearMap, Rule, propagate
 from saywhy.errors import SaywhyError
 
 
@@ -57,7 +57,7 @@ class _Propagate(Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, z = ctx.saved_tensors
-        return ctx.rule.gradient(ctx.linear, x, z, grads[0]), None, None, None
+        return propagate(ctx.rule, ctx.linear, x, z, grads[0]), None, None, None
 
 
 class _Ratio(Function):
@@ -138,7 +138,8 @@ def linear(run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Ten
     if carries(weight):  # weights made by the network itself: a product of activations
         input, weight = _share(input, weight)
         return function(input, weight, bias)
-    return _linear_map(run, "dense", input, Dense(weight, bias), lambda: function(input, weight, bias))
+    dense = Dense(weight, bias)
+    return _linear_map(run, "dense", input, dense, lambda: dense.apply(input, weight, bias))
 
 
 def convolution(dims: int, transposed: bool = False) -> Handler:

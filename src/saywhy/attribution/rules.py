@@ -36,6 +36,10 @@ class LinearMap(Protocol):
     weight: Tensor
     bias: Tensor | None
 
+    @property
+    def outputs(self) -> int:
+        """The number of output channels."""
+
     def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The map at x with these weights."""
 
@@ -54,11 +58,16 @@ class Dense:
     weight: Tensor
     bias: Tensor | None
 
+    @property
+    def outputs(self) -> int:
+        return self.weight.shape[0]
+
     def apply(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.linear(x, weight, bias)
+        # One matrix product over all leading axes: on transposed inputs, torch would choose a slower batched one.
+        return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
     def pull(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        return grad.matmul(weight)
+        return grad.reshape(-1, grad.shape[-1]).matmul(weight).view(*grad.shape[:-1], -1)
 
     def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
         return Dense(self.weight * scale[:, None], shift if self.bias is None else self.bias * scale + shift)
@@ -79,6 +88,10 @@ class Convolution:
     groups: int
 
     @property
+    def outputs(self) -> int:
+        return self.weight.shape[1] * self.groups if self.transposed else self.weight.shape[0]
+
+    @property
     def _settings(self) -> tuple[Any, ...]:
         return self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
 
@@ -94,6 +107,35 @@ class Convolution:
             return None
         weight = self.weight * scale.view(-1, *[1] * (self.weight.dim() - 1))
         return Convolution(weight, shift if self.bias is None else self.bias * scale + shift, *self._settings)
+
+
+def propagate(rule: Rule, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
+    """``rule.gradient``, leaving out the tokens and the outputs of a dense map that carry no relevance at all.
+
+    In a transformer's last block only the class token carries any; where attention weights are held constant, none
+    reaches queries and keys. Both are found in the gradient itself, by a first look at one row and one column.
+    """
+    if not isinstance(linear, Dense) or grad.dim() < 2:
+        return rule.gradient(linear, x, z, grad)
+    x_rows, z_rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, z, grad))
+    rows, columns = _live(grad_rows), _live(grad_rows.T)
+    if columns is not None:
+        linear = Dense(linear.weight[columns], None if linear.bias is None else linear.bias[columns])
+        z_rows, grad_rows = z_rows[:, columns], grad_rows[:, columns]
+    if rows is None:
+        return rule.gradient(linear, x_rows, z_rows, grad_rows).view_as(x)
+    result = torch.zeros_like(x_rows)
+    result[rows] = rule.gradient(linear, x_rows[rows], z_rows[rows], grad_rows[rows])
+    return result.view_as(x)
+
+
+def _live(grad: Tensor) -> Tensor | None:
+    """Indices of the rows that are not all zero, where they are at most two thirds of all; otherwise None."""
+    dead = grad[:, 0] == 0
+    if 3 * int(dead.sum()) < len(dead):
+        return None
+    live = torch.cat([(~dead).nonzero()[:, 0], dead.nonzero()[:, 0][grad[dead].any(1)]]).sort().values
+    return live if 3 * len(live) <= 2 * len(dead) else None
 
 
 class Rule(Protocol):
@@ -139,25 +181,31 @@ class AlphaBeta:
             raise ValueError(f"alpha - beta must be 1 and beta at least 0, not alpha={self.alpha}, beta={self.beta}")
 
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
-        relevance = grad * z
-        result = self.alpha * _signed_share(linear, x, relevance, positive=True)
+        result = _signed_share(linear, x, grad * z, positive=True).mul_(self.alpha)
         if self.beta:
-            result = result - self.beta * _signed_share(linear, x, relevance, positive=False)
+            result.sub_(_signed_share(linear, x, grad * z, positive=False), alpha=self.beta)
         return result
 
 
 def _signed_share(linear: LinearMap, x: Tensor, relevance: Tensor, *, positive: bool) -> Tensor:
-    """Relevance over x when each output hands its own to its positive (or negative) contributions, in proportion."""
+    """Relevance over x when each output hands its own to its positive (or negative) contributions, in proportion.
+
+    ``relevance`` is overwritten.
+    """
     keep, drop = ({"min": 0.0}, {"max": 0.0}) if positive else ({"max": 0.0}, {"min": 0.0})
-    weight, bias = linear.weight.clamp(**keep), linear.bias if linear.bias is None else linear.bias.clamp(**keep)
-    sign = 1.0 if positive else -1.0
+    weight, bias = linear.weight.clamp(**keep), _bias(linear, relevance).clamp(**keep)
+    bias += _tiny(bias) if positive else -_tiny(bias)
     if x.min() >= 0:  # one pass each way instead of two: the common case, after a ReLU
-        total = linear.apply(x, weight, bias)
-        return linear.pull(relevance / total.add_(sign * _tiny(total)), x, weight)
+        share = relevance.div_(linear.apply(x, weight, bias))
+        return linear.pull(share, x, weight)
     above, below, other = x.clamp(min=0), x.clamp(max=0), linear.weight.clamp(**drop)
-    total = linear.apply(above, weight, bias).add_(linear.apply(below, other))
-    share = relevance / total.add_(sign * _tiny(total))
+    share = relevance.div_(linear.apply(above, weight, bias).add_(linear.apply(below, other)))
     return torch.where(x > 0, linear.pull(share, x, weight), linear.pull(share, x, other))
+
+
+def _bias(linear: LinearMap, z: Tensor) -> Tensor:
+    """The bias, or zeros: something that a stabiliser can be added to without a pass over the outputs."""
+    return z.new_zeros(linear.outputs) if linear.bias is None else linear.bias
 
 
 @final
@@ -174,18 +222,21 @@ class Gamma:
 
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         half = self.gamma / 2
-        weight, bias = linear.weight, linear.bias
-        if x.min() >= 0 and not ((z < 0) & (grad != 0)).any():  # the classic form, one pass each way
+        weight, bias = linear.weight, _bias(linear, z)
+        relevance = grad * z
+        positive_inputs = bool(x.min() >= 0)
+        if positive_inputs and (relevance * grad).min() >= 0:  # no z < 0 has relevance: the classic form, one pass each way
             weight = weight + self.gamma * weight.clamp(min=0)
-            bias = bias if bias is None else bias + self.gamma * bias.clamp(min=0)
-            total = linear.apply(x, weight, bias)
-            return linear.pull(grad * z / total.add_(_tiny(total)), x, weight)
-        size, absolute = z.abs(), weight.abs()
-        total = linear.apply(x.abs(), absolute, bias if bias is None else bias.abs())
-        share = grad / total.mul_(half).add_(size, alpha=1 + half).add_(_tiny(size))
-        plain = linear.pull(share * size, x, weight)
-        own_sign = linear.pull(share * z, x, absolute)
-        return plain.mul_(1 + half).add_(own_sign.mul_(x.sign()), alpha=half)
+            bias = bias + self.gamma * bias.clamp(min=0) + _tiny(z)
+            return linear.pull(relevance.div_(linear.apply(x, weight, bias)), x, weight)
+        absolute = weight.abs()
+        total = linear.apply(x if positive_inputs else x.abs(), absolute, bias.abs() + _tiny(z)).mul_(half)
+        total.add_(z.abs(), alpha=1 + half)  # |z + gamma P| or |z + gamma N|
+        own_sign = relevance.div_(total)
+        plain = own_sign * z.sign()
+        result = linear.pull(plain, x, weight).mul_(1 + half)
+        signed = linear.pull(own_sign, x, absolute)
+        return result.add_(signed, alpha=half) if positive_inputs else result.addcmul_(signed, x.sign(), value=half)
 
 
 @final
@@ -213,12 +264,7 @@ class Box:
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         above, below = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
         channel = (1, -1, *[1] * (x.dim() - 2))
-        low, high = (side.to(x).view(channel).expand_as(x) for side in (self.low, self.high))
-        total = linear.apply(x, linear.weight) - linear.apply(low, above) - linear.apply(high, below)
-        share = grad * z / total.add_(_tiny(total))  # total >= 0 inside the box
-        relevance = (
-            x * linear.pull(share, x, linear.weight)
-            - low * linear.pull(share, x, above)
-            - high * linear.pull(share, x, below)
-        )
-        return relevance / x
+        over, under = x - self.low.to(x).view(channel), x - self.high.to(x).view(channel)
+        total = linear.apply(over, above, z.new_full((linear.outputs,), _tiny(z))).add_(linear.apply(under, below))
+        share = grad * z / total  # total >= 0 inside the box
+        return (over * linear.pull(share, x, above) + under * linear.pull(share, x, below)) / x
