@@ -119,6 +119,8 @@ def propagate(rule: Rule, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor)
         return rule.gradient(linear, x, z, grad)
     x_rows, z_rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, z, grad))
     rows, columns = _live(grad_rows), _live(grad_rows.T)
+    if any(live is not None and not len(live) for live in (rows, columns)):
+        return torch.zeros_like(x)
     if columns is not None:
         linear = Dense(linear.weight[columns], None if linear.bias is None else linear.bias[columns])
         z_rows, grad_rows = z_rows[:, columns], grad_rows[:, columns]
