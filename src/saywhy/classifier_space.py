@@ -1,0 +1,52 @@
+"""The classifier's own space: its features, and texts mapped among the rows of its head.
+
+A label from here is the classifier's own opinion: a phrase is near a picture where the head's row for that phrase,
+had it one, would give a high logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from saywhy.classifiers import Classifier
+from saywhy.text_encoder import TextEncoder
+from saywhy.text_to_weights import fit_kernel_ridge
+
+CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
+BATCH = 32  # pictures or crops at once
+
+
+@final
+class ClassifierSpace:
+    """A Space of a classifier with a linear head. Raises SaywhyError for one without."""
+
+    def __init__(self, classifier: Classifier, encoder: TextEncoder) -> None:
+        self._classifier, self._encoder = classifier, encoder
+        prompts = [CLASS_PROMPT.replace("{}", name) for name in classifier.labels]
+        self._weights = F.normalize(classifier.head.weight, dim=1)
+        self._mapper = fit_kernel_ridge(encoder.encode(prompts), self._weights)
+
+    @property
+    def name(self) -> str:
+        return "the classifier itself"
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        pixels = self._classifier.preprocess
+        features = [
+            self._classifier.features(pixels(images[start : start + BATCH])).float().cpu()
+            for start in range(0, len(images), BATCH)
+        ]
+        return F.normalize(torch.cat(features), dim=1)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return self._mapper(self._encoder.encode(texts))
+
+    def reference(self) -> Tensor:
+        """(C, d) what pictures usually look like here: the classes' own directions. See similarity.py."""
+        return self._weights

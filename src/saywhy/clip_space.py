@@ -1,0 +1,114 @@
+"""CLIP as a space: pictures and words embedded by an open_clip model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.hub import patience
+from saywhy.text_cache import cached_encode, weights_digest
+
+DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
+PAPER_CLIP = "ViT-H-14/laion2b_s32b_b79k"  # what LRP-CLIP used
+BATCH = 64  # crops, or texts, at once
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ClipSpace:
+    """A CLIP model as a Space. Put another image tower in with ``dataclasses.replace(space, image_tower=...)``.
+
+    image_tower: (N, 3, h, w) -> (N, d).
+    text_tower:  (M, context) tokens -> (M, d).
+    """
+
+    name: str
+    image_tower: Callable[[Tensor], Tensor]
+    text_tower: Callable[[Tensor], Tensor]
+    transform: Callable[[Image.Image], Tensor]
+    tokenizer: Callable[[list[str]], Tensor]
+    device: torch.device
+    key: str  # name and digest of the weights, for the text cache
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        batches = []
+        for start in range(0, len(images), BATCH):
+            pixels = torch.stack([self.transform(image) for image in images[start : start + BATCH]])
+            batches.append(F.normalize(self.image_tower(pixels.to(self.device)).float(), dim=1).cpu())
+        return torch.cat(batches)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return cached_encode(self.key, texts, self._encode_texts)
+
+    @torch.no_grad()
+    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+        from rich.console import Console
+        from rich.progress import track
+
+        starts = range(0, len(texts), BATCH)
+        shown = track(starts, "reading the vocabulary", console=Console(stderr=True), disable=len(texts) < 20 * BATCH)
+        batches = [self.text_tower(self.tokenizer(list(texts[s : s + BATCH])).to(self.device)) for s in shown]
+        return F.normalize(torch.cat(batches).float(), dim=1).cpu()
+
+
+@lru_cache(maxsize=2)
+def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpace:
+    """The CLIP that ``source`` names: "ARCHITECTURE/TAG" of open_clip, an open_clip local directory, or "world:NAME".
+
+    Raises SaywhyError where the name is unknown or the weights cannot be had.
+    """
+    import open_clip
+
+    name, where = f"CLIP {source}", source
+    if source.startswith("world:"):
+        from saywhy.worlds import clip_directory
+
+        name, where = f"the {source.removeprefix('world:')}'s CLIP", str(clip_directory(source.removeprefix("world:")))
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        if Path(where).is_dir():
+            model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")
+        else:
+            architecture, _, tag = where.partition("/")
+            _check_known(architecture, tag, open_clip)
+            with patience():
+                model, _, transform = open_clip.create_model_and_transforms(architecture, tag, device=chosen)
+                tokenizer = open_clip.get_tokenizer(architecture)
+    except SaywhyError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0][:160]
+        raise SaywhyError(
+            f"{name}: its weights cannot be had ({first}). Without a hub: --space own, --space clip:DIR with an open_clip "
+            "folder, or --space world:aviary"
+        ) from None
+    model = model.eval().requires_grad_(False)
+    key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
+    return ClipSpace(name, _image_tower(model), model.encode_text, transform, tokenizer, torch.device(chosen), key)
+
+
+def _image_tower(model: Any) -> Callable[[Tensor], Tensor]:
+    return lambda pixels: model.encode_image(pixels)
+
+
+def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
+    from difflib import get_close_matches
+
+    known = open_clip.list_models()
+    if architecture not in known:
+        near = ", ".join(get_close_matches(architecture, known, n=3)) or "see open_clip.list_models()"
+        raise SaywhyError(f"open_clip has no architecture {architecture!r} (nor is there such a folder); {near}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in tags:
+        raise SaywhyError(f"open_clip has no weights {tag!r} for {architecture}; there are {', '.join(tags)}")

@@ -1,0 +1,54 @@
+"""What is there: pictures, or regions of them, matched against a vocabulary in a space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from saywhy.similarity import UNUSUAL, unusual_scores
+from saywhy.types import Finding, Label, Space, Vocabulary
+
+
+def encode_vocabulary(vocabulary: Vocabulary, space: Space) -> Tensor:
+    """(M, d) unit vectors, one per phrase: the mean over its prompts."""
+    prompts = [vocabulary.prompts(n) for n in range(len(vocabulary))]
+    flat = [prompt for some in prompts for prompt in some]
+    vectors = space.encode_texts(flat).split([len(some) for some in prompts])
+    return F.normalize(torch.stack([some.mean(0) for some in vectors]), dim=1)
+
+
+def label_images(
+    images: Sequence[Image.Image],
+    vocabulary: Vocabulary,
+    space: Space,
+    *,
+    regions: Sequence[int | None],
+    top: int = 5,
+) -> list[Finding]:
+    """The ``top`` phrases of each picture or crop, most unusual first. One batched encoding of all of them.
+
+    regions: what each image is, for ``Finding.region``: an index, or None for a whole picture.
+    """
+    if not images:
+        return []
+    texts = encode_vocabulary(vocabulary, space)
+    reference = space.reference() if hasattr(space, "reference") else None
+    scores, unusual = unusual_scores(space.encode_images(images), texts, reference)
+    return [
+        _finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)
+    ]
+
+
+def _finding(
+    region: int | None, scores: Tensor, unusual: Tensor, vocabulary: Vocabulary, space: str, top: int
+) -> Finding:
+    best = unusual.topk(min(top, len(unusual))).indices.tolist()
+    labels = tuple(
+        Label(vocabulary.phrases[m], vocabulary.groups[m], float(scores[m]), rank, float(unusual[m]))
+        for rank, m in enumerate(best, start=1)
+    )
+    return Finding(region, labels, space, fits=labels[0].unusual >= UNUSUAL)

@@ -1,0 +1,78 @@
+"""Text embeddings, computed once and kept on disk.
+
+One SQLite file per encoder, keyed by the encoder's name, the digest of its weights, and the text. Several processes may
+use it at once; a damaged file is set aside and begun anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Encode = Callable[[Sequence[str]], Tensor]
+"""M texts -> (M, d) on the CPU, float32."""
+
+
+def cache_directory() -> Path:
+    """Where saywhy keeps what can be computed again: $SAYWHY_CACHE, else the user's cache folder."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get("SAYWHY_CACHE") or user_cache_dir("saywhy"))
+
+
+def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
+    """(M, d) embeddings of M texts; those not yet known are encoded in one call and kept.
+
+    encoder: name and weights' digest of what encodes; whatever changes the result must change it.
+    """
+    texts = list(texts)
+    try:
+        return _cached_encode(encoder, texts, encode)
+    except sqlite3.DatabaseError:  # damaged, or on a file system without locks: do without what was kept
+        _path(encoder).unlink(missing_ok=True)
+        return encode(texts)
+
+
+def _cached_encode(encoder: str, texts: list[str], encode: Encode) -> Tensor:
+    path = _path(encoder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=30)) as database, database:
+        database.execute("CREATE TABLE IF NOT EXISTS texts (text TEXT PRIMARY KEY, embedding BLOB NOT NULL)")
+        known: dict[str, bytes] = {}
+        for start in range(0, len(texts), 500):
+            some = texts[start : start + 500]
+            marks = ",".join("?" * len(some))
+            known.update(database.execute(f"SELECT text, embedding FROM texts WHERE text IN ({marks})", some))
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            fresh = encode(missing).float().cpu().numpy()
+            rows = [(text, row.tobytes()) for text, row in zip(missing, fresh, strict=True)]
+            database.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", rows)
+            known.update(rows)
+    return torch.from_numpy(np.stack([np.frombuffer(known[text], np.float32) for text in texts]))
+
+
+def _path(encoder: str) -> Path:
+    return cache_directory() / "texts" / f"{hashlib.sha256(encoder.encode()).hexdigest()[:24]}.sqlite"
+
+
+def weights_digest(tensors: Iterable[Tensor]) -> str:
+    """A digest of weights: shapes, and up to 1024 evenly spaced values of each tensor.
+
+    Quick on large models, and different after any training step, which changes every value a little.
+    """
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, len(flat) // 1024)].float().cpu().numpy()
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(np.ascontiguousarray(sample).tobytes())
+    return digest.hexdigest()[:16]

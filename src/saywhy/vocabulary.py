@@ -1,0 +1,145 @@
+"""Vocabularies: the texts an explanation may use, built in or from a file."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from saywhy.errors import SaywhyError
+from saywhy.types import Vocabulary
+
+VOCABULARIES = {
+    "concepts": "colours, textures, patterns, materials, shapes, parts, objects and scenes",
+    "descriptors": "visual descriptors of animals, vehicles, buildings, devices, food and surroundings",
+    "birds": "bird attributes in the form of CUB-200-2011 (bill shape, wing colour, ...)",
+    "world:aviary": "the parts, colours and backgrounds of the embedded world",
+}
+"""Built-in vocabularies: name -> what is in it."""
+
+PHOTO = ("{}", "a photo of {}", "a close-up photo of {}")
+BIRD = ("a bird with {}",)
+
+
+class VocabularyWarning(UserWarning):
+    """Something in a vocabulary file was left out."""
+
+
+def load_vocabulary(source: str | Path) -> Vocabulary:
+    """The vocabulary of that name or in that file; several joined with "+" ("birds+concepts").
+
+    Files: .txt, a phrase a line, optionally "group: phrase", "#" for comments; .json, a list of phrases or an object
+    from group (or class) to its phrases, as visual descriptors are published; CUB's attributes.txt.
+    Duplicates and empty entries are left out with a VocabularyWarning. Raises SaywhyError where nothing is left.
+    """
+    if isinstance(source, str) and "+" in source and not Path(source).exists():
+        return _join([load_vocabulary(part.strip()) for part in source.split("+")])
+    if source in VOCABULARIES:
+        return _built_in(str(source))
+    path = Path(source)
+    if not path.is_file():
+        near = get_close_matches(str(source), VOCABULARIES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"built in are {', '.join(VOCABULARIES)}"
+        raise SaywhyError(f"there is no vocabulary or file {str(source)!r}; {hint}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SaywhyError(f"{path}: cannot be read as a vocabulary ({error})") from None
+    entries = _from_json(text, path) if path.suffix.lower() == ".json" else _from_lines(text)
+    return make_vocabulary(entries, name=path.stem, where=str(path))
+
+
+def make_vocabulary(
+    entries: Iterable[tuple[str, str]], *, name: str, templates: dict[str, tuple[str, ...]] | None = None, where: str = ""
+) -> Vocabulary:
+    """A vocabulary from (group, phrase) pairs; of equal phrases the first stays."""
+    kept: dict[str, str] = {}
+    empty = doubled = 0
+    for group, phrase in entries:
+        phrase = " ".join(phrase.split())
+        if not phrase:
+            empty += 1
+        elif phrase in kept:
+            doubled += 1
+        else:
+            kept[phrase] = group.strip()
+    if not kept:
+        raise SaywhyError(f"{where or name}: there is no phrase in it")
+    if empty or doubled:
+        message = f"{where or name}: left out {doubled} duplicates and {empty} empty entries; {len(kept)} phrases stay"
+        warnings.warn(message, VocabularyWarning, stacklevel=3)
+    return Vocabulary(tuple(kept), tuple(kept.values()), templates or {"": PHOTO}, name)
+
+
+def _built_in(name: str) -> Vocabulary:
+    if name.startswith("world:"):
+        from saywhy.worlds import world_vocabulary
+
+        return world_vocabulary(name.removeprefix("world:"))
+    text = files("saywhy").joinpath("data", f"{name}.txt").read_text(encoding="utf-8")
+    entries = []
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            head, _, values = line.partition(":")
+            group, _, pattern = (part.strip() for part in head.partition("|"))
+            entries += [(group, pattern.replace("{}", value.strip())) for value in values.split(",")]
+    return make_vocabulary(entries, name=name, templates={"": BIRD if name == "birds" else PHOTO})
+
+
+def _join(parts: list[Vocabulary]) -> Vocabulary:
+    """One vocabulary of several; each group keeps the templates it came with."""
+    kept: dict[str, str] = {}
+    templates: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for phrase, group in zip(part.phrases, part.groups, strict=True):
+            kept.setdefault(phrase, group)
+            templates.setdefault(group, tuple(part.templates.get(group) or part.templates.get("") or ("{}",)))
+    return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts))
+
+
+_CUB = re.compile(r"^\d+\s+has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")
+
+
+def _from_lines(text: str) -> list[tuple[str, str]]:
+    lines = [line.strip() for line in text.splitlines()]
+    cub = [_CUB.match(line) for line in lines if line]
+    if cub and all(cub):
+        return [_cub_phrase(m["part"], m["kind"] or "", m["value"]) for m in cub if m]
+    entries = []
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        group, colon, phrase = line.partition(":")
+        entries.append((group, phrase) if colon else ("", line))
+    while entries and not entries[-1][1]:  # the newline at the end of a file is not an empty entry
+        entries.pop()
+    return entries
+
+
+def _cub_phrase(part: str, kind: str, value: str) -> tuple[str, str]:
+    """("bill shape", "hooked bill") from has_bill_shape::hooked."""
+    value = re.sub(r"\(.*?\)", "", value).replace("_", " ").strip()
+    part = part.replace("_", " ")
+    if part in ("shape", "size"):
+        return part, f"{value} bird"
+    return f"{part} {kind}".strip(), f"{value} {part}"
+
+
+def _from_json(text: str, path: Path) -> list[tuple[str, str]]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SaywhyError(f"{path}: not valid JSON ({error})") from None
+    groups = data if isinstance(data, dict) else {"": data}
+    entries = []
+    for group, phrases in groups.items():
+        if isinstance(phrases, str):
+            phrases = [phrases]
+        if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+            raise SaywhyError(f"{path}: expected a list of phrases, or an object from group to its phrases")
+        entries += [(str(group), phrase) for phrase in phrases]
+    return entries
