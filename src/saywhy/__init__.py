@@ -1,1 +1,40 @@
 """Ask any image classifier why, and get the answer in words with the evidence beside them."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saywhy.attribution import attribute as attribute
+    from saywhy.classifiers import Classifier as Classifier
+    from saywhy.errors import SaywhyError as SaywhyError
+    from saywhy.explain import explain as explain
+    from saywhy.regions import find_regions as find_regions
+    from saywhy.types import Explanation as Explanation
+    from saywhy.types import Heatmap as Heatmap
+    from saywhy.types import Vocabulary as Vocabulary
+    from saywhy.vocabulary import load_vocabulary as load_vocabulary
+
+__version__ = version("saywhy")
+
+_PUBLIC = {
+    "Classifier": "classifiers",
+    "Explanation": "types",
+    "Heatmap": "types",
+    "SaywhyError": "errors",
+    "Vocabulary": "types",
+    "attribute": "attribution",
+    "explain": "explain",
+    "find_regions": "regions",
+    "load_vocabulary": "vocabulary",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used, so that ``import saywhy`` and ``saywhy --help`` are quick."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'saywhy' has no attribute {name!r}")
+    value = getattr(import_module(f"saywhy.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value

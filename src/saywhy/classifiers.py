@@ -154,14 +154,15 @@ class Classifier:
 
     def predictions(self, logits: Tensor, top: int = 5) -> list[tuple[Prediction, ...]]:
         """The ``top`` classes of each row of (N, C) logits, best first. Raises SaywhyError for NaN or infinity."""
+        best = logits.nan_to_num().topk(min(top, logits.shape[1])).indices.tolist()
+        return [tuple(self.prediction(row, c) for c in classes) for row, classes in zip(logits, best, strict=True)]
+
+    def prediction(self, logits: Tensor, index: int) -> Prediction:
+        """What (C,) logits say of one class. Raises SaywhyError for NaN or infinity."""
         if not torch.isfinite(logits).all():
             raise SaywhyError(f"{self.name} gives logits that are not finite; its weights or input are damaged")
-        probabilities = logits.float().softmax(1)
-        best = logits.topk(min(top, logits.shape[1])).indices.tolist()
-        return [
-            tuple(Prediction(c, self.labels[c], float(probabilities[n, c]), float(logits[n, c])) for c in row)
-            for n, row in enumerate(best)
-        ]
+        probability = float(logits.float().softmax(0)[index])
+        return Prediction(index, self.labels[index], probability, float(logits[index]))
 
     def class_index(self, target: int | str) -> int:
         """The index of a class given by index or name. Raises SaywhyError, with the nearest names, where it is none."""

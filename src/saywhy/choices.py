@@ -1,0 +1,54 @@
+"""Every name a user may type, in visible dicts, and what it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saywhy.errors import SaywhyError
+from saywhy.vocabulary import VOCABULARIES, load_vocabulary
+
+if TYPE_CHECKING:
+    from saywhy.classifiers import Classifier
+    from saywhy.types import Space, Vocabulary
+
+SPACES = {
+    "own": "the classifier's own features, texts mapped among the rows of its head (needs a linear head)",
+    "clip": "CLIP ViT-B-32 (LAION-2B) by open_clip, from a hub or its cache",
+    "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
+    "clip:DIR": "an open_clip local directory",
+    "world:aviary": "the embedded world's own CLIP",
+}
+
+
+def resolve_space(name: str, classifier: Classifier) -> Space:
+    """The space of that name for a classifier. Raises SaywhyError where there is none, or it cannot be had."""
+    if name == "own":
+        from saywhy.classifier_space import ClassifierSpace
+        from saywhy.text_encoder import load_encoder
+
+        return ClassifierSpace(classifier, load_encoder())
+    if name == "clip" or name.startswith(("clip:", "world:")):
+        from saywhy.clip_space import DEFAULT_CLIP, load_clip
+
+        return load_clip(DEFAULT_CLIP if name == "clip" else name.removeprefix("clip:"))
+    raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
+
+
+def default_space(classifier: Classifier) -> str:
+    """A world's classifier: the world's CLIP. One with a linear head: its own. Any other: CLIP."""
+    if classifier.name.startswith("world:"):
+        return classifier.name
+    return "own" if classifier.has_head else "clip"
+
+
+def default_vocabulary(classifier: Classifier) -> str:
+    """A world's classifier: the world's. Any other: general concepts."""
+    return classifier.name if classifier.name in VOCABULARIES else "concepts"
+
+
+def resolve_vocabulary(vocabulary: str | Path | Vocabulary | None, classifier: Classifier) -> Vocabulary:
+    """The vocabulary of that name or in that file; one that is ready stays; None: the default of the classifier."""
+    if vocabulary is None:
+        return load_vocabulary(default_vocabulary(classifier))
+    return load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary

@@ -1,0 +1,118 @@
+"""The main path: pictures and a classifier in, explanations out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from saywhy import __version__
+from saywhy.attribution import attribute
+from saywhy.choices import default_space, resolve_space, resolve_vocabulary
+from saywhy.classifiers import Classifier
+from saywhy.images import display_copy, read_picture
+from saywhy.labels import label_images
+from saywhy.regions import find_regions
+from saywhy.summary import summarise
+from saywhy.types import Explanation, Finding, Region, Space, Vocabulary
+
+
+def explain(
+    image: str | Path | Image.Image,
+    *,
+    model: str | Classifier,
+    vocabulary: str | Path | Vocabulary | None = None,
+    space: str | Space | None = None,
+    target: int | str | None = None,
+    method: str = "lrp",
+    composite: str | None = None,
+    regions: int = 3,
+    top: int = 5,
+) -> Explanation:
+    """Why a classifier decided as it did on one picture.
+
+    >>> explanation = explain("toucan.jpg", model="timm:resnet50", space="own")
+    >>> explanation.save("why.html")
+
+    model:      a source string (see ``Classifier.load``) or a Classifier.
+    vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
+    space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME", or a Space;
+                None: the classifier's own where it has a linear head.
+    target:     the class to explain, by index or name; None: the predicted one.
+    method:     "lrp", or another name from saywhy.attribution.METHODS; composite: its rules, for LRP.
+    regions:    how many regions at most. top: how many labels each.
+
+    Raises SaywhyError for a picture that cannot be read and for names that do not exist.
+    """
+    picture = read_picture(image)
+    classifier = model if isinstance(model, Classifier) else Classifier.load(model)
+    words = resolve_vocabulary(vocabulary, classifier)
+    place = resolve_space(space or default_space(classifier), classifier) if not isinstance(space, Space) else space
+    name = Path(image).name if isinstance(image, str | Path) else "picture"
+    return explain_pictures(
+        [(name, picture)], classifier, words, place,
+        target=None if target is None else classifier.class_index(target),
+        method=method, composite=composite, regions=regions, top=top,
+    )[0]  # fmt: skip
+
+
+def explain_pictures(
+    pictures: Sequence[tuple[str, Image.Image]],
+    classifier: Classifier,
+    vocabulary: Vocabulary,
+    space: Space,
+    *,
+    target: int | None = None,
+    method: str = "lrp",
+    composite: str | None = None,
+    regions: int = 3,
+    top: int = 5,
+) -> list[Explanation]:
+    """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops."""
+    images = [image for _, image in pictures]
+    pixels = classifier.preprocess(images)
+    logits = classifier.logits(pixels).float().cpu()
+    predictions = classifier.predictions(logits)
+    heatmaps = attribute(classifier, pixels, target, method, composite, batch_size=len(images))
+
+    geometries = [classifier.geometry(image.size) for image in images]
+    found = [find_regions(heatmaps.values[n].numpy(), g, count=regions) for n, g in enumerate(geometries)]
+    findings = _label_all(images, found, vocabulary, space, top)
+
+    explanations = []
+    for n, (name, image) in enumerate(pictures):
+        picture = display_copy(image, name)
+        explained = classifier.prediction(logits[n], heatmaps.targets[n])
+        *seen, concepts = findings[n]
+        summary = summarise(picture, explained, predictions[n], found[n], seen, concepts)
+        settings = {
+            "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
+            "method": method, "composite": heatmaps.composite, "regions": regions, "top": top,
+            "saywhy": __version__, "torch": torch.__version__,
+        }  # fmt: skip
+        explanations.append(
+            Explanation(
+                picture, geometries[n], predictions[n], explained, heatmaps[n], found[n], tuple(seen), concepts,
+                summary, settings,
+            )  # fmt: skip
+        )
+    return explanations
+
+
+def _label_all(
+    images: Sequence[Image.Image],
+    regions: Sequence[Sequence[Region]],
+    vocabulary: Vocabulary,
+    space: Space,
+    top: int,
+) -> list[list[Finding]]:
+    """Per picture, a finding for each region and last one for the whole picture, by one batched encoding."""
+    asked = [
+        (n, r, image if r is None else image.crop(regions[n][r].box))
+        for n, image in enumerate(images)
+        for r in (*range(len(regions[n])), None)
+    ]
+    findings = label_images([crop for *_, crop in asked], vocabulary, space, regions=[r for _, r, _ in asked], top=top)
+    return [[f for f, (m, *_) in zip(findings, asked, strict=True) if m == n] for n in range(len(images))]
