@@ -1,0 +1,5 @@
+"""``python -m saywhy``."""
+
+from saywhy.cli import main
+
+main()

@@ -1,0 +1,264 @@
+"""The command line: ``saywhy explain | models | doctor | bench``. An edge: nothing imports it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from saywhy.errors import SaywhyError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from saywhy.classifiers import Classifier
+    from saywhy.types import Explanation, Space, Vocabulary
+
+OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Ask any image classifier why, and get the answer in words with the evidence beside them.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+errors = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """The console script: a SaywhyError becomes its message, and never a traceback."""
+    _quiet_libraries()
+    try:
+        app()
+    except SaywhyError as error:
+        _complain(error)
+        sys.exit(USAGE)
+
+
+def _complain(problem: object) -> None:
+    errors.print("saywhy:", style="bold red", end=" ")
+    errors.print(str(problem), markup=False, soft_wrap=True)
+
+
+def _quiet_libraries() -> None:
+    """Progress bars and advice of other libraries would drown what this one says."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.basicConfig(level=logging.ERROR)
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", module=r"saywhy\..*")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from saywhy import __version__
+
+        print(f"saywhy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def explain(
+    photos: Annotated[list[str], typer.Argument(help="Pictures to explain.", metavar="PHOTO...")],
+    model: Annotated[str, typer.Option(help="timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR or world:NAME")],
+    labels: Annotated[str | None, typer.Option(help="Class names in order: a .txt, .json or .csv file.")] = None,
+    vocabulary: Annotated[str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")] = None,
+    space: Annotated[str | None, typer.Option(help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME")] = None,
+    target: Annotated[str | None, typer.Option(help="Class to explain, by index or name (default: the predicted one).")] = None,
+    method: Annotated[str, typer.Option(help="lrp, gradient-x-input, integrated-gradients or grad-cam")] = "lrp",
+    composite: Annotated[str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: by network).")] = None,
+    regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Labels shown of each.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document a line on standard output, nothing else.")] = False,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Show small pictures in the terminal.")] = False,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Do not load the model's weights.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
+) -> None:
+    """Say why a classifier decided as it did, picture by picture."""
+    from saywhy.terminal import show
+
+    with _said_plainly(), errors.status("loading the model", spinner="dots"):
+        classifier, words, place, index = _prepare(
+            model, labels, vocabulary, space, target, pretrained=not random_weights, device=device
+        )
+        _check_choice(method, composite)
+        if out is not None:
+            _writable(out)
+
+    console = Console(highlight=False)
+    done: list[Explanation] = []
+    failures: list[tuple[str, str]] = []
+    interrupted = False
+    options = {"target": index, "method": method, "composite": composite, "regions": regions, "top": top}
+    try:
+        for result in _explained(photos, classifier, words, place, batch_size, options):
+            if isinstance(result, tuple):
+                failures.append(result)
+                _complain(result[1])
+                continue
+            done.append(result)
+            if out is not None:
+                _save_one(result, out, len(done))
+            if json:
+                print(result.to_json(), flush=True)
+            else:
+                show(result, console, top=top, pictures=pictures)
+    except KeyboardInterrupt:
+        interrupted = True
+        _complain(f"interrupted; {len(done)} of {len(photos)} pictures are done")
+    if out is not None and (done or failures):
+        from saywhy.report import save_report
+
+        page = save_report(done, out / "index.html", failures=failures, title=f"Why? {classifier.name}")
+        errors.print(f"report: {page}", markup=False, soft_wrap=True)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(SOME_FAILED if failures else OK)
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Warnings of ours become one line each on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            from saywhy.vocabulary import VocabularyWarning
+
+            for warning in caught:
+                if issubclass(warning.category, VocabularyWarning):
+                    errors.print(f"note: {warning.message}", markup=False, soft_wrap=True)
+
+
+def _prepare(
+    model: str, labels: str | None, vocabulary: str | None, space: str | None, target: str | None,
+    *, pretrained: bool, device: str | None,
+) -> tuple[Classifier, Vocabulary, Space, int | None]:  # fmt: skip
+    """Everything that names stand for; whatever is wrong with one of them is said before any picture is read."""
+    from saywhy.choices import default_space, resolve_space, resolve_vocabulary
+    from saywhy.classifiers import Classifier
+
+    classifier = Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
+    words = resolve_vocabulary(vocabulary, classifier)
+    place = resolve_space(space or default_space(classifier), classifier)
+    return classifier, words, place, None if target is None else classifier.class_index(target)
+
+
+def _check_choice(method: str, composite: str | None) -> None:
+    from saywhy.attribution import METHODS
+    from saywhy.attribution.composites import find_composite
+
+    if method not in METHODS:
+        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    if composite is not None:
+        find_composite(composite)
+        if method != "lrp":
+            raise SaywhyError(f"--composite is for --method lrp, not for {method}")
+
+
+def _writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaywhyError(f"--out {out}: cannot be made a folder ({error.strerror or error})") from None
+
+
+def _explained(
+    photos: Sequence[str], classifier: Classifier, words: Vocabulary, place: Space, batch_size: int, options: dict[str, Any]
+) -> Iterator[Explanation | tuple[str, str]]:
+    """An explanation for each photo in turn, or (name, reason) where there is none. Reads a batch at a time."""
+    from rich.progress import Progress
+
+    from saywhy.explain import explain_pictures
+    from saywhy.images import read_picture
+
+    with Progress(console=errors, transient=True, disable=len(photos) < 3) as progress:
+        bar = progress.add_task("explaining", total=len(photos))
+        for start in range(0, len(photos), batch_size):
+            batch: list[tuple[str, Image]] = []
+            for photo in photos[start : start + batch_size]:
+                try:
+                    batch.append((Path(photo).name, read_picture(photo)))
+                except SaywhyError as error:
+                    yield photo, str(error)
+            try:
+                yield from explain_pictures(batch, classifier, words, place, **options) if batch else ()
+            except SaywhyError:
+                for name, picture in batch:  # one of them is to blame: do the others without it
+                    try:
+                        yield explain_pictures([(name, picture)], classifier, words, place, **options)[0]
+                    except SaywhyError as error:
+                        yield name, f"{name}: {error}"
+            progress.update(bar, completed=min(start + batch_size, len(photos)))
+
+
+def _save_one(explanation: Explanation, out: Path, number: int) -> None:
+    stem = f"{number:03d}-{Path(explanation.picture.name).stem}"
+    explanation.save(out / f"{stem}.json")
+    explanation.save(out / f"{stem}.png")
+
+
+@app.command()
+def models() -> None:
+    """What can be loaded, and what is embedded."""
+    from saywhy.terminal import show_models
+
+    show_models(Console(highlight=False))
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, device, caches, and what is reachable."""
+    from saywhy.doctor import examine
+    from saywhy.terminal import show_findings
+
+    show_findings(examine(), Console(highlight=False))
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; none: list them.", metavar="NAME...")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON document of each.")] = None,
+) -> None:
+    """Measure. Prints a table, then one JSON document as the last line."""
+    import json
+
+    from saywhy.bench import BENCHMARKS, run_benchmark
+    from saywhy.terminal import show_benchmarks, show_report
+
+    if not names:
+        show_benchmarks(BENCHMARKS, Console(highlight=False))
+        return
+    reports = {}
+    for name in names:
+        report = run_benchmark(name, limit)
+        show_report(report, Console(highlight=False))
+        reports[name] = report.document()
+        if out is not None:
+            _writable(out)
+            (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
+    print(json.dumps(reports[names[0]] if len(names) == 1 else reports))
+
+
+if __name__ == "__main__":
+    main()

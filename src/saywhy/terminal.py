@@ -1,0 +1,124 @@
+"""What the command line prints, drawn with Rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from saywhy.types import Explanation, Finding
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from saywhy.bench import Report
+
+
+def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: bool = False) -> None:
+    """One explanation: the sentence, the classes, and a row for each region."""
+    from saywhy.summary import position
+
+    e = explanation
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    table.add_column("region")
+    table.add_column("relevance")
+    table.add_column(f"what is there, says {e.concepts.space}")
+    for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
+        where = position(region.box, (e.picture.width, e.picture.height))
+        table.add_row(f"{n} {where}", _bar(region.share), _labels(finding, top))
+    table.add_row("whole picture", "", _labels(e.concepts, top))
+    classes = Text("   ").join(
+        Text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim") for p in e.predictions[:3]
+    )
+    parts: list[object] = [classes, Text(), Text(e.summary.replace("*", "")), Text(), table]
+    if pictures:
+        parts.insert(0, _half_blocks(e))
+    console.print(Panel(Group(*parts), title=Text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
+
+
+def _bar(share: float, width: int = 12) -> Text:
+    filled = round(share * width)
+    return Text("█" * filled, style="red") + Text("░" * (width - filled), style="dim") + Text(f" {share:4.0%}")
+
+
+def _labels(finding: Finding, top: int) -> Text:
+    words = ", ".join(f"{label.text} ({label.unusual:+.1f} sd)" for label in finding.labels[:top])
+    return Text(words) if finding.fits else Text(f"nothing fits; nearest: {words}", style="dim")
+
+
+def _half_blocks(explanation: Explanation, columns: int = 56) -> Text:
+    """The picture and its heatmap side by side, two pixels to a character."""
+    from saywhy.overlay import open_picture, overlay
+
+    picture = open_picture(explanation)
+    heat = overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry)
+    rows = max(2, round(columns / 2 * picture.height / picture.width) // 2 * 2)
+    halves = [side.resize((columns // 2, rows)) for side in (picture, heat)]
+    text = Text()
+    for y in range(0, rows, 2):
+        for side in halves:
+            for x in range(columns // 2):
+                text.append("▀", style=f"{_hex(side, x, y)} on {_hex(side, x, y + 1)}")
+            text.append(" ")
+        text.append("\n")
+    return text
+
+
+def _hex(image: Image, x: int, y: int) -> str:
+    red, green, blue = image.getpixel((x, y))  # type: ignore[misc]
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def show_models(console: Console) -> None:
+    """Where classifiers come from, and what needs no download."""
+    from saywhy.choices import SPACES
+    from saywhy.vocabulary import VOCABULARIES
+    from saywhy.worlds import WORLDS
+
+    sources = {
+        "timm:NAME": "any of timm's architectures, e.g. timm:vit_base_patch16_224",
+        "timm:DIR": "a timm local directory: config.json and model.safetensors",
+        "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
+        "hf:NAME or hf:DIR": "any transformers image classifier, e.g. hf:facebook/convnext-tiny-224",
+        **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
+    }
+    for title, rows in (("--model", sources), ("--space", SPACES), ("--vocabulary", VOCABULARIES)):
+        _two_columns(title, rows, console)
+
+
+def show_benchmarks(benchmarks: Mapping[str, str], console: Console) -> None:
+    """The names that ``saywhy bench`` knows."""
+    _two_columns("saywhy bench", benchmarks, console)
+
+
+def show_findings(findings: Sequence[tuple[str, str]], console: Console) -> None:
+    """What the doctor found."""
+    _two_columns("saywhy doctor", dict(findings), console)
+
+
+def _two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    for name, what in rows.items():
+        table.add_row(Text(name, style="cyan"), Text(what))
+    console.print(table)
+    console.print()
+
+
+def show_report(report: Report, console: Console) -> None:
+    """A benchmark's table."""
+    table = Table(title=report.title, title_justify="left", title_style="bold")
+    for column in report.columns:
+        table.add_column(column)
+    for row in report.rows:
+        table.add_row(*(_cell(row.get(column)) for column in report.columns))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
