@@ -1,0 +1,52 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Each sets up .venv first; the second time that is quick.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.saywhy-installed
+PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
+            $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@echo "make demo       explain the shipped pictures with the embedded models; writes why-demo/index.html"
+	@echo "make test       the fast tests"
+	@echo "make test-slow  the slow tests: every architecture of docs/models.md, conservation on whole networks"
+	@echo "make lint       ruff and mypy"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "saywhy needs Python 3.11 or newer (python3.11, python3.12 ... on PATH)"; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON); the first time this downloads PyTorch and takes some minutes"
+	@if command -v uv >/dev/null; then \
+	  test -x $(BIN)/python || uv venv -q --python $(PYTHON) $(VENV); \
+	  uv pip install -q --python $(BIN)/python -e '.[dev]'; \
+	else \
+	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@$(BIN)/python -c "import torchvision.ops as o; o.nms" 2>/dev/null || \
+	  { echo "torch and torchvision in $(VENV) are not a matching pair: remove $(VENV) and try again"; exit 1; }
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@echo "explaining the shipped pictures of the aviary with the embedded models"
+	@$(BIN)/saywhy explain src/saywhy/worlds/samples/aviary/*.jpg --model world:aviary --out why-demo
+	@echo "open why-demo/index.html"
+
+test: $(STAMP)
+	@echo "running the fast tests"
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP)
+	@echo "running the slow tests"
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) why-demo

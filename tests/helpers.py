@@ -1,0 +1,76 @@
+"""Small networks, pictures and spaces that tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms
+
+from saywhy.classifiers import Classifier
+
+TRANSFORM = transforms.Compose(
+    [transforms.Resize(40), transforms.CenterCrop(32), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.25] * 3)]
+)
+
+
+class TinyNet(nn.Module):
+    """Two convolutions, a pool and a linear head."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(True), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(True)
+        )
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def tiny_classifier(classes: int = 5) -> Classifier:
+    names = ["toucan", "king snake", "ambulance", "teapot", "zebra", *[f"thing {n}" for n in range(5, classes)]]
+    return Classifier.from_module(TinyNet(classes), transform=TRANSFORM, labels=names[:classes], name="tiny")
+
+
+def picture(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
+    """A picture with something in it: a bright disc on a gradient."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    values = np.stack([x * 255 / width, y * 255 / height, np.full_like(x, 90.0)], -1) + rng.normal(0, 4, (height, width, 3))
+    values[np.hypot(x - width * 0.6, y - height * 0.4) < min(width, height) / 5] = (250, 220, 40)
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+class FakeSpace:
+    """A space without weights: pictures by mean colour, texts by the colour they name."""
+
+    name = "a fake space"
+    colours = ("red", "green", "blue")
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        means = [torch.as_tensor(np.asarray(image, dtype=np.float32)).mean((0, 1)) for image in images]
+        return F.normalize(torch.stack(means), dim=1)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        rows = [[1.0 if colour in text else 0.1 for colour in self.colours] for text in texts]
+        return F.normalize(torch.tensor(rows), dim=1)
+
+
+def silence_biases(network: nn.Module) -> nn.Module:
+    """Zero everything that is added whatever the picture: biases, position embeddings, class and register tokens.
+
+    What remains must carry all relevance. Heads that a library starts at zero get random weights instead.
+    """
+    for name, parameter in network.named_parameters():
+        last = name.rsplit(".", 1)[-1]
+        if "bias" in last and "table" not in last or "pos_emb" in name or "token" in last or "position_embeddings" in name:
+            nn.init.zeros_(parameter)
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.02)
+    return network
