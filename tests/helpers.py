@@ -14,7 +14,12 @@ from torchvision import transforms
 from saywhy.classifiers import Classifier
 
 TRANSFORM = transforms.Compose(
-    [transforms.Resize(40), transforms.CenterCrop(32), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.25] * 3)]
+    [
+        transforms.Resize(40),
+        transforms.CenterCrop(32),
+        transforms.ToTensor(),
+        transforms.Normalize([0.5] * 3, [0.25] * 3),
+    ]
 )
 
 
@@ -41,7 +46,9 @@ def picture(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
     """A picture with something in it: a bright disc on a gradient."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
-    values = np.stack([x * 255 / width, y * 255 / height, np.full_like(x, 90.0)], -1) + rng.normal(0, 4, (height, width, 3))
+    values = np.stack([x * 255 / width, y * 255 / height, np.full_like(x, 90.0)], -1) + rng.normal(
+        0, 4, (height, width, 3)
+    )
     values[np.hypot(x - width * 0.6, y - height * 0.4) < min(width, height) / 5] = (250, 220, 40)
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
@@ -68,7 +75,13 @@ def silence_biases(network: nn.Module) -> nn.Module:
     """
     for name, parameter in network.named_parameters():
         last = name.rsplit(".", 1)[-1]
-        if "bias" in last and "table" not in last or "pos_emb" in name or "token" in last or "position_embeddings" in name:
+        if (
+            "bias" in last
+            and "table" not in last
+            or "pos_emb" in name
+            or "token" in last
+            or "position_embeddings" in name
+        ):
             nn.init.zeros_(parameter)
     for module in network.modules():
         if isinstance(module, nn.Linear) and not module.weight.any():

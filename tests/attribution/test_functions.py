@@ -188,5 +188,7 @@ def test_batch_norm_is_merged_into_the_convolution_before_it(composite: str) -> 
     def merged(x: Tensor) -> Tensor:
         return F.relu(F.conv1d(x, w * k[:, None, None], shift - mean * k))
 
-    for a, b in zip(relevance(apart, x, COMPOSITES[composite]), relevance(merged, x, COMPOSITES[composite]), strict=True):
+    for a, b in zip(
+        relevance(apart, x, COMPOSITES[composite]), relevance(merged, x, COMPOSITES[composite]), strict=True
+    ):
         torch.testing.assert_close(a, b)

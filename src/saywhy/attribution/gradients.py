@@ -17,9 +17,7 @@ def gradient_x_input(network: nn.Module, pixels: Tensor, select: Select) -> tupl
     return (leaf * gradient).detach(), selected.detach()
 
 
-def integrated_gradients(
-    network: nn.Module, pixels: Tensor, select: Select, steps: int = 32
-) -> tuple[Tensor, Tensor]:
+def integrated_gradients(network: nn.Module, pixels: Tensor, select: Select, steps: int = 32) -> tuple[Tensor, Tensor]:
     """(N, C, H, W) integrated gradients by captum, from the zero of the network's input (with the usual
     normalisation the mean colour), and the (N,) explained scalars.
 

@@ -24,7 +24,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-
 def _tiny(x: Tensor) -> float:
     """What keeps 0 / 0 at 0: far below any activation, and not rounded to zero in the type of x."""
     return 1e-7 if x.dtype == torch.float16 else 1e-20
@@ -227,7 +226,9 @@ class Gamma:
         weight, bias = linear.weight, _bias(linear, z)
         relevance = grad * z
         positive_inputs = bool(x.min() >= 0)
-        if positive_inputs and (relevance * grad).min() >= 0:  # no z < 0 has relevance: the classic form, one pass each way
+        if (
+            positive_inputs and (relevance * grad).min() >= 0
+        ):  # no z < 0 has relevance: the classic form, one pass each way
             weight = weight + self.gamma * weight.clamp(min=0)
             bias = bias + self.gamma * bias.clamp(min=0) + _tiny(z)
             return linear.pull(relevance.div_(linear.apply(x, weight, bias)), x, weight)

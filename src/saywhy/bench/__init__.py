@@ -41,7 +41,13 @@ class Report:
             "torch": torch.__version__, "threads": torch.get_num_threads(), "python": platform.python_version(),
             "machine": platform.machine(), "cores": os.cpu_count(), "cuda": torch.cuda.is_available(),
         }  # fmt: skip
-        return {"benchmark": self.name, "title": self.title, "rows": list(self.rows), **self.summary, "machine": machine}
+        return {
+            "benchmark": self.name,
+            "title": self.title,
+            "rows": list(self.rows),
+            **self.summary,
+            "machine": machine,
+        }
 
 
 def run_benchmark(name: str, limit: int | None = None) -> Report:
