@@ -76,8 +76,7 @@ def silence_biases(network: nn.Module) -> nn.Module:
     for name, parameter in network.named_parameters():
         last = name.rsplit(".", 1)[-1]
         if (
-            "bias" in last
-            and "table" not in last
+            ("bias" in last and "table" not in last)
             or "pos_emb" in name
             or "token" in last
             or "position_embeddings" in name

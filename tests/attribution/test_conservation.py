@@ -65,7 +65,7 @@ def test_relevance_over_the_logit_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ViT-B/16 (timm)", "DINOv2-S"])
 def test_what_position_embeddings_and_tokens_take_is_all_that_is_missing(name: str) -> None:
-    """Relevance that ends on parameters leaves the picture: with biases zero, picture and parameters share the logit."""
+    """Relevance that ends on parameters leaves the picture: without biases, the two share the logit."""
     network = NETWORKS[name]().eval()
     for key, parameter in network.named_parameters():
         if key.endswith("bias"):

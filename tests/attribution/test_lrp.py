@@ -262,7 +262,7 @@ def test_zennit_sees_the_same(name: str, composite: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("attention", ["cp", "attnlrp"])
 def test_lxt_sees_the_same(attention: str) -> None:
-    """LXT's own functions, put where its patch of torchvision puts them (its patch fails to import with transformers 5)."""
+    """LXT's own functions, put where its patch of torchvision puts them: that patch needs transformers 4."""
     try:
         from lxt.efficient.patches import (
             cp_multi_head_attention_forward,

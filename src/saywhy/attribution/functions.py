@@ -415,11 +415,14 @@ def multi_head_attention(
 
     with run.intercepting:
         if not use_separate_proj_weight:
-            q, k, v = F._in_projection_packed(query, key, value, in_proj_weight, in_proj_bias)
+            q, k, v = F._in_projection_packed(query, key, value, in_proj_weight, in_proj_bias)  # type: ignore[attr-defined]
         else:
             biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
             weights = (q_proj_weight, k_proj_weight, v_proj_weight)
-            q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+            q, k, v = (
+                F.linear(x, w, b)  # type: ignore[arg-type]
+                for x, w, b in zip((query, key, value), weights, biases, strict=True)
+            )
         q, k, v = heads(q), heads(k), heads(v)
         mask = _attention_mask(attn_mask, key_padding_mask, q, k)
         attention = None

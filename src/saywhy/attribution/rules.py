@@ -32,8 +32,13 @@ def _tiny(x: Tensor) -> float:
 class LinearMap(Protocol):
     """A function that is linear in x for given weights: what the rules need to know of it."""
 
-    weight: Tensor
-    bias: Tensor | None
+    @property
+    def weight(self) -> Tensor:
+        """What the contributions are made with."""
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(outputs,), or None."""
 
     @property
     def outputs(self) -> int:
@@ -222,24 +227,30 @@ class Gamma:
     gamma: float = 0.25
 
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
-        half = self.gamma / 2
         weight, bias = linear.weight, _bias(linear, z)
+        if not self.gamma:
+            return linear.pull(grad, x, weight)
         relevance = grad * z
         positive_inputs = bool(x.min() >= 0)
-        if (
-            positive_inputs and (relevance * grad).min() >= 0
-        ):  # no z < 0 has relevance: the classic form, one pass each way
+        if positive_inputs and _only_above_zero(relevance, grad):  # the classic form, one pass each way
             weight = weight + self.gamma * weight.clamp(min=0)
             bias = bias + self.gamma * bias.clamp(min=0) + _tiny(z)
             return linear.pull(relevance.div_(linear.apply(x, weight, bias)), x, weight)
+        # |z + gamma P| or |z + gamma N| is (1 + gamma / 2) |z| + gamma / 2 A; divided by gamma / 2:
+        plain = (1 + self.gamma / 2) / (self.gamma / 2)
         absolute = weight.abs()
-        total = linear.apply(x if positive_inputs else x.abs(), absolute, bias.abs() + _tiny(z)).mul_(half)
-        total.add_(z.abs(), alpha=1 + half)  # |z + gamma P| or |z + gamma N|
-        own_sign = relevance.div_(total)
-        plain = own_sign * z.sign()
-        result = linear.pull(plain, x, weight).mul_(1 + half)
+        total = linear.apply(x if positive_inputs else x.abs(), absolute, bias.abs() + _tiny(z)).add_(
+            z.abs(), alpha=plain
+        )
+        own_sign = relevance.div_(total)  # g z / total; with the sign of g it is g |z| / total
+        result = linear.pull(own_sign.copysign(grad), x, weight).mul_(plain)
         signed = linear.pull(own_sign, x, absolute)
-        return result.add_(signed, alpha=half) if positive_inputs else result.addcmul_(signed, x.sign(), value=half)
+        return result.add_(signed) if positive_inputs else result.addcmul_(signed, x.sign())
+
+
+def _only_above_zero(relevance: Tensor, grad: Tensor) -> bool:
+    """Whether only outputs z > 0 have relevance, as before a ReLU. A first look at one picture spares most others."""
+    return all(bool((r * g).min() >= 0) for r, g in ((relevance[:1], grad[:1]), (relevance, grad)))
 
 
 @final

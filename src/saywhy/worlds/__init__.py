@@ -23,7 +23,7 @@ def load_world_classifier(name: str, pretrained: bool = True) -> tuple[Any, Call
     import timm
 
     directory = _known(name) / "classifier"
-    network = timm.create_model(f"local-dir:{directory}", pretrained=pretrained)
+    network: Any = timm.create_model(f"local-dir:{directory}", pretrained=pretrained)
     data = timm.data.resolve_model_data_config(network)
     return network, timm.data.create_transform(**data, is_training=False), network.pretrained_cfg["label_names"]
 

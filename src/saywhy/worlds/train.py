@@ -119,7 +119,9 @@ def train_classifier(out: Path, epochs: int = 24, batch: int = 64, resume: bool 
 
 @torch.no_grad()
 def classifier_accuracy(network: nn.Module, data: Scenes) -> float:
-    predicted = torch.cat([network(_pixels(data.pixels[i : i + 64], CLASSIFIER_SIDE)).argmax(1) for i in range(0, len(data), 64)])
+    predicted = torch.cat(
+        [network(_pixels(data.pixels[i : i + 64], CLASSIFIER_SIDE)).argmax(1) for i in range(0, len(data), 64)]
+    )
     return float((predicted.numpy() == data.species).mean())
 
 
@@ -243,7 +245,9 @@ def train_clip(out: Path, epochs: int = 26, batch: int = 80, resume: bool = Fals
 def clip_accuracy(network: Any, tokenizer: Any, data: Scenes, crops: int = 1000) -> dict[str, float]:
     """Zero-shot accuracy on part crops: the phrase of the part in the middle, among all phrases of that part."""
     phrases, groups = facts()
-    texts = sum(network.encode_text(tokenizer([t.replace("{}", p) for p in phrases]), normalize=True) for t in TEMPLATES)
+    texts = sum(
+        network.encode_text(tokenizer([t.replace("{}", p) for p in phrases]), normalize=True) for t in TEMPLATES
+    )
     texts = F.normalize(texts, dim=1)
     rng = np.random.default_rng(1)
     right: list[bool] = []
@@ -277,8 +281,10 @@ def clip_accuracy(network: Any, tokenizer: Any, data: Scenes, crops: int = 1000)
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _epochs(out: Path, epochs: int, name: str, resume: bool, network: nn.Module, optimiser: Any, schedule: Any) -> Iterator[int]:
-    """Counts epochs with a progress bar, saving after each, and going on from there with ``resume``."""
+def _epochs(
+    out: Path, epochs: int, name: str, resume: bool, network: nn.Module, optimiser: Any, schedule: Any
+) -> Iterator[int]:
+    """Counts epochs with a progress bar, saving after each; ``resume`` goes on from the last one saved."""
     checkpoint = cache_directory() / "aviary" / f"{name}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     first = 0
