@@ -144,7 +144,9 @@ class Classifier:
             handle.remove()
         return caught[-1].flatten(1)
 
-    def predict(self, images: Sequence[Image.Image], top: int = 5, batch_size: int = 16) -> list[tuple[Prediction, ...]]:
+    def predict(
+        self, images: Sequence[Image.Image], top: int = 5, batch_size: int = 16
+    ) -> list[tuple[Prediction, ...]]:
         """The ``top`` classes of each picture, best first."""
         logits = [
             self.logits(self.preprocess(images[start : start + batch_size])).float().cpu()

@@ -68,7 +68,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -78,18 +80,32 @@ def explain(
     photos: Annotated[list[str], typer.Argument(help="Pictures to explain.", metavar="PHOTO...")],
     model: Annotated[str, typer.Option(help="timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR or world:NAME")],
     labels: Annotated[str | None, typer.Option(help="Class names in order: a .txt, .json or .csv file.")] = None,
-    vocabulary: Annotated[str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")] = None,
-    space: Annotated[str | None, typer.Option(help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME")] = None,
-    target: Annotated[str | None, typer.Option(help="Class to explain, by index or name (default: the predicted one).")] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Class to explain, by index or name (default: the predicted one).")
+    ] = None,
     method: Annotated[str, typer.Option(help="lrp, gradient-x-input, integrated-gradients or grad-cam")] = "lrp",
-    composite: Annotated[str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: by network).")] = None,
+    composite: Annotated[
+        str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: by network).")
+    ] = None,
     regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = 3,
     top: Annotated[int, typer.Option(min=1, help="Labels shown of each.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document a line on standard output, nothing else.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON document a line on standard output, nothing else.")
+    ] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="Show small pictures in the terminal.")] = False,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Do not load the model's weights.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
@@ -183,7 +199,12 @@ def _writable(out: Path) -> None:
 
 
 def _explained(
-    photos: Sequence[str], classifier: Classifier, words: Vocabulary, place: Space, batch_size: int, options: dict[str, Any]
+    photos: Sequence[str],
+    classifier: Classifier,
+    words: Vocabulary,
+    place: Space,
+    batch_size: int,
+    options: dict[str, Any],
 ) -> Iterator[Explanation | tuple[str, str]]:
     """An explanation for each photo in turn, or (name, reason) where there is none. Reads a batch at a time."""
     from rich.progress import Progress
@@ -236,8 +257,12 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; none: list them.", metavar="NAME...")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Benchmarks to run; none: list them.", metavar="NAME...")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON document of each.")] = None,
 ) -> None:
     """Measure. Prints a table, then one JSON document as the last line."""

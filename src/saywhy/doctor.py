@@ -20,7 +20,9 @@ def examine() -> list[tuple[str, str]]:
     found = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     found += [(name, _version(name)) for name in LIBRARIES]
     found += _device()
-    found += [(f"{name} hub", "reachable" if reachable(url) else f"not reachable ({url})") for name, url in HUBS.items()]
+    found += [
+        (f"{name} hub", "reachable" if reachable(url) else f"not reachable ({url})") for name, url in HUBS.items()
+    ]
     found += _caches()
     return found
 

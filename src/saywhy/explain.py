@@ -94,8 +94,16 @@ def explain_pictures(
         }  # fmt: skip
         explanations.append(
             Explanation(
-                picture, geometries[n], predictions[n], explained, heatmaps[n], found[n], tuple(seen), concepts,
-                summary, settings,
+                picture,
+                geometries[n],
+                predictions[n],
+                explained,
+                heatmaps[n],
+                found[n],
+                tuple(seen),
+                concepts,
+                summary,
+                settings,
             )  # fmt: skip
         )
     return explanations

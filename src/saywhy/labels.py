@@ -38,9 +38,7 @@ def label_images(
     texts = encode_vocabulary(vocabulary, space)
     reference = space.reference() if hasattr(space, "reference") else None
     scores, unusual = unusual_scores(space.encode_images(images), texts, reference)
-    return [
-        _finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)
-    ]
+    return [_finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)]
 
 
 def _finding(

@@ -76,7 +76,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
         left, top, right, bottom = box = display_box(explanation, n, picture.size)
         colour = BOXES[n % len(BOXES)]
         for axis in axes[:2]:
-            axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2))
+            axis.add_patch(
+                Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2)
+            )
         axis = axes[2 + n]
         axis.imshow(picture.crop(box))
         axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance", color=colour, fontsize=9)

@@ -83,7 +83,9 @@ def _pieces(smooth: np.ndarray, coverage: float, saddle: float, merge_distance: 
     held = np.cumsum(ordered)
     level = ordered[np.searchsorted(held, coverage * held[-1])]
     area = (smooth >= level) & (smooth > 0)
-    peaks = peak_local_max(smooth, min_distance=max(1, round(merge_distance)), labels=area.astype(int), exclude_border=False)
+    peaks = peak_local_max(
+        smooth, min_distance=max(1, round(merge_distance)), labels=area.astype(int), exclude_border=False
+    )
     if not len(peaks):
         return [area]
     markers = np.zeros(smooth.shape, int)

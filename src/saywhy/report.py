@@ -50,8 +50,10 @@ def save_report(
     explanations: Sequence[Explanation], path: Path, *, failures: Sequence[tuple[str, str]] = (), title: str = "Why?"
 ) -> Path:
     """One page about many pictures. failures: (name, reason) of those that could not be explained."""
-    html = _environment().get_template("report.html").render(
-        title=title, cards=[_card(e) for e in explanations], failures=list(failures)
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(title=title, cards=[_card(e) for e in explanations], failures=list(failures))
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,9 @@ def _verdict(target: Prediction, predictions: Sequence[Prediction]) -> str:
         )
     if first.probability < UNSURE and len(predictions) > 1:
         second = predictions[1]
-        return f"It is not sure: *{first.name}* ({first.probability:.2f}), or *{second.name}* ({second.probability:.2f})."
+        return (
+            f"It is not sure: *{first.name}* ({first.probability:.2f}), or *{second.name}* ({second.probability:.2f})."
+        )
     return f"It says *{first.name}* ({first.probability:.2f})."
 
 
@@ -71,5 +73,3 @@ def position(box: Box, size: tuple[int, int]) -> str:
     if vertical:
         return f"{vertical} middle"
     return horizontal or "centre"
-
-

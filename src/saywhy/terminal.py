@@ -32,7 +32,8 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
         table.add_row(f"{n} {where}", _bar(region.share), _labels(finding, top))
     table.add_row("whole picture", "", _labels(e.concepts, top))
     classes = Text("   ").join(
-        Text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim") for p in e.predictions[:3]
+        Text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")
+        for p in e.predictions[:3]
     )
     parts: list[object] = [classes, Text(), Text(e.summary.replace("*", "")), Text(), table]
     if pictures:

@@ -42,7 +42,11 @@ class SentenceEncoder:
 
     def _encode(self, texts: Sequence[str]) -> Tensor:
         vectors = self._model.encode(
-            list(texts), batch_size=64, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=len(texts) > 2000
+            list(texts),
+            batch_size=64,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
+            show_progress_bar=len(texts) > 2000,
         )
         return vectors.float().cpu()
 

@@ -40,9 +40,7 @@ class Geometry:
 
     def to_original(self, box: tuple[float, float, float, float]) -> Box:
         """The box of the original picture under a box of the frame, clipped, at least one pixel wide and high."""
-        left, top, right, bottom = (
-            self.offset[i % 2] + self.scale[i % 2] * edge for i, edge in enumerate(box)
-        )
+        left, top, right, bottom = (self.offset[i % 2] + self.scale[i % 2] * edge for i, edge in enumerate(box))
         width, height = self.size
         x0 = min(max(round(left), 0), width - 1)
         y0 = min(max(round(top), 0), height - 1)

@@ -54,7 +54,11 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
 
 
 def make_vocabulary(
-    entries: Iterable[tuple[str, str]], *, name: str, templates: dict[str, tuple[str, ...]] | None = None, where: str = ""
+    entries: Iterable[tuple[str, str]],
+    *,
+    name: str,
+    templates: dict[str, tuple[str, ...]] | None = None,
+    where: str = "",
 ) -> Vocabulary:
     """A vocabulary from (group, phrase) pairs; of equal phrases the first stays."""
     kept: dict[str, str] = {}
