@@ -22,6 +22,9 @@ from saywhy.hub import patience
 from saywhy.modules import frozen
 from saywhy.types import Geometry, Prediction
 
+Linear = nn.Linear | nn.Conv2d
+"""What a head can be made of; of convolutions, those of one pixel on one position."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class Classifier:
     transform: Transform
     labels: tuple[str, ...]
     name: str
-    _layer: nn.Module | None = field(repr=False)  # the head's module; None where there is none
+    _layer: Linear | None = field(repr=False)  # the head's module; None where there is none
     _no_head: str = field(repr=False)  # why there is none
 
     @staticmethod
@@ -109,9 +112,8 @@ class Classifier:
     def head(self) -> Head:
         """The linear head, detached, float32, on the CPU. Raises SaywhyError where there is none."""
         layer = self._need_head()
-        weight = layer.weight.detach().flatten(1).float().cpu()  # type: ignore[operator,union-attr]
-        bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().cpu()  # type: ignore[operator,union-attr]
-        return Head(weight, bias)  # type: ignore[arg-type]
+        weight = layer.weight.detach().flatten(1).float().cpu()
+        return Head(weight, torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().cpu())
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, 3, h, w) on the CPU."""
@@ -181,7 +183,7 @@ class Classifier:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise SaywhyError(f"{self.name} has no class {target!r}{hint}")
 
-    def _need_head(self) -> nn.Module:
+    def _need_head(self) -> Linear:
         if self._layer is None:
             raise SaywhyError(f"{self.name} has no linear head: {self._no_head}. Its own space cannot be used")
         return self._layer
@@ -245,14 +247,14 @@ def _assemble(
     return Classifier(network, transform, names, name, layer, reason)
 
 
-def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[nn.Module | None, str]:
+def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, str]:
     """The linear layer whose output is the logits, found by a hook on every linear layer; or why there is none.
 
     revive: some libraries start a head at zero; give random weights to such a head, or nothing could be checked.
     """
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+    calls: list[tuple[Linear, Tensor, Tensor]] = []
 
-    def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((module, args[0], output))
 
     def run() -> Tensor:
@@ -260,7 +262,7 @@ def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[nn.Modu
         with torch.no_grad(), frozen(network):
             return network(noise)
 
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear) or _is_pointwise(m)]
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d) and _is_pointwise(m)]
     handles = [module.register_forward_hook(note) for module in linear]
     try:
         logits = run()
@@ -284,8 +286,8 @@ def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[nn.Modu
     return None, "no linear layer's output is its logits"
 
 
-def _is_pointwise(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+def _is_pointwise(module: Linear) -> bool:
+    return isinstance(module, nn.Linear) or (module.kernel_size == (1, 1) and module.groups == 1)
 
 
 # -- where networks come from -----------------------------------------------------------------------------------------
@@ -297,6 +299,7 @@ def _from_timm(name: str, pretrained: bool) -> _Loaded:
     import timm
 
     directory = Path(name)
+    network: Any
     if directory.is_dir():
         if not (directory / "config.json").is_file():
             raise SaywhyError(f"timm:{name}: the folder has no config.json; see timm's local-dir format")
@@ -363,8 +366,8 @@ def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
         if Path(name).is_dir():
             raise SaywhyError(f"hf:{name}: the folder does not load ({_first_line(error)})") from None
         raise _unreachable(f"hf:{name}", error) from None
-    names = [config.id2label[c] for c in range(config.num_labels)]
-    if all(n == f"LABEL_{c}" for c, n in enumerate(names)):
+    names: list[str] | None = [config.id2label[c] for c in range(config.num_labels)]
+    if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
         names = _imagenet_names(len(names))
     return _Logits(network), _ProcessorTransform(processor), names
 
@@ -402,8 +405,8 @@ def _unknown(library: str, name: str, known: Sequence[str]) -> str:
 
 def _unreachable(source: str, error: Exception) -> SaywhyError:
     return SaywhyError(
-        f"{source}: its weights cannot be had ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a local "
-        "folder, world:aviary, or pretrained=False for random weights"
+        f"{source}: its weights cannot be had ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
+        "local folder, world:aviary, or pretrained=False for random weights"
     )
 
 

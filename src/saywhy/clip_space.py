@@ -90,8 +90,8 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"{name}: its weights cannot be had ({first}). Without a hub: --space own, --space clip:DIR with an open_clip "
-            "folder, or --space world:aviary"
+            f"{name}: its weights cannot be had ({first}). Without a hub: --space own, --space clip:DIR with an "
+            "open_clip folder, or --space world:aviary"
         ) from None
     model = model.eval().requires_grad_(False)
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"

@@ -104,7 +104,7 @@ def explain_pictures(
                 concepts,
                 summary,
                 settings,
-            )  # fmt: skip
+            )
         )
     return explanations
 

@@ -110,9 +110,8 @@ def _card(explanation: Explanation) -> dict[str, Any]:
 
 
 def _words(finding: Finding) -> dict[str, Any]:
-    best = max((label.unusual for label in finding.labels), default=1.0)
     labels = [
-        {"text": x.text, "group": x.group, "score": x.score, "unusual": x.unusual, "width": max(x.unusual / best, 0.04) if best > 0 else 0.04}
+        {"text": x.text, "group": x.group, "score": x.score, "unusual": x.unusual}
         for x in finding.labels
     ]  # fmt: skip
     return {"labels": labels, "fits": finding.fits, "space": finding.space}

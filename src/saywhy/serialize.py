@@ -24,7 +24,10 @@ def explanation_to_json(explanation: Explanation) -> str:
         "summary": e.summary,
         "predictions": [vars(p) for p in e.predictions],
         "target": vars(e.target),
-        "regions": [{"box": r.box, "share": r.share, "mask": _pack(np.packbits(r.mask)), "frame": r.mask.shape} for r in e.regions],
+        "regions": [
+            {"box": r.box, "share": r.share, "mask": _pack(np.packbits(r.mask)), "frame": r.mask.shape}
+            for r in e.regions
+        ],
         "findings": [_finding(f) for f in e.findings],
         "concepts": _finding(e.concepts),
         "heatmap": {

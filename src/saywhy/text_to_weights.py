@@ -1,8 +1,8 @@
 """From the embedding of a text to the row that a classifier's head would have for it.
 
 A closed-form alternative to the MLP of zero-shot natural language explanations (Sammani and Deligiannis 2025,
-section 3.1): kernel ridge regression from the sentence embeddings of the class names to the classes' weights. It fits in
-well under a second, has no random seed, and did at least as well as the MLP on the heads it was tried on.
+section 3.1): kernel ridge regression from the sentence embeddings of the class names to the classes' weights. It fits
+in well under a second, has no random seed, and did at least as well as the MLP on the heads it was tried on.
 """
 
 from __future__ import annotations

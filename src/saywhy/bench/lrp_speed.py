@@ -146,6 +146,7 @@ def _lxt(network: nn.Module, pixels: Tensor) -> Iterator[dict[str, Pass]]:
         yield {}
         return
     patched = deepcopy(network)
+    module: Any
     for module in patched.modules():
         patches = {
             nn.GELU: non_linear_forward,

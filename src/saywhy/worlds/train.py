@@ -310,8 +310,8 @@ def _card(name: str, recipe: str, measured: dict[str, float]) -> str:
     return (
         f"# {name}\n\nMade by `python -m saywhy.worlds.train` from seed 0, on rendered scenes only.\n\n{recipe}\n\n"
         f"| measured on {HELD_OUT} held-out scenes (seeds from {HELD_OUT_SEED}) | |\n|---|---|\n{rows}\n\n"
-        "Limits: it knows the sixteen birds, twelve attributes and six backgrounds of the aviary and nothing else; on a "
-        "photograph its answers mean nothing. Weights are float16.\n"
+        "Limits: it knows the sixteen birds, twelve attributes and six backgrounds of the aviary and nothing else; "
+        "on a photograph its answers mean nothing. Weights are float16.\n"
     )
 
 
