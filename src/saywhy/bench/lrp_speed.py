@@ -148,7 +148,7 @@ def _lxt(network: nn.Module, pixels: Tensor) -> Iterator[dict[str, Pass]]:
     patched = deepcopy(network)
     module: Any
     for module in patched.modules():
-        patches = {
+        patches: dict[Any, Any] = {
             nn.GELU: non_linear_forward,
             nn.LayerNorm: layer_norm_forward,
             nn.MultiheadAttention: cp_multi_head_attention_forward,
