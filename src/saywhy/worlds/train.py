@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saywhy.text_cache import cache_directory
-from saywhy.worlds import CLASSIFIER_SIDE, TEMPLATES, WEIGHTS
+from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, WEIGHTS
 from saywhy.worlds.aviary import BACKGROUNDS, PARTS, SPECIES, phrases_of, render
 
 SIDE = 160  # pixels of the rendered training scenes
@@ -321,6 +321,20 @@ PARTS_TO_TRAIN = {
 }
 
 
+SAMPLE_SEED = 2_000_000
+SAMPLE_SPECIES = (0, 1, 3, 6, 9, 12)
+
+
+def write_samples(out: Path) -> None:
+    """The pictures that ship with the world: 384 pixels square, one species and one background each."""
+    out.mkdir(parents=True, exist_ok=True)
+    for background, index in zip(BACKGROUNDS, SAMPLE_SPECIES, strict=True):
+        species = list(SPECIES)[index]
+        scene = render(species, SAMPLE_SEED + index, 384, background)
+        name = species.lower().replace(" ", "-")
+        scene.image.save(out / f"{name}-{background}.jpg", quality=90)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=PARTS_TO_TRAIN, help="train only this one")
@@ -328,6 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--out", type=Path, default=WEIGHTS / "aviary")
     options = parser.parse_args(arguments)
+    write_samples(SAMPLES / "aviary")
     for name, (train, recipe) in PARTS_TO_TRAIN.items():
         if options.part in (None, name):
             extra = {"epochs": options.epochs} if options.epochs else {}
