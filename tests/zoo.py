@@ -1,7 +1,7 @@
 """The 38 classifiers of zero-shot natural language explanations, Table 13 (Sammani and Deligiannis, ICLR 2025).
 
 Paper's name, source, and the weights that the name stands for. Several names share an architecture; each is listed,
-since each is a thing a user may ask for. The paper names no identifiers: those of "v2", "pt" and "swag" are our reading.
+since each is a thing a user may ask for. The paper names no identifiers: "v2" and "pt" are our reading.
 """
 
 TV1, TV2 = "IMAGENET1K_V1", "IMAGENET1K_V2"

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from saywhy.attribution import attribute as attribute
     from saywhy.classifiers import Classifier as Classifier
     from saywhy.errors import SaywhyError as SaywhyError
-    from saywhy.explain import explain as explain
+    from saywhy.pipeline import explain as explain
     from saywhy.regions import find_regions as find_regions
     from saywhy.types import Explanation as Explanation
     from saywhy.types import Heatmap as Heatmap
@@ -24,7 +24,7 @@ _PUBLIC = {
     "SaywhyError": "errors",
     "Vocabulary": "types",
     "attribute": "attribution",
-    "explain": "explain",
+    "explain": "pipeline",
     "find_regions": "regions",
     "load_vocabulary": "vocabulary",
 }

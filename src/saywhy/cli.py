@@ -209,8 +209,8 @@ def _explained(
     """An explanation for each photo in turn, or (name, reason) where there is none. Reads a batch at a time."""
     from rich.progress import Progress
 
-    from saywhy.explain import explain_pictures
     from saywhy.images import read_picture
+    from saywhy.pipeline import explain_pictures
 
     with Progress(console=errors, transient=True, disable=len(photos) < 3) as progress:
         bar = progress.add_task("explaining", total=len(photos))

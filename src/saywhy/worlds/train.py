@@ -303,6 +303,7 @@ def _epochs(
 def _save_half(network: nn.Module, path: Path) -> None:
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def _card(name: str, recipe: str, measured: dict[str, float]) -> str:
