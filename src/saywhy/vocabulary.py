@@ -49,7 +49,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SaywhyError(f"{path}: cannot be read as a vocabulary ({error})") from None
-    entries = _from_json(text, path) if path.suffix.lower() == ".json" else _from_lines(text)
+    entries = _from_json(text, path) if path.suffix.lower() == ".json" else parse_lines(text)
     return make_vocabulary(entries, name=path.stem, where=str(path))
 
 
@@ -108,7 +108,8 @@ def _join(parts: list[Vocabulary]) -> Vocabulary:
 _CUB = re.compile(r"^\d+\s+has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")
 
 
-def _from_lines(text: str) -> list[tuple[str, str]]:
+def parse_lines(text: str) -> list[tuple[str, str]]:
+    """(group, phrase) of each line of a text file, or of each attribute of CUB's attributes.txt, in order."""
     lines = [line.strip() for line in text.splitlines()]
     cub = [_CUB.match(line) for line in lines if line]
     if cub and all(cub):
