@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from saywhy.attribution.composites import Composite
-from saywhy.attribution.rules import Convolution, Dense, Epsilon, LinearMap, Rule, propagate
+from saywhy.attribution.rules import Convolution, Dense, Epsilon, LinearMap, Rule, propagate, pull_live
 from saywhy.errors import SaywhyError
 
 
@@ -58,6 +58,45 @@ class _Propagate(Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, z = ctx.saved_tensors
         return propagate(ctx.rule, ctx.linear, x, z, grads[0]), None, None, None
+
+
+class _Pull(Function):
+    """A dense map with its ordinary gradient, computed only where there is one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dense: Dense) -> Tensor:
+        ctx.dense = dense
+        return dense.apply(x, dense.weight, dense.bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return pull_live(ctx.dense, grads[0]), None
+
+
+class _HeldAttention(Function):
+    """softmax(q k^T scale + mask) v with the attention weights held constant: only v has a gradient.
+
+    The forward pass is the fused one; the weights are made again on the way back rather than kept, so that memory stays
+    linear in the number of tokens, as in the fused function's own backward pass, which would also work out the
+    gradients of q and k that nobody asks for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, *(() if mask is None else (mask,)))
+        ctx.scale, ctx.shape = scale, value.shape
+        return F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        query, key, *mask = ctx.saved_tensors
+        scores = (query * ctx.scale) @ key.transpose(-2, -1)
+        for m in mask:
+            scores = scores.masked_fill(~m, float("-inf")) if m.dtype == torch.bool else scores + m
+        gradient = scores.softmax(-1).transpose(-2, -1) @ grads[0]
+        return gradient.sum_to_size(ctx.shape), None, None, None, None
 
 
 class _Ratio(Function):
@@ -127,8 +166,7 @@ def _share(*factors: Tensor) -> list[Tensor]:
 def _linear_map(run: Run, kind: str, x: Tensor, linear: LinearMap, compute: Callable[[], Tensor]) -> Tensor:
     rule = run.rule_for(kind)
     if rule == Epsilon():
-        with torch.enable_grad():
-            return compute()
+        return _Pull.apply(x, linear) if isinstance(linear, Dense) else compute()
     z = _Propagate.apply(x, linear, rule, compute)
     z._saywhy_map = (x, linear, rule)  # a BatchNorm that follows merges itself in: see batch_norm
     return z
@@ -374,21 +412,26 @@ def softmax(run: Run, function: Handler, input: Tensor, *args: Any, **kwargs: An
 
 
 def scaled_dot_product_attention(
-    run: Run, function: Handler, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
+    run: Run, function: Handler, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
     """The fused function as it is; only the gradients of its inputs differ, by constants.
 
     out = p v, p = softmax(q k^T): the uniform rule leaves half of the relevance to v and half to p, and half of what
     reaches q k^T to each of q and k. All three functions are multilinear in the gradient, so the halves commute with
     the fused backward pass: a half for v, a quarter for q and for k.
     """
+    options: dict[str, Any] = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
     if run.composite.attention == "cp" or not (carries(query) or carries(key)):
-        return function(query.detach(), key.detach(), value, *args, **kwargs)
+        query, key = query.detach(), key.detach()
+        if is_causal or enable_gqa or not carries(value):
+            return function(query, key, value, **options)
+        return _HeldAttention.apply(value, query, key, attn_mask, query.shape[-1] ** -0.5 if scale is None else scale)
     through_weights = 0.5 if carries(value) else 1.0
     both = 0.5 if carries(query) and carries(key) else 1.0
     query, key = (_Scale.apply(x, through_weights * both) if carries(x) else x for x in (query, key))
     value = _Scale.apply(value, 0.5) if carries(value) else value
-    return function(query, key, value, *args, **kwargs)
+    return function(query, key, value, **options)
 
 
 def multi_head_attention(
