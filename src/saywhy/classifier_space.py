@@ -24,7 +24,13 @@ BATCH = 32  # pictures or crops at once
 
 @final
 class ClassifierSpace:
-    """A Space of a classifier with a linear head. Raises SaywhyError for one without."""
+    """A Space of a classifier with a linear head. Raises SaywhyError for one without.
+
+    context: how much wider than a region the piece is that is looked at: a classifier has only ever seen whole pictures,
+    and takes a tight crop for something else (a hornbill's eye for a ball).
+    """
+
+    context = 1.8
 
     def __init__(self, classifier: Classifier, encoder: TextEncoder) -> None:
         self._classifier, self._encoder = classifier, encoder

@@ -16,7 +16,7 @@ from saywhy.images import display_copy, read_picture
 from saywhy.labels import label_images
 from saywhy.regions import find_regions
 from saywhy.summary import summarise
-from saywhy.types import Explanation, Finding, Region, Space, Vocabulary
+from saywhy.types import Box, Explanation, Finding, Region, Space, Vocabulary
 
 
 def explain(
@@ -117,10 +117,23 @@ def _label_all(
     top: int,
 ) -> list[list[Finding]]:
     """Per picture, a finding for each region and last one for the whole picture, by one batched encoding."""
+    context = getattr(space, "context", 1.0)
     asked = [
-        (n, r, image if r is None else image.crop(regions[n][r].box))
+        (n, r, image if r is None else image.crop(_widened(regions[n][r].box, image.size, context)))
         for n, image in enumerate(images)
         for r in (*range(len(regions[n])), None)
     ]
     findings = label_images([crop for *_, crop in asked], vocabulary, space, regions=[r for _, r, _ in asked], top=top)
     return [[f for f, (m, *_) in zip(findings, asked, strict=True) if m == n] for n in range(len(images))]
+
+
+def _widened(box: Box, size: tuple[int, int], factor: float) -> Box:
+    """The box grown by ``factor`` around its centre, inside a picture of that size."""
+    left, top, right, bottom = box
+    across, down = (right - left) * (factor - 1) / 2, (bottom - top) * (factor - 1) / 2
+    return (
+        max(0, round(left - across)),
+        max(0, round(top - down)),
+        min(size[0], round(right + across)),
+        min(size[1], round(bottom + down)),
+    )
