@@ -26,8 +26,8 @@ BATCH = 32  # pictures or crops at once
 class ClassifierSpace:
     """A Space of a classifier with a linear head. Raises SaywhyError for one without.
 
-    context: how much wider than a region the piece is that is looked at: a classifier has only ever seen whole pictures,
-    and takes a tight crop for something else (a hornbill's eye for a ball).
+    context: how much wider than a region the piece is that is looked at: a classifier has only ever seen whole
+    pictures, and takes a tight crop for something else (a hornbill's eye for a ball).
     """
 
     context = 1.8
