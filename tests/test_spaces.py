@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saywhy import hub
 from saywhy.choices import default_space, default_vocabulary, resolve_space
-from saywhy.classifier_space import ClassifierSpace
+from saywhy.classifier_space import ClassifierSpace, common_name
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import load_clip
 from saywhy.errors import SaywhyError
@@ -79,6 +79,19 @@ def test_the_classifiers_own_space_has_its_classes_in_it() -> None:
     images = space.encode_images([picture(seed=n) for n in range(3)])
     torch.testing.assert_close(images.norm(dim=1), torch.ones(3))
     assert images.shape[1] == texts.shape[1] == 16
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Cyanocitta cristata (Blue Jay)", "Blue Jay"),
+        ("Junco hyemalis hyemalis (Dark-eyed Junco)", "Dark-eyed Junco"),
+        ("kite (bird of prey)", "kite (bird of prey)"),
+        ("background", "background"),
+    ],
+)
+def test_latin_names_give_way_to_english_ones(label: str, name: str) -> None:
+    assert common_name(label) == name
 
 
 def clip_directory(path: Path) -> Path:

@@ -6,6 +6,7 @@ had it one, would give a high logit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import final
 
@@ -22,6 +23,12 @@ CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
 BATCH = 32  # pictures or crops at once
 
 
+def common_name(label: str) -> str:
+    """The English name of "Latin name (English name)": sentence encoders know little Latin. Others as they are."""
+    match = re.fullmatch(r"[A-Z][a-z]+(?: [a-z-]+)+ \(([^()]+)\)", label)
+    return match[1] if match else label
+
+
 @final
 class ClassifierSpace:
     """A Space of a classifier with a linear head. Raises SaywhyError for one without.
@@ -34,7 +41,7 @@ class ClassifierSpace:
 
     def __init__(self, classifier: Classifier, encoder: TextEncoder) -> None:
         self._classifier, self._encoder = classifier, encoder
-        prompts = [CLASS_PROMPT.replace("{}", name) for name in classifier.labels]
+        prompts = [CLASS_PROMPT.replace("{}", common_name(label)) for label in classifier.labels]
         self._weights = F.normalize(classifier.head.weight, dim=1)
         self._mapper = fit_kernel_ridge(encoder.encode(prompts), self._weights)
 
