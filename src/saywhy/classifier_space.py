@@ -20,6 +20,7 @@ from saywhy.text_encoder import TextEncoder
 from saywhy.text_to_weights import fit_kernel_ridge
 
 CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
+TEMPERATURE = 2.0  # of the softmax over classes in a picture's vector; docs/spaces.md says how it was chosen
 BATCH = 32  # pictures or crops at once
 
 
@@ -42,7 +43,9 @@ class ClassifierSpace:
     def __init__(self, classifier: Classifier, encoder: TextEncoder) -> None:
         self._classifier, self._encoder = classifier, encoder
         prompts = [CLASS_PROMPT.replace("{}", common_name(label)) for label in classifier.labels]
-        self._weights = F.normalize(classifier.head.weight, dim=1)
+        rows = classifier.head.weight.float().cpu()
+        # A softmax ignores what all rows share, and so does the space.
+        self._weights = F.normalize(rows - rows.mean(0), dim=1)
         self._mapper = fit_kernel_ridge(encoder.encode(prompts), self._weights)
 
     @property
@@ -50,12 +53,21 @@ class ClassifierSpace:
         return "the classifier itself"
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """(N, d) unit vectors: half the features as they are, half what the head reads from them.
+
+        The second half is the mean of the classes' directions under the (softened) softmax: the features' part that
+        matters for deciding. On real photographs phrases are right more often with both halves than with either alone.
+        """
         pixels = self._classifier.preprocess
         features = [
             self._classifier.features(pixels(images[start : start + BATCH])).float().cpu()
             for start in range(0, len(images), BATCH)
         ]
-        return F.normalize(torch.cat(features), dim=1)
+        found = torch.cat(features)
+        head = self._classifier.head
+        logits = found @ head.weight.float().cpu().T + head.bias.float().cpu()
+        read = (logits / TEMPERATURE).softmax(1) @ self._weights
+        return F.normalize(F.normalize(found, dim=1) + F.normalize(read, dim=1), dim=1)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return self._mapper(self._encoder.encode(texts))

@@ -105,7 +105,7 @@ def _join(parts: list[Vocabulary]) -> Vocabulary:
     return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts))
 
 
-_CUB = re.compile(r"^\d+\s+has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")
+_CUB = re.compile(r"^(?:\d+\s+)?has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")
 
 
 def parse_lines(text: str) -> list[tuple[str, str]]:
@@ -113,7 +113,7 @@ def parse_lines(text: str) -> list[tuple[str, str]]:
     lines = [line.strip() for line in text.splitlines()]
     cub = [_CUB.match(line) for line in lines if line]
     if cub and all(cub):
-        return [_cub_phrase(m["part"], m["kind"] or "", m["value"]) for m in cub if m]
+        return [cub_phrase(line) for line in lines if line]
     entries = []
     for line in lines:
         if line.startswith("#"):
@@ -125,13 +125,22 @@ def parse_lines(text: str) -> list[tuple[str, str]]:
     return entries
 
 
-def _cub_phrase(part: str, kind: str, value: str) -> tuple[str, str]:
-    """("bill shape", "hooked bill") from has_bill_shape::hooked."""
-    value = re.sub(r"\(.*?\)", "", value).replace("_", " ").strip()
-    part = part.replace("_", " ")
+def cub_phrase(attribute: str) -> tuple[str, str]:
+    """("bill shape", "hooked bill") from "has_bill_shape::hooked", CUB-200-2011's way to name an attribute."""
+    match = _CUB.match(attribute)
+    if not match:
+        raise SaywhyError(f"{attribute!r} is not an attribute as CUB-200-2011 writes them (has_bill_shape::hooked)")
+    part, kind = match["part"].replace("_", " "), match["kind"] or ""
+    value = re.sub(r"\(.*?\)", "", match["value"]).replace("_", " ").strip()
+    value = re.sub(rf"[ -]{part}s?$", "", value)  # "forked tail", "pointed-wings" name their part again
+    group = f"{part} {kind}".strip()
     if part in ("shape", "size"):
-        return part, f"{value} bird"
-    return f"{part} {kind}".strip(), f"{value} {part}"
+        return group, f"{value} bird"
+    if part == "primary":
+        return group, f"mostly {value} bird"
+    if kind == "length":
+        return group, f"{part} {value}"
+    return group, f"{value} {part}"
 
 
 def _from_json(text: str, path: Path) -> list[tuple[str, str]]:
