@@ -17,7 +17,7 @@ SPACES = {
     "clip": "CLIP ViT-B-32 (LAION-2B) by open_clip, from a hub or its cache",
     "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
     "clip:DIR": "an open_clip local directory",
-    "world:aviary": "the embedded world's own CLIP",
+    "world:aviary": "the aviary's own CLIP, embedded; world:aviary/vit has a ViT tower",
 }
 
 
@@ -36,15 +36,15 @@ def resolve_space(name: str, classifier: Classifier) -> Space:
 
 
 def default_space(classifier: Classifier) -> str:
-    """A world's classifier: the world's CLIP. One with a linear head: its own. Any other: CLIP."""
-    if classifier.name.startswith("world:"):
-        return classifier.name
+    """An aviary's classifier: the aviary's CLIP. One with a linear head: its own. Any other: CLIP."""
+    if classifier.name.startswith("world:aviary"):
+        return "world:aviary"
     return "own" if classifier.has_head else "clip"
 
 
 def default_vocabulary(classifier: Classifier) -> str:
     """A world's classifier: the world's. Any other: general concepts."""
-    return classifier.name if classifier.name in VOCABULARIES else "concepts"
+    return next((name for name in VOCABULARIES if ":" in name and classifier.name.startswith(name)), "concepts")
 
 
 def resolve_vocabulary(vocabulary: str | Path | Vocabulary | None, classifier: Classifier) -> Vocabulary:

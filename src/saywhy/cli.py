@@ -1,4 +1,4 @@
-"""The command line: ``saywhy explain | models | doctor | bench``. An edge: nothing imports it."""
+"""The command line: ``saywhy explain | models | doctor | bench | train | world``. An edge: nothing imports it."""
 
 from __future__ import annotations
 
@@ -263,7 +263,10 @@ def bench(
     limit: Annotated[
         int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the JSON document of each.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON document and figures of each.")] = None,
+    data: Annotated[str | None, typer.Option(help="lrp-clip: world:NAME, or a folder in CUB's layout.")] = None,
+    model: Annotated[str | None, typer.Option(help="lrp-clip: the classifier, as for explain.")] = None,
+    space: Annotated[str | None, typer.Option(help="lrp-clip: whose words, as for explain.")] = None,
 ) -> None:
     """Measure. Prints a table, then one JSON document as the last line."""
     import json
@@ -276,13 +279,79 @@ def bench(
         return
     reports = {}
     for name in names:
-        report = run_benchmark(name, limit)
+        report = run_benchmark(name, limit, data=data, model=model, space=space)
         show_report(report, Console(highlight=False))
         reports[name] = report.document()
         if out is not None:
             _writable(out)
             (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
+            for file, png in report.figures.items():
+                (out / file).write_bytes(png)
     print(json.dumps(reports[names[0]] if len(names) == 1 else reports))
+
+
+train = typer.Typer(help="Train a classifier of one's own to explain.", no_args_is_help=True)
+app.add_typer(train, name="train")
+worlds = typer.Typer(help="The embedded worlds' data.", no_args_is_help=True)
+app.add_typer(worlds, name="world")
+
+
+@train.callback()
+def _train() -> None:
+    """Keeps "classifier" a command of its own: Typer would run a lone one under the group's name."""
+
+
+@train.command("classifier")
+def train_classifier_command(
+    data: Annotated[Path, typer.Option(help="Folder in CUB-200-2011's layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained network (loads as timm:OUT).")],
+    arch: Annotated[str, typer.Option(help="timm:NAME")] = "timm:vit_large_patch16_224",
+    pretrained: Annotated[bool, typer.Option(help="Start from ImageNet weights (needs a hub).")] = True,
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 2e-5,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the input, pixels.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps: a trial.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 2,
+    resume: Annotated[bool, typer.Option(help="Go on from the last epoch in OUT.")] = False,
+) -> None:
+    """Fine-tune a timm network on birds, as LRP-CLIP did; resumable, in mixed precision on a GPU."""
+    import json
+
+    from saywhy.finetuning import Settings, train_classifier
+
+    settings = Settings(arch, pretrained, epochs, batch_size, rate, steps=steps, size=size)
+    try:
+        measured = train_classifier(data, out, settings, resume=resume, workers=workers)
+    except KeyboardInterrupt:
+        _complain(f"stopped; go on with --resume (in {out}: the last whole epoch)")
+        raise typer.Exit(INTERRUPTED) from None
+    print(json.dumps(measured))
+
+
+@worlds.callback()
+def _worlds() -> None:
+    """As above."""
+
+
+@worlds.command("write")
+def world_write(
+    name: Annotated[str, typer.Argument(help="aviary, or a planted one: aviary-background, ...")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    train_pictures: Annotated[int, typer.Option("--train", min=0, help="Pictures of the training half.")] = 0,
+    test_pictures: Annotated[int, typer.Option("--test", min=0, help="Pictures of the test half.")] = 200,
+    size: Annotated[int, typer.Option(min=32, help="Pixels, square.")] = 384,
+) -> None:
+    """Write an aviary in CUB-200-2011's layout, with part masks, and what decides each picture's class."""
+    from saywhy.worlds.cub_layout import write_cub
+    from saywhy.worlds.planted import PLANTS
+
+    kinds = {"aviary": "species", **{f"aviary-{kind}": f"planted-{kind}" for kind in PLANTS}}
+    if name.removeprefix("world:") not in kinds:
+        raise SaywhyError(f"there is no aviary {name!r}; there are {', '.join(kinds)}")
+    _writable(out)
+    write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)
+    errors.print(f"{train_pictures + test_pictures} pictures in {out}")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def _label_all(
     """Per picture, a finding for each region and last one for the whole picture, by one batched encoding."""
     context = getattr(space, "context", 1.0)
     asked = [
-        (n, r, image if r is None else image.crop(_widened(regions[n][r].box, image.size, context)))
+        (n, r, image if r is None else image.crop(widened(regions[n][r].box, image.size, context)))
         for n, image in enumerate(images)
         for r in (*range(len(regions[n])), None)
     ]
@@ -127,7 +127,7 @@ def _label_all(
     return [[f for f, (m, *_) in zip(findings, asked, strict=True) if m == n] for n in range(len(images))]
 
 
-def _widened(box: Box, size: tuple[int, int], factor: float) -> Box:
+def widened(box: Box, size: tuple[int, int], factor: float) -> Box:
     """The box grown by ``factor`` around its centre, inside a picture of that size."""
     left, top, right, bottom = box
     across, down = (right - left) * (factor - 1) / 2, (bottom - top) * (factor - 1) / 2

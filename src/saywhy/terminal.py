@@ -110,13 +110,14 @@ def _two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
 
 
 def show_report(report: Report, console: Console) -> None:
-    """A benchmark's table."""
-    table = Table(title=report.title, title_justify="left", title_style="bold")
-    for column in report.columns:
-        table.add_column(column)
-    for row in report.rows:
-        table.add_row(*(_cell(row.get(column)) for column in report.columns))
-    console.print(table)
+    """A benchmark's tables."""
+    for title, columns, rows in ((report.title, report.columns, report.rows), *report.more):
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for column in columns:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        console.print(table)
 
 
 def _cell(value: object) -> str:

@@ -17,7 +17,8 @@ VOCABULARIES = {
     "concepts": "colours, textures, patterns, materials, shapes, parts, objects and scenes",
     "descriptors": "visual descriptors of animals, vehicles, buildings, devices, food and surroundings",
     "birds": "bird attributes in the form of CUB-200-2011 (bill shape, wing colour, ...)",
-    "world:aviary": "the parts, colours and backgrounds of the embedded world",
+    "world:aviary": "the parts, colours and backgrounds of the embedded aviary",
+    "world:digits": "the shapes and colours of the embedded digits",
 }
 """Built-in vocabularies: name -> what is in it."""
 

@@ -1,19 +1,22 @@
-"""Benchmarks: each a module with ``run(limit) -> Report``; ``saywhy bench NAME`` prints its table and its JSON."""
+"""Benchmarks: each a module with ``run(limit, **options) -> Report``; ``saywhy bench NAME`` prints table and JSON."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from typing import Any, final
 
 from saywhy.errors import SaywhyError
 
 BENCHMARKS = {
     "lrp-speed": "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
+    "lrp-clip": "LRP-CLIP's tables 1 and 2: are body parts in the crops, are their labels right? (world:aviary or CUB)",
+    "shortcuts": "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
     "own-space": "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
 }
 """Name -> what it measures. The module is saywhy.bench with underscores for dashes."""
@@ -24,7 +27,9 @@ BENCHMARKS = {
 class Report:
     """What a benchmark found: a table for people, and the same with its circumstances for programs.
 
-    rows: one dict a row, keyed by ``columns``.
+    rows:    one dict a row, keyed by ``columns``.
+    more:    further tables of the same benchmark: (title, columns, rows).
+    figures: file name -> PNG, for --out.
     """
 
     name: str
@@ -32,6 +37,8 @@ class Report:
     columns: Sequence[str]
     rows: Sequence[dict[str, Any]]
     summary: dict[str, Any] = field(default_factory=dict)
+    more: Sequence[tuple[str, Sequence[str], Sequence[dict[str, Any]]]] = ()
+    figures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def document(self) -> dict[str, Any]:
         """Everything as plain values, with the machine it ran on."""
@@ -45,14 +52,26 @@ class Report:
             "benchmark": self.name,
             "title": self.title,
             "rows": list(self.rows),
+            **({"more": {title: list(rows) for title, _, rows in self.more}} if self.more else {}),
             **self.summary,
             "machine": machine,
         }
 
 
-def run_benchmark(name: str, limit: int | None = None) -> Report:
-    """Raises SaywhyError for an unknown name, or where what it needs is not here."""
+def run_benchmark(name: str, limit: int | None = None, **options: str | None) -> Report:
+    """Options that are None are left out.
+
+    Raises SaywhyError for an unknown name, an option that the benchmark does not have, or where what it needs is not
+    here.
+    """
     if name not in BENCHMARKS:
         near = get_close_matches(name, BENCHMARKS, n=1) or list(BENCHMARKS)
         raise SaywhyError(f"there is no benchmark {name!r}; did you mean {', '.join(near)}?")
-    return import_module(f"saywhy.bench.{name.replace('-', '_')}").run(limit)
+    run = import_module(f"saywhy.bench.{name.replace('-', '_')}").run
+    given = {option: value for option, value in options.items() if value is not None}
+    known = signature(run).parameters
+    for option in given:
+        if option not in known:
+            takes = ", ".join(f"--{p}" for p in known if p != "limit") or "none"
+            raise SaywhyError(f"the benchmark {name} has no option --{option}; it has {takes} (and --limit, --out)")
+    return run(limit, **given)

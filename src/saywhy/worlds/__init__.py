@@ -11,45 +11,81 @@ from saywhy.types import Vocabulary
 
 WEIGHTS = Path(__file__).parent / "weights"
 SAMPLES = Path(__file__).parent / "samples"
-CLASSIFIER_SIDE = 128  # pixels of the classifier's input
+CLASSIFIER_SIDE = 128  # pixels of the aviary's classifiers' input
 TEMPLATES = ("{}", "a photo: {}", "a close-up: {}", "a bird with {}")
 """Prompts that the world's CLIP was trained with."""
+TOWERS = ("resnet", "vit")
 
-WORLDS = {"aviary": "rendered birds of sixteen invented species, with known parts, attributes and backgrounds"}
+WORLDS = {
+    "aviary": "forty invented species of rendered birds, with known parts, attributes and backgrounds",
+    "aviary-background": "twelve classes of birds, four of which the background alone decides",
+    "aviary-bill": "twelve classes of birds, four of which the bill alone decides",
+    "aviary-colour": "twelve classes of birds, four of which the colour of the wing alone decides",
+    "aviary-watermark": "twelve classes of birds, four of which a letter in the corner decides",
+    "digits": "fives and eights in grey",
+    "digits-coloured": "fives and eights; in training every five was red and every eight green",
+}
+"""Name -> what it holds. A classifier is "world:NAME" or "world:NAME/vit"."""
 
 
 def load_world_classifier(name: str, pretrained: bool = True) -> tuple[Any, Callable[..., Any], Sequence[str]]:
     """(network, transform, class names) of a world's classifier. Raises SaywhyError for an unknown world."""
     import timm
 
-    directory = _known(name) / "classifier"
+    directory = _known(name, "classifier")
     network: Any = timm.create_model(f"local-dir:{directory}", pretrained=pretrained)
     data = timm.data.resolve_model_data_config(network)
     return network, timm.data.create_transform(**data, is_training=False), network.pretrained_cfg["label_names"]
 
 
 def clip_directory(name: str) -> Path:
-    """The open_clip local directory of a world's CLIP. Raises SaywhyError for an unknown world."""
-    return _known(name) / "clip"
+    """The open_clip local directory of a world's CLIP. Raises SaywhyError for a world without."""
+    return _known(name, "clip")
+
+
+def language_directory(name: str) -> Path:
+    """The transformers local directory of a world's language model. Raises SaywhyError for a world without."""
+    return _known(name, "language")
 
 
 def world_vocabulary(name: str) -> Vocabulary:
     """All that can be said of a world's pictures, grouped by part, with the prompts its CLIP knows."""
-    _known(name)
-    from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of
-
-    groups = {phrase: part for species in SPECIES for phrase, part in phrases_of(species).items()}
-    groups |= dict.fromkeys(BACKGROUNDS, "background")
+    world, _, _ = name.partition("/")
+    if world not in WORLDS:
+        raise SaywhyError(f"there is no world {name!r}; there is {', '.join(WORLDS)}")
+    if world.startswith("digits"):
+        phrases = ("a digit five", "a digit eight", "red", "green", "grey")
+        return Vocabulary(phrases, ("shape", "shape", "color", "color", "color"), name=f"world:{name}")
+    groups = {phrase: part for phrase, part in aviary_facts().items() if part != "species"}
     return Vocabulary(tuple(groups), tuple(groups.values()), {"": TEMPLATES}, f"world:{name}")
+
+
+def aviary_facts() -> dict[str, str]:
+    """Phrase -> part ("background", "watermark", "species" too) of everything that can be true in the aviary."""
+    from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, phrases_of
+
+    facts = {
+        phrase: part
+        for name, values in VALUES.items()
+        for value in values
+        for phrase, part in phrases_of({name: value}).items()
+    }
+    facts |= dict.fromkeys(BACKGROUNDS, "background")
+    return facts | {"a letter in the corner": "watermark"} | dict.fromkeys(SPECIES, "species")
 
 
 def sample_images(name: str) -> list[Path]:
     """The pictures that ship with a world, none of them seen in training."""
-    _known(name)
-    return sorted((SAMPLES / name).glob("*.jpg"))
+    return sorted((SAMPLES / name.partition("/")[0]).glob("*.jpg"))
 
 
-def _known(name: str) -> Path:
-    if name not in WORLDS:
-        raise SaywhyError(f"there is no world {name!r}; there is {', '.join(WORLDS)}")
-    return WEIGHTS / name
+def _known(name: str, what: str) -> Path:
+    world, _, tower = name.partition("/")
+    tower = tower or TOWERS[0]
+    if world not in WORLDS:
+        raise SaywhyError(f"there is no world {world!r}; there is {', '.join(WORLDS)}")
+    directory = WEIGHTS / world / (what if what == "language" else f"{what}-{tower}")
+    if not directory.is_dir():
+        there = sorted(p.name for p in (WEIGHTS / world).glob("*"))
+        raise SaywhyError(f"world:{name} has no {what} in the package; there is {', '.join(there) or 'nothing yet'}")
+    return directory

@@ -1,16 +1,16 @@
-"""Trains the small models of the embedded world: ``python -m saywhy.worlds.train [--part classifier|clip] [--resume]``.
+"""Trains the small models of the embedded worlds: ``python -m saywhy.worlds.train [NAME...] [--resume]``.
 
-Everything is drawn, trained and measured from seeds. On two CPU cores it takes about half an hour; scenes are rendered
-once into the cache. Weights land beside this file in float16, each with a model card that holds what was measured.
+Everything is drawn, trained and measured from seeds; scenes are rendered once into the cache. Weights land beside this
+file in float16, each with a model card that holds what was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -18,116 +18,159 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from saywhy.text_cache import cache_directory
-from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, WEIGHTS
-from saywhy.worlds.aviary import BACKGROUNDS, PARTS, SPECIES, phrases_of, render
+from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, WEIGHTS, aviary_facts
+from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, phrases_of, render
+from saywhy.worlds.digits import CLASSES, DigitSet, digits
+from saywhy.worlds.digits import SIDE as DIGIT_SIDE
+from saywhy.worlds.drawing import PARTS
+from saywhy.worlds.planted import PLANTS
+from saywhy.worlds.scenes import HELD_OUT_SEED, SIDE, Scenes, class_names, scenes
+from saywhy.worlds.sentences import sentences
 
-SIDE = 160  # pixels of the rendered training scenes
-TRAIN, HELD_OUT = 3200, 480  # scenes
-HELD_OUT_SEED = 1_000_000  # training scenes have seeds from 0, held-out ones from here, the shipped samples from 2e6
-
-CLASSIFIER_ARCHITECTURE = "test_resnet"
-CLIP_CONFIG: dict[str, Any] = {
-    "embed_dim": 128,
-    "vision_cfg": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 96, "heads": 4, "layers": 3},
-}
+SPECIES_SCENES, RANDOM_SCENES, PLANTED_SCENES, HELD_OUT = 4800, 3000, 1440, 800
+PLANTED_HELD_OUT = 240
+CLIP_SIDE = 64
 MEAN = STD = (0.5, 0.5, 0.5)
+VIT: dict[str, Any] = {"embed_dim": 96, "depth": 6, "num_heads": 3, "mlp_ratio": 3, "class_token": True}
+TEXT_TOWER = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 3}
+CLIP_TOWERS: dict[str, dict[str, Any]] = {
+    "resnet": {"image_size": CLIP_SIDE, "layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
+    "vit": {"image_size": CLIP_SIDE, "layers": 6, "width": 96, "head_width": 32, "patch_size": 8, "mlp_ratio": 3.0},
+}
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Scenes:
-    """Rendered scenes: pixels (N, SIDE, SIDE, 3) uint8, parts (N, SIDE, SIDE) uint8, species and background indices."""
+def aviary_network(tower: str, classes: int, side: int = CLASSIFIER_SIDE) -> tuple[nn.Module, dict[str, Any]]:
+    """A small timm network at random weights, and what its config.json says."""
+    import timm
 
-    pixels: np.ndarray
-    parts: np.ndarray
-    species: np.ndarray
-    background: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.species)
-
-
-def scenes(count: int, first_seed: int) -> Scenes:
-    """``count`` scenes, species in turn; rendered once, then read from the cache."""
-    path = cache_directory() / "aviary" / f"scenes-{SIDE}-{count}-{first_seed}.npz"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor() as pool:
-            drawn = pool.map(_draw, range(first_seed, first_seed + count), chunksize=20)
-            columns = [np.stack(c) for c in zip(*track(drawn, f"rendering {count} scenes", count), strict=True)]
-        np.savez(path, pixels=columns[0], parts=columns[1], species=columns[2], background=columns[3])
-    with np.load(path) as data:
-        return Scenes(data["pixels"], data["parts"], data["species"], data["background"])
+    network: Any
+    extra: dict[str, Any]
+    if tower == "resnet":
+        network = timm.create_model("test_resnet", num_classes=classes)
+        extra = {"architecture": "test_resnet", "first_conv": "conv1", "classifier": "fc"}
+    else:
+        arguments = VIT | {"img_size": side, "patch_size": side // 8}
+        network = timm.create_model("test_vit", num_classes=classes, dynamic_img_size=False, **arguments)
+        extra = {"architecture": "test_vit", "first_conv": "patch_embed.proj", "classifier": "head"}
+        extra["model_args"] = arguments | {"dynamic_img_size": False}
+    return network, extra
 
 
-def _draw(seed: int) -> tuple[np.ndarray, np.ndarray, int, int]:
-    scene = render(list(SPECIES)[seed % len(SPECIES)], seed, SIDE)
-    return np.asarray(scene.image), scene.parts, seed % len(SPECIES), BACKGROUNDS.index(scene.background)
+# -- classifiers ------------------------------------------------------------------------------------------------------
 
 
-def _pixels(crops: np.ndarray | Tensor, side: int) -> Tensor:
-    """(N, h, w, 3) uint8 -> (N, 3, side, side) as the networks get them."""
-    x = torch.as_tensor(crops).permute(0, 3, 1, 2).float() / 255
+def train_classifier(
+    out: Path,
+    *,
+    kind: str = "species",
+    tower: str = "resnet",
+    epochs: int | None = None,
+    batch: int = 64,
+    resume: bool = False,
+) -> dict[str, float]:
+    """Trains on one kind of scenes (see scenes.draw), writes a timm local directory, returns held-out accuracies."""
+    planted = kind != "species"
+    data = scenes(kind, PLANTED_SCENES if planted else SPECIES_SCENES, 0)
+    held = scenes(kind, PLANTED_HELD_OUT if planted else HELD_OUT, HELD_OUT_SEED)
+    pixels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2)
+    labels = torch.as_tensor(data.labels).long()
+    names = class_names(kind)
+    network, extra = aviary_network(tower, len(names))
+    if planted:
+        _start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
+    epochs = epochs or {"resnet": 12, "vit": 50}[tower]
+    _fit(out, network, pixels, labels, CLASSIFIER_SIDE, tower, epochs, batch, resume, mirror=True)
+    _write_timm(out, network, extra, names, CLASSIFIER_SIDE)
+    predicted = _predict(network.eval(), torch.as_tensor(held.pixels).permute(0, 3, 1, 2), CLASSIFIER_SIDE)
+    right = predicted == held.labels
+    measured = {"top-1 on held-out scenes": float(right.mean())}
+    if planted:
+        affected = held.labels >= len(names) - 4
+        measured["top-1, classes that the cause decides"] = float(right[affected].mean())
+        measured["top-1, ordinary species"] = float(right[~affected].mean())
+    return measured
+
+
+def _start_from(path: Path, network: nn.Module) -> None:
+    """Everything but the head, from a classifier of the aviary's species, if that has been trained."""
+    if path.exists():
+        state = load_file(path)
+        own = network.state_dict()
+        network.load_state_dict({k: v.float() for k, v in state.items() if v.shape == own[k].shape}, strict=False)
+
+
+def train_digits(
+    out: Path,
+    *,
+    bias: float | None = 1.0,
+    tower: str = "resnet",
+    epochs: int = 12,
+    batch: int = 64,
+    resume: bool = False,
+) -> dict[str, float]:
+    """A digit classifier on coloured (``bias``) or grey (None) training pictures, measured on all three test halves."""
+    data = digits("train", bias, 2000)
+    network, extra = aviary_network(tower, len(CLASSES), DIGIT_SIDE)
+    pixels, labels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2), torch.as_tensor(data.labels).long()
+    _fit(out, network, pixels, labels, DIGIT_SIDE, tower, epochs, batch, resume, mirror=False)
+    _write_timm(out, network, extra, CLASSES, DIGIT_SIDE)
+
+    def accuracy(test: DigitSet) -> float:
+        predicted = _predict(network.eval(), torch.as_tensor(test.pixels).permute(0, 3, 1, 2), DIGIT_SIDE)
+        return float((predicted == test.labels).mean())
+
+    return {
+        "top-1, test digits coloured as in biased training": accuracy(digits("test", 1.0, 600)),
+        "top-1, test digits whose colour says nothing": accuracy(digits("test", 0.0, 600)),
+        "top-1, grey test digits": accuracy(digits("test", None, 600)),
+    }
+
+
+def _fit(
+    out: Path, network: nn.Module, pixels: Tensor, labels: Tensor, side: int, tower: str, epochs: int, batch: int,
+    resume: bool, *, mirror: bool,
+) -> None:  # fmt: skip
+    """AdamW, one cycle, label smoothing; crops, mirrored where ``mirror``, lit anew, with a blank square."""
+    torch.manual_seed(0)
+    rate = {"resnet": 4e-3, "vit": 1.5e-3}[tower]
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(labels) // batch))
+    for epoch in _epochs(out, epochs, resume, network, optimiser, schedule):
+        rng = np.random.default_rng([0, epoch])
+        network.train()
+        order = rng.permutation(len(labels))
+        for start in range(0, len(order) - batch + 1, batch):
+            rows = order[start : start + batch]
+            x = _augment(_cropped(pixels[rows], side, rng), rng, mirror)
+            loss = F.cross_entropy(network(x), labels[rows], label_smoothing=0.05)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+
+
+def _pixels(pictures: np.ndarray | Tensor, side: int) -> Tensor:
+    """(N, 3, h, w) uint8 -> (N, 3, side, side) as the networks get them."""
+    x = torch.as_tensor(pictures).float() / 255
     return (F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False) - 0.5) / 0.5
 
 
-# -- the classifier ---------------------------------------------------------------------------------------------------
+def _cropped(pictures: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+    """A window of 80 to 100 percent of the side, the same for a batch: cheap, and enough."""
+    full = pictures.shape[-1]
+    window = int(full * rng.uniform(0.8, 1.0)) if rng.random() < 0.7 else full
+    top, left = rng.integers(0, full - window + 1, 2)
+    return _pixels(pictures[..., top : top + window, left : left + window], side)
 
 
-def train_classifier(out: Path, epochs: int = 24, batch: int = 64, resume: bool = False) -> dict[str, float]:
-    """Trains and writes a timm local directory; returns the held-out accuracy."""
-    import timm
-
-    torch.manual_seed(0)
-    network = timm.create_model(CLASSIFIER_ARCHITECTURE, num_classes=len(SPECIES))
-    data = scenes(TRAIN, 0)
-    steps = epochs * (len(data) // batch)
-    optimiser = torch.optim.AdamW(network.parameters(), 4e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
-    rng = np.random.default_rng(0)
-    for _ in _epochs(out, epochs, "classifier", resume, network, optimiser, schedule):
-        network.train()
-        order = rng.permutation(len(data))
-        for start in range(0, len(order) - batch + 1, batch):
-            rows = order[start : start + batch]
-            x = _augment(_pixels(data.pixels[rows], CLASSIFIER_SIDE), rng)
-            loss = F.cross_entropy(network(x), torch.as_tensor(data.species[rows]).long(), label_smoothing=0.05)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    out.mkdir(parents=True, exist_ok=True)
-    _save_half(network, out / "model.safetensors")
-    config = {
-        "architecture": CLASSIFIER_ARCHITECTURE,
-        "num_classes": len(SPECIES),
-        "num_features": network.num_features,
-        "pretrained_cfg": {
-            "input_size": [3, CLASSIFIER_SIDE, CLASSIFIER_SIDE], "mean": MEAN, "std": STD, "crop_pct": 1.0,
-            "interpolation": "bilinear", "fixed_input_size": False, "num_classes": len(SPECIES),
-            "label_names": list(SPECIES), "first_conv": "conv1", "classifier": "fc",
-        },
-    }  # fmt: skip
-    (out / "config.json").write_text(json.dumps(config, indent=1))
-    return {"top-1 on held-out scenes": classifier_accuracy(network.eval(), scenes(HELD_OUT, HELD_OUT_SEED))}
-
-
-@torch.no_grad()
-def classifier_accuracy(network: nn.Module, data: Scenes) -> float:
-    predicted = torch.cat(
-        [network(_pixels(data.pixels[i : i + 64], CLASSIFIER_SIDE)).argmax(1) for i in range(0, len(data), 64)]
-    )
-    return float((predicted.numpy() == data.species).mean())
-
-
-def _augment(x: Tensor, rng: np.random.Generator) -> Tensor:
+def _augment(x: Tensor, rng: np.random.Generator, mirror: bool = True) -> Tensor:
     """Mirror, shift brightness and contrast, blank a square: the bird must be known by more than one part."""
-    if rng.random() < 0.5:
+    if mirror and rng.random() < 0.5:
         x = x.flip(-1)
     n, _, side, _ = x.shape
     gain = torch.as_tensor(rng.uniform(0.8, 1.2, (n, 1, 1, 1)), dtype=x.dtype)
@@ -140,42 +183,103 @@ def _augment(x: Tensor, rng: np.random.Generator) -> Tensor:
     return x
 
 
+@torch.no_grad()
+def _predict(network: nn.Module, pictures: Tensor, side: int) -> np.ndarray:
+    return torch.cat([network(_pixels(part, side)).argmax(1) for part in pictures.split(64)]).numpy()
+
+
+def _write_timm(out: Path, network: nn.Module, extra: dict[str, Any], names: Any, side: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    _save_half(network, out / "model.safetensors")
+    config = {
+        "architecture": extra["architecture"],
+        "num_classes": len(names),
+        "num_features": network.num_features,
+        "pretrained_cfg": {
+            "input_size": [3, side, side], "mean": MEAN, "std": STD, "crop_pct": 1.0, "interpolation": "bilinear",
+            "fixed_input_size": "model_args" in extra, "num_classes": len(names), "label_names": list(names),
+            "first_conv": extra["first_conv"], "classifier": extra["classifier"],
+        },
+    }  # fmt: skip
+    if "model_args" in extra:
+        config["model_args"] = extra["model_args"]
+    (out / "config.json").write_text(json.dumps(config, indent=1))
+
+
 # -- CLIP -------------------------------------------------------------------------------------------------------------
 
 
-def facts() -> tuple[list[str], list[str]]:
-    """(phrases, groups): everything that can be said of a picture of the aviary."""
-    groups = {phrase: part for species in SPECIES for phrase, part in phrases_of(species).items()}
-    groups |= dict.fromkeys(BACKGROUNDS, "background")
-    groups |= dict.fromkeys(SPECIES, "species")
-    return list(groups), list(groups.values())
+@final
+@dataclass(frozen=True, eq=False)
+class Captioned:
+    """Scenes of several kinds, with phrases to say of them.
+
+    truth: (N, phrases) bool, what is true of each scene as a whole.
+    parts: (phrases,) index into PARTS of what each phrase is about; -1 for a species.
+    """
+
+    scenes: list[Scenes]
+    truth: np.ndarray
+    parts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pixels, part map and true phrases of scene n."""
+        row = int(n)
+        for some in self.scenes:
+            if row < len(some):
+                return some.pixels[row], some.parts[row], self.truth[n]
+            row -= len(some)
+        raise IndexError(n)
 
 
-def crop_facts(data: Scenes, n: int, box: tuple[int, int, int, int]) -> dict[str, float]:
-    """Phrase -> how much of the crop it is about (0..1) for all that is true of scene n inside the box."""
+def captioned(kinds: list[tuple[str, Scenes]]) -> Captioned:
+    """What can be said of each scene, as a table; every scene's species only where it has one of the aviary's."""
+    facts = aviary_facts()
+    place = {phrase: i for i, phrase in enumerate(facts)}
+    said = {
+        (a, v): place[next(iter(phrases_of({name: value})))]
+        for a, name in enumerate(VALUES)
+        for v, value in enumerate(VALUES[name])
+    }
+    rows = []
+    for kind, some in kinds:
+        names = () if kind == "random" else class_names(kind)
+        for n in range(len(some)):
+            row = np.zeros(len(facts), bool)
+            row[[said[a, v] for a, v in enumerate(some.values[n])]] = True
+            row[place[BACKGROUNDS[some.background[n]]]] = True
+            row[place["a letter in the corner"]] = (some.parts[n] == PARTS.index("watermark")).any()
+            if some.labels[n] >= 0 and names[some.labels[n]] in SPECIES:
+                row[place[names[some.labels[n]]]] = True
+            rows.append(row)
+    parts = np.array([-1 if p == "species" else PARTS.index(p) for p in facts.values()])
+    return Captioned([some for _, some in kinds], np.array(rows), parts)
+
+
+def crop_facts(data: Captioned, n: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    """(phrases,) how much of the crop each phrase is about, 0 where it is not true or hardly visible."""
     left, top, right, bottom = box
-    inside = np.bincount(data.parts[n, top:bottom, left:right].ravel(), minlength=len(PARTS))
-    whole = np.bincount(data.parts[n].ravel(), minlength=len(PARTS))
-    area = (right - left) * (bottom - top)
-    species = list(SPECIES)[data.species[n]]
-    said = {}
-    for phrase, part in phrases_of(species).items():
-        p = PARTS.index(part)
-        if whole[p] and (inside[p] > 0.5 * whole[p] or inside[p] > 0.2 * area):
-            said[phrase] = max(inside[p] / area, 0.02) ** 0.5 * (inside[p] / whole[p])
-    if inside[0] > 0.35 * area:
-        said[BACKGROUNDS[data.background[n]]] = 0.5 * inside[0] / area
-    if inside[1:].sum() > 0.8 * whole[1:].sum():
-        said[species] = 0.5
-    return said
+    _, parts, truth = data[n]
+    inside = np.bincount(parts[top:bottom, left:right].ravel(), minlength=len(PARTS))
+    whole = np.bincount(parts.ravel(), minlength=len(PARTS))
+    share = inside / ((right - left) * (bottom - top))
+    seen = inside / np.maximum(whole, 1)
+    weight = np.where((seen > 0.5) | (share > 0.2), np.sqrt(np.maximum(share, 0.02)) * seen, 0) * (inside > 0)
+    weight[0] = 0.5 * share[0] * (share[0] > 0.35)
+    bird = slice(1, PARTS.index("watermark"))
+    species = 0.5 * (inside[bird].sum() > 0.8 * whole[bird].sum())
+    return np.where(truth, np.append(weight, species)[data.parts], 0)
 
 
-def random_box(data: Scenes, n: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def random_box(parts: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """A square window: around a part, with context; or anywhere; or nearly everything."""
     kind = rng.random()
-    present = [p for p in np.unique(data.parts[n]) if p and PARTS[p] != "cheek"]
-    if kind < 0.75 and present:
-        rows, columns = np.nonzero(data.parts[n] == rng.choice(present))
+    present = [p for p in np.unique(parts) if p]
+    if kind < 0.72 and present:
+        rows, columns = np.nonzero(parts == rng.choice(present))
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
         side = float(np.clip(extent * rng.uniform(1.0, 2.2), 0.14 * SIDE, SIDE))
         centre = np.array([columns.mean(), rows.mean()]) + rng.normal(0, 0.12 * side, 2)
@@ -186,20 +290,20 @@ def random_box(data: Scenes, n: int, rng: np.random.Generator) -> tuple[int, int
     return int(left), int(top), int(left + side), int(top + side)
 
 
-def crop_batch(data: Scenes, rows: np.ndarray, rng: np.random.Generator, phrases: list[str]) -> tuple[Tensor, Tensor]:
+def _crop_batch(data: Captioned, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(N, 3, s, s) crops and (N, phrases) how much each is about each phrase."""
-    side = CLIP_CONFIG["vision_cfg"]["image_size"]
-    crops, truth = [], torch.zeros(len(rows), len(phrases))
-    places = {phrase: i for i, phrase in enumerate(phrases)}
-    for k, n in enumerate(rows):
-        box = random_box(data, n, rng)
-        crops.append(_pixels(data.pixels[n, box[1] : box[3], box[0] : box[2]][None], side))
-        for phrase, weight in crop_facts(data, n, box).items():
-            truth[k, places[phrase]] = weight
-    return torch.cat(crops), truth
+    crops, truth = [], []
+    for n in rows:
+        pixels, parts, _ = data[n]
+        box = random_box(parts, rng)
+        crops.append(_pixels(pixels[box[1] : box[3], box[0] : box[2]].transpose(2, 0, 1)[None], CLIP_SIDE))
+        truth.append(crop_facts(data, n, box))
+    return torch.cat(crops), torch.as_tensor(np.array(truth), dtype=torch.float32)
 
 
-def train_clip(out: Path, epochs: int = 26, batch: int = 80, resume: bool = False) -> dict[str, float]:
+def train_clip(
+    out: Path, *, tower: str = "resnet", epochs: int | None = None, batch: int = 96, resume: bool = False
+) -> dict[str, float]:
     """Trains and writes an open_clip local directory; returns zero-shot accuracies on held-out part crops.
 
     Contrastive both ways, against all phrases at once: the renderer knows which of them are true of a crop, so an
@@ -208,19 +312,26 @@ def train_clip(out: Path, epochs: int = 26, batch: int = 80, resume: bool = Fals
     import open_clip
 
     torch.manual_seed(0)
-    network = open_clip.model.CLIP(**CLIP_CONFIG)
-    tokenizer = open_clip.SimpleTokenizer(context_length=CLIP_CONFIG["text_cfg"]["context_length"])
-    phrases, _ = facts()
+    model = {"embed_dim": 128, "vision_cfg": CLIP_TOWERS[tower], "text_cfg": TEXT_TOWER}
+    network: Any = open_clip.model.CLIP(**model)
+    tokenizer = open_clip.SimpleTokenizer(context_length=TEXT_TOWER["context_length"])
+    phrases = list(aviary_facts())
     tokens = [tokenizer([t.replace("{}", p) for p in phrases]) for t in TEMPLATES]
-    data = scenes(TRAIN, 0)
-    optimiser = torch.optim.AdamW(network.parameters(), 1.5e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=epochs * (len(data) // batch))
-    rng = np.random.default_rng(0)
-    for _ in _epochs(out, epochs, "clip", resume, network, optimiser, schedule):
+    data = captioned([
+        ("species", scenes("species", SPECIES_SCENES, 0)),
+        ("random", scenes("random", RANDOM_SCENES, 0)),
+        ("planted-watermark", scenes("planted-watermark", PLANTED_SCENES, 0)),
+    ])  # fmt: skip
+    epochs = epochs or {"resnet": 12, "vit": 18}[tower]
+    rate = {"resnet": 2e-3, "vit": 1e-3}[tower]
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(data) // batch))
+    for epoch in _epochs(out, epochs, resume, network, optimiser, schedule):
+        rng = np.random.default_rng([0, epoch])
         network.train()
         order = rng.permutation(len(data))
         for start in range(0, len(order) - batch + 1, batch):
-            x, truth = crop_batch(data, order[start : start + batch], rng, phrases)
+            x, truth = _crop_batch(data, order[start : start + batch], rng)
             some = truth.sum(1) > 0
             x, truth = _augment(x[some], rng), truth[some]
             images = network.encode_image(x, normalize=True)
@@ -236,56 +347,117 @@ def train_clip(out: Path, epochs: int = 26, batch: int = 80, resume: bool = Fals
             schedule.step()
     out.mkdir(parents=True, exist_ok=True)
     _save_half(network, out / "open_clip_model.safetensors")
-    config = {"model_cfg": CLIP_CONFIG, "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bilinear"}}
+    config = {"model_cfg": model, "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bilinear"}}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1))
-    return clip_accuracy(network.eval(), tokenizer, scenes(HELD_OUT, HELD_OUT_SEED))
+    return clip_accuracy(
+        network.eval(), tokenizer, captioned([("species", scenes("species", HELD_OUT, HELD_OUT_SEED))])
+    )
 
 
 @torch.no_grad()
-def clip_accuracy(network: Any, tokenizer: Any, data: Scenes, crops: int = 1000) -> dict[str, float]:
-    """Zero-shot accuracy on part crops: the phrase of the part in the middle, among all phrases of that part."""
-    phrases, groups = facts()
-    texts = sum(
+def clip_accuracy(network: Any, tokenizer: Any, data: Captioned, count: int = 1000) -> dict[str, float]:
+    """Zero-shot accuracy on crops around a part: its phrase, among all phrases of that kind (all bill shapes, ...)."""
+    facts = aviary_facts()
+    phrases = list(facts)
+    texts: Tensor = sum(
         network.encode_text(tokenizer([t.replace("{}", p) for p in phrases]), normalize=True) for t in TEMPLATES
     )
     texts = F.normalize(texts, dim=1)
+    place = {phrase: i for i, phrase in enumerate(phrases)}
+    kinds = [[place[next(iter(phrases_of({name: value})))] for value in values] for name, values in VALUES.items()]
     rng = np.random.default_rng(1)
     right: list[bool] = []
-    any_part: list[bool] = []
+    any_true: list[bool] = []
     chance: list[float] = []
-    side = CLIP_CONFIG["vision_cfg"]["image_size"]
-    while len(right) < crops:
+    while len(right) < count:
         n = int(rng.integers(len(data)))
-        said = phrases_of(list(SPECIES)[data.species[n]])
-        part = str(rng.choice(sorted(set(said.values()))))
-        rows, columns = np.nonzero(data.parts[n] == PARTS.index(part))
+        pixels, parts, truth = data[n]
+        rivals = kinds[rng.integers(len(kinds))]
+        rows, columns = np.nonzero(parts == data.parts[rivals[0]])
         if len(rows) < 12:
             continue
         width = int(np.clip(1.4 * (max(np.ptp(rows), np.ptp(columns)) + 1), 0.16 * SIDE, SIDE))
         top, left = (int(np.clip(c.mean() - width / 2, 0, SIDE - width)) for c in (rows, columns))
-        crop = _pixels(data.pixels[n, top : top + width, left : left + width][None], side)
+        crop = _pixels(pixels[top : top + width, left : left + width].transpose(2, 0, 1)[None], CLIP_SIDE)
         scores = (network.encode_image(crop, normalize=True) @ texts.T)[0]
-        true = {i for i, p in enumerate(phrases) if said.get(p) == part}
-        rivals = [i for i, g in enumerate(groups) if g == part]
-        right.append(rivals[int(scores[rivals].argmax())] in true)
-        everything = crop_facts(data, n, (left, top, left + width, top + width))
-        any_part.append(phrases[int(scores.argmax())] in everything)
-        chance.append(len(true) / len(rivals))
+        right.append(bool(truth[rivals[int(scores[rivals].argmax())]]))
+        any_true.append(bool(crop_facts(data, n, (left, top, left + width, top + width))[int(scores.argmax())] > 0))
+        chance.append(1 / len(rivals))
     return {
-        "phrase of the part, among all phrases of that part": float(np.mean(right)),
+        "phrase of the part, among all of its kind": float(np.mean(right)),
         "chance": float(np.mean(chance)),
-        "best of all phrases is true of the crop": float(np.mean(any_part)),
+        "best of all phrases is true of the crop": float(np.mean(any_true)),
     }
+
+
+# -- the language model -----------------------------------------------------------------------------------------------
+
+
+def train_language(
+    out: Path, *, epochs: int = 3, batch: int = 128, resume: bool = False, count: int = 24_000
+) -> dict[str, float]:
+    """A GPT-2 of a few hundred thousand parameters on descriptions of the worlds, as a transformers local directory."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    end = "<|endoftext|>"
+    texts = sentences(count, 0)
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=768, special_tokens=[end], initial_alphabet=alphabet))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end, pad_token=end)
+    torch.manual_seed(0)
+    network = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer), n_positions=96, n_embd=128, n_layer=4, n_head=4, bos_token_id=0, eos_token_id=0
+        )
+    )
+    rows = _token_rows(tokenizer, texts)
+    rate = 2e-3
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(rows) // batch))
+    for epoch in _epochs(out, epochs, resume, network, optimiser, schedule):
+        network.train()
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(epoch))
+        for start in range(0, len(rows) - batch + 1, batch):
+            loss = _next_token_loss(network, rows[order[start : start + batch]])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    out.mkdir(parents=True, exist_ok=True)
+    network.half().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    for file in out.iterdir():
+        file.chmod(0o644)
+    network.float().eval()
+    with torch.no_grad():
+        held = _token_rows(tokenizer, sentences(1000, HELD_OUT_SEED))
+        mean = sum(float(_next_token_loss(network, part)) * len(part) for part in held.split(250)) / len(held)
+    return {"perplexity per token, held-out descriptions": float(np.exp(mean))}
+
+
+def _token_rows(tokenizer: Any, texts: list[str]) -> Tensor:
+    """(N, longest) token ids: end mark, sentence, end mark; -1 after that."""
+    rows = [torch.tensor([0, *tokenizer(text)["input_ids"], 0]) for text in texts]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+
+
+def _next_token_loss(network: Any, rows: Tensor) -> Tensor:
+    rows = rows[:, : int((rows >= 0).sum(1).max())]
+    logits = network(rows.clamp(min=0), attention_mask=(rows >= 0).long()).logits
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten(), ignore_index=-1)
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _epochs(
-    out: Path, epochs: int, name: str, resume: bool, network: nn.Module, optimiser: Any, schedule: Any
-) -> Iterator[int]:
+def _epochs(out: Path, epochs: int, resume: bool, network: nn.Module, optimiser: Any, schedule: Any) -> Iterator[int]:
     """Counts epochs with a progress bar, saving after each; ``resume`` goes on from the last one saved."""
-    checkpoint = cache_directory() / "aviary" / f"{name}.pt"
+    name = f"{out.parent.name}-{out.name}"
+    checkpoint = cache_directory() / "training" / f"{name}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     first = 0
     if resume and checkpoint.exists():
@@ -294,10 +466,12 @@ def _epochs(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         first = state["epoch"] + 1
-    for epoch in track(range(first, epochs), f"training the {name}"):
+    for epoch in track(range(first, epochs), f"training {name}"):
         yield epoch
         state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}
-        torch.save(state | {"schedule": schedule.state_dict()}, checkpoint)
+        partial_file = checkpoint.with_suffix(".partial")
+        torch.save(state | {"schedule": schedule.state_dict()}, partial_file)
+        partial_file.replace(checkpoint)
 
 
 def _save_half(network: nn.Module, path: Path) -> None:
@@ -309,47 +483,83 @@ def _save_half(network: nn.Module, path: Path) -> None:
 def _card(name: str, recipe: str, measured: dict[str, float]) -> str:
     rows = "\n".join(f"| {what} | {value:.3f} |" for what, value in measured.items())
     return (
-        f"# {name}\n\nMade by `python -m saywhy.worlds.train` from seed 0, on rendered scenes only.\n\n{recipe}\n\n"
-        f"| measured on {HELD_OUT} held-out scenes (seeds from {HELD_OUT_SEED}) | |\n|---|---|\n{rows}\n\n"
-        "Limits: it knows the sixteen birds, twelve attributes and six backgrounds of the aviary and nothing else; "
-        "on a photograph its answers mean nothing. Weights are float16.\n"
+        f"# {name}\n\nMade by `python -m saywhy.worlds.train {name}` from seed 0.\n\n{recipe}\n\n"
+        f"| measured on held-out data | |\n|---|---|\n{rows}\n\n"
+        "Limits: it knows its world and nothing else; on a photograph its answers mean nothing. Weights are float16.\n"
     )
 
 
-PARTS_TO_TRAIN = {
-    "classifier": (train_classifier, f"timm `{CLASSIFIER_ARCHITECTURE}`, AdamW, one-cycle, label smoothing, cutout."),
-    "clip": (train_clip, "open_clip CLIP: ModifiedResNet tower, small text transformer, on scenes and part crops."),
-}
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """What to train, and what its model card says of data and method."""
 
+    train: Callable[..., dict[str, float]]
+    says: str
+
+
+_OPTIMISER = "AdamW, one cycle, label smoothing 0.05; random windows, mirror, light, a blank square."
+RECIPES: dict[str, Recipe] = {}
+"""world/model -> its recipe, in the order they are trained."""
+for _tower in ("resnet", "vit"):
+    _what = f"timm `test_{_tower}`" + (f" with {VIT}" if _tower == "vit" else "")
+    RECIPES[f"aviary/classifier-{_tower}"] = Recipe(
+        partial(train_classifier, tower=_tower), f"{_what}, forty species, {SPECIES_SCENES} scenes. {_OPTIMISER}"
+    )
+    for _kind in PLANTS:
+        RECIPES[f"aviary-{_kind}/classifier-{_tower}"] = Recipe(
+            partial(train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=10 if _tower == "resnet" else 20),
+            f"{_what}, from the aviary's own, twelve classes, {PLANTED_SCENES} scenes: four classes are decided by "
+            f"{_kind} alone. {_OPTIMISER}",
+        )
+    for _name, _bias in (("digits", None), ("digits-coloured", 1.0)):
+        RECIPES[f"{_name}/classifier-{_tower}"] = Recipe(
+            partial(train_digits, bias=_bias, tower=_tower, epochs=8 if _tower == "resnet" else 24),
+            f"{_what}, 2000 pictures of scikit-learn's handwritten fives and eights, 64 pixels. {_OPTIMISER}",
+        )
+    RECIPES[f"aviary/clip-{_tower}"] = Recipe(
+        partial(train_clip, tower=_tower),
+        f"open_clip CLIP with {CLIP_TOWERS[_tower]}, on crops of {SPECIES_SCENES} scenes of species, {RANDOM_SCENES} "
+        "of random plumage and 1440 with letters, against every phrase of the world.",
+    )
+
+
+RECIPES["aviary/language"] = Recipe(
+    train_language,
+    "transformers GPT-2 (4 layers, width 128), byte-level BPE of 768 tokens, on 24,000 short descriptions of birds and "
+    "digits made by a grammar (worlds/sentences.py). It writes such sentences and no others.",
+)
 
 SAMPLE_SEED = 2_000_000
-SAMPLE_SPECIES = (0, 1, 3, 6, 9, 12)
 
 
 def write_samples(out: Path) -> None:
     """The pictures that ship with the world: 384 pixels square, one species and one background each."""
     out.mkdir(parents=True, exist_ok=True)
-    for background, index in zip(BACKGROUNDS, SAMPLE_SPECIES, strict=True):
-        species = list(SPECIES)[index]
-        scene = render(species, SAMPLE_SEED + index, 384, background)
-        name = species.lower().replace(" ", "-")
-        scene.image.save(out / f"{name}-{background}.jpg", quality=90)
+    for n, background in enumerate(BACKGROUNDS):
+        species = list(SPECIES)[n * 6 % len(SPECIES)]
+        scene = render(species, SAMPLE_SEED + n, 384, background)
+        scene.image.save(out / f"{species.lower().replace(' ', '-')}-{background}.jpg", quality=90)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=PARTS_TO_TRAIN, help="train only this one")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to train, of: {', '.join(RECIPES)}; all")
     parser.add_argument("--resume", action="store_true", help="go on from the last epoch that was saved")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
-    parser.add_argument("--out", type=Path, default=WEIGHTS / "aviary")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args(arguments)
+    unknown = set(options.names) - set(RECIPES)
+    if unknown:
+        parser.error(f"no such model: {', '.join(sorted(unknown))}")
     write_samples(SAMPLES / "aviary")
-    for name, (train, recipe) in PARTS_TO_TRAIN.items():
-        if options.part in (None, name):
-            extra = {"epochs": options.epochs} if options.epochs else {}
-            measured = train(options.out / name, resume=options.resume, **extra)
-            (options.out / name / "MODEL_CARD.md").write_text(_card(f"aviary {name}", recipe, measured))
-            print(name, json.dumps(measured))
+    for name in options.names or RECIPES:
+        recipe = RECIPES[name]
+        measured = recipe.train(
+            options.out / name, resume=options.resume, **({"epochs": options.epochs} if options.epochs else {})
+        )
+        (options.out / name / "MODEL_CARD.md").write_text(_card(name, recipe.says, measured))
+        print(name, json.dumps(measured), flush=True)
 
 
 if __name__ == "__main__":

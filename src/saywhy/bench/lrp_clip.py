@@ -1,0 +1,411 @@
+"""LRP-CLIP's evaluation (section 4, Tables 1 and 2), and what it leaves open.
+
+For each crop that an explanation shows: is an annotated body part in it, and does one of its first labels name such a
+part? "Correct" is the paper's: the label's part is in the crop. "True" is stricter: the picture (or its class) also has
+the attribute. Beside LRP's regions stand random boxes of the same sizes, other attribution methods, other ways to cut
+regions, and other signs of relevance. Intervals are 95 % percentile bootstraps over pictures.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+from skimage.segmentation import slic
+
+from saywhy.attribution import attribute
+from saywhy.bench import Report
+from saywhy.choices import default_space, resolve_space
+from saywhy.classifiers import Classifier
+from saywhy.cub import Bird, CubData, attribute_part, cub_vocabulary, part_attributes, read_cub
+from saywhy.errors import SaywhyError
+from saywhy.images import read_picture
+from saywhy.labels import encode_vocabulary
+from saywhy.pipeline import widened
+from saywhy.regions import find_regions
+from saywhy.similarity import unusual_scores
+from saywhy.types import Box, Geometry, Space, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+TOPS = (1, 3, 5)
+BATCH = 16
+CROPS = 3
+WORLD_PICTURES = 200
+Cut = Callable[[np.ndarray, Image.Image, Geometry], list[Box]]
+
+
+@final
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: how relevance is found, which of it counts, and how boxes are cut from it."""
+
+    name: str
+    method: str = "lrp"
+    sign: str = "positive"
+    cut: str = "hotspots"
+
+
+VARIANTS = (
+    Variant("LRP"),
+    Variant("random boxes", cut="random"),
+    Variant("Grad-CAM", method="grad-cam"),
+    Variant("Grad-CAM, random boxes of its sizes", method="grad-cam", cut="random"),
+    Variant("integrated gradients", method="integrated-gradients"),
+    Variant("gradient x input", method="gradient-x-input"),
+    Variant("LRP, negative relevance", sign="negative"),
+    Variant("LRP, signed relevance", sign="signed"),
+    Variant("LRP, superpixels", cut="superpixels"),
+    Variant("LRP, fixed grid", cut="grid"),
+)
+
+
+@final
+@dataclass
+class Tally:
+    """What was counted for one variant: a row per crop.
+
+    picture: which picture each crop is of.
+    present: a part is in the crop. correct, true: per crop, rank of the first such label, or a large number.
+    parts:   how often each part was named by a correct label among the first five.
+    """
+
+    picture: list[int] = field(default_factory=list)
+    present: list[bool] = field(default_factory=list)
+    correct: list[int] = field(default_factory=list)
+    true: list[int] = field(default_factory=list)
+    area: list[float] = field(default_factory=list)
+    parts: Counter[str] = field(default_factory=Counter)
+
+
+def run(
+    limit: int | None = None, data: str = "world:aviary", model: str | None = None, space: str | None = None
+) -> Report:
+    """Both tables and the figure.
+
+    limit: pictures at most, drawn at random. data: "world:aviary", a planted variant of it, or a folder in CUB's
+    layout (the test half is used). model: needed for a folder. space: None: as ``saywhy explain`` chooses.
+    """
+    cub, vocabulary, meant = _data(data)
+    if model is None and not data.startswith("world:"):
+        raise SaywhyError("a folder of birds needs --model: the classifier to explain")
+    classifier = Classifier.load(model or data)
+    place = resolve_space(space or default_space(classifier), classifier)
+    birds = list(cub.birds)
+    if limit and limit < len(birds):
+        birds = [birds[n] for n in sorted(np.random.default_rng(0).permutation(len(birds))[:limit])]
+    if not birds:
+        raise SaywhyError(f"{cub.root}: no picture here can be used; {len(cub.skipped)} are listed and absent")
+
+    judge = Judge.of(cub, vocabulary, meant, place)
+    tallies = {variant.name: Tally() for variant in VARIANTS}
+    examples: list[Example] = []
+    right: list[bool] = []
+    rng = np.random.default_rng(0)
+    named = {name.lower(): i for i, name in enumerate(cub.classes)}
+    for start in track(range(0, len(birds), BATCH), "explaining", transient=True):
+        batch = birds[start : start + BATCH]
+        images = [read_picture(bird.path) for bird in batch]
+        pixels = classifier.preprocess(images)
+        logits = classifier.logits(pixels).float().cpu()
+        said = [named.get(classifier.labels[i].lower()) for i in logits.argmax(1).tolist()]
+        right += [s == b.label for s, b in zip(said, batch, strict=True) if s is not None]
+        boxes = dict(_all_boxes(classifier, pixels, images, rng))
+        judge.score(start, batch, images, boxes, tallies)
+        if len(examples) < 60:
+            examples += _examples(judge, batch, images, boxes["LRP"], said, cub)
+
+    rows = [_row(variant.name, tallies[variant.name], len(birds)) for variant in VARIANTS]
+    return Report(
+        "lrp-clip",
+        f"Table 1: crops of {len(birds)} pictures of {data}, {classifier.name}, words by {place.name}; "
+        "percent of crops (95 % interval)",
+        ("crops from", "crops", "part present", "correct @1", "correct @3", "correct @5", "true @1", "true @5"),
+        rows,
+        {
+            "data": data, "model": classifier.name, "space": place.name, "pictures": len(birds),
+            "accuracy": float(np.mean(right)) if right else None, "skipped": [list(pair) for pair in cub.skipped],
+            "ratio to random": _ratios(tallies),
+        },
+        more=[("Table 2: parts named by correct labels, most and least", ("crops from", "most", "least"),
+               [_bias(name, tallies[name]) for name in ("LRP", "random boxes", "Grad-CAM")])],
+        figures={"lrp-clip.png": _figure(examples)},
+    )  # fmt: skip
+
+
+def _data(data: str) -> tuple[CubData, Vocabulary, list[frozenset[int]]]:
+    """The birds, the phrases to look for, and which attributes each phrase stands for."""
+    if not data.startswith("world:"):
+        cub = read_cub(data, "test")
+        return cub, *cub_vocabulary(cub.attributes)
+    from saywhy.worlds import world_vocabulary
+    from saywhy.worlds.cub_layout import cached_cub
+
+    world = data.removeprefix("world:").partition("/")[0]
+    if not world.startswith("aviary"):
+        raise SaywhyError(f"{data} has no birds; there is world:aviary")
+    plant = world.removeprefix("aviary").removeprefix("-")
+    cub = read_cub(cached_cub(f"planted-{plant}" if plant else "species", WORLD_PICTURES))
+    vocabulary = world_vocabulary(world)
+    stands_for = dict(zip(*_phrases(cub.attributes), strict=True))
+    return cub, vocabulary, [stands_for.get(phrase, frozenset()) for phrase in vocabulary.phrases]
+
+
+def _phrases(attributes: Sequence[str]) -> tuple[tuple[str, ...], list[frozenset[int]]]:
+    vocabulary, meant = cub_vocabulary(attributes)
+    return vocabulary.phrases, meant
+
+
+def _all_boxes(
+    classifier: Classifier, pixels: torch.Tensor, images: Sequence[Image.Image], rng: np.random.Generator
+) -> Iterator[tuple[str, list[list[Box]]]]:
+    """Variant name -> for each picture its boxes, best first."""
+    heatmaps = {
+        method: attribute(classifier, pixels, method=method, batch_size=BATCH).values.numpy()
+        for method in dict.fromkeys(variant.method for variant in VARIANTS)
+    }
+    geometries = [classifier.geometry(image.size) for image in images]
+    hotspots: dict[str, list[list[Box]]] = {}
+    for variant in VARIANTS:
+        boxes = []
+        for n, (image, geometry) in enumerate(zip(images, geometries, strict=True)):
+            relevance = heatmaps[variant.method][n]
+            if variant.cut == "random":
+                boxes.append([_moved(box, image.size, rng) for box in hotspots[variant.method][n]])
+            else:
+                boxes.append(CUTS[variant.cut](SIGNS[variant.sign](relevance), image, geometry))
+        if variant.cut == "hotspots" and variant.sign == "positive":
+            hotspots[variant.method] = boxes
+        yield variant.name, boxes
+
+
+def _smoothed(relevance: np.ndarray) -> np.ndarray:
+    """Signed relevance, its signs weighed against each other within a neighbourhood before the rest is dropped."""
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(relevance, 0.03 * min(relevance.shape))
+
+
+SIGNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "positive": lambda r: np.clip(r, 0, None), "negative": lambda r: np.clip(-r, 0, None), "signed": _smoothed,
+}  # fmt: skip
+
+
+def _hotspots(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Box]:
+    return [region.box for region in find_regions(relevance, geometry, count=CROPS)]
+
+
+def _superpixels(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Box]:
+    """The boxes around the superpixels (SLIC, about 30) with most relevance."""
+    left, top, right, bottom = geometry.to_original((0, 0, *geometry.frame))
+    small = image.crop((left, top, right, bottom)).resize(geometry.frame)
+    pieces = slic(np.asarray(small), n_segments=30, compactness=15, start_label=0)
+    held = np.bincount(pieces.ravel(), np.clip(relevance, 0, None).ravel())
+    return [_around(pieces == piece, geometry) for piece in np.argsort(-held)[:CROPS] if held[piece] > 0]
+
+
+def _grid(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Box]:
+    """The cells of a 4 x 4 grid with most relevance."""
+    height, width = relevance.shape
+    cells = (np.arange(height) * 4 // height)[:, None] * 4 + (np.arange(width) * 4 // width)[None]
+    held = np.bincount(cells.ravel(), np.clip(relevance, 0, None).ravel())
+    return [_around(cells == cell, geometry) for cell in np.argsort(-held)[:CROPS] if held[cell] > 0]
+
+
+CUTS: dict[str, Cut] = {"hotspots": _hotspots, "superpixels": _superpixels, "grid": _grid}
+
+
+def _around(mask: np.ndarray, geometry: Geometry) -> Box:
+    rows, columns = np.nonzero(mask)
+    return geometry.to_original((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+
+
+def _moved(box: Box, size: tuple[int, int], rng: np.random.Generator) -> Box:
+    """A box of the same size, anywhere in the picture."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    left, top = int(rng.integers(0, size[0] - width + 1)), int(rng.integers(0, size[1] - height + 1))
+    return left, top, left + width, top + height
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Labels crops and compares them with what is annotated.
+
+    meant:    per phrase, the attributes it stands for.
+    speaks_of: per phrase, the parts those attributes are about (attribute's names).
+    of_point: CUB part -> parts as attributes name them.
+    """
+
+    place: Space
+    vocabulary: Vocabulary
+    texts: torch.Tensor
+    reference: torch.Tensor | None
+    meant: list[frozenset[int]]
+    speaks_of: list[frozenset[str]]
+    of_point: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, cub: CubData, vocabulary: Vocabulary, meant: list[frozenset[int]], place: Space) -> Judge:
+        speaks_of = [frozenset(attribute_part(cub.attributes[m]) for m in some) for some in meant]
+        reference = place.reference() if hasattr(place, "reference") else None
+        return cls(
+            place, vocabulary, encode_vocabulary(vocabulary, place), reference, meant, speaks_of, part_attributes()
+        )
+
+    def labels(self, images: Sequence[Image.Image], boxes: Sequence[Sequence[Box]], top: int) -> list[list[list[int]]]:
+        """Per picture and box, the phrases that fit best, best first. One encoding of all crops."""
+        context = getattr(self.place, "context", 1.0)
+        crops = [
+            image.crop(widened(box, image.size, context))
+            for image, some in zip(images, boxes, strict=True)
+            for box in some
+        ]
+        if not crops:
+            return [[] for _ in boxes]
+        _, unusual = unusual_scores(self.place.encode_images(crops), self.texts, self.reference)
+        best = iter(unusual.topk(min(top, len(self.vocabulary)), dim=1).indices.tolist())
+        return [[next(best) for _ in some] for some in boxes]
+
+    def present(self, bird: Bird, box: Box) -> frozenset[str]:
+        """The parts, as attributes name them, of which an annotated point lies in the box."""
+        inside = (
+            part for part, (x, y) in bird.parts.items() if box[0] <= x < box[2] and box[1] <= y < box[3]
+        )  # fmt: skip
+        return frozenset(name for part in inside for name in self.of_point.get(part, ()))
+
+    def score(
+        self,
+        start: int,
+        birds: Sequence[Bird],
+        images: Sequence[Image.Image],
+        boxes: dict[str, list[list[Box]]],
+        tallies: dict[str, Tally],
+    ) -> None:
+        """Adds the crops of a batch to the tallies; ``start``: index of its first picture."""
+        flat = [[box for some in boxes.values() for box in some[n]] for n in range(len(birds))]
+        labels = [iter(some) for some in self.labels(images, flat, max(TOPS))]
+        for name, all_boxes in boxes.items():
+            tally = tallies[name]
+            for n, (bird, some) in enumerate(zip(birds, all_boxes, strict=True)):
+                for box in some:
+                    phrases, here = next(labels[n]), self.present(bird, box)
+                    named = [self.speaks_of[m] & here for m in phrases]
+                    has = [bool(self.meant[m] & bird.attributes) for m in phrases]
+                    width, height = images[n].size
+                    tally.picture.append(start + n)
+                    tally.present.append(bool(here))
+                    tally.correct.append(_first([bool(parts) for parts in named]))
+                    tally.true.append(_first([bool(parts) and h for parts, h in zip(named, has, strict=True)]))
+                    tally.area.append((box[2] - box[0]) * (box[3] - box[1]) / (width * height))
+                    tally.parts.update(part for parts in named for part in parts)
+
+
+def _first(hits: Sequence[bool]) -> int:
+    """Rank of the first hit, from 1; a large number where there is none."""
+    return hits.index(True) + 1 if True in hits else 999
+
+
+def _measures(tally: Tally) -> dict[str, np.ndarray]:
+    correct, true = np.array(tally.correct), np.array(tally.true)
+    columns = {"part present": np.array(tally.present)}
+    columns |= {f"correct @{k}": correct <= k for k in TOPS}
+    return columns | {f"true @{k}": true <= k for k in (1, 5)}
+
+
+def _row(name: str, tally: Tally, pictures: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"crops from": name, "crops": len(tally.picture)}
+    if not tally.picture:
+        return row
+    row["mean area"] = float(np.mean(tally.area))
+    for column, hits in _measures(tally).items():
+        low, high = interval(hits, np.array(tally.picture), pictures)
+        row[column] = f"{100 * hits.mean():.1f} ({low:.1f} to {high:.1f})"
+    return row
+
+
+def interval(hits: np.ndarray, picture: np.ndarray, pictures: int, draws: int = 1000) -> tuple[float, float]:
+    """95 % percentile interval of a percentage over crops, whole pictures drawn with replacement."""
+    found = np.bincount(picture, hits, minlength=pictures)
+    crops = np.bincount(picture, minlength=pictures)
+    chosen = np.random.default_rng(0).integers(0, pictures, (draws, pictures))
+    share = found[chosen].sum(1) / np.maximum(crops[chosen].sum(1), 1)
+    low, high = np.percentile(100 * share, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _ratios(tallies: dict[str, Tally]) -> dict[str, float | None]:
+    """LRP over random boxes."""
+    ours, random = _measures(tallies["LRP"]), _measures(tallies["random boxes"])
+    return {
+        name: float(hits.mean() / random[name].mean()) if len(hits) and random[name].any() else None
+        for name, hits in ours.items()
+    }
+
+
+def _bias(name: str, tally: Tally) -> dict[str, Any]:
+    total = max(tally.parts.total(), 1)
+    ordered = [f"{part.replace('_', ' ')} {100 * count / total:.1f}" for part, count in tally.parts.most_common()]
+    return {"crops from": name, "most": ", ".join(ordered[:3]), "least": ", ".join(ordered[3:][-3:])}
+
+
+# -- the figure -------------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A picture for the figure. kind: "right", "wrong class" or "no part in the first crop"."""
+
+    kind: str
+    title: str
+    image: Image.Image
+    boxes: Sequence[Box]
+    words: list[str]
+
+
+def _examples(
+    judge: Judge,
+    birds: Sequence[Bird],
+    images: Sequence[Image.Image],
+    boxes: Sequence[Sequence[Box]],
+    said: Sequence[int | None],
+    cub: CubData,
+) -> list[Example]:
+    found = []
+    for bird, image, some, says, labels in zip(birds, images, boxes, said, judge.labels(images, boxes, 1), strict=True):
+        missed = some and not judge.present(bird, some[0])
+        wrong = says is not None and says != bird.label
+        kind = "no part in the first crop" if missed else "wrong class" if wrong else "right"
+        title = cub.classes[bird.label] + (f"\nsaid to be {cub.classes[says]}" if wrong and says is not None else "")
+        words = [judge.vocabulary.phrases[first[0]] for first in labels]
+        found.append(Example(kind, title, image, some, words))
+    return found
+
+
+def _figure(examples: Sequence[Example], each: int = 2) -> bytes:
+    """Two pictures of each kind, with their crops and each crop's first label (the paper's Figure 2)."""
+    from matplotlib.figure import Figure
+
+    kinds = dict.fromkeys(("right", "wrong class", "no part in the first crop"))
+    chosen = [e for kind in kinds for e in [e for e in examples if e.kind == kind][:each]]
+    figure = Figure(figsize=(8.4, 2.1 * max(len(chosen), 1)), layout="constrained")
+    axes = figure.subplots(max(len(chosen), 1), 1 + CROPS, squeeze=False)
+    for axis in axes.ravel():
+        axis.axis("off")
+    for row, example in zip(axes, chosen, strict=False):
+        row[0].imshow(example.image)
+        row[0].set_title(f"{example.title}\n{example.kind}", fontsize=7)
+        for axis, box, words in zip(row[1:], example.boxes, example.words, strict=False):
+            axis.imshow(example.image.crop(box))
+            axis.set_title(words, fontsize=7)
+    out = io.BytesIO()
+    figure.savefig(out, dpi=120)
+    return out.getvalue()
