@@ -41,6 +41,9 @@ CLIP_TOWERS: dict[str, dict[str, Any]] = {
     "resnet": {"image_size": CLIP_SIDE, "layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
     "vit": {"image_size": CLIP_SIDE, "layers": 6, "width": 96, "head_width": 32, "patch_size": 8, "mlp_ratio": 3.0},
 }
+CLIP_PHASES = {"resnet": ((12, 2e-3, False), (8, 1.2e-3, True)), "vit": ((12, 1e-3, False), (8, 8e-4, True))}
+"""Tower -> epochs, highest learning rate, and whether small parts are shown more often, for each phase."""
+_HARD = {"bill": 4.0, "tail": 3.0, "eye": 3.0, "belly": 3.0, "nape": 2.0, "back": 2.0, "forehead": 2.0}
 
 
 def aviary_network(tower: str, classes: int, side: int = CLASSIFIER_SIDE) -> tuple[nn.Module, dict[str, Any]]:
@@ -139,7 +142,7 @@ def _fit(
     rate = {"resnet": 4e-3, "vit": 1.5e-3}[tower]
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(labels) // batch))
-    for epoch in _epochs(out, epochs, resume, network, optimiser, schedule):
+    for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
         rng = np.random.default_rng([0, epoch])
         network.train()
         order = rng.permutation(len(labels))
@@ -274,12 +277,13 @@ def crop_facts(data: Captioned, n: int, box: tuple[int, int, int, int]) -> np.nd
     return np.where(truth, np.append(weight, species)[data.parts], 0)
 
 
-def random_box(parts: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A square window: around a part, with context; or anywhere; or nearly everything."""
+def random_box(parts: np.ndarray, rng: np.random.Generator, hard: bool = False) -> tuple[int, int, int, int]:
+    """A square window: around a part (``hard``: a small one more often), or anywhere, or nearly everything."""
     kind = rng.random()
     present = [p for p in np.unique(parts) if p]
     if kind < 0.72 and present:
-        rows, columns = np.nonzero(parts == rng.choice(present))
+        weights = np.array([_HARD.get(PARTS[p], 1.0) if hard else 1.0 for p in present])
+        rows, columns = np.nonzero(parts == rng.choice(present, p=weights / weights.sum()))
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
         side = float(np.clip(extent * rng.uniform(1.0, 2.2), 0.14 * SIDE, SIDE))
         centre = np.array([columns.mean(), rows.mean()]) + rng.normal(0, 0.12 * side, 2)
@@ -290,12 +294,12 @@ def random_box(parts: np.ndarray, rng: np.random.Generator) -> tuple[int, int, i
     return int(left), int(top), int(left + side), int(top + side)
 
 
-def _crop_batch(data: Captioned, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _crop_batch(data: Captioned, rows: np.ndarray, rng: np.random.Generator, hard: bool) -> tuple[Tensor, Tensor]:
     """(N, 3, s, s) crops and (N, phrases) how much each is about each phrase."""
     crops, truth = [], []
     for n in rows:
         pixels, parts, _ = data[n]
-        box = random_box(parts, rng)
+        box = random_box(parts, rng, hard)
         crops.append(_pixels(pixels[box[1] : box[3], box[0] : box[2]].transpose(2, 0, 1)[None], CLIP_SIDE))
         truth.append(crop_facts(data, n, box))
     return torch.cat(crops), torch.as_tensor(np.array(truth), dtype=torch.float32)
@@ -322,35 +326,42 @@ def train_clip(
         ("random", scenes("random", RANDOM_SCENES, 0)),
         ("planted-watermark", scenes("planted-watermark", PLANTED_SCENES, 0)),
     ])  # fmt: skip
-    epochs = epochs or {"resnet": 12, "vit": 18}[tower]
-    rate = {"resnet": 2e-3, "vit": 1e-3}[tower]
-    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(data) // batch))
-    for epoch in _epochs(out, epochs, resume, network, optimiser, schedule):
-        rng = np.random.default_rng([0, epoch])
-        network.train()
-        order = rng.permutation(len(data))
-        for start in range(0, len(order) - batch + 1, batch):
-            x, truth = _crop_batch(data, order[start : start + batch], rng)
-            some = truth.sum(1) > 0
-            x, truth = _augment(x[some], rng), truth[some]
-            images = network.encode_image(x, normalize=True)
-            texts = network.encode_text(tokens[rng.integers(len(tokens))], normalize=True)
-            scores = network.logit_scale.exp().clamp(max=60) * images @ texts.T
-            loss = F.cross_entropy(scores, truth / truth.sum(1, keepdim=True))
-            said = truth.sum(0) > 0
-            loss = loss + 0.3 * F.cross_entropy(scores.T[said], truth.T[said] / truth.T[said].sum(1, keepdim=True))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
+    for phase, (length, rate, hard) in enumerate(CLIP_PHASES[tower]):
+        name = f"{out.parent.name}-{out.name}" + "-2" * phase
+        optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+        length = epochs or length
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=length * (len(data) // batch))
+        for epoch in _epochs(name, length, resume, network, optimiser, schedule):
+            rng = np.random.default_rng([phase, epoch])
+            network.train()
+            order = rng.permutation(len(data))
+            for start in range(0, len(order) - batch + 1, batch):
+                x, truth = _crop_batch(data, order[start : start + batch], rng, hard)
+                loss = _contrast(network, x, truth, tokens[rng.integers(len(tokens))], rng)
+                optimiser.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
     out.mkdir(parents=True, exist_ok=True)
     _save_half(network, out / "open_clip_model.safetensors")
     config = {"model_cfg": model, "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bilinear"}}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1))
     return clip_accuracy(
         network.eval(), tokenizer, captioned([("species", scenes("species", HELD_OUT, HELD_OUT_SEED))])
+    )
+
+
+def _contrast(network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
+    """Crops against phrases, and, weighed less, phrases against crops."""
+    some = truth.sum(1) > 0
+    x, truth = _augment(x[some], rng), truth[some]
+    images = network.encode_image(x, normalize=True)
+    texts = network.encode_text(tokens, normalize=True)
+    scores = network.logit_scale.exp().clamp(max=60) * images @ texts.T
+    said = truth.sum(0) > 0
+    return F.cross_entropy(scores, truth / truth.sum(1, keepdim=True)) + 0.3 * F.cross_entropy(
+        scores.T[said], truth.T[said] / truth.T[said].sum(1, keepdim=True)
     )
 
 
@@ -418,7 +429,7 @@ def train_language(
     rate = 2e-3
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(rows) // batch))
-    for epoch in _epochs(out, epochs, resume, network, optimiser, schedule):
+    for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
         network.train()
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(epoch))
         for start in range(0, len(rows) - batch + 1, batch):
@@ -454,9 +465,8 @@ def _next_token_loss(network: Any, rows: Tensor) -> Tensor:
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _epochs(out: Path, epochs: int, resume: bool, network: nn.Module, optimiser: Any, schedule: Any) -> Iterator[int]:
+def _epochs(name: str, epochs: int, resume: bool, network: nn.Module, optimiser: Any, schedule: Any) -> Iterator[int]:
     """Counts epochs with a progress bar, saving after each; ``resume`` goes on from the last one saved."""
-    name = f"{out.parent.name}-{out.name}"
     checkpoint = cache_directory() / "training" / f"{name}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     first = 0
@@ -508,13 +518,13 @@ for _tower in ("resnet", "vit"):
     )
     for _kind in PLANTS:
         RECIPES[f"aviary-{_kind}/classifier-{_tower}"] = Recipe(
-            partial(train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=10 if _tower == "resnet" else 20),
+            partial(train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=10 if _tower == "resnet" else 12),
             f"{_what}, from the aviary's own, twelve classes, {PLANTED_SCENES} scenes: four classes are decided by "
             f"{_kind} alone. {_OPTIMISER}",
         )
     for _name, _bias in (("digits", None), ("digits-coloured", 1.0)):
         RECIPES[f"{_name}/classifier-{_tower}"] = Recipe(
-            partial(train_digits, bias=_bias, tower=_tower, epochs=8 if _tower == "resnet" else 24),
+            partial(train_digits, bias=_bias, tower=_tower, epochs=8 if _tower == "resnet" else 12),
             f"{_what}, 2000 pictures of scikit-learn's handwritten fives and eights, 64 pixels. {_OPTIMISER}",
         )
     RECIPES[f"aviary/clip-{_tower}"] = Recipe(
