@@ -168,3 +168,29 @@ def test_a_benchmark_ends_with_one_json_document(tmp_path: Path) -> None:
     ratios = {(r["network"], r["what"]): r["ratio"] for r in document["rows"]}
     assert ratios["resnet50", "one forward, one backward"] == 1
     assert ratios["resnet50", "saywhy epsilon-plus"] < ratios["resnet50", "zennit epsilon-plus"]
+
+
+def test_a_world_is_written_trained_on_and_measured(tmp_path: Path) -> None:
+    """The commands of docs/lrp-clip.md, in small."""
+    birds, net, out = tmp_path / "birds", tmp_path / "net", tmp_path / "out"
+    result = saywhy("world", "write", "aviary-colour", "--out", birds, "--train", 12, "--test", 3, "--size", 48)
+    assert result.returncode == 0, result.stderr
+    assert (birds / "truth.csv").exists()
+    result = saywhy(
+        "train", "classifier", "--data", birds, "--out", net, "--arch", "timm:test_vit", "--no-pretrained",
+        "--epochs", 1, "--size", 48, "--batch-size", 4, "--workers", 0,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["settings"]["arch"] == "timm:test_vit"
+    result = saywhy("bench", "lrp-clip", "--data", birds, "--model", f"timm:{net}", "--space", "own", "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["pictures"] == 3
+    assert {path.name for path in out.iterdir()} == {"lrp-clip.json", "lrp-clip.png"}
+
+
+def test_wrong_worlds_data_and_architectures_are_usage_errors(tmp_path: Path) -> None:
+    refused(saywhy("world", "write", "narnia", "--out", tmp_path / "x"), "no aviary 'narnia'", "aviary-bill")
+    refused(saywhy("bench", "lrp-clip", "--data", tmp_path), "needs --model")
+    refused(saywhy("bench", "lrp-clip", "--data", tmp_path, "--model", "world:aviary"), "no images.txt")
+    refused(saywhy("bench", "lrp-clip", "--data", "world:digits"), "has no birds")
+    refused(saywhy("train", "classifier", "--data", tmp_path, "--out", tmp_path / "y"), "no images.txt")

@@ -13,7 +13,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
     {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"},
-    {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "worlds"},
+    {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space"},
+    {"cub"},
+    {"worlds", "finetuning"},
     {"classifiers", "labels"},
     {"classifier_space"},
     {"choices"},

@@ -38,7 +38,7 @@ class ClassifierSpace:
     pictures, and takes a tight crop for something else (a hornbill's eye for a ball).
     """
 
-    context = 1.8
+    context = 2.2
 
     def __init__(self, classifier: Classifier, encoder: TextEncoder) -> None:
         self._classifier, self._encoder = classifier, encoder

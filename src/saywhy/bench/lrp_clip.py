@@ -93,9 +93,9 @@ def run(
     limit: pictures at most, drawn at random. data: "world:aviary", a planted variant of it, or a folder in CUB's
     layout (the test half is used). model: needed for a folder. space: None: as ``saywhy explain`` chooses.
     """
-    cub, vocabulary, meant = _data(data)
     if model is None and not data.startswith("world:"):
         raise SaywhyError("a folder of birds needs --model: the classifier to explain")
+    cub, vocabulary, meant = _data(data)
     classifier = Classifier.load(model or data)
     place = resolve_space(space or default_space(classifier), classifier)
     birds = list(cub.birds)
@@ -395,7 +395,8 @@ def _figure(examples: Sequence[Example], each: int = 2) -> bytes:
     from matplotlib.figure import Figure
 
     kinds = dict.fromkeys(("right", "wrong class", "no part in the first crop"))
-    chosen = [e for kind in kinds for e in [e for e in examples if e.kind == kind][:each]]
+    fullest = sorted(examples, key=lambda e: -len(e.boxes))
+    chosen = [e for kind in kinds for e in [e for e in fullest if e.kind == kind][:each]]
     figure = Figure(figsize=(8.4, 2.1 * max(len(chosen), 1)), layout="constrained")
     axes = figure.subplots(max(len(chosen), 1), 1 + CROPS, squeeze=False)
     for axis in axes.ravel():

@@ -41,7 +41,7 @@ CLIP_TOWERS: dict[str, dict[str, Any]] = {
     "resnet": {"image_size": CLIP_SIDE, "layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
     "vit": {"image_size": CLIP_SIDE, "layers": 6, "width": 96, "head_width": 32, "patch_size": 8, "mlp_ratio": 3.0},
 }
-CLIP_PHASES = {"resnet": ((12, 2e-3, False), (8, 1.2e-3, True)), "vit": ((12, 1e-3, False), (8, 8e-4, True))}
+CLIP_PHASES = {"resnet": ((12, 2e-3, False), (8, 1.2e-3, True)), "vit": ((10, 1e-3, False), (6, 8e-4, True))}
 """Tower -> epochs, highest learning rate, and whether small parts are shown more often, for each phase."""
 _HARD = {"bill": 4.0, "tail": 3.0, "eye": 3.0, "belly": 3.0, "nape": 2.0, "back": 2.0, "forehead": 2.0}
 
