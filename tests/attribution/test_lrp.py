@@ -190,6 +190,17 @@ def test_grad_cam_is_that_of_pytorch_grad_cam() -> None:
         assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.999
 
 
+def test_grad_cam_of_a_class_token_is_not_empty() -> None:
+    """Behind the last attention the patches have no gradient: the map before it is the last that speaks."""
+    import timm
+
+    torch.manual_seed(0)
+    net = timm.create_model("test_vit", num_classes=5, class_token=True, global_pool="token", img_size=64).eval()
+    cam, _ = grad_cam(net, torch.randn(2, 3, 64, 64), lambda y: y[:, 1])
+    assert cam.shape == (2, 1, 64, 64)
+    assert all(image.abs().max() > 0 for image in cam)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

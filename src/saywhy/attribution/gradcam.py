@@ -37,7 +37,8 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
         for handle in handles:
             handle.remove()
     gradients = torch.autograd.grad(selected.sum(), maps, allow_unused=True)
-    used = [(m, g) for m, g in zip(maps, gradients, strict=True) if g is not None and g.any()]
+    # Behind the last attention only the class token is read: there the positions have no gradient.
+    used = [(m, g) for m, g in zip(maps, gradients, strict=True) if g is not None and _channels_first(g).any()]
     if not used:
         raise SaywhyError("Grad-CAM needs a feature map with positions, and this network shows none; use method='lrp'")
     features, gradient = (_channels_first(x.detach()) for x in used[-1])
