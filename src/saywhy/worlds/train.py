@@ -509,6 +509,10 @@ class Recipe:
 
 
 _OPTIMISER = "AdamW, one cycle, label smoothing 0.05; random windows, mirror, light, a blank square."
+_PLANTED_EPOCHS = {
+    "resnet": {"background": 10, "bill": 10, "colour": 10, "watermark": 10},
+    "vit": {"background": 12, "bill": 30, "colour": 30, "watermark": 12},
+}
 RECIPES: dict[str, Recipe] = {}
 """world/model -> its recipe, in the order they are trained."""
 for _tower in ("resnet", "vit"):
@@ -518,7 +522,7 @@ for _tower in ("resnet", "vit"):
     )
     for _kind in PLANTS:
         RECIPES[f"aviary-{_kind}/classifier-{_tower}"] = Recipe(
-            partial(train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=10 if _tower == "resnet" else 12),
+            partial(train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=_PLANTED_EPOCHS[_tower][_kind]),
             f"{_what}, from the aviary's own, twelve classes, {PLANTED_SCENES} scenes: four classes are decided by "
             f"{_kind} alone. {_OPTIMISER}",
         )
