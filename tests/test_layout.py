@@ -12,12 +12,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
-    {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"},
+    {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary", "zero_shot"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space"},
     {"cub"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},
-    {"classifier_space"},
+    {"classifier_space", "feature_cache"},
     {"choices"},
     {"pipeline"},
     {"serialize", "overlay", "bench", "doctor"},
