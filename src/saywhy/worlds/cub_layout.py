@@ -129,7 +129,7 @@ def _cause(kind: str, name: str) -> tuple[int, str, int]:
     if kind.startswith("planted-") and name in AFFECTED:
         plant = PLANTS[kind.removeprefix("planted-")]
         return 1, " ".join(p for p in plant.parts if p != "background"), int("background" in plant.parts)
-    parts = {part_of(name) for name in VALUES}
+    parts = {part_of(f"{name}::{values[0]}") for name, values in VALUES.items()}
     return 0, " ".join(p for p in PARTS if p in parts), 0
 
 
