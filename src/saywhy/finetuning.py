@@ -26,7 +26,8 @@ from saywhy.images import read_picture
 class Settings:
     """Of one training run. The defaults are for fine-tuning an ImageNet-pretrained ViT-L on CUB.
 
-    rate:   highest learning rate (AdamW, linear warm-up over the first tenth, cosine to zero).
+    rate:   highest learning rate (AdamW; one cycle: up over the first tenth, then down to almost nothing, both along a
+            cosine).
     steps:  stop after this many, for a trial; None: all epochs.
     size:   side of the input, pixels; None: the network's own.
     """
