@@ -153,6 +153,9 @@ def test_sample_pictures_ship_and_are_recognised() -> None:
         path.stem.startswith(best.name.lower().replace(" ", "-")) for path, (best, *_) in zip(paths, said, strict=True)
     ]
     assert sum(right) >= 6
+    assert sample_images("aviary/vit") == paths
+    with pytest.raises(SaywhyError, match="there is no world 'narnia'; there is aviary, "):
+        sample_images("narnia")
 
 
 def test_an_unknown_world_is_named() -> None:
