@@ -18,11 +18,12 @@ from torch import Tensor
 
 from saywhy.classifiers import Classifier
 from saywhy.text_encoder import TextEncoder
-from saywhy.text_to_weights import DEFAULT_MAPPER, Mapper, centred, fit
+from saywhy.text_to_weights import Mapper, centred, fit
 from saywhy.text_to_weights.files import load_mapper, save_mapper
 
 CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
 TEMPERATURE = 2.0  # of the softmax over classes in a picture's vector; docs/spaces.md says how it was chosen
+PHRASES = {"width": 3.0, "ridge": 10.0}  # of the kernel, for phrases; docs/spaces.md says how they were chosen
 BATCH = 32  # pictures or crops at once
 
 
@@ -53,24 +54,23 @@ def picture_vectors(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class ClassifierSpace:
     """A Space of a classifier with a linear head. Raises SaywhyError for one without.
 
-    mapper:  what brings texts among the rows of the head: a name of text_to_weights.MAPPERS, or one that is fitted.
+    mapper:  what brings texts among the rows of the head, fitted by text_to_weights.fit; None: kernel ridge regression
+             as it is best for phrases, each a mixture of many classes. (For the names of further classes, which are
+             like those it was fitted on, ``fit`` chooses its settings by folds.)
     context: how much wider than a region the piece is that is looked at: a classifier has only ever seen whole
              pictures, and takes a tight crop for something else (a hornbill's eye for a ball).
     """
 
     context = 2.2
+    alternatives = True  # phrases of a group are told apart by what they do not share; see labels.encode_vocabulary
 
-    def __init__(self, classifier: Classifier, encoder: TextEncoder, mapper: str | Mapper = DEFAULT_MAPPER) -> None:
+    def __init__(self, classifier: Classifier, encoder: TextEncoder, mapper: Mapper | None = None) -> None:
         self.classifier, self.encoder = classifier, encoder
         head = classifier.head
         self._head = head
         # A softmax ignores what all rows share, and so does the space.
         self._weights = F.normalize(centred(head.weight), dim=1)
-        self.mapper = (
-            fit(encoder.encode(class_prompts(classifier.labels)), head.weight, method=mapper)
-            if isinstance(mapper, str)
-            else mapper
-        )
+        self.mapper = mapper or fit(encoder.encode(class_prompts(classifier.labels)), head.weight, **PHRASES)
 
     @property
     def name(self) -> str:

@@ -267,6 +267,12 @@ def bench(
     data: Annotated[str | None, typer.Option(help="lrp-clip: world:NAME, or a folder in CUB's layout.")] = None,
     model: Annotated[str | None, typer.Option(help="lrp-clip: the classifier, as for explain.")] = None,
     space: Annotated[str | None, typer.Option(help="lrp-clip: whose words, as for explain.")] = None,
+    images: Annotated[str | None, typer.Option(help="zsl and others: a folder of pictures.")] = None,
+    folds: Annotated[str | None, typer.Option(help="zsl: folds of classes; 10:3 runs three of ten.")] = None,
+    mappers: Annotated[str | None, typer.Option(help="zsl: default,mlp,icis,ridge,... to compare.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="zsl: the text encoder.")] = None,
+    wordnet: Annotated[str | None, typer.Option(help="zsl: folder with WordNet 3.0's data.noun.")] = None,
+    transfer: Annotated[str | None, typer.Option(help="zsl: class folders the classifier never knew.")] = None,
 ) -> None:
     """Measure. Prints a table, then one JSON document as the last line."""
     import json
@@ -279,7 +285,10 @@ def bench(
         return
     reports = {}
     for name in names:
-        report = run_benchmark(name, limit, data=data, model=model, space=space)
+        report = run_benchmark(
+            name, limit, data=data, model=model, space=space, images=images, folds=folds, mappers=mappers,
+            encoder=encoder, wordnet=wordnet, transfer=transfer,
+        )  # fmt: skip
         show_report(report, Console(highlight=False))
         reports[name] = report.document()
         if out is not None:

@@ -120,7 +120,7 @@ def cub_vocabulary(attributes: Sequence[str]) -> tuple[Vocabulary, list[frozense
         group, phrase = cub_phrase(attribute)
         groups.setdefault(phrase, group)
         meant.setdefault(phrase, set()).add(m)
-    vocabulary = Vocabulary(tuple(groups), tuple(groups.values()), {"": BIRD}, "cub")
+    vocabulary = Vocabulary(tuple(groups), tuple(groups.values()), {"": BIRD}, "cub", frozenset(groups.values()))
     return vocabulary, [frozenset(meant[phrase]) for phrase in groups]
 
 

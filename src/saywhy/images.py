@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from saywhy.errors import SaywhyError
 from saywhy.types import Picture
 
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif"}
 DISPLAY_SIDE = 1024  # pixels: the longest side of the copy that a report shows
 MOST_PIXELS = 150_000_000  # beyond it, memory rather than the model decides
 MOST_ELONGATED = 50  # longer side over shorter: preprocessing resizes the shorter one up to the frame
@@ -87,3 +88,8 @@ def display_copy(image: Image.Image, name: str) -> Picture:
     buffer = io.BytesIO()
     copy.save(buffer, "JPEG", quality=90)
     return Picture(name, image.width, image.height, buffer.getvalue())
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures in a folder, in order of name, by their ending."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)

@@ -14,11 +14,28 @@ from saywhy.types import Finding, Label, Space, Vocabulary
 
 
 def encode_vocabulary(vocabulary: Vocabulary, space: Space) -> Tensor:
-    """(M, d) unit vectors, one per phrase: the mean over its prompts."""
+    """(M, d) unit vectors, one per phrase: the mean over its prompts.
+
+    In a space of ``alternatives``, phrases that exclude each other are without what their group shares: "red wing" and
+    "blue wing" lie near each other among the rows of a head; what tells them apart is the rest.
+    """
     prompts = [vocabulary.prompts(n) for n in range(len(vocabulary))]
     flat = [prompt for some in prompts for prompt in some]
     vectors = space.encode_texts(flat).split([len(some) for some in prompts])
-    return F.normalize(torch.stack([some.mean(0) for some in vectors]), dim=1)
+    phrases = F.normalize(torch.stack([some.mean(0) for some in vectors]), dim=1)
+    if not getattr(space, "alternatives", False):
+        return phrases
+    return against_alternatives(phrases, [g if g in vocabulary.exclusive else None for g in vocabulary.groups])
+
+
+def against_alternatives(phrases: Tensor, groups: Sequence[str | None]) -> Tensor:
+    """(M, d) unit vectors without the mean of their group; those of no group, or of two or fewer, as they are."""
+    apart = phrases.clone()
+    for group in set(groups) - {None}:
+        rows = torch.tensor([n for n, other in enumerate(groups) if other == group])
+        if len(rows) > 2:
+            apart[rows] -= phrases[rows].mean(0)
+    return F.normalize(apart, dim=1)
 
 
 def label_images(

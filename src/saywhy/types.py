@@ -134,12 +134,14 @@ class Vocabulary:
     templates: group -> prompts with one ``{}``; a group that is absent uses the key "" (default: the bare phrase).
                The embeddings of several prompts are averaged.
     name:      what reports call it.
+    exclusive: groups whose phrases exclude each other ("red wing", "blue wing").
     """
 
     phrases: tuple[str, ...]
     groups: tuple[str, ...]
     templates: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"": ("{}",)})
     name: str = "vocabulary"
+    exclusive: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.phrases)

@@ -60,6 +60,7 @@ def make_vocabulary(
     name: str,
     templates: dict[str, tuple[str, ...]] | None = None,
     where: str = "",
+    exclusive: frozenset[str] = frozenset(),
 ) -> Vocabulary:
     """A vocabulary from (group, phrase) pairs; of equal phrases the first stays."""
     kept: dict[str, str] = {}
@@ -77,7 +78,7 @@ def make_vocabulary(
     if empty or doubled:
         message = f"{where or name}: left out {doubled} duplicates and {empty} empty entries; {len(kept)} phrases stay"
         warnings.warn(message, VocabularyWarning, stacklevel=3)
-    return Vocabulary(tuple(kept), tuple(kept.values()), templates or {"": PHOTO}, name)
+    return Vocabulary(tuple(kept), tuple(kept.values()), templates or {"": PHOTO}, name, exclusive)
 
 
 def _built_in(name: str) -> Vocabulary:
@@ -92,7 +93,10 @@ def _built_in(name: str) -> Vocabulary:
             head, _, values = line.partition(":")
             group, _, pattern = (part.strip() for part in head.partition("|"))
             entries += [(group, pattern.replace("{}", value.strip())) for value in values.split(",")]
-    return make_vocabulary(entries, name=name, templates={"": BIRD if name == "birds" else PHOTO})
+    if name == "birds":
+        groups = frozenset(group for group, _ in entries)
+        return make_vocabulary(entries, name=name, templates={"": BIRD}, exclusive=groups)
+    return make_vocabulary(entries, name=name, templates={"": PHOTO})
 
 
 def _join(parts: list[Vocabulary]) -> Vocabulary:
@@ -103,7 +107,8 @@ def _join(parts: list[Vocabulary]) -> Vocabulary:
         for phrase, group in zip(part.phrases, part.groups, strict=True):
             kept.setdefault(phrase, group)
             templates.setdefault(group, tuple(part.templates.get(group) or part.templates.get("") or ("{}",)))
-    return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts))
+    exclusive = frozenset(group for part in parts for group in part.exclusive)
+    return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts), exclusive)
 
 
 _CUB = re.compile(r"^(?:\d+\s+)?has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")

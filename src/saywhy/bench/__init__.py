@@ -17,6 +17,7 @@ BENCHMARKS = {
     "lrp-speed": "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
     "lrp-clip": "LRP-CLIP's tables 1 and 2: are body parts in the crops, are their labels right? (world:aviary or CUB)",
     "shortcuts": "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
+    "zsl": "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",
     "own-space": "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
 }
 """Name -> what it measures. The module is saywhy.bench with underscores for dashes."""
