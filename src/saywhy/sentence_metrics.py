@@ -130,7 +130,8 @@ def paint(
     blackened = 0
     starts = range(0, len(sentences), batch_size)
     console = Console(stderr=True)
-    for start in track(starts, "painting", console=console, transient=True, disable=len(starts) < 2):
+    quiet = len(starts) < 2 or not console.is_terminal
+    for start in track(starts, "painting", console=console, transient=True, disable=quiet):
         prompts = [PROMPT.format(text) for text in sentences[start : start + batch_size]]
         noise = [torch.Generator().manual_seed(_noise_seed(seed, start + n)) for n in range(len(prompts))]
         try:

@@ -51,7 +51,13 @@ def _scorers() -> None:
         pytest.skip("needs Java")
 
 
-@pytest.mark.usefixtures("_scorers")
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR takes ten seconds to start."""
+    monkeypatch.setattr("saywhy.bench.captions.USUAL", ("B@4", "CIDEr", "ROUGE-L"))
+
+
+@pytest.mark.usefixtures("_scorers", "_quick")
 def test_a_file_of_ones_own(files: Path) -> None:
     (row,) = run_benchmark("captions", data=str(files / "magic.json")).rows
     assert (row["captions"], row["numbers"], row["pictures"]) == ("magic", "measured", 3)
@@ -88,7 +94,7 @@ def _writer(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-@pytest.mark.usefixtures("_scorers", "_writer")
+@pytest.mark.usefixtures("_scorers", "_quick", "_writer")
 @pytest.mark.parametrize("references", ["references.json", "magic.json"])
 def test_captions_written_now(files: Path, references: str) -> None:
     options = {"data": str(files / references), "images": str(files / "pictures"), "writer": "cat"}
@@ -124,12 +130,11 @@ def test_published_captions_are_scored_as_published(pack: Path, monkeypatch: pyt
             assert round(rows[name, "measured"][metric], 1) == rows[name, "published"][metric]
 
 
-@pytest.mark.usefixtures("_scorers")
+@pytest.mark.usefixtures("_scorers", "_quick")
 def test_a_part_of_the_pictures_is_not_compared_with_what_was_published(
     pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SAYWHY_PACK", str(pack))
-    monkeypatch.setattr("saywhy.bench.captions.USUAL", ("B@4", "CIDEr"))
     report = run_benchmark("captions", 20)
     assert [(row["captions"], row["numbers"], row["pictures"]) for row in report.rows] == [
         ("ZeroCap", "measured", 20),
