@@ -65,8 +65,9 @@ def test_a_file_of_ones_own(files: Path) -> None:
 
 
 def test_results_and_references(files: Path) -> None:
-    candidates, references = read_pair(f"{files / 'results.json'},{files / 'references.json'}")
+    candidates, references, count = read_pair(f"{files / 'results.json'},{files / 'references.json'}")
     assert candidates == {"0": "a red cat sleeps on a mat", "1": "a cat"}
+    assert count == 3
     assert references["1"] == ("two dogs run on a beach",)
     with pytest.raises(SaywhyError, match=r"holds references and no captions\. Give RESULTS\.json"):
         read_pair(str(files / "references.json"))

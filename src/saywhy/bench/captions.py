@@ -60,8 +60,10 @@ def run(
         files = {Path(data.split(",")[0]).stem: data}
     rows, notes = [], []
     for name, file in files.items():
-        candidates, references = read_pair(file)
+        candidates, references, count = read_pair(file)
         scores, said = _scored(candidates, references, limit)
+        if len(candidates) < count:
+            said.append(f"{name}: {len(candidates)} of the {count} pictures with references have a caption")
         rows.append({"captions": name, "numbers": "measured", **scores})
         if data is None and len(candidates) == scores["pictures"]:  # of a part, they would say nothing
             rows.append({"captions": name, "numbers": "published", "pictures": len(candidates), **PUBLISHED[name]})
@@ -69,17 +71,19 @@ def run(
     return _report("captions against what people wrote", rows, notes)
 
 
-def read_pair(data: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Captions and references of a MAGIC file, or of "RESULTS.json,REFERENCES.json"."""
+def read_pair(data: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]], int]:
+    """Captions and references of a MAGIC file or "RESULTS.json,REFERENCES.json"; how many pictures have references."""
     results, comma, references = data.partition(",")
     if comma:
-        return match_references(read_results(results), read_references(references))
+        records = read_references(references)
+        return *match_references(read_results(results), records), len(records)
     if _is_object(results):
         raise SaywhyError(
             f"{results}: holds references and no captions. Give RESULTS.json,REFERENCES.json, or let sentences be "
             "written with --images, --writer and --model"
         )
-    return read_magic(results)
+    candidates, texts = read_magic(results)
+    return candidates, texts, len(texts)
 
 
 def _written_now(
