@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 
 from saywhy.cub import attribute_part, bundled_attributes, cub_vocabulary, part_attributes, read_cub
 from saywhy.errors import SaywhyError
-from saywhy.worlds.cub_layout import CUB_PARTS, write_cub
+from saywhy.worlds import cub_layout
+from saywhy.worlds.cub_layout import CUB_PARTS, cached_cub, write_cub
 from saywhy.worlds.drawing import PARTS
 
 
@@ -98,6 +100,27 @@ def test_the_truth_is_beside_the_data(written: Path) -> None:
     for line in lines[1:]:
         _, file, affected, parts, background = line.split(",")
         assert ("Wanderer" in file) == bool(int(affected)) == bool(int(background)) == (not parts)
+
+
+def test_a_cached_folder_that_was_cut_short_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path))
+    monkeypatch.setattr(cub_layout, "draw", lambda kind, seed, size, draw=cub_layout.draw: draw(kind, seed, 48))
+    whole = cached_cub("species", 2)
+    files = sorted(whole.rglob("*.txt"))
+    write = cub_layout._write
+    for file in files:
+
+        def write_until(path: Path, lines: list[str], last: Path = file) -> None:
+            if path == last:
+                raise KeyboardInterrupt
+            write(path, lines)
+
+        shutil.rmtree(whole)
+        monkeypatch.setattr(cub_layout, "_write", write_until)
+        with pytest.raises(KeyboardInterrupt):
+            cached_cub("species", 2)
+        monkeypatch.setattr(cub_layout, "_write", write)
+        assert sorted(cached_cub("species", 2).rglob("*.txt")) == files
 
 
 def test_the_real_birds(pack: Path) -> None:

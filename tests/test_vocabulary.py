@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.vocabulary import VOCABULARIES, VocabularyWarning, load_vocabulary
+from saywhy.vocabulary import VOCABULARIES, VocabularyWarning, cub_attribute, load_vocabulary
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
@@ -42,6 +42,15 @@ def test_attributes_of_cub(tmp_path: Path) -> None:
     vocabulary = load_vocabulary(tmp_path / "attributes.txt")
     assert vocabulary.phrases == ("curved bill", "blue wing", "small bird")
     assert vocabulary.groups == ("bill shape", "wing color", "size")
+
+
+def test_an_attribute_is_part_kind_and_value() -> None:
+    assert cub_attribute("has_upper_tail_color::red") == ("upper_tail", "color", "red")
+    assert cub_attribute("has_size::small_(5_-_9_in)") == ("size", "", "small_(5_-_9_in)")
+    assert cub_attribute("7 has_head_pattern::eyering") == ("head", "pattern", "eyering")
+    for other in ("has_bill_shape", "bill_shape::hooked", "has_bill_shape::", "hooked bill"):
+        with pytest.raises(SaywhyError, match="is not an attribute as CUB"):
+            cub_attribute(other)
 
 
 def test_duplicates_and_empty_lines_are_left_out_with_a_warning(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import final
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from saywhy.classifiers import Classifier
 from saywhy.text_encoder import TextEncoder
-from saywhy.text_to_weights import fit_kernel_ridge
+from saywhy.text_to_weights import DEFAULT_MAPPER, Mapper, centred, fit
+from saywhy.text_to_weights.files import load_mapper, save_mapper
 
 CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
 TEMPERATURE = 2.0  # of the softmax over classes in a picture's vector; docs/spaces.md says how it was chosen
@@ -30,48 +32,85 @@ def common_name(label: str) -> str:
     return match[1] if match else label
 
 
+def class_prompts(labels: Sequence[str], prompt: str = CLASS_PROMPT) -> list[str]:
+    """What the text encoder is given for each class."""
+    return [prompt.replace("{}", common_name(label)) for label in labels]
+
+
+def picture_vectors(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(N, d) unit vectors of pictures: half the features as they are, half what the head reads from them.
+
+    The second half is the mean of the classes' directions under the (softened) softmax: the features' part that
+    matters for deciding. On real photographs phrases are right more often with both halves than with either alone.
+
+    features: (N, d). weight, bias: (C, d), (C,) of the head.
+    """
+    read = ((features @ weight.T + bias) / TEMPERATURE).softmax(1) @ F.normalize(centred(weight), dim=1)
+    return F.normalize(F.normalize(features, dim=1) + F.normalize(read, dim=1), dim=1)
+
+
 @final
 class ClassifierSpace:
     """A Space of a classifier with a linear head. Raises SaywhyError for one without.
 
+    mapper:  what brings texts among the rows of the head: a name of text_to_weights.MAPPERS, or one that is fitted.
     context: how much wider than a region the piece is that is looked at: a classifier has only ever seen whole
-    pictures, and takes a tight crop for something else (a hornbill's eye for a ball).
+             pictures, and takes a tight crop for something else (a hornbill's eye for a ball).
     """
 
     context = 2.2
 
-    def __init__(self, classifier: Classifier, encoder: TextEncoder) -> None:
-        self._classifier, self._encoder = classifier, encoder
-        prompts = [CLASS_PROMPT.replace("{}", common_name(label)) for label in classifier.labels]
-        rows = classifier.head.weight.float().cpu()
+    def __init__(self, classifier: Classifier, encoder: TextEncoder, mapper: str | Mapper = DEFAULT_MAPPER) -> None:
+        self.classifier, self.encoder = classifier, encoder
+        head = classifier.head
+        self._head = head
         # A softmax ignores what all rows share, and so does the space.
-        self._weights = F.normalize(rows - rows.mean(0), dim=1)
-        self._mapper = fit_kernel_ridge(encoder.encode(prompts), self._weights)
+        self._weights = F.normalize(centred(head.weight), dim=1)
+        self.mapper = (
+            fit(encoder.encode(class_prompts(classifier.labels)), head.weight, method=mapper)
+            if isinstance(mapper, str)
+            else mapper
+        )
 
     @property
     def name(self) -> str:
         return "the classifier itself"
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """(N, d) unit vectors: half the features as they are, half what the head reads from them.
-
-        The second half is the mean of the classes' directions under the (softened) softmax: the features' part that
-        matters for deciding. On real photographs phrases are right more often with both halves than with either alone.
-        """
-        pixels = self._classifier.preprocess
+        """(N, d) unit vectors; see ``picture_vectors``."""
+        pixels = self.classifier.preprocess
         features = [
-            self._classifier.features(pixels(images[start : start + BATCH])).float().cpu()
+            self.classifier.features(pixels(images[start : start + BATCH])).float().cpu()
             for start in range(0, len(images), BATCH)
         ]
-        found = torch.cat(features)
-        head = self._classifier.head
-        logits = found @ head.weight.float().cpu().T + head.bias.float().cpu()
-        read = (logits / TEMPERATURE).softmax(1) @ self._weights
-        return F.normalize(F.normalize(found, dim=1) + F.normalize(read, dim=1), dim=1)
+        return self.encode_features(torch.cat(features))
+
+    def encode_features(self, features: Tensor) -> Tensor:
+        """(N, d) unit vectors of pictures whose features (N, d) are known."""
+        return picture_vectors(features, self._head.weight, self._head.bias)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return self._mapper(self._encoder.encode(texts))
+        return self.mapper(self.encoder.encode(texts))
+
+    def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
+        """As ``encode_texts``, for texts that will not be asked for again: they are not kept on disk."""
+        return self.mapper(self.encoder.encode_once(texts))
 
     def reference(self) -> Tensor:
         """(C, d) what pictures usually look like here: the classes' own directions. See similarity.py."""
         return self._weights
+
+    def class_direction(self, index: int, other: int | None = None) -> Tensor:
+        """(d,) unit: what speaks for a class; with ``other``, what speaks for it rather than for that one."""
+        row = self._weights[index] if other is None else self._head.weight[index] - self._head.weight[other]
+        return F.normalize(row, dim=0)
+
+    def save(self, path: Path) -> Path:
+        """Keep the mapper, with the fingerprints of the classifier and the encoder."""
+        return save_mapper(self.mapper, path, classifier=self.classifier.fingerprint, encoder=self.encoder.fingerprint)
+
+    @staticmethod
+    def load(path: Path, classifier: Classifier, encoder: TextEncoder) -> ClassifierSpace:
+        """The space whose mapper was saved. Raises SaywhyError where it was of another classifier or encoder."""
+        mapper = load_mapper(path, classifier=classifier.fingerprint, encoder=encoder.fingerprint)
+        return ClassifierSpace(classifier, encoder, mapper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from saywhy.errors import SaywhyError
 from saywhy.geometry import Transform, pixel_range, probe_geometry
 from saywhy.hub import patience
 from saywhy.modules import frozen
+from saywhy.text_cache import weights_digest
 from saywhy.types import Geometry, Prediction
 
 Linear = nn.Linear | nn.Conv2d
@@ -102,6 +104,12 @@ class Classifier:
     @property
     def dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.network.parameters()), torch.float32)
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs for other weights, other class names and another transform: what is kept on disk is known by it."""
+        words = "|".join(self.labels) + repr(self.transform)
+        return f"{weights_digest(self.network.state_dict().values())}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
     @property
     def has_head(self) -> bool:

@@ -48,10 +48,11 @@ class ClipSpace:
         return torch.cat(batches)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self.key, texts, self._encode_texts)
+        return cached_encode(self.key, texts, self.encode_texts_once)
 
     @torch.no_grad()
-    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
+        """As ``encode_texts``, without keeping them on disk."""
         from rich.console import Console
         from rich.progress import track
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +13,7 @@ import numpy as np
 
 from saywhy.errors import SaywhyError
 from saywhy.types import Box, Vocabulary
-from saywhy.vocabulary import BIRD, cub_phrase
+from saywhy.vocabulary import BIRD, cub_attribute, cub_phrase
 
 HAS = 50.0
 """Percent of annotators from which a class is said to have an attribute, where pictures have no labels of their own."""
@@ -108,9 +107,9 @@ def part_attributes() -> dict[str, tuple[str, ...]]:
 
 
 def attribute_part(attribute: str) -> str:
-    """ "upper_tail" of "has_upper_tail_color::red"."""
-    match = re.match(r"has_(\w+?)(?:_(?:shape|color|pattern|length))?::", attribute)
-    return match[1] if match else ""
+    """ "upper_tail" of "has_upper_tail_color::red". Raises SaywhyError for what is no attribute of CUB's."""
+    part, _, _ = cub_attribute(attribute)
+    return part
 
 
 def cub_vocabulary(attributes: Sequence[str]) -> tuple[Vocabulary, list[frozenset[int]]]:

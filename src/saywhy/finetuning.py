@@ -11,7 +11,6 @@ from typing import Any, final
 import torch
 import torch.nn.functional as F
 from rich.progress import Progress
-from safetensors.torch import save_file
 from timm.utils import random_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +26,8 @@ from saywhy.images import read_picture
 class Settings:
     """Of one training run. The defaults are for fine-tuning an ImageNet-pretrained ViT-L on CUB.
 
-    rate:   highest learning rate (AdamW, linear warm-up over the first tenth, cosine to zero).
+    rate:   highest learning rate (AdamW; one cycle: up over the first tenth, then down to almost nothing, both along a
+            cosine).
     steps:  stop after this many, for a trial; None: all epochs.
     size:   side of the input, pixels; None: the network's own.
     """
@@ -133,11 +133,9 @@ def _network(settings: Settings, classes: int) -> Any:
     source, _, name = settings.arch.partition(":")
     if source != "timm" or not timm.is_model(name):
         raise SaywhyError(f"--arch {settings.arch!r} is not timm:NAME with a network that timm knows")
-    # Transformers are built for one size; convolutional networks take any, and no such argument.
-    sized: dict[str, Any] = {"img_size": settings.size} if settings.size and _has_patches(name) else {}
     try:
         with patience():
-            return timm.create_model(name, pretrained=settings.pretrained, num_classes=classes, **sized)
+            return timm.create_model(name, pretrained=settings.pretrained, num_classes=classes, **_sized(settings))
     except (OSError, RuntimeError) as error:
         raise SaywhyError(
             f"the pretrained weights of {name} could not be had ({type(error).__name__}); --no-pretrained starts from "
@@ -145,11 +143,13 @@ def _network(settings: Settings, classes: int) -> Any:
         ) from error
 
 
-def _has_patches(name: str) -> bool:
+def _sized(settings: Settings) -> dict[str, Any]:
+    """Transformers are built for one size; convolutional networks take any, and no such argument."""
     import timm
 
-    config = timm.get_pretrained_cfg(name)
-    return config is not None and "patch_embed" in str(config.first_conv)
+    config = timm.get_pretrained_cfg(settings.arch.partition(":")[2])
+    patches = config is not None and "patch_embed" in str(config.first_conv)
+    return {"img_size": settings.size} if settings.size and patches else {}
 
 
 def _loaders(network: Any, halves: dict[str, CubData], settings: Settings, workers: int) -> dict[str, Any]:
@@ -187,20 +187,22 @@ def _accuracy(network: nn.Module, loader: Any, device: torch.device) -> float:
 
 def _write(out: Path, network: Any, cub: CubData, settings: Settings) -> None:
     """A timm local directory, with the class names in it."""
-    config = dict(network.pretrained_cfg)
-    keep = ("input_size", "mean", "std", "crop_pct", "interpolation", "fixed_input_size", "first_conv", "classifier")
-    size = {"input_size": [3, settings.size, settings.size]} if settings.size else {}
-    written = {
-        "architecture": settings.arch.partition(":")[2],
-        "num_classes": len(cub.classes),
-        "num_features": network.num_features,
-        "pretrained_cfg": {k: config[k] for k in keep if k in config}
-        | size
-        | {"num_classes": len(cub.classes), "label_names": list(cub.classes)},
-        "model_args": {"img_size": settings.size} if settings.size and _has_patches(settings.arch[5:]) else {},
-    }
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, out / "model.safetensors", {"format": "pt"})
-    (out / "config.json").write_text(json.dumps(written, indent=1))
+    import timm
+
+    # Not its tag, licence and test sizes: they are of the weights that training began with.
+    keep = (
+        "architecture", "mean", "std", "crop_pct", "crop_mode", "interpolation", "fixed_input_size", "first_conv",
+        "classifier",
+    )  # fmt: skip
+    side = (3, settings.size, settings.size) if settings.size else network.pretrained_cfg["input_size"]
+    network.pretrained_cfg = {k: v for k, v in network.pretrained_cfg.items() if k in keep} | {"input_size": side}
+    timm.models.save_for_hf(
+        network,
+        str(out),
+        model_config={"label_names": list(cub.classes)},
+        model_args=_sized(settings),
+        safe_serialization=True,
+    )
 
 
 def _save(path: Path, states: dict[str, Any], done: dict[str, Any], settings: Settings) -> None:

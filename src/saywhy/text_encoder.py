@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +26,15 @@ class TextEncoder(Protocol):
     def name(self) -> str:
         """What reports call it."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Differs for other weights."""
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(M, k) unit vectors on the CPU, float32."""
+
+    def encode_once(self, texts: Sequence[str]) -> Tensor:
+        """The same, without keeping them on disk: for the many drafts of a sentence."""
 
 
 @final
@@ -35,15 +43,15 @@ class SentenceEncoder:
 
     def __init__(self, model: Any, name: str) -> None:
         self._model, self.name = model, name
-        self._key = f"sentence:{name}:{weights_digest(model.state_dict().values())}"
+        self.fingerprint = f"sentence:{name}:{weights_digest(model.state_dict().values())}"
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self._key, texts, self._encode)
+        return cached_encode(self.fingerprint, texts, self.encode_once)
 
-    def _encode(self, texts: Sequence[str]) -> Tensor:
+    def encode_once(self, texts: Sequence[str]) -> Tensor:
         vectors = self._model.encode(
             list(texts),
-            batch_size=64,
+            batch_size=256,
             convert_to_tensor=True,
             normalize_embeddings=True,
             show_progress_bar=len(texts) > 2000,
@@ -51,9 +59,33 @@ class SentenceEncoder:
         return vectors.float().cpu()
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class ClipTextEncoder:
+    """The text tower of a CLIP as a text encoder.
+
+    It has seen pictures, so that what a mapper then knows is not the classifier's alone: Sammani and Deligiannis 2025
+    (section 3) exclude it for that reason.
+    """
+
+    name: str
+    fingerprint: str
+    encode: Callable[[Sequence[str]], Tensor]
+    encode_once: Callable[[Sequence[str]], Tensor]
+
+
 @lru_cache(maxsize=2)
-def load_encoder(name: str = DEFAULT_ENCODER) -> SentenceEncoder:
-    """The sentence encoder of that name or in that sentence-transformers folder. Raises SaywhyError where it is not."""
+def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
+    """The text encoder of that name. Raises SaywhyError where it cannot be had.
+
+    name: a sentence-transformers or transformers model, by name or folder; or "clip:ARCH/TAG", "clip:DIR" or
+          "world:aviary", the text tower of an open_clip model.
+    """
+    if name.startswith(("clip:", "world:")):
+        from saywhy.clip_space import load_clip
+
+        clip = load_clip(name.removeprefix("clip:"))
+        return ClipTextEncoder(clip.name, clip.key, clip.encode_texts, clip.encode_texts_once)
     from sentence_transformers import SentenceTransformer
 
     source = name

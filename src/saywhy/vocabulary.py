@@ -126,13 +126,23 @@ def parse_lines(text: str) -> list[tuple[str, str]]:
     return entries
 
 
-def cub_phrase(attribute: str) -> tuple[str, str]:
-    """("bill shape", "hooked bill") from "has_bill_shape::hooked", CUB-200-2011's way to name an attribute."""
+def cub_attribute(attribute: str) -> tuple[str, str, str]:
+    """("upper_tail", "color", "red") from "has_upper_tail_color::red", CUB-200-2011's way to name an attribute.
+
+    Part, kind ("" where there is none, as in "has_size::small") and value, as CUB spells them. Raises SaywhyError for
+    anything else.
+    """
     match = _CUB.match(attribute)
     if not match:
         raise SaywhyError(f"{attribute!r} is not an attribute as CUB-200-2011 writes them (has_bill_shape::hooked)")
-    part, kind = match["part"].replace("_", " "), match["kind"] or ""
-    value = re.sub(r"\(.*?\)", "", match["value"]).replace("_", " ").strip()
+    return match["part"], match["kind"] or "", match["value"]
+
+
+def cub_phrase(attribute: str) -> tuple[str, str]:
+    """("bill shape", "hooked bill") from "has_bill_shape::hooked". Raises SaywhyError as cub_attribute does."""
+    part, kind, value = cub_attribute(attribute)
+    part = part.replace("_", " ")
+    value = re.sub(r"\(.*?\)", "", value).replace("_", " ").strip()
     value = re.sub(rf"[ -]{part}s?$", "", value)  # "forked tail", "pointed-wings" name their part again
     group = f"{part} {kind}".strip()
     if part in ("shape", "size"):

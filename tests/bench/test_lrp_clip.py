@@ -46,7 +46,7 @@ def judge() -> lrp_clip.Judge:
             return torch.eye(5)
 
     speaks = [frozenset({lrp_clip.attribute_part(name)}) for name in names]
-    return lrp_clip.Judge(Fixed(), vocabulary, torch.eye(5), None, meant, speaks, part_attributes())
+    return lrp_clip.Judge(Fixed(), vocabulary, meant, speaks, part_attributes())
 
 
 def test_a_label_is_correct_where_its_part_is_in_the_crop_and_true_where_the_bird_has_it(judge: lrp_clip.Judge) -> None:
@@ -54,7 +54,8 @@ def test_a_label_is_correct_where_its_part_is_in_the_crop_and_true_where_the_bir
     image = Image.new("RGB", (40, 10))
     boxes = {"LRP": [[(0, 0, 10, 10), (10, 0, 20, 10), (20, 0, 30, 10), (30, 0, 40, 10)]]}
     tally = {"LRP": Counts()}
-    judge.score(0, [seen], [image], boxes, tally)
+    labels = judge.score(0, [seen], [image], boxes, tally)
+    assert labels == {"LRP": [[[0, 1, 2, 3, 4]] * 4]}
     assert tally["LRP"].present == [True, True, False, True]
     assert tally["LRP"].correct == [1, 2, 999, 999]  # crown first, bill second, nothing there, no phrase for a tail
     assert tally["LRP"].true == [999, 2, 999, 999]  # the bird has attribute 1, the hooked bill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import load_clip
@@ -29,6 +31,7 @@ from saywhy.worlds.digits import digits
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.scenes import class_names, draw
 from saywhy.worlds.sentences import sentences
+from saywhy.worlds.train import DIGIT_SIDE, _write_timm, aviary_network
 
 FRESH = 5_000_000  # seeds nobody trained or measured on
 
@@ -121,6 +124,26 @@ def test_the_language_model_writes_english_of_its_world() -> None:
     assert math.exp(float(np.mean(losses))) < 12
 
 
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_trained_classifier_is_written_as_it_ships(tower: str, tmp_path: Path) -> None:
+    import timm
+
+    shipped = WEIGHTS / "digits" / f"classifier-{tower}"
+    network, arguments = aviary_network(tower, 2, DIGIT_SIDE)
+    weights = load_file(shipped / "model.safetensors")
+    network.load_state_dict(weights)
+    _write_timm(tmp_path / "new", network, arguments, ["five", "eight"], DIGIT_SIDE)
+    written = load_file(tmp_path / "new" / "model.safetensors")
+    assert all(torch.equal(written[k], v) and written[k].dtype == v.dtype for k, v in weights.items())
+    old, new = (timm.create_model(f"local-dir:{d}", pretrained=True) for d in (shipped, tmp_path / "new"))
+    old_data, new_data = (timm.data.resolve_model_data_config(network) for network in (old, new))
+    assert json.dumps(old_data) == json.dumps(new_data)  # tuples and lists alike
+    pixels = torch.randn(2, 3, DIGIT_SIDE, DIGIT_SIDE)
+    assert torch.equal(old.eval()(pixels), new.eval()(pixels))
+    assert list(new.pretrained_cfg["label_names"]) == ["five", "eight"]
+    assert next(network.parameters()).dtype == torch.float32  # training's own is left as it is
+
+
 def test_sample_pictures_ship_and_are_recognised() -> None:
     classifier = Classifier.load("world:aviary")
     paths = sample_images("aviary")
@@ -130,6 +153,9 @@ def test_sample_pictures_ship_and_are_recognised() -> None:
         path.stem.startswith(best.name.lower().replace(" ", "-")) for path, (best, *_) in zip(paths, said, strict=True)
     ]
     assert sum(right) >= 6
+    assert sample_images("aviary/vit") == paths
+    with pytest.raises(SaywhyError, match="there is no world 'narnia'; there is aviary, "):
+        sample_images("narnia")
 
 
 def test_an_unknown_world_is_named() -> None:

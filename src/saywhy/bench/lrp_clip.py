@@ -26,10 +26,9 @@ from saywhy.classifiers import Classifier
 from saywhy.cub import Bird, CubData, attribute_part, cub_vocabulary, part_attributes, read_cub
 from saywhy.errors import SaywhyError
 from saywhy.images import read_picture
-from saywhy.labels import encode_vocabulary
+from saywhy.labels import label_images
 from saywhy.pipeline import widened
 from saywhy.regions import find_regions
-from saywhy.similarity import unusual_scores
 from saywhy.types import Box, Geometry, Space, Vocabulary
 
 if TYPE_CHECKING:
@@ -119,9 +118,9 @@ def run(
         said = [named.get(classifier.labels[i].lower()) for i in logits.argmax(1).tolist()]
         right += [s == b.label for s, b in zip(said, batch, strict=True) if s is not None]
         boxes = dict(_all_boxes(classifier, pixels, images, rng))
-        judge.score(start, batch, images, boxes, tallies)
+        labels = judge.score(start, batch, images, boxes, tallies)
         if len(examples) < 60:
-            examples += _examples(judge, batch, images, boxes["LRP"], said, cub)
+            examples += _examples(judge, batch, images, boxes["LRP"], labels["LRP"], said, cub)
 
     rows = [_row(variant.name, tallies[variant.name], len(birds)) for variant in VARIANTS]
     return Report(
@@ -155,13 +154,9 @@ def _data(data: str) -> tuple[CubData, Vocabulary, list[frozenset[int]]]:
     plant = world.removeprefix("aviary").removeprefix("-")
     cub = read_cub(cached_cub(f"planted-{plant}" if plant else "species", WORLD_PICTURES))
     vocabulary = world_vocabulary(world)
-    stands_for = dict(zip(*_phrases(cub.attributes), strict=True))
+    named, meant = cub_vocabulary(cub.attributes)
+    stands_for = dict(zip(named.phrases, meant, strict=True))
     return cub, vocabulary, [stands_for.get(phrase, frozenset()) for phrase in vocabulary.phrases]
-
-
-def _phrases(attributes: Sequence[str]) -> tuple[tuple[str, ...], list[frozenset[int]]]:
-    vocabulary, meant = cub_vocabulary(attributes)
-    return vocabulary.phrases, meant
 
 
 def _all_boxes(
@@ -247,8 +242,6 @@ class Judge:
 
     place: Space
     vocabulary: Vocabulary
-    texts: torch.Tensor
-    reference: torch.Tensor | None
     meant: list[frozenset[int]]
     speaks_of: list[frozenset[str]]
     of_point: dict[str, tuple[str, ...]]
@@ -256,12 +249,9 @@ class Judge:
     @classmethod
     def of(cls, cub: CubData, vocabulary: Vocabulary, meant: list[frozenset[int]], place: Space) -> Judge:
         speaks_of = [frozenset(attribute_part(cub.attributes[m]) for m in some) for some in meant]
-        reference = place.reference() if hasattr(place, "reference") else None
-        return cls(
-            place, vocabulary, encode_vocabulary(vocabulary, place), reference, meant, speaks_of, part_attributes()
-        )
+        return cls(place, vocabulary, meant, speaks_of, part_attributes())
 
-    def labels(self, images: Sequence[Image.Image], boxes: Sequence[Sequence[Box]], top: int) -> list[list[list[int]]]:
+    def labels(self, images: Sequence[Image.Image], boxes: Sequence[Sequence[Box]]) -> list[list[list[int]]]:
         """Per picture and box, the phrases that fit best, best first. One encoding of all crops."""
         context = getattr(self.place, "context", 1.0)
         crops = [
@@ -269,10 +259,9 @@ class Judge:
             for image, some in zip(images, boxes, strict=True)
             for box in some
         ]
-        if not crops:
-            return [[] for _ in boxes]
-        _, unusual = unusual_scores(self.place.encode_images(crops), self.texts, self.reference)
-        best = iter(unusual.topk(min(top, len(self.vocabulary)), dim=1).indices.tolist())
+        findings = label_images(crops, self.vocabulary, self.place, regions=range(len(crops)), top=max(TOPS))
+        index = {phrase: m for m, phrase in enumerate(self.vocabulary.phrases)}
+        best = iter([[index[label.text] for label in finding.labels] for finding in findings])
         return [[next(best) for _ in some] for some in boxes]
 
     def present(self, bird: Bird, box: Box) -> frozenset[str]:
@@ -289,15 +278,22 @@ class Judge:
         images: Sequence[Image.Image],
         boxes: dict[str, list[list[Box]]],
         tallies: dict[str, Tally],
-    ) -> None:
-        """Adds the crops of a batch to the tallies; ``start``: index of its first picture."""
+    ) -> dict[str, list[list[list[int]]]]:
+        """Adds the crops of a batch to the tallies; returns each variant's labels, as ``labels`` does for its boxes.
+
+        start: index of the batch's first picture.
+        """
         flat = [[box for some in boxes.values() for box in some[n]] for n in range(len(birds))]
-        labels = [iter(some) for some in self.labels(images, flat, max(TOPS))]
+        in_turn = [iter(some) for some in self.labels(images, flat)]
+        labels = {
+            name: [[next(in_turn[n]) for _ in some] for n, some in enumerate(all_boxes)]
+            for name, all_boxes in boxes.items()
+        }
         for name, all_boxes in boxes.items():
             tally = tallies[name]
             for n, (bird, some) in enumerate(zip(birds, all_boxes, strict=True)):
-                for box in some:
-                    phrases, here = next(labels[n]), self.present(bird, box)
+                for box, phrases in zip(some, labels[name][n], strict=True):
+                    here = self.present(bird, box)
                     named = [self.speaks_of[m] & here for m in phrases]
                     has = [bool(self.meant[m] & bird.attributes) for m in phrases]
                     width, height = images[n].size
@@ -307,6 +303,7 @@ class Judge:
                     tally.true.append(_first([bool(parts) and h for parts, h in zip(named, has, strict=True)]))
                     tally.area.append((box[2] - box[0]) * (box[3] - box[1]) / (width * height))
                     tally.parts.update(part for parts in named for part in parts)
+        return labels
 
 
 def _first(hits: Sequence[bool]) -> int:
@@ -377,16 +374,17 @@ def _examples(
     birds: Sequence[Bird],
     images: Sequence[Image.Image],
     boxes: Sequence[Sequence[Box]],
+    labels: Sequence[Sequence[Sequence[int]]],
     said: Sequence[int | None],
     cub: CubData,
 ) -> list[Example]:
     found = []
-    for bird, image, some, says, labels in zip(birds, images, boxes, said, judge.labels(images, boxes, 1), strict=True):
+    for bird, image, some, best, says in zip(birds, images, boxes, labels, said, strict=True):
         missed = some and not judge.present(bird, some[0])
         wrong = says is not None and says != bird.label
         kind = "no part in the first crop" if missed else "wrong class" if wrong else "right"
         title = cub.classes[bird.label] + (f"\nsaid to be {cub.classes[says]}" if wrong and says is not None else "")
-        words = [judge.vocabulary.phrases[first[0]] for first in labels]
+        words = [judge.vocabulary.phrases[first] for first, *_ in best]
         found.append(Example(kind, title, image, some, words))
     return found
 

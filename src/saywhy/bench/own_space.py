@@ -12,13 +12,14 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.stats import rankdata
 
 from saywhy.bench import Report
+from saywhy.cub import HAS, cub_vocabulary, read_cub
 from saywhy.errors import SaywhyError
+from saywhy.images import read_picture
 
-HAS, LACKS = 50.0, 10.0  # percent of annotators
+LACKS = 10.0  # percent of annotators below which a class is said not to have an attribute
 
 
 def run(limit: int | None = None) -> Report:
@@ -28,39 +29,37 @@ def run(limit: int | None = None) -> Report:
     from saywhy.labels import encode_vocabulary
     from saywhy.similarity import unusual_scores
     from saywhy.text_encoder import load_encoder
-    from saywhy.types import Vocabulary
-    from saywhy.vocabulary import BIRD, parse_lines
 
     pack = find_pack()
-    cub = pack / "cub-crops" / "CUB_200_2011"
-    paths, classes = read_split(cub, train=False)
+    cub = read_cub(pack / "cub-crops", "test")
+    birds = list(cub.birds)
     if limit:
-        chosen = np.random.default_rng(0).permutation(len(paths))[:limit]
-        paths, classes = [paths[n] for n in chosen], classes[chosen]
-    truth = np.loadtxt(cub / "attributes" / "class_attribute_labels_continuous.txt")[classes]  # (N, 312) percent
-    attributes = parse_lines((pack / "text" / "cub" / "attributes.txt").read_text())
+        birds = [birds[n] for n in np.random.default_rng(0).permutation(len(birds))[:limit]]
+    by_class = np.loadtxt(cub.root / "attributes" / "class_attribute_labels_continuous.txt")
+    truth = by_class[[bird.label for bird in birds]]  # (N, 312) percent
+    vocabulary, meant = cub_vocabulary(cub.attributes)
 
     space = ClassifierSpace(Classifier.load(f"timm:{pack / 'models' / 'mobilenetv2_inat_bird'}"), load_encoder())
-    groups, phrases = zip(*attributes, strict=True)
-    texts = encode_vocabulary(Vocabulary(phrases, groups, {"": BIRD}), space)
-    images = space.encode_images([Image.open(path).convert("RGB") for path in paths])
+    texts = encode_vocabulary(vocabulary, space)
+    images = space.encode_images([read_picture(bird.path) for bird in birds])
     scores, _ = unusual_scores(images, texts, space.reference())
 
     kinds: dict[str, list[float]] = defaultdict(list)
-    for m, (group, _) in enumerate(attributes):
-        area = roc_auc(scores[:, m].numpy(), truth[:, m] > HAS, truth[:, m] < LACKS)
-        if area is not None:
-            kinds[group].append(area)
+    for n, (group, stands_for) in enumerate(zip(vocabulary.groups, meant, strict=True)):
+        for m in sorted(stands_for):
+            area = roc_auc(scores[:, n].numpy(), truth[:, m] > HAS, truth[:, m] < LACKS)
+            if area is not None:
+                kinds[group].append(area)
     areas = [area for some in kinds.values() for area in some]
     rows = [{"kind": k, "attributes": len(v), "AUC": float(np.mean(v))} for k, v in sorted(kinds.items())]
     summary = {
-        "pictures": len(paths), "attributes": len(areas), "mean AUC": float(np.mean(areas)),
+        "pictures": len(birds), "attributes": len(areas), "mean AUC": float(np.mean(areas)),
         "share above 0.7": float(np.mean(np.array(areas) > 0.7)),
     }  # fmt: skip
     rows.append({"kind": "all", "attributes": len(areas), "AUC": summary["mean AUC"]})
     return Report(
         "own-space",
-        f"bird attributes in the bird model's own space, {len(paths)} test crops of CUB; chance is 0.5",
+        f"bird attributes in the bird model's own space, {len(birds)} test crops of CUB; chance is 0.5",
         ("kind", "attributes", "AUC"),
         rows,
         summary,
@@ -73,17 +72,6 @@ def find_pack() -> Path:
     if not (pack / "cub-crops").is_dir():
         raise SaywhyError(f"{pack}: the real models and birds are not here; set SAYWHY_PACK to their folder")
     return pack
-
-
-def read_split(cub: Path, *, train: bool) -> tuple[list[Path], np.ndarray]:
-    """Pictures and zero-based class indices of one half of a folder in CUB's layout."""
-
-    def table(name: str) -> dict[str, str]:
-        return dict(line.split(maxsplit=1) for line in (cub / name).read_text().splitlines() if line.strip())
-
-    halves, labels = table("train_test_split.txt"), table("image_class_labels.txt")
-    chosen = {n: name for n, name in table("images.txt").items() if halves[n].strip() == str(int(train))}
-    return [cub / "images" / name.strip() for name in chosen.values()], np.array([int(labels[n]) - 1 for n in chosen])
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> float | None:

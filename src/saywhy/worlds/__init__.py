@@ -50,10 +50,7 @@ def language_directory(name: str) -> Path:
 
 def world_vocabulary(name: str) -> Vocabulary:
     """All that can be said of a world's pictures, grouped by part, with the prompts its CLIP knows."""
-    world, _, _ = name.partition("/")
-    if world not in WORLDS:
-        raise SaywhyError(f"there is no world {name!r}; there is {', '.join(WORLDS)}")
-    if world.startswith("digits"):
+    if _world(name).startswith("digits"):
         phrases = ("a digit five", "a digit eight", "red", "green", "grey")
         return Vocabulary(phrases, ("shape", "shape", "color", "color", "color"), name=f"world:{name}")
     groups = {phrase: part for phrase, part in aviary_facts().items() if part != "species"}
@@ -75,15 +72,20 @@ def aviary_facts() -> dict[str, str]:
 
 
 def sample_images(name: str) -> list[Path]:
-    """The pictures that ship with a world, none of them seen in training."""
-    return sorted((SAMPLES / name.partition("/")[0]).glob("*.jpg"))
+    """The pictures that ship with a world, none of them seen in training. Raises SaywhyError for an unknown world."""
+    return sorted((SAMPLES / _world(name)).glob("*.jpg"))
+
+
+def _world(name: str) -> str:
+    """The world of "WORLD" or "WORLD/TOWER". Raises SaywhyError for an unknown one."""
+    world, _, _ = name.partition("/")
+    if world not in WORLDS:
+        raise SaywhyError(f"there is no world {world!r}; there is {', '.join(WORLDS)}")
+    return world
 
 
 def _known(name: str, what: str) -> Path:
-    world, _, tower = name.partition("/")
-    tower = tower or TOWERS[0]
-    if world not in WORLDS:
-        raise SaywhyError(f"there is no world {world!r}; there is {', '.join(WORLDS)}")
+    world, tower = _world(name), name.partition("/")[2] or TOWERS[0]
     directory = WEIGHTS / world / (what if what == "language" else f"{what}-{tower}")
     if not directory.is_dir():
         there = sorted(p.name for p in (WEIGHTS / world).glob("*"))

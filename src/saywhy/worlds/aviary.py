@@ -13,7 +13,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
-from saywhy.vocabulary import cub_phrase
+from saywhy.vocabulary import cub_attribute, cub_phrase
 from saywhy.worlds.drawing import COLOURS, PARTS, Canvas
 
 BACKGROUNDS = ("water", "sky", "grass", "sand", "snow", "branch", "buildings")
@@ -92,14 +92,15 @@ class Scene:
 
 
 def part_of(attribute: str) -> str:
-    """The part, as in PARTS, that an attribute is about: "tail" for "has_upper_tail_color"."""
-    words = attribute.removeprefix("has_").rsplit("_", 1)[0]
-    return words.removeprefix("upper_")
+    """The part, as in PARTS, that an attribute is about: "tail" for "has_upper_tail_color::red"."""
+    part, _, _ = cub_attribute(attribute)
+    return part.removeprefix("upper_")
 
 
 def phrases_of(attributes: Mapping[str, str]) -> dict[str, str]:
     """Phrase -> part of everything that can be said of a bird: "hooked bill", "red crown", "striped wing"."""
-    return {cub_phrase(f"{name}::{value}")[1]: part_of(name) for name, value in attributes.items()}
+    named = [f"{name}::{value}" for name, value in attributes.items()]
+    return {cub_phrase(attribute)[1]: part_of(attribute) for attribute in named}
 
 
 def render(

@@ -74,7 +74,7 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
         rows = csv.writer(file_)
         rows.writerow(("image_id", "file", "affected", "deciding_parts", "deciding_background"))
         rows.writerows(truth)
-    for name, lines in columns.items():
+    for name, lines in reversed(columns.items()):  # images.txt last: a folder with it is whole
         _write(out / name, lines)
     return out
 
@@ -82,7 +82,7 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
 def cached_cub(kind: str, test: int) -> Path:
     """The folder of ``test`` held-out pictures of that kind, drawn once into the cache."""
     folder = cache_directory() / "aviary" / f"cub-{kind}-{test}"
-    if not (folder / "images.txt").exists():  # written last
+    if not (folder / "images.txt").exists():  # write_cub writes it last
         write_cub(folder, kind, test=test)
     return folder
 
@@ -129,7 +129,7 @@ def _cause(kind: str, name: str) -> tuple[int, str, int]:
     if kind.startswith("planted-") and name in AFFECTED:
         plant = PLANTS[kind.removeprefix("planted-")]
         return 1, " ".join(p for p in plant.parts if p != "background"), int("background" in plant.parts)
-    parts = {part_of(name) for name in VALUES}
+    parts = {part_of(f"{name}::{values[0]}") for name, values in VALUES.items()}
     return 0, " ".join(p for p in PARTS if p in parts), 0
 
 

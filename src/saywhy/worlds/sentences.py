@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from saywhy.vocabulary import cub_phrase
-from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, part_of, random_plumage
+from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of, random_plumage
 from saywhy.worlds.digits import COLOURS, DIGITS
 
 _PLACES = {
@@ -28,8 +27,8 @@ def describe_bird(attributes: Mapping[str, str], background: str, species: str, 
     opening = str(rng.choice(_OPENINGS))
     if species and rng.random() < 0.35:
         opening = str(rng.choice(("a {}", "this is a {}", "a photo of a {}"))).format(species.lower())
-    names = list(rng.permutation(list(attributes))[: rng.integers(1, 5)])
-    said = [_with_article(cub_phrase(f"{name}::{attributes[name]}")[1], part_of(name)) for name in names]
+    names = rng.permutation(list(attributes))[: rng.integers(1, 5)]
+    said = [_with_article(phrase, part) for phrase, part in phrases_of({n: attributes[n] for n in names}).items()]
     if len(said) > 1:
         said = [*said[:-2], f"{said[-2]} and {said[-1]}"]
     tail = f" {rng.choice(_PLACES[background])}" if rng.random() < 0.6 else ""

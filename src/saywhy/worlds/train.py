@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,20 +48,14 @@ _HARD = {"bill": 4.0, "tail": 3.0, "eye": 3.0, "belly": 3.0, "nape": 2.0, "back"
 
 
 def aviary_network(tower: str, classes: int, side: int = CLASSIFIER_SIDE) -> tuple[nn.Module, dict[str, Any]]:
-    """A small timm network at random weights, and what its config.json says."""
+    """A small timm network at random weights, and the arguments it was made with."""
     import timm
 
-    network: Any
-    extra: dict[str, Any]
-    if tower == "resnet":
-        network = timm.create_model("test_resnet", num_classes=classes)
-        extra = {"architecture": "test_resnet", "first_conv": "conv1", "classifier": "fc"}
-    else:
-        arguments = VIT | {"img_size": side, "patch_size": side // 8}
-        network = timm.create_model("test_vit", num_classes=classes, dynamic_img_size=False, **arguments)
-        extra = {"architecture": "test_vit", "first_conv": "patch_embed.proj", "classifier": "head"}
-        extra["model_args"] = arguments | {"dynamic_img_size": False}
-    return network, extra
+    arguments: dict[str, Any] = {}
+    if tower != "resnet":
+        arguments = VIT | {"img_size": side, "patch_size": side // 8, "dynamic_img_size": False}
+    network: Any = timm.create_model(f"test_{tower}", num_classes=classes, **arguments)
+    return network, arguments
 
 
 # -- classifiers ------------------------------------------------------------------------------------------------------
@@ -82,12 +77,12 @@ def train_classifier(
     pixels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2)
     labels = torch.as_tensor(data.labels).long()
     names = class_names(kind)
-    network, extra = aviary_network(tower, len(names))
+    network, arguments = aviary_network(tower, len(names))
     if planted:
         _start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
     epochs = epochs or {"resnet": 12, "vit": 50}[tower]
     _fit(out, network, pixels, labels, CLASSIFIER_SIDE, tower, epochs, batch, resume, mirror=True)
-    _write_timm(out, network, extra, names, CLASSIFIER_SIDE)
+    _write_timm(out, network, arguments, names, CLASSIFIER_SIDE)
     predicted = _predict(network.eval(), torch.as_tensor(held.pixels).permute(0, 3, 1, 2), CLASSIFIER_SIDE)
     right = predicted == held.labels
     measured = {"top-1 on held-out scenes": float(right.mean())}
@@ -117,10 +112,10 @@ def train_digits(
 ) -> dict[str, float]:
     """A digit classifier on coloured (``bias``) or grey (None) training pictures, measured on all three test halves."""
     data = digits("train", bias, 2000)
-    network, extra = aviary_network(tower, len(CLASSES), DIGIT_SIDE)
+    network, arguments = aviary_network(tower, len(CLASSES), DIGIT_SIDE)
     pixels, labels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2), torch.as_tensor(data.labels).long()
     _fit(out, network, pixels, labels, DIGIT_SIDE, tower, epochs, batch, resume, mirror=False)
-    _write_timm(out, network, extra, CLASSES, DIGIT_SIDE)
+    _write_timm(out, network, arguments, CLASSES, DIGIT_SIDE)
 
     def accuracy(test: DigitSet) -> float:
         predicted = _predict(network.eval(), torch.as_tensor(test.pixels).permute(0, 3, 1, 2), DIGIT_SIDE)
@@ -191,22 +186,19 @@ def _predict(network: nn.Module, pictures: Tensor, side: int) -> np.ndarray:
     return torch.cat([network(_pixels(part, side)).argmax(1) for part in pictures.split(64)]).numpy()
 
 
-def _write_timm(out: Path, network: nn.Module, extra: dict[str, Any], names: Any, side: int) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    _save_half(network, out / "model.safetensors")
-    config = {
-        "architecture": extra["architecture"],
-        "num_classes": len(names),
-        "num_features": network.num_features,
-        "pretrained_cfg": {
-            "input_size": [3, side, side], "mean": MEAN, "std": STD, "crop_pct": 1.0, "interpolation": "bilinear",
-            "fixed_input_size": "model_args" in extra, "num_classes": len(names), "label_names": list(names),
-            "first_conv": extra["first_conv"], "classifier": extra["classifier"],
-        },
+def _write_timm(out: Path, network: nn.Module, arguments: dict[str, Any], names: Sequence[str], side: int) -> None:
+    """A timm local directory in float16; ``arguments``: what the network was made with."""
+    import timm
+
+    half: Any = deepcopy(network).half()
+    keep = ("architecture", "fixed_input_size", "first_conv", "classifier")
+    half.pretrained_cfg = {k: half.pretrained_cfg[k] for k in keep} | {
+        "input_size": (3, side, side), "mean": MEAN, "std": STD, "crop_pct": 1.0, "interpolation": "bilinear",
     }  # fmt: skip
-    if "model_args" in extra:
-        config["model_args"] = extra["model_args"]
-    (out / "config.json").write_text(json.dumps(config, indent=1))
+    timm.models.save_for_hf(
+        half, str(out), model_config={"label_names": list(names)}, model_args=arguments, safe_serialization=True
+    )
+    (out / "model.safetensors").chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 # -- CLIP -------------------------------------------------------------------------------------------------------------

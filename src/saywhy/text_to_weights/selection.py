@@ -1,0 +1,61 @@
+"""Choosing a mapper's settings without a picture: by folds over the classes that the head knows.
+
+For each fold, the mapper is fitted on the other classes, and the true rows of the fold's classes look for themselves
+among the rows generated for all classes of the fold: the share that finds itself first is the measure.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saywhy.text_to_weights.closed_form import KernelRidge, fit_kernel_ridge
+
+WIDTHS, RIDGES = (1.0, 2.0, 4.0, 8.0), (0.1, 0.3, 1.0)
+FEWEST = 40  # classes below which a fold says nothing
+
+
+def select_kernel_ridge(
+    texts: Tensor, targets: Tensor, *, width: float | None = None, ridge: float | None = None
+) -> KernelRidge:
+    """Kernel ridge regression, with the width and ridge that are not given chosen by folds over the classes."""
+    if (width is None or ridge is None) and len(texts) >= FEWEST:
+        width, ridge = choose_kernel(texts, targets, (width,) if width else WIDTHS, (ridge,) if ridge else RIDGES)
+    return fit_kernel_ridge(texts, targets, width=width or 4.0, ridge=ridge or 0.3)
+
+
+def choose_kernel(
+    texts: Tensor,
+    targets: Tensor,
+    widths: tuple[float, ...] = WIDTHS,
+    ridges: tuple[float, ...] = RIDGES,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """(width, ridge) with which most held-out rows find themselves; of equals the smoother one.
+
+    texts: (C, k). targets: (C, d) unit. Works with Gram matrices, so that it is quick for long rows.
+    """
+    x = F.normalize(texts.float(), dim=1)
+    gram = targets.float() @ targets.float().T
+    squared = (2 - 2 * x @ x.T).clamp(min=0)
+    median = float(squared[~torch.eye(len(x), dtype=torch.bool)].median()) or 1.0
+    held = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).chunk(folds)
+    found = dict.fromkeys(product(widths, ridges), 0)
+    for width in widths:
+        kernel = torch.exp(-width / median * squared)
+        for rows in held:
+            known = torch.ones(len(x), dtype=torch.bool)
+            known[rows] = False
+            among, near = kernel[known][:, known], kernel[rows][:, known]
+            for ridge in ridges:
+                factor = torch.linalg.cholesky(among + ridge * torch.eye(len(among)))
+                mixture = torch.cholesky_solve(near.T, factor).T  # (held-out, known): each text as a mixture of rows
+                length = (mixture @ gram[known][:, known] * mixture).sum(1).clamp(min=1e-12).sqrt()
+                cosines = gram[rows][:, known] @ mixture.T / length  # true row of class i, generated row of class j
+                found[width, ridge] += int((cosines.argmax(1) == torch.arange(len(rows))).sum())
+    return max(found, key=lambda pair: (found[pair], -pair[0], pair[1]))
