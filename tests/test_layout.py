@@ -12,12 +12,13 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
-    {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary", "zero_shot"},
-    {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space"},
+    {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"}
+    | {"zero_shot"},
+    {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"},
     {"cub"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},
-    {"classifier_space", "feature_cache"},
+    {"classifier_space", "feature_cache", "sentence_metrics"},
     {"choices"},
     {"pipeline"},
     {"serialize", "overlay", "bench", "doctor"},

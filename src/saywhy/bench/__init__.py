@@ -19,6 +19,8 @@ BENCHMARKS = {
     "shortcuts": "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
     "zsl": "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",
     "own-space": "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
+    "captions": "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",
+    "nle": "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",
 }
 """Name -> what it measures. The module is saywhy.bench with underscores for dashes."""
 
