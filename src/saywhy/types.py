@@ -189,6 +189,60 @@ class Finding:
 
 
 @final
+@dataclass(frozen=True)
+class Word:
+    """A word of a sentence, with what stands around it ("bill,").
+
+    weight: how much the sentence's score falls without the word; None for words without content of their own.
+    idle:   a word of content without which the sentence fits as well or better: read nothing into it.
+    """
+
+    text: str
+    weight: float | None
+    idle: bool
+
+
+@final
+@dataclass(frozen=True)
+class Draft:
+    """A sentence that was considered. score: its cosine in the space. judged: what the judge gives it."""
+
+    text: str
+    score: float
+    judged: float
+
+
+@final
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence about a picture, written by a language model against a space.
+
+    text:       "" where there is none; ``refusal`` then says why.
+    score:      cosine of sentence and picture in the space; not comparable between spaces.
+    unusual:    how many standard deviations the score lies above what the sentence usually scores.
+    space:      whose opinion it is. judge: the name of the space that chose among the drafts; judged: its score.
+    perplexity: per token, under the language model alone.
+    words:      the sentence's words in order, weighed.
+    drafts:     all that were considered, best judged first.
+    encodings:  texts that were encoded for it; what several pictures share is counted with the first.
+    """
+
+    text: str
+    score: float
+    unusual: float
+    space: str
+    judge: str
+    judged: float
+    perplexity: float
+    words: tuple[Word, ...]
+    drafts: tuple[Draft, ...]
+    method: str
+    writer: str
+    encodings: int
+    refusal: str | None = None
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Why a classifier decided as it did on one picture, with the evidence and every setting to repeat it.
