@@ -14,7 +14,7 @@ LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
     {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space"},
-    {"cub", "language_training"},
+    {"cub", "language_filter", "language_training"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},
     {"classifier_space"},
