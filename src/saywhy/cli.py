@@ -299,15 +299,12 @@ def bench(
     print(json.dumps(reports[names[0]] if len(names) == 1 else reports))
 
 
-train = typer.Typer(help="Train a classifier of one's own to explain.", no_args_is_help=True)
+train = typer.Typer(
+    help="Train a classifier to explain, or a language model to word explanations.", no_args_is_help=True
+)
 app.add_typer(train, name="train")
 worlds = typer.Typer(help="The embedded worlds' data.", no_args_is_help=True)
 app.add_typer(worlds, name="world")
-
-
-@train.callback()
-def _train() -> None:
-    """Keeps "classifier" a command of its own: Typer would run a lone one under the group's name."""
 
 
 @train.command("classifier")
@@ -338,9 +335,34 @@ def train_classifier_command(
     print(json.dumps(measured))
 
 
+@train.command("language")
+def train_language_command(
+    texts: Annotated[Path, typer.Option(help="Sentences: a .txt, one a line, or a .json list of strings.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model (loads with transformers).")],
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    layers: Annotated[int, typer.Option(min=1)] = 4,
+    width: Annotated[int, typer.Option(min=4, help="Of a token's vector; a multiple of 4, the attention heads.")] = 256,
+    vocabulary: Annotated[int, typer.Option(min=257, help="Tokens at most.")] = 4096,
+    resume: Annotated[bool, typer.Option(help="Go on from the last epoch in OUT.")] = False,
+) -> None:
+    """Train a small GPT-2 on one's own sentences; resumable, on a GPU where there is one."""
+    import json
+
+    from saywhy.language_training import Settings, train_language
+
+    settings = Settings(epochs, layers, width, vocabulary=vocabulary)
+    _writable(out)
+    try:
+        measured = train_language(texts, out, settings, resume)
+    except KeyboardInterrupt:
+        _complain(f"stopped; go on with the same command and --resume (in {out}: the last whole epoch)")
+        raise typer.Exit(INTERRUPTED) from None
+    print(json.dumps(measured))
+
+
 @worlds.callback()
 def _worlds() -> None:
-    """As above."""
+    """Keeps "write" a command of its own: Typer would run a lone one under the group's name."""
 
 
 @worlds.command("write")

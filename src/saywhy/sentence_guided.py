@@ -1,13 +1,14 @@
 """Sentences by guided search: the objective of prefix tuning, its optimum at each step in closed form, no training.
 
-The step that sentence_prefix trains for, min over q of CE(t, q) + f CE(p, q), has the optimum q = (t + f p) / (1 + f): a
-mixture of what fits the picture (t) and what the language model would say anyway (p). Here it is used as it is, by a
+The step that sentence_prefix trains for, min over q of CE(t, q) + f CE(p, q), has the optimum q = (t + f p) / (1 + f):
+a mixture of what fits the picture (t) and what the language model would say anyway (p). Here it is used as it is, by a
 beam search over all pictures at once. Candidates pass a cascade: the likeliest tokens; of these the best by their last
 word alone, whose embedding is shared by all beams and pictures; and only those are read as whole drafts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -20,6 +21,7 @@ from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
 BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 4, 48, 10, 20, 10
 FLUENCY = 0.8
+FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
 
 
 @final
@@ -46,17 +48,19 @@ def guided_drafts(
     longest: int = LONGEST,
     shortest: int = SHORTEST,
     fluency: float = FLUENCY,
+    floor: float = FLOOR,
     sharpness: float = SHARPNESS,
 ) -> list[list[str]]:
     """Per picture of the scorer, the drafts that came to an end, best first for each prompt.
 
-    candidates: likeliest tokens considered a beam. read: of these, those whose whole draft is encoded.
+    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first.
+    read:       of these, those whose whole draft is encoded.
     longest, shortest: tokens, with the prompt's.
     """
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
     for prompt in prompts or writer.prompts:
         ended = _search(
-            writer, scorer, prompt, beams, candidates, read, longest, shortest, fluency, sharpness
+            writer, scorer, prompt, beams, candidates, read, longest, shortest, fluency, floor, sharpness
         )  # fmt: skip
         for picture, found in enumerate(ended):
             drafts[picture] += [text for _, text in sorted(found, reverse=True)[:beams]]
@@ -65,7 +69,7 @@ def guided_drafts(
 
 def _search(
     writer: LanguageModel, scorer: Scorer, prompt: str, beams: int, candidates: int, read: int, longest: int,
-    shortest: int, fluency: float, sharpness: float,
+    shortest: int, fluency: float, floor: float, sharpness: float,
 ) -> list[list[tuple[float, str]]]:  # fmt: skip
     """(value a token, text) of the drafts that ended, per picture, from one prompt."""
     first = writer.tokens(prompt)
@@ -78,7 +82,9 @@ def _search(
         out = writer.network(inputs, past_key_values=cache, use_cache=True)
         cache, logits = out.past_key_values, out.logits[:, -1].float().cpu()
         length = len(live[0].ids) - begin
-        grown = _grown(writer, scorer, live, logits, candidates, read, length >= shortest, begin, fluency, sharpness)
+        grown = _grown(
+            writer, scorer, live, logits, candidates, read, length >= shortest, begin, fluency, floor, sharpness
+        )
         survivors: list[_Beam] = []
         for picture in {beam.picture for beam in live}:
             mine = sorted((b for b in grown if b.picture == picture), key=lambda b: -b.value)
@@ -98,13 +104,13 @@ def _search(
 
 def _grown(
     writer: LanguageModel, scorer: Scorer, live: Sequence[_Beam], logits: Tensor, candidates: int, read: int,
-    may_end: bool, begin: int, fluency: float, sharpness: float,
+    may_end: bool, begin: int, fluency: float, floor: float, sharpness: float,
 ) -> list[_Beam]:  # fmt: skip
     """Every beam with each of its candidates that were read."""
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
         likely = edited(row, beam.ids[begin:], writer.usable, writer.stops, may_end).softmax(0)
-        best = likely.topk(min(candidates, int((likely > 0).sum()))).indices
+        best = likely.topk(min(candidates, max(1, int((likely >= floor * likely.max()).sum())))).indices
         chosen.append((beam, best.tolist(), likely[best]))
     words, whose = [], []
     for beam, tokens, _ in chosen:
@@ -116,15 +122,15 @@ def _grown(
     sizes = []
     for (beam, tokens, likely), fits in zip(chosen, by_word, strict=True):
         rough = (target(fits, sharpness) + fluency * likely) / (1 + fluency)
-        best = rough.topk(min(read, len(tokens))).indices.tolist()
-        kept += [(beam, tokens[m], float(likely[m])) for m in best]
-        texts += [_read_as(beam.text, writer, tokens[m]) for m in best]
-        sizes.append(len(best))
+        top = rough.topk(min(read, len(tokens))).indices.tolist()
+        kept += [(beam, tokens[m], float(likely[m])) for m in top]
+        texts += [_read_as(beam.text, writer, tokens[m]) for m in top]
+        sizes.append(len(top))
     exact = scorer(texts, [beam.picture for beam, *_ in kept]).split(sizes)
     wanted = torch.cat([target(fits, sharpness) for fits in exact])
     grown = []
-    for (beam, token, likely), fit, text in zip(kept, wanted.tolist(), texts, strict=True):
-        value = beam.value + float(torch.tensor((fit + fluency * likely) / (1 + fluency)).log())
+    for (beam, token, share), fit, text in zip(kept, wanted.tolist(), texts, strict=True):
+        value = beam.value + math.log((fit + fluency * share) / (1 + fluency) + 1e-12)
         grown.append(_Beam(beam.picture, (*beam.ids, token), text, value, beam.row))
     return grown
 

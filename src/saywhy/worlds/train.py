@@ -22,6 +22,15 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from saywhy.language_training import (
+    byte_pair_tokenizer,
+    fit,
+    gpt2,
+    padded,
+    perplexity,
+    token_rows,
+    write_language,
+)
 from saywhy.text_cache import cache_directory
 from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, WEIGHTS, aviary_facts
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, phrases_of, render
@@ -400,58 +409,22 @@ def train_language(
     out: Path, *, epochs: int = 3, batch: int = 128, resume: bool = False, count: int = 24_000
 ) -> dict[str, float]:
     """A GPT-2 of a few hundred thousand parameters on descriptions of the worlds, as a transformers local directory."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    end = "<|endoftext|>"
     texts = sentences(count, 0)
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=768, special_tokens=[end], initial_alphabet=alphabet))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end, pad_token=end)
+    tokenizer = byte_pair_tokenizer(texts, 768)
     torch.manual_seed(0)
-    network = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=len(tokenizer), n_positions=96, n_embd=128, n_layer=4, n_head=4, bos_token_id=0, eos_token_id=0
-        )
-    )
-    rows = _token_rows(tokenizer, texts)
+    network = gpt2(len(tokenizer), width=128, layers=4, heads=4)
+    rows = padded(token_rows(tokenizer, texts))
     rate = 2e-3
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(rows) // batch))
     for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
-        network.train()
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(epoch))
-        for start in range(0, len(rows) - batch + 1, batch):
-            loss = _next_token_loss(network, rows[order[start : start + batch]])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    out.mkdir(parents=True, exist_ok=True)
-    network.half().save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    for file in out.iterdir():
-        file.chmod(0o644)
-    network.float().eval()
-    with torch.no_grad():
-        held = _token_rows(tokenizer, sentences(1000, HELD_OUT_SEED))
-        mean = sum(float(_next_token_loss(network, part)) * len(part) for part in held.split(250)) / len(held)
-    return {"perplexity per token, held-out descriptions": float(np.exp(mean))}
-
-
-def _token_rows(tokenizer: Any, texts: list[str]) -> Tensor:
-    """(N, longest) token ids: end mark, sentence, end mark; -1 after that."""
-    rows = [torch.tensor([0, *tokenizer(text)["input_ids"], 0]) for text in texts]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-
-
-def _next_token_loss(network: Any, rows: Tensor) -> Tensor:
-    rows = rows[:, : int((rows >= 0).sum(1).max())]
-    logits = network(rows.clamp(min=0), attention_mask=(rows >= 0).long()).logits
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten(), ignore_index=-1)
+        batches = (rows[order[start : start + batch]] for start in range(0, len(rows) - batch + 1, batch))
+        for _ in fit(network, batches, optimiser, schedule):
+            pass
+    write_language(out, network, tokenizer)
+    held = token_rows(tokenizer, sentences(1000, HELD_OUT_SEED))
+    return {"perplexity per token, held-out descriptions": perplexity(network.half().float(), held)}
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,163 @@
+"""Say it: one sentence about a picture, written by a language model so that it fits the picture in a space."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.language_filter import is_appropriate
+from saywhy.language_model import LanguageModel
+from saywhy.sentence_guided import guided_drafts
+from saywhy.sentence_prefix import prefix_drafts
+from saywhy.sentence_scoring import Scorer
+from saywhy.similarity import unusual_scores
+from saywhy.types import Draft, Sentence, Space, Word
+
+METHODS = {
+    "guided": "beam search on the closed-form optimum of each step; all pictures at once",
+    "prefix": "prefix tuning at inference, as published; one picture at a time",
+}
+
+
+def narrate(
+    images: Sequence[Image.Image],
+    space: Space,
+    writer: LanguageModel,
+    *,
+    method: str = "guided",
+    judge: Space | None = None,
+    appropriate: bool = True,
+    allowed: Collection[str] = (),
+    **settings: Any,
+) -> list[Sentence]:
+    """One sentence for each picture, in the words of the writer, chosen by the judge among its drafts.
+
+    space:       what the sentence must fit: the classifier's own, for a sentence about what the classifier represents.
+    judge:       who chooses among the drafts; None: the space itself. The paper chooses by CLIP and then measures by
+                 CLIP; both scores are in the result, so that selector and metric can be kept apart.
+    appropriate: leave drafts with obscene or abusive words out (the paper's own stated failure).
+    allowed:     names that such a filter must let pass ("cock", for poultry).
+    settings:    those of the method: see guided_drafts and prefix_drafts.
+
+    A picture of one flat colour gets no sentence, nor does one for which no draft is fit to be said; ``refusal`` says
+    why. Raises SaywhyError for an unknown method.
+    """
+    if method not in METHODS:
+        raise SaywhyError(f"there is no way to write {method!r}; there are {', '.join(METHODS)}")
+    if not images:
+        return []
+    flat = [_is_flat(image) for image in images]
+    shown = [image for image, is_flat in zip(images, flat, strict=True) if not is_flat]
+    sentences: list[Sentence] = []
+    if shown:
+        vectors = space.encode_images(shown)
+        seen_by = vectors if judge is None else judge.encode_images(shown)
+        scorer = Scorer(space, vectors)
+        sentences = _written(scorer, seen_by, judge or space, writer, method, appropriate, allowed, settings)
+    rest = iter(sentences)
+    nothing = _refused("the picture is of one flat colour", space, judge or space, writer, method, 0)
+    return [nothing if is_flat else next(rest) for is_flat in flat]
+
+
+def _written(
+    scorer: Scorer, seen_by: Tensor, judge: Space, writer: LanguageModel, method: str, appropriate: bool,
+    allowed: Collection[str], settings: dict[str, Any],
+) -> list[Sentence]:  # fmt: skip
+    count = len(scorer.pictures)
+    if method == "guided":
+        found = guided_drafts(writer, scorer, **settings)
+        costs = [scorer.encodings // count] * count
+    else:
+        found, costs = [], []
+        for picture in range(count):
+            before = scorer.encodings
+            found.append(prefix_drafts(writer, scorer, picture, **settings))
+            costs.append(scorer.encodings - before)
+    sentences = []
+    for picture, (texts, cost) in enumerate(zip(found, costs, strict=True)):
+        whole = list(dict.fromkeys(text for text in map(finished, texts) if text))
+        fit = [text for text in whole if not appropriate or is_appropriate(text, allowed)]
+        if not fit:
+            why = "every draft had words that are not fit to be said" if whole else "no draft came to an end"
+            sentences.append(_refused(why, scorer.space, judge, writer, method, cost))
+            continue
+        scores: list[float] = scorer(fit, [picture] * len(fit)).tolist()
+        judged = scores if judge is scorer.space else (judge.encode_texts(fit) @ seen_by[picture]).tolist()
+        drafts = sorted(map(Draft, fit, scores, judged), key=lambda draft: -draft.judged)
+        best = drafts[0]
+        sentences.append(
+            Sentence(
+                best.text,
+                best.score,
+                _unusual(scorer, picture, best.text),
+                scorer.space.name,
+                judge.name,
+                best.judged,
+                writer.perplexities([best.text])[0],
+                weigh(best.text, picture, scorer),
+                tuple(drafts),
+                method,
+                writer.name,
+                cost,
+            )
+        )
+    return sentences
+
+
+def _refused(why: str, space: Space, judge: Space, writer: LanguageModel, method: str, cost: int) -> Sentence:
+    nan = float("nan")
+    return Sentence("", nan, nan, space.name, judge.name, nan, nan, (), (), method, writer.name, cost, why)
+
+
+def _is_flat(image: Image.Image) -> bool:
+    extrema = image.convert("RGB").getextrema()
+    return all(high - low <= 2 for low, high in extrema)
+
+
+def _unusual(scorer: Scorer, picture: int, text: str) -> float:
+    """How far a sentence's score lies above its usual one, where the space knows what is usual; else NaN."""
+    if not hasattr(scorer.space, "reference"):
+        return float("nan")
+    vector = scorer.space.encode_texts([text])
+    return float(unusual_scores(scorer.pictures[picture][None], vector, scorer.space.reference())[1])
+
+
+# -- sentences as text ------------------------------------------------------------------------------------------------
+
+_DANGLING = {
+    "a", "an", "the", "of", "with", "and", "or", "in", "on", "at", "to", "is", "are", "that", "which", "its", "his",
+    "her", "their", "by", "for", "from", "near", "as", "this", "while", "into", "over", "under", "next", "very", "some",
+    "two",
+}  # fmt: skip
+
+
+def finished(text: str) -> str:
+    """A draft as a sentence: without words that lead nowhere at its end, with a full stop; "" where nothing is left."""
+    words = text.replace(" ,", ",").split()
+    while words and (words[-1].strip(",.").lower() in _DANGLING or not words[-1].strip(",.-'")):
+        words.pop()
+    said = " ".join(words).strip(" ,-")
+    return f"{said}." if said else ""
+
+
+def weigh(text: str, picture: int, scorer: Scorer) -> tuple[Word, ...]:
+    """Each word of a sentence with how much the picture's score falls without it."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    words = text.split()
+    content = [n for n, word in enumerate(words) if _bare(word) and _bare(word) not in ENGLISH_STOP_WORDS | _DANGLING]
+    without = [" ".join(words[:n] + words[n + 1 :]) for n in content]
+    whole = float(scorer([text], [picture])[0])
+    falls = dict(zip(content, (whole - scorer(without, [picture] * len(without))).tolist(), strict=True))
+    return tuple(
+        Word(word, falls.get(n), n in falls and falls[n] <= 0) for n, word in enumerate(words)
+    )  # fmt: skip
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"[^a-z']", "", word.lower())
