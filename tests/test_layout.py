@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"language_model", "sentence_scoring"},
     {"sentence_prefix", "sentence_guided"},
     {"classifier_space", "feature_cache", "sentence_metrics", "narrate"},
+    {"concepts"},
     {"choices"},
     {"pipeline"},
     {"serialize", "overlay", "bench", "doctor"},

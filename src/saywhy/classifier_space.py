@@ -78,12 +78,17 @@ class ClassifierSpace:
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, d) unit vectors; see ``picture_vectors``."""
+        return self.encode_features(self.features(images))
+
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        """(N, d) the classifier's features, as they are."""
         pixels = self.classifier.preprocess
-        features = [
-            self.classifier.features(pixels(images[start : start + BATCH])).float().cpu()
-            for start in range(0, len(images), BATCH)
-        ]
-        return self.encode_features(torch.cat(features))
+        return torch.cat(
+            [
+                self.classifier.features(pixels(images[start : start + BATCH])).float().cpu()
+                for start in range(0, len(images), BATCH)
+            ]
+        )
 
     def encode_features(self, features: Tensor) -> Tensor:
         """(N, d) unit vectors of pictures whose features (N, d) are known."""
@@ -100,10 +105,9 @@ class ClassifierSpace:
         """(C, d) what pictures usually look like here: the classes' own directions. See similarity.py."""
         return self._weights
 
-    def class_direction(self, index: int, other: int | None = None) -> Tensor:
-        """(d,) unit: what speaks for a class; with ``other``, what speaks for it rather than for that one."""
-        row = self._weights[index] if other is None else self._head.weight[index] - self._head.weight[other]
-        return F.normalize(row, dim=0)
+    def class_direction(self, index: int) -> Tensor:
+        """(d,) unit: what speaks for a class rather than for the average one."""
+        return self._weights[index]
 
     def save(self, path: Path) -> Path:
         """Keep the mapper, with the fingerprints of the classifier and the encoder."""

@@ -273,6 +273,12 @@ def bench(
     encoder: Annotated[str | None, typer.Option(help="zsl: the text encoder.")] = None,
     wordnet: Annotated[str | None, typer.Option(help="zsl: folder with WordNet 3.0's data.noun.")] = None,
     transfer: Annotated[str | None, typer.Option(help="zsl: class folders the classifier never knew.")] = None,
+    writer: Annotated[str | None, typer.Option(help="sentences, nle, captions: a language model.")] = None,
+    methods: Annotated[str | None, typer.Option(help="sentences: guided,prefix.")] = None,
+    scenes: Annotated[str | None, typer.Option(help="sentences: scenes of the aviary.")] = None,
+    sentences: Annotated[str | None, typer.Option(help="nle: files of sentences, NAME=FILE,FILE.")] = None,
+    painter: Annotated[str | None, typer.Option(help="nle: a diffusers text-to-image pipeline.")] = None,
+    bank: Annotated[str | None, typer.Option(help="concepts: a file of texts.")] = None,
 ) -> None:
     """Measure. Prints a table, then one JSON document as the last line."""
     import json
@@ -287,7 +293,8 @@ def bench(
     for name in names:
         report = run_benchmark(
             name, limit, data=data, model=model, space=space, images=images, folds=folds, mappers=mappers,
-            encoder=encoder, wordnet=wordnet, transfer=transfer,
+            encoder=encoder, wordnet=wordnet, transfer=transfer, writer=writer, methods=methods, scenes=scenes,
+            sentences=sentences, painter=painter, bank=bank,
         )  # fmt: skip
         show_report(report, Console(highlight=False))
         reports[name] = report.document()

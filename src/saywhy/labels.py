@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from rich.progress import track
 from torch import Tensor
 
+from saywhy.errors import SaywhyError
 from saywhy.similarity import UNUSUAL, unusual_scores
 from saywhy.types import Finding, Label, Space, Vocabulary
 
@@ -56,6 +58,45 @@ def label_images(
     reference = space.reference() if hasattr(space, "reference") else None
     scores, unusual = unusual_scores(space.encode_images(images), texts, reference)
     return [_finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)]
+
+
+def nearest_phrases(
+    directions: Tensor, texts: Sequence[str], space: Space, *, top: int = 15, block: int = 4096
+) -> list[tuple[Label, ...]]:
+    """The ``top`` of M texts for each of N directions of a space, most unusual first: exact, whatever M is.
+
+    directions: (N, d) pictures' vectors, rows of a head, means of a cluster, latents of a sparse autoencoder: anything
+                with a direction in the space.
+    block:      texts in memory at once. They are read through the text cache, so that a run that was cut short goes on
+                where it ended.
+
+    Raises SaywhyError where the directions are not of this space's length.
+    """
+    vectors = F.normalize(directions.float(), dim=1)
+    reference = space.reference() if hasattr(space, "reference") else None
+    found = torch.empty(len(vectors), 0)
+    scores, places = torch.empty(len(vectors), 0), torch.empty(len(vectors), 0, dtype=torch.long)
+    starts = range(0, len(texts), block)
+    for start in track(starts, "searching the bank", transient=True, disable=len(starts) < 3):
+        encoded = space.encode_texts(texts[start : start + block])
+        if encoded.shape[1] != vectors.shape[1]:
+            raise SaywhyError(
+                f"directions of {vectors.shape[1]} values in a space of {encoded.shape[1]}: they are of another model"
+            )
+        cosines, unusual = unusual_scores(vectors, encoded, reference)
+        here = torch.arange(start, start + len(encoded)).expand(len(vectors), -1)
+        ranks = unusual if reference is not None and len(reference) >= 8 else cosines
+        joined = torch.cat([found, ranks], 1)
+        found, best = joined.topk(min(top, joined.shape[1]), dim=1)
+        scores = torch.cat([scores, cosines], 1).gather(1, best)
+        places = torch.cat([places, here], 1).gather(1, best)
+    return [
+        tuple(
+            Label(texts[m], "", score, rank, unusual)
+            for rank, (m, score, unusual) in enumerate(zip(*row, strict=True), start=1)
+        )
+        for row in zip(places.tolist(), scores.tolist(), found.tolist(), strict=True)
+    ]
 
 
 def _finding(

@@ -6,6 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +21,8 @@ from saywhy.sentence_scoring import Scorer
 from saywhy.similarity import unusual_scores
 from saywhy.types import Draft, Sentence, Space, Word
 
+WHOLE = 0.3  # weight of the whole picture beside the mean of its pieces; docs/sentences.md says how it was chosen
+FLAT = 2  # of 255: a picture whose channels vary no more shows nothing
 METHODS = {
     "guided": "beam search on the closed-form optimum of each step; all pictures at once",
     "prefix": "prefix tuning at inference, as published; one picture at a time",
@@ -29,6 +34,7 @@ def narrate(
     space: Space,
     writer: LanguageModel,
     *,
+    crops: Sequence[Sequence[Image.Image]] | None = None,
     method: str = "guided",
     judge: Space | None = None,
     appropriate: bool = True,
@@ -38,6 +44,7 @@ def narrate(
     """One sentence for each picture, in the words of the writer, chosen by the judge among its drafts.
 
     space:       what the sentence must fit: the classifier's own, for a sentence about what the classifier represents.
+    crops:       of each picture, the pieces that the decision rests on: the sentence must fit both these and the whole.
     judge:       who chooses among the drafts; None: the space itself. The paper chooses by CLIP and then measures by
                  CLIP; both scores are in the result, so that selector and metric can be kept apart.
     appropriate: leave drafts with obscene or abusive words out (the paper's own stated failure).
@@ -52,16 +59,26 @@ def narrate(
     if not images:
         return []
     flat = [_is_flat(image) for image in images]
-    shown = [image for image, is_flat in zip(images, flat, strict=True) if not is_flat]
+    shown = [n for n, is_flat in enumerate(flat) if not is_flat]
     sentences: list[Sentence] = []
     if shown:
-        vectors = space.encode_images(shown)
-        seen_by = vectors if judge is None else judge.encode_images(shown)
+        looks = [[images[n], *(crops[n] if crops else ())] for n in shown]
+        vectors = looked_at(looks, space)
+        seen_by = vectors if judge is None else looked_at(looks, judge)
         scorer = Scorer(space, vectors)
         sentences = _written(scorer, seen_by, judge or space, writer, method, appropriate, allowed, settings)
     rest = iter(sentences)
     nothing = _refused("the picture is of one flat colour", space, judge or space, writer, method, 0)
     return [nothing if is_flat else next(rest) for is_flat in flat]
+
+
+def looked_at(looks: Sequence[Sequence[Image.Image]], space: Space) -> Tensor:
+    """(N, d) unit vectors of N pictures, each with the pieces of it that count: their mean, and WHOLE of the whole.
+
+    looks: of each picture, the whole and then the pieces, if any.
+    """
+    vectors = space.encode_images([image for some in looks for image in some]).split([len(some) for some in looks])
+    return F.normalize(torch.stack([WHOLE * v[0] + v[1:].mean(0) if len(v) > 1 else v[0] for v in vectors]), dim=1)
 
 
 def _written(
@@ -115,8 +132,8 @@ def _refused(why: str, space: Space, judge: Space, writer: LanguageModel, method
 
 
 def _is_flat(image: Image.Image) -> bool:
-    extrema = image.convert("RGB").getextrema()
-    return all(high - low <= 2 for low, high in extrema)
+    values = np.asarray(image.convert("RGB"))
+    return bool((values.max((0, 1)) - values.min((0, 1)) <= FLAT).all())
 
 
 def _unusual(scorer: Scorer, picture: int, text: str) -> float:

@@ -117,14 +117,19 @@ def _label_all(
     top: int,
 ) -> list[list[Finding]]:
     """Per picture, a finding for each region and last one for the whole picture, by one batched encoding."""
-    context = getattr(space, "context", 1.0)
     asked = [
-        (n, r, image if r is None else image.crop(widened(regions[n][r].box, image.size, context)))
+        (n, r, crop)
         for n, image in enumerate(images)
-        for r in (*range(len(regions[n])), None)
+        for r, crop in (*enumerate(pieces(image, regions[n], space)), (None, image))
     ]
     findings = label_images([crop for *_, crop in asked], vocabulary, space, regions=[r for _, r, _ in asked], top=top)
     return [[f for f, (m, *_) in zip(findings, asked, strict=True) if m == n] for n in range(len(images))]
+
+
+def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
+    """What is looked at of each region: its crop, with as much around it as the space wants."""
+    context = getattr(space, "context", 1.0)
+    return [image.crop(widened(region.box, image.size, context)) for region in regions]
 
 
 def widened(box: Box, size: tuple[int, int], factor: float) -> Box:

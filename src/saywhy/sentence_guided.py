@@ -19,8 +19,9 @@ from torch import Tensor
 from saywhy.language_model import LanguageModel
 from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
-BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 4, 48, 10, 20, 10
+BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 6, 48, 12, 20, 6
 FLUENCY = 0.8
+PROMPTS = 3  # of the writer's, unless others are given
 FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
 
 
@@ -58,12 +59,12 @@ def guided_drafts(
     longest, shortest: tokens, with the prompt's.
     """
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
-    for prompt in prompts or writer.prompts:
+    for prompt in prompts or writer.prompts[:PROMPTS]:
         ended = _search(
             writer, scorer, prompt, beams, candidates, read, longest, shortest, fluency, floor, sharpness
         )  # fmt: skip
         for picture, found in enumerate(ended):
-            drafts[picture] += [text for _, text in sorted(found, reverse=True)[:beams]]
+            drafts[picture] += [text for _, text in sorted(found, reverse=True)]
     return drafts
 
 
@@ -88,10 +89,9 @@ def _search(
         survivors: list[_Beam] = []
         for picture in {beam.picture for beam in live}:
             mine = sorted((b for b in grown if b.picture == picture), key=lambda b: -b.value)
-            done = [b for b in mine[: 2 * beams] if b.ids[-1] in writer.stops]
+            done = [b for b in mine if b.ids[-1] in writer.stops]
             ended[picture] += [(b.value / (len(b.ids) - len(first)), b.text) for b in done]
-            if len(ended[picture]) < 2 * beams:
-                survivors += [b for b in mine if b.ids[-1] not in writer.stops][:beams]
+            survivors += [b for b in mine if b.ids[-1] not in writer.stops][:beams]
         live = survivors
         if live:
             cache.reorder_cache(torch.tensor([beam.row for beam in live], device=writer.device))

@@ -13,7 +13,7 @@ REPETITION = 2.0  # divides the score of a token that the draft has; Sammani and
 RECENT = 16  # tokens that count as had
 NGRAM = 3  # no run of so many tokens twice
 KEPT = 50_000  # texts in memory
-SHARPNESS = 5.0
+SHARPNESS = 3.0
 """Of the target distribution over candidates: their cosines, as standard scores among the candidates, times this.
 
 The paper gives no temperature, and raw cosines would make an almost uniform target; the code it follows has 1/0.01 for

@@ -54,7 +54,7 @@ class SentenceEncoder:
             batch_size=256,
             convert_to_tensor=True,
             normalize_embeddings=True,
-            show_progress_bar=len(texts) > 2000,
+            show_progress_bar=len(texts) > 20_000,
         )
         return vectors.float().cpu()
 

@@ -190,6 +190,16 @@ class Finding:
 
 @final
 @dataclass(frozen=True)
+class Contrast:
+    """Why this class and not another: phrases that speak for the explained class, and for the other one."""
+
+    other: Prediction
+    speaks_for: tuple[Label, ...]
+    speaks_against: tuple[Label, ...]
+
+
+@final
+@dataclass(frozen=True)
 class Word:
     """A word of a sentence, with what stands around it ("bill,").
 

@@ -9,7 +9,7 @@ import numpy as np
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of, random_plumage
 from saywhy.worlds.digits import COLOURS, DIGITS
 
-_PLACES = {
+PLACES = {
     "water": ("on the water", "near the water", "in front of the sea"),
     "sky": ("in the sky", "against a blue sky", "in front of clouds"),
     "grass": ("on the grass", "in green grass", "in a meadow"),
@@ -31,7 +31,7 @@ def describe_bird(attributes: Mapping[str, str], background: str, species: str, 
     said = [_with_article(phrase, part) for phrase, part in phrases_of({n: attributes[n] for n in names}).items()]
     if len(said) > 1:
         said = [*said[:-2], f"{said[-2]} and {said[-1]}"]
-    tail = f" {rng.choice(_PLACES[background])}" if rng.random() < 0.6 else ""
+    tail = f" {rng.choice(PLACES[background])}" if rng.random() < 0.6 else ""
     return f"{opening} with {', '.join(said)}{tail}."
 
 
