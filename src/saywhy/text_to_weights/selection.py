@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saywhy.text_to_weights.closed_form import KernelRidge, fit_kernel_ridge
+from saywhy.text_to_weights.closed_form import KernelRidge, fit_kernel_ridge, median_distance
 
 WIDTHS, RIDGES = (1.0, 2.0, 4.0, 8.0), (0.1, 0.3, 1.0)
 FEWEST = 40  # classes below which a fold says nothing
@@ -21,10 +21,16 @@ FEWEST = 40  # classes below which a fold says nothing
 def select_kernel_ridge(
     texts: Tensor, targets: Tensor, *, width: float | None = None, ridge: float | None = None
 ) -> KernelRidge:
-    """Kernel ridge regression, with the width and ridge that are not given chosen by folds over the classes."""
-    if (width is None or ridge is None) and len(texts) >= FEWEST:
-        width, ridge = choose_kernel(texts, targets, (width,) if width else WIDTHS, (ridge,) if ridge else RIDGES)
-    return fit_kernel_ridge(texts, targets, width=width or 4.0, ridge=ridge or 0.3)
+    """Kernel ridge regression, with the width and ridge that are not given chosen by folds over the classes.
+
+    With fewer than FEWEST classes, those of fit_kernel_ridge.
+    """
+    given = {name: value for name, value in (("width", width), ("ridge", ridge)) if value is not None}
+    if len(given) < 2 and len(texts) >= FEWEST:
+        widths = WIDTHS if width is None else (width,)
+        ridges = RIDGES if ridge is None else (ridge,)
+        given["width"], given["ridge"] = choose_kernel(texts, targets, widths, ridges)
+    return fit_kernel_ridge(texts, targets, **given)
 
 
 def choose_kernel(
@@ -43,7 +49,7 @@ def choose_kernel(
     x = F.normalize(texts.float(), dim=1)
     gram = targets.float() @ targets.float().T
     squared = (2 - 2 * x @ x.T).clamp(min=0)
-    median = float(squared[~torch.eye(len(x), dtype=torch.bool)].median()) or 1.0
+    median = median_distance(squared)
     held = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).chunk(folds)
     found = dict.fromkeys(product(widths, ridges), 0)
     for width in widths:
