@@ -20,7 +20,8 @@ from saywhy.language_model import LanguageModel
 from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
 BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 6, 48, 12, 20, 6
-FLUENCY = 0.8
+FLUENCY = 2.0  # the paper trains with 0.8, and stays nearer to the language model than its own optimum
+WITHIN = 0.2  # the same for tokens that go on with a word: unlikely ones make words that are none
 PROMPTS = 3  # of the writer's, unless others are given
 FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
 
@@ -110,7 +111,8 @@ def _grown(
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
         likely = edited(row, beam.ids[begin:], writer.usable, writer.stops, may_end).softmax(0)
-        best = likely.topk(min(candidates, max(1, int((likely >= floor * likely.max()).sum())))).indices
+        likely = likely.masked_fill(likely < likely.max() * torch.where(writer.within, WITHIN, floor), 0.0)
+        best = likely.topk(min(candidates, int((likely > 0).sum()))).indices
         chosen.append((beam, best.tolist(), likely[best]))
     words, whose = [], []
     for beam, tokens, _ in chosen:

@@ -44,8 +44,9 @@ def test_it_is_what_a_slow_loop_chooses() -> None:
                     right += sum(int((generated @ targets[row]).argmax()) == n for n, row in enumerate(rows))
                 found[width, ridge] = right
         most = max(found.values())
-        width = min(width for (width, _), right in found.items() if right == most)
-        ridge = max(ridge for (other, ridge), right in found.items() if right == most and other == width)
+        error = (most * (1 - most / len(texts))) ** 0.5  # of a count
+        width = min(width for (width, _), right in found.items() if right >= most - error)
+        ridge = max(RIDGES, key=lambda ridge: (found[width, ridge], ridge))
         assert choose_kernel(texts, targets, seed=seed) == (width, ridge)
 
 

@@ -78,7 +78,7 @@ def run(
     wanted = [name.strip() for name in mappers.split(",") if name.strip()]
     _check(wanted)
     count, first_folds = _folds(folds)
-    classifier, task, names = _task(model, images, encoder or DEFAULT_ENCODER, limit)
+    classifier, task, names = read_task(model, images, encoder or DEFAULT_ENCODER, limit)
     chosen = split(len(names), count)[:first_folds]
     rows, curves = [], {}
     for name in wanted:
@@ -111,7 +111,7 @@ def run(
 # -- the data ---------------------------------------------------------------------------------------------------------
 
 
-def _task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
+def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
     from saywhy.bench.own_space import find_pack
     from saywhy.classifier_space import class_prompts, common_name
     from saywhy.classifiers import Classifier
