@@ -111,15 +111,9 @@ def test_texts_asked_once_are_not_kept() -> None:
     assert encoder.kept == ["red", "blue"]
 
 
-def test_the_direction_of_a_class_and_of_one_rather_than_another() -> None:
-    """Going along it raises the logit the fastest; with another class, the difference of the two logits."""
-    classifier = tiny_classifier()
-    space, head = ClassifierSpace(classifier, FakeEncoder()), classifier.head
+def test_the_direction_of_a_class() -> None:
+    space = ClassifierSpace(tiny_classifier(), FakeEncoder())
     torch.testing.assert_close(space.class_direction(2), space.reference()[2])
-    torch.testing.assert_close(space.class_direction(2, 4), -space.class_direction(4, 2))
-    steps = unit(500, 16)
-    difference = (head.weight[2] - head.weight[4]) @ torch.cat([space.class_direction(2, 4)[None], steps]).T
-    assert difference.argmax() == 0
 
 
 @pytest.mark.parametrize("method", sorted(set(MAPPERS) - {"mlp", "icis"}))
