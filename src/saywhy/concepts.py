@@ -30,12 +30,12 @@ def read_bank(source: str | Path) -> list[str]:
 
     path = Path(source)
     if str(source) in VOCABULARIES or path.suffix.lower() == ".json" or not path.is_file():
-        return list(load_vocabulary(source).phrases)
+        return list(load_vocabulary(str(source)).phrases)
     try:
         with path.open(encoding="utf-8-sig") as file:
             texts = list(dict.fromkeys(text for line in file if (text := line.strip())))
-    except UnicodeDecodeError as error:
-        raise SaywhyError(f"{path}: is not text ({error})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SaywhyError(f"{path}: cannot be read as text ({error})") from None
     if not texts:
         raise SaywhyError(f"{path}: there is no text in it")
     return texts

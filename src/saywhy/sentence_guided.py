@@ -57,6 +57,8 @@ def guided_drafts(
     candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first.
     read:       of these, those whose whole draft is encoded.
     longest, shortest: tokens, with the prompt's.
+
+    Raises SaywhyError for a prompt that leaves no room for more.
     """
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
     for prompt in prompts or writer.prompts[:PROMPTS]:
@@ -73,7 +75,7 @@ def _search(
     shortest: int, fluency: float, floor: float, sharpness: float,
 ) -> list[list[tuple[float, str]]]:  # fmt: skip
     """(value a token, text) of the drafts that ended, per picture, from one prompt."""
-    first = writer.tokens(prompt)
+    first = writer.begin(prompt, longest)
     begin = len(writer.start)
     live = [_Beam(n, tuple(first), prompt, 0.0, n) for n in range(len(scorer.pictures))]
     ended: list[list[tuple[float, str]]] = [[] for _ in scorer.pictures]
@@ -110,11 +112,12 @@ def _grown(
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
         likely = edited(row, beam.ids[begin:], writer.usable, writer.stops, may_end).softmax(0)
-        best = likely.topk(min(candidates, max(1, int((likely >= floor * likely.max()).sum())))).indices
+        able = (likely > 0) & (likely >= floor * likely.max())
+        best = likely.topk(min(candidates, int(able.sum()))).indices
         chosen.append((beam, best.tolist(), likely[best]))
     words, whose = [], []
     for beam, tokens, _ in chosen:
-        words += [_last_word(beam.text + writer.strings[n]) for n in tokens]
+        words += [_last_word(_read_as(beam.text, writer, n)) for n in tokens]
         whose += [beam.picture] * len(tokens)
     by_word = scorer(words, whose).split([len(tokens) for _, tokens, _ in chosen])
     kept: list[tuple[_Beam, int, float]] = []
@@ -141,4 +144,4 @@ def _read_as(text: str, writer: LanguageModel, token: int) -> str:
 
 
 def _last_word(text: str) -> str:
-    return text.rsplit(maxsplit=1)[-1]
+    return (text.rsplit(maxsplit=1) or [""])[-1]
