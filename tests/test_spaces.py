@@ -19,7 +19,7 @@ from saywhy.clip_space import load_clip
 from saywhy.errors import SaywhyError
 from saywhy.labels import encode_vocabulary, label_images
 from saywhy.similarity import UNUSUAL, unusual_scores
-from saywhy.text_encoder import load_encoder
+from saywhy.text_encoder import ClipTextEncoder, load_encoder
 from saywhy.text_to_weights import fit_kernel_ridge
 from saywhy.types import Space, Vocabulary
 from tests.helpers import FakeSpace, picture, tiny_classifier
@@ -92,6 +92,25 @@ def test_the_classifiers_own_space_has_its_classes_in_it() -> None:
 )
 def test_latin_names_give_way_to_english_ones(label: str, name: str) -> None:
     assert common_name(label) == name
+
+
+def test_a_mapper_that_was_kept_is_the_same_and_of_no_one_else(tmp_path: Path) -> None:
+    classifier, encoder = tiny_classifier(), load_encoder()
+    space = ClassifierSpace(classifier, encoder)
+    path = space.save(tmp_path / "made" / "mapper.safetensors")
+    texts = ["a toucan", "something yellow"]
+    again = ClassifierSpace.load(path, classifier, encoder)
+    torch.testing.assert_close(again.encode_texts(texts), space.encode_texts(texts))
+
+    with pytest.raises(SaywhyError, match="another classifier"):
+        ClassifierSpace.load(path, tiny_classifier(), encoder)  # of the same form, with other weights
+    stranger = ClipTextEncoder("words", "other words", encoder.encode, encoder.encode_once)
+    with pytest.raises(SaywhyError, match="another text encoder"):
+        ClassifierSpace.load(path, classifier, stranger)
+    (tmp_path / "none").write_text("nothing of the kind")
+    for missing in (tmp_path / "none", tmp_path / "nowhere"):
+        with pytest.raises(SaywhyError, match="is not a mapper"):
+            ClassifierSpace.load(missing, classifier, encoder)
 
 
 def clip_directory(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class WordSpace:
 
     def _place(self, word: str) -> Tensor:
         if word not in self._places:
-            number = int.from_bytes(word.encode()[-7:], "little") + self.seed
+            number = crc32(word.encode()) + self.seed
             self._places[word] = torch.randn(self.width, generator=torch.Generator().manual_seed(number))
         return self._places[word]
 

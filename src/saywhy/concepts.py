@@ -69,7 +69,7 @@ def why_not(
     pool = fits[0].topk(min(POOL, len(texts))).indices
     rows = torch.stack([space.class_direction(target.index), space.class_direction(other.index)])
     difference = (texts @ rows.T) @ torch.tensor([1.0, -1.0])
-    standard = (difference - difference.mean()) / difference.std().clamp(min=1e-6)
+    standard = (difference - difference.mean()) / difference.std(correction=min(1, len(texts) - 1)).clamp(min=1e-6)
     order = pool[difference[pool].argsort(descending=True)].tolist()
 
     def labels(places: list[int], sign: int) -> tuple[Label, ...]:
