@@ -23,6 +23,11 @@ TRANSFORM = transforms.Compose(
 )
 
 
+def unit(rows: int, width: int) -> Tensor:
+    """(rows, width) random directions."""
+    return F.normalize(torch.randn(rows, width), dim=1)
+
+
 class TinyNet(nn.Module):
     """Two convolutions, a pool and a linear head."""
 

@@ -16,7 +16,19 @@ from saywhy.images import display_copy
 from saywhy.overlay import heatmap_rgba, overlay
 from saywhy.report import explanation_to_html, save_report
 from saywhy.summary import position, summarise
-from saywhy.types import Explanation, Finding, Geometry, Heatmap, Label, Prediction, Region
+from saywhy.types import (
+    Contrast,
+    Draft,
+    Explanation,
+    Finding,
+    Geometry,
+    Heatmap,
+    Label,
+    Prediction,
+    Region,
+    Sentence,
+    Word,
+)
 from tests.helpers import picture
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
@@ -46,7 +58,16 @@ def explanation(text: str = "toucan") -> Explanation:
         concepts=finding(None, "a bird"),
         summary=f"It says *{text}* (0.90).",
         settings={"model": text, "top": 3, "target": None},
+        sentence=sentence(text),
+        contrast=Contrast(predictions[1], finding(None, f"striped {text}").labels, ()),
     )
+
+
+def sentence(text: str) -> Sentence:
+    words = (Word("a", None, False), Word(text, 0.2, False), Word("indoors.", -0.1, True))
+    drafts = (Draft(f"a {text} indoors.", 0.5, 0.5), Draft("a bird.", 0.4, 0.4))
+    said = drafts[0].text
+    return Sentence(said, 0.5, 3.0, text, text, 0.5, 9.0, words, drafts, "guided", text, 7)
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
@@ -59,11 +80,30 @@ def test_json_gives_the_same_explanation_back() -> None:
     for one, other in zip(again.regions, first.regions, strict=True):
         assert np.array_equal(one.mask, other.mask)
         assert (one.box, one.share) == (other.box, other.share)
-    same = ("picture", "geometry", "predictions", "target", "findings", "concepts", "summary")
+    same = ("picture", "geometry", "predictions", "target", "findings", "concepts", "summary", "sentence", "contrast")
     assert all(getattr(again, name) == getattr(first, name) for name in same)
     assert dict(again.settings) == dict(first.settings)
     assert again.heatmap.targets == (0,)
     assert again.to_json() == first.to_json()
+
+
+def test_json_without_a_sentence_is_read_too() -> None:
+    old = json.loads(explanation().to_json())
+    del old["sentence"], old["contrast"]  # as written before there were any
+    again = Explanation.from_json(json.dumps(old))
+    assert again.sentence is None
+    assert again.contrast is None
+
+
+def test_a_refused_sentence_says_why() -> None:
+    refused = replace(sentence("x"), text="", score=float("nan"), words=(), drafts=(), refusal="the picture is flat")
+    one = replace(explanation(), sentence=refused)
+    assert "the picture is flat" in explanation_to_html(one, page=True)
+    assert Explanation.from_json(one.to_json()).sentence.refusal == "the picture is flat"
+
+
+def test_idle_words_are_struck_in_the_report() -> None:
+    assert re.search(r'class="idle"[^>]*>indoors\.<', explanation_to_html(explanation(), page=True))
 
 
 def test_json_is_strict_where_numbers_are_not() -> None:

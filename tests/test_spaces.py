@@ -1,64 +1,31 @@
-"""Spaces: the classifier's own, and CLIP's; the mapper between texts and weights; how unusual a score is."""
+"""Spaces: the classifier's own, and CLIP's; how unusual a score is; findings."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from saywhy import hub
 from saywhy.choices import default_space, default_vocabulary, resolve_space
-from saywhy.classifier_space import ClassifierSpace, common_name
+from saywhy.classifier_space import PHRASES, ClassifierSpace, class_prompts, common_name
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import load_clip
 from saywhy.errors import SaywhyError
-from saywhy.labels import encode_vocabulary, label_images
+from saywhy.labels import against_alternatives, encode_vocabulary, label_images
 from saywhy.similarity import UNUSUAL, unusual_scores
-from saywhy.text_encoder import ClipTextEncoder, load_encoder
-from saywhy.text_to_weights import fit_kernel_ridge
+from saywhy.text_encoder import load_encoder
+from saywhy.text_to_weights import MAPPERS, fit
+from saywhy.text_to_weights.closed_form import KernelRidge
 from saywhy.types import Space, Vocabulary
-from tests.helpers import FakeSpace, picture, tiny_classifier
-
-
-def unit(rows: int, width: int) -> Tensor:
-    return F.normalize(torch.randn(rows, width), dim=1)
-
-
-# -- the mapper -------------------------------------------------------------------------------------------------------
-
-
-def test_with_little_regularisation_class_names_map_to_their_own_weights() -> None:
-    texts, weights = unit(40, 16), torch.randn(40, 24)
-    mapped = fit_kernel_ridge(texts, weights, ridge=1e-6)(texts)
-    torch.testing.assert_close(mapped, F.normalize(weights, dim=1), rtol=1e-3, atol=1e-3)
-
-
-def test_the_mapper_does_not_care_for_the_order_or_the_length_of_weights() -> None:
-    texts, weights, new = unit(40, 16), torch.randn(40, 24), unit(7, 16)
-    order = torch.randperm(40)
-    expected = fit_kernel_ridge(texts, weights)(new)
-    torch.testing.assert_close(fit_kernel_ridge(texts[order], weights[order] * 3)(new), expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(expected.norm(dim=1), torch.ones(7))
-
-
-def test_the_mapper_generalises_a_smooth_relation() -> None:
-    """Weights that are a linear function of the text: unseen texts land nearer to theirs than to any other's."""
-    texts, matrix = unit(400, 6), torch.randn(6, 24)
-    mapped = fit_kernel_ridge(texts[:360], texts[:360] @ matrix, ridge=0.01, width=1.0)(texts[360:])
-    nearest = (mapped @ F.normalize(texts[360:] @ matrix, dim=1).T).argmax(1)
-    assert (nearest == torch.arange(40)).float().mean() > 0.8
-
-
-def test_two_classes_of_one_name_are_no_obstacle() -> None:
-    texts = unit(3, 8)[[0, 0, 1]]
-    assert fit_kernel_ridge(texts, torch.randn(3, 5))(texts).isfinite().all()
-    assert fit_kernel_ridge(texts[:1], torch.randn(1, 5))(texts).isfinite().all()
-
+from tests.helpers import FakeSpace, picture, tiny_classifier, unit
 
 # -- spaces -----------------------------------------------------------------------------------------------------------
 
@@ -69,16 +36,103 @@ def test_the_sentence_encoder_needs_no_hub_and_knows_some_english() -> None:
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
 
 
+class FakeEncoder:
+    """A text encoder without weights: each text has a direction of its own. Counts what it is asked to keep."""
+
+    name = "a fake encoder"
+
+    def __init__(self, fingerprint: str = "fake-1") -> None:
+        self.fingerprint = fingerprint
+        self.kept: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        self.kept += texts
+        return self.encode_once(texts)
+
+    def encode_once(self, texts: Sequence[str]) -> Tensor:
+        seeds = [int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) for text in texts]
+        rows = [torch.randn(48, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return F.normalize(torch.stack(rows), dim=1)
+
+
 def test_the_classifiers_own_space_has_its_classes_in_it() -> None:
     """A class name's own prompt lands nearest to its own row: the mapper is right at least where it was fitted."""
     classifier = tiny_classifier()
     space = ClassifierSpace(classifier, load_encoder())
     assert isinstance(space, Space)
-    texts = space.encode_texts([f"an image of a {name}" for name in classifier.labels])
+    texts = space.encode_texts(class_prompts(classifier.labels))
     assert (texts @ space.reference().T).argmax(1).tolist() == list(range(5))
     images = space.encode_images([picture(seed=n) for n in range(3)])
     torch.testing.assert_close(images.norm(dim=1), torch.ones(3))
     assert images.shape[1] == texts.shape[1] == 16
+
+
+def test_phrases_have_a_kernel_of_their_own_unless_a_mapper_is_given() -> None:
+    classifier, encoder = tiny_classifier(), FakeEncoder()
+    mapper = ClassifierSpace(classifier, encoder).mapper
+    assert isinstance(mapper, KernelRidge)
+    assert {"width": mapper.width, "ridge": mapper.ridge} == PHRASES
+    texts = encoder.encode(class_prompts(classifier.labels))
+    for method in ("ridge", "neighbours"):
+        mapper = fit(texts, classifier.head.weight, method=method)
+        space = ClassifierSpace(classifier, encoder, mapper)
+        assert torch.equal(space.encode_texts(["red", "blue"]), mapper(encoder.encode(["red", "blue"])))
+
+
+def test_pictures_may_come_as_features() -> None:
+    classifier = tiny_classifier()
+    space, pictures = ClassifierSpace(classifier, FakeEncoder()), [picture(seed=n) for n in range(40)]  # two batches
+    features = classifier.features(classifier.preprocess(pictures))
+    torch.testing.assert_close(space.encode_features(features), space.encode_images(pictures), rtol=1e-4, atol=1e-5)
+
+
+def test_what_all_classes_share_is_nothing_to_the_picture() -> None:
+    """A softmax ignores a constant added to all rows of a head, and so does the space, but for the features' half."""
+    classifier, features, phrases = tiny_classifier(), torch.rand(3, 16), ["red", "blue"]
+    before = ClassifierSpace(classifier, FakeEncoder())
+    pictures, texts = before.encode_features(features), before.encode_texts(phrases)
+    with torch.no_grad():
+        head = classifier.network.head
+        assert isinstance(head, nn.Linear)
+        head.weight += torch.randn(16)
+    after = ClassifierSpace(classifier, FakeEncoder())
+    torch.testing.assert_close(after.encode_features(features), pictures, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.encode_texts(phrases), texts, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.reference(), before.reference(), rtol=1e-4, atol=1e-5)
+
+
+def test_texts_asked_once_are_not_kept() -> None:
+    encoder = FakeEncoder()
+    space = ClassifierSpace(tiny_classifier(), encoder)
+    encoder.kept.clear()
+    once = space.encode_texts_once(["red", "blue"])
+    assert not encoder.kept
+    assert torch.equal(once, space.encode_texts(["red", "blue"]))
+    assert encoder.kept == ["red", "blue"]
+
+
+def test_the_direction_of_a_class() -> None:
+    """Going along it raises the class's logit above the mean of all the fastest."""
+    classifier = tiny_classifier()
+    space, head = ClassifierSpace(classifier, FakeEncoder()), classifier.head
+    torch.testing.assert_close(space.class_direction(2), space.reference()[2])
+    steps = torch.cat([space.class_direction(2)[None], unit(500, 16)])
+    above = (head.weight[2] - head.weight.mean(0)) @ steps.T
+    assert above.argmax() == 0
+
+
+@pytest.mark.parametrize("method", sorted(set(MAPPERS) - {"mlp", "icis"}))
+def test_a_space_is_kept_and_comes_back(method: str, tmp_path: Path) -> None:
+    classifier, encoder = tiny_classifier(), FakeEncoder()
+    mapper = fit(encoder.encode(class_prompts(classifier.labels)), classifier.head.weight, method=method)
+    space = ClassifierSpace(classifier, encoder, mapper)
+    path = space.save(tmp_path / "space.safetensors")
+    again = ClassifierSpace.load(path, classifier, encoder)
+    torch.testing.assert_close(again.encode_texts(["red", "blue"]), space.encode_texts(["red", "blue"]))
+    with pytest.raises(SaywhyError, match="another text encoder"):
+        ClassifierSpace.load(path, classifier, FakeEncoder("fake-2"))
+    with pytest.raises(SaywhyError, match="another classifier"):
+        ClassifierSpace.load(path, tiny_classifier(), encoder)  # other random weights
 
 
 @pytest.mark.parametrize(
@@ -92,25 +146,6 @@ def test_the_classifiers_own_space_has_its_classes_in_it() -> None:
 )
 def test_latin_names_give_way_to_english_ones(label: str, name: str) -> None:
     assert common_name(label) == name
-
-
-def test_a_mapper_that_was_kept_is_the_same_and_of_no_one_else(tmp_path: Path) -> None:
-    classifier, encoder = tiny_classifier(), load_encoder()
-    space = ClassifierSpace(classifier, encoder)
-    path = space.save(tmp_path / "made" / "mapper.safetensors")
-    texts = ["a toucan", "something yellow"]
-    again = ClassifierSpace.load(path, classifier, encoder)
-    torch.testing.assert_close(again.encode_texts(texts), space.encode_texts(texts))
-
-    with pytest.raises(SaywhyError, match="another classifier"):
-        ClassifierSpace.load(path, tiny_classifier(), encoder)  # of the same form, with other weights
-    stranger = ClipTextEncoder("words", "other words", encoder.encode, encoder.encode_once)
-    with pytest.raises(SaywhyError, match="another text encoder"):
-        ClassifierSpace.load(path, classifier, stranger)
-    (tmp_path / "none").write_text("nothing of the kind")
-    for missing in (tmp_path / "none", tmp_path / "nowhere"):
-        with pytest.raises(SaywhyError, match="is not a mapper"):
-            ClassifierSpace.load(missing, classifier, encoder)
 
 
 def clip_directory(path: Path) -> Path:
@@ -204,6 +239,41 @@ def test_prompts_of_a_phrase_are_averaged() -> None:
     vectors = encode_vocabulary(vocabulary, FakeSpace())
     single = FakeSpace().encode_texts(["red", "a red thing", "not green but red"]).mean(0)
     torch.testing.assert_close(vectors[0], F.normalize(single, dim=0))
+
+
+def test_alternatives_are_what_they_do_not_share() -> None:
+    """Of what "red wing", "blue wing" and "green wing" share, nothing stays; what is in no group stays as it is."""
+    wing, colours, other = unit(1, 12), unit(3, 12), unit(2, 12)
+    phrases = F.normalize(torch.cat([3 * wing + colours, other]), dim=1)
+    apart = against_alternatives(phrases, ["wing", "wing", "wing", None, None])
+    torch.testing.assert_close(apart.norm(dim=1), torch.ones(5))
+    assert (apart[:3] @ wing.T).abs().max() < 0.25 < (phrases[:3] @ wing.T).min()
+    expected = F.normalize(phrases[:3] - phrases[:3].mean(0), dim=1)
+    torch.testing.assert_close(apart[:3], expected)
+    torch.testing.assert_close(apart[3:], phrases[3:])
+
+
+def test_groups_do_not_touch_each_other_and_two_are_too_few() -> None:
+    phrases = unit(8, 12)
+    apart = against_alternatives(phrases, ["a", "b", "a", "b", "a", "b", "c", "c"])
+    for rows in ([0, 2, 4], [1, 3, 5]):
+        torch.testing.assert_close(apart[rows], against_alternatives(phrases[rows], ["x"] * 3))
+    torch.testing.assert_close(apart[6:], phrases[6:])
+    torch.testing.assert_close(against_alternatives(phrases, [None] * 8), phrases)
+
+
+def test_only_some_spaces_and_only_exclusive_groups_are_told_apart() -> None:
+    words = tuple(f"{colour} {part}" for part in ("wing", "bill") for colour in ("red", "green", "blue"))
+    groups = ("wing",) * 3 + ("bill",) * 3
+    vocabulary, plain = Vocabulary(words, groups, exclusive=frozenset({"wing"})), Vocabulary(words, groups)
+    space = FakeSpace()
+    as_they_are = encode_vocabulary(plain, space)
+    torch.testing.assert_close(encode_vocabulary(vocabulary, space), as_they_are)
+    space.alternatives = True  # type: ignore[attr-defined]
+    torch.testing.assert_close(encode_vocabulary(plain, space), as_they_are)
+    apart = encode_vocabulary(vocabulary, space)
+    torch.testing.assert_close(apart[3:], as_they_are[3:])
+    torch.testing.assert_close(apart[:3].sum(0), torch.zeros(3), rtol=0, atol=1e-5)
 
 
 def test_labels_are_ranked_and_know_whose_opinion_they_are() -> None:

@@ -68,6 +68,17 @@ def test_vocabularies_join_and_keep_their_prompts() -> None:
     assert both.prompts(metal) == concepts.prompts(concepts.phrases.index("made of metal"))
 
 
+def test_what_of_a_bird_excludes_what(tmp_path: Path) -> None:
+    birds, concepts = load_vocabulary("birds"), load_vocabulary("concepts")
+    assert birds.exclusive == set(birds.groups)
+    assert not concepts.exclusive
+    both = load_vocabulary("birds+concepts")
+    assert both.exclusive == birds.exclusive - set(concepts.groups)  # "round shape" does not exclude "owl-like shape"
+    assert "wing color" in both.exclusive
+    (tmp_path / "x.txt").write_text("wing color: red wings\nwing color: blue wings\n")
+    assert not load_vocabulary(tmp_path / "x.txt").exclusive
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

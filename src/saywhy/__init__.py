@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saywhy.attribution import attribute as attribute
+    from saywhy.classifier_space import ClassifierSpace as ClassifierSpace
     from saywhy.classifiers import Classifier as Classifier
     from saywhy.errors import SaywhyError as SaywhyError
+    from saywhy.language_model import load_language_model as load_language_model
     from saywhy.pipeline import explain as explain
     from saywhy.regions import find_regions as find_regions
+    from saywhy.text_encoder import load_encoder as load_encoder
     from saywhy.types import Explanation as Explanation
     from saywhy.types import Heatmap as Heatmap
     from saywhy.types import Vocabulary as Vocabulary
@@ -19,6 +22,7 @@ __version__ = version("saywhy")
 
 _PUBLIC = {
     "Classifier": "classifiers",
+    "ClassifierSpace": "classifier_space",
     "Explanation": "types",
     "Heatmap": "types",
     "SaywhyError": "errors",
@@ -26,6 +30,8 @@ _PUBLIC = {
     "attribute": "attribution",
     "explain": "pipeline",
     "find_regions": "regions",
+    "load_encoder": "text_encoder",
+    "load_language_model": "language_model",
     "load_vocabulary": "vocabulary",
 }
 __all__ = ["__version__", *_PUBLIC]

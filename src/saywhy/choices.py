@@ -10,6 +10,7 @@ from saywhy.vocabulary import VOCABULARIES, load_vocabulary
 
 if TYPE_CHECKING:
     from saywhy.classifiers import Classifier
+    from saywhy.language_model import LanguageModel
     from saywhy.types import Space, Vocabulary
 
 SPACES = {
@@ -52,3 +53,25 @@ def resolve_vocabulary(vocabulary: str | Path | Vocabulary | None, classifier: C
     if vocabulary is None:
         return load_vocabulary(default_vocabulary(classifier))
     return load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
+
+
+def default_writer(classifier: Classifier) -> str | None:
+    """An aviary's classifier: the aviary's language model. Any other: none; one must be had from a hub or trained."""
+    return "world:aviary" if classifier.name.startswith("world:aviary") else None
+
+
+def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:
+    """The language model of that name; "none" and None: none. Raises SaywhyError where it cannot be had."""
+    if writer is None or writer == "none":
+        return None
+    from saywhy.language_model import load_language_model
+
+    return load_language_model(writer) if isinstance(writer, str) else writer
+
+
+def check_space(space: object, classifier: Classifier) -> None:
+    """Raises SaywhyError for the own space of another classifier: its features would be held against foreign rows."""
+    from saywhy.classifier_space import ClassifierSpace
+
+    if isinstance(space, ClassifierSpace) and space.classifier.fingerprint != classifier.fingerprint:
+        raise SaywhyError(f"the space is {space.classifier.name}'s own, not {classifier.name}'s; use space='own'")

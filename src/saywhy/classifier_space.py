@@ -23,7 +23,8 @@ from saywhy.text_to_weights.files import load_mapper, save_mapper
 
 CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
 TEMPERATURE = 2.0  # of the softmax over classes in a picture's vector; docs/spaces.md says how it was chosen
-PHRASES: dict[str, Any] = {"width": 3.0, "ridge": 10.0}  # of the kernel, for phrases; see docs/spaces.md
+# of the kernel, for phrases; docs/spaces.md says how they were chosen
+PHRASES: dict[str, Any] = {"width": 3.0, "ridge": 10.0}
 BATCH = 32  # pictures or crops at once
 
 

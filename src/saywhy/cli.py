@@ -95,6 +95,10 @@ def explain(
     ] = None,
     regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = 3,
     top: Annotated[int, typer.Option(min=1, help="Labels shown of each.")] = 3,
+    writer: Annotated[
+        str | None,
+        typer.Option(help="Language model for a sentence: NAME, DIR, world:aviary, none (default: a world's own)."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")
     ] = None,
@@ -109,6 +113,7 @@ def explain(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
+    from saywhy.choices import default_writer, resolve_writer
     from saywhy.terminal import show
 
     with _said_plainly(), errors.status("loading the model", spinner="dots"):
@@ -116,6 +121,7 @@ def explain(
             model, labels, vocabulary, space, target, pretrained=not random_weights, device=device
         )
         _check_choice(method, composite)
+        language = resolve_writer(writer or default_writer(classifier))
         if out is not None:
             _writable(out)
 
@@ -123,7 +129,9 @@ def explain(
     done: list[Explanation] = []
     failures: list[tuple[str, str]] = []
     interrupted = False
-    options = {"target": index, "method": method, "composite": composite, "regions": regions, "top": top}
+    options = {
+        "target": index, "method": method, "composite": composite, "regions": regions, "top": top, "writer": language,
+    }  # fmt: skip
     try:
         for result in _explained(photos, classifier, words, place, batch_size, options):
             if isinstance(result, tuple):

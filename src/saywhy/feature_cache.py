@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,7 +22,8 @@ from saywhy.text_cache import cache_directory
 def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size: int = 32) -> Tensor:
     """(N, d) features of N picture files, on the CPU.
 
-    What is kept is known by the network's weights and the files' names, sizes and times.
+    What is kept is known by the network's weights and transform, and the files' places, sizes and times. A damaged file
+    is begun anew.
 
     Raises SaywhyError for a picture that cannot be read.
     """
@@ -29,7 +33,8 @@ def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size
         digest.update(f"{path.resolve()}|{status and (status.st_size, status.st_mtime_ns)}\n".encode())
     kept = cache_directory() / "features" / f"{digest.hexdigest()[:24]}.safetensors"
     if kept.is_file():
-        return load_file(kept)["features"]
+        with suppress(OSError, KeyError, SafetensorError):
+            return load_file(kept)["features"]
     starts = range(0, len(paths), batch_size)
     features = torch.cat(
         [
@@ -40,7 +45,7 @@ def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size
         ]
     )
     kept.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(".part")
+    unfinished = kept.with_suffix(f".{os.getpid()}.part")
     save_file({"features": features}, unfinished)
     unfinished.replace(kept)
     return features

@@ -32,6 +32,7 @@ class LanguageModel:
 
     strings: of each token, with the space before it; "" for a special one. usable: (V,) bool, tokens that a sentence
              may have.
+    within:  (V,) bool, tokens that go on with a word.
     stops:   tokens that end a sentence: those that read "."; without any, the end-of-text token; may be empty.
     start:   tokens before every text: the mark of beginning, where the tokenizer has one.
     """
@@ -41,6 +42,7 @@ class LanguageModel:
     name: str
     strings: tuple[str, ...]
     usable: Tensor
+    within: Tensor
     stops: tuple[int, ...]
     start: tuple[int, ...]
     prompts: tuple[str, ...] = PROMPTS
@@ -126,7 +128,8 @@ def language_model(network: Any, tokenizer: Any, name: str, prompts: Sequence[st
     stops = [n for n, s in enumerate(strings) if s.strip() == "."] or ([end] if end is not None else [])
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
     start = () if first is None else (first,)
-    return LanguageModel(network, tokenizer, name, strings, usable, tuple(stops), start, tuple(prompts))
+    within = torch.tensor([s[:1].isalpha() for s in strings])
+    return LanguageModel(network, tokenizer, name, strings, usable, within, tuple(stops), start, tuple(prompts))
 
 
 def _strings(tokenizer: Any, vocabulary: int) -> tuple[str, ...]:

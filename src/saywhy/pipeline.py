@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
 from saywhy import __version__
 from saywhy.attribution import attribute
-from saywhy.choices import default_space, resolve_space, resolve_vocabulary
+from saywhy.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
+from saywhy.classifier_space import ClassifierSpace
 from saywhy.classifiers import Classifier
+from saywhy.concepts import why_not
 from saywhy.images import display_copy, read_picture
 from saywhy.labels import label_images
 from saywhy.regions import find_regions
 from saywhy.summary import summarise
-from saywhy.types import Box, Explanation, Finding, Region, Space, Vocabulary
+from saywhy.types import Box, Contrast, Explanation, Finding, Prediction, Region, Sentence, Space, Vocabulary
+
+if TYPE_CHECKING:
+    from saywhy.language_model import LanguageModel
 
 
 def explain(
@@ -30,6 +36,7 @@ def explain(
     composite: str | None = None,
     regions: int = 3,
     top: int = 5,
+    writer: str | LanguageModel | None = None,
 ) -> Explanation:
     """Why a classifier decided as it did on one picture.
 
@@ -43,18 +50,21 @@ def explain(
     target:     the class to explain, by index or name; None: the predicted one.
     method:     "lrp", or another name from saywhy.attribution.METHODS; composite: its rules, for LRP.
     regions:    how many regions at most. top: how many labels each.
+    writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or one that is
+                loaded; None: no such sentence.
 
     Raises SaywhyError for a picture that cannot be read and for names that do not exist.
     """
     picture = read_picture(image)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     words = resolve_vocabulary(vocabulary, classifier)
+    check_space(space, classifier)
     place = resolve_space(space or default_space(classifier), classifier) if not isinstance(space, Space) else space
     name = Path(image).name if isinstance(image, str | Path) else "picture"
     return explain_pictures(
         [(name, picture)], classifier, words, place,
         target=None if target is None else classifier.class_index(target),
-        method=method, composite=composite, regions=regions, top=top,
+        method=method, composite=composite, regions=regions, top=top, writer=resolve_writer(writer),
     )[0]  # fmt: skip
 
 
@@ -69,6 +79,7 @@ def explain_pictures(
     composite: str | None = None,
     regions: int = 3,
     top: int = 5,
+    writer: LanguageModel | None = None,
 ) -> list[Explanation]:
     """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops."""
     images = [image for _, image in pictures]
@@ -80,6 +91,7 @@ def explain_pictures(
     geometries = [classifier.geometry(image.size) for image in images]
     found = [find_regions(heatmaps.values[n].numpy(), g, count=regions) for n, g in enumerate(geometries)]
     findings = _label_all(images, found, vocabulary, space, top)
+    sentences = _sentences(images, found, space, writer, [p[0].name for p in predictions])
 
     explanations = []
     for n, (name, image) in enumerate(pictures):
@@ -90,7 +102,7 @@ def explain_pictures(
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
             "method": method, "composite": heatmaps.composite, "regions": regions, "top": top,
-            "saywhy": __version__, "torch": torch.__version__,
+            "writer": None if writer is None else writer.name, "saywhy": __version__, "torch": torch.__version__,
         }  # fmt: skip
         explanations.append(
             Explanation(
@@ -104,6 +116,8 @@ def explain_pictures(
                 concepts,
                 summary,
                 settings,
+                sentences[n],
+                _against_runner_up(image, explained, predictions[n], space, vocabulary, top),
             )
         )
     return explanations
@@ -124,6 +138,37 @@ def _label_all(
     ]
     findings = label_images([crop for *_, crop in asked], vocabulary, space, regions=[r for _, r, _ in asked], top=top)
     return [[f for f, (m, *_) in zip(findings, asked, strict=True) if m == n] for n in range(len(images))]
+
+
+def _sentences(
+    images: Sequence[Image.Image],
+    regions: Sequence[Sequence[Region]],
+    space: Space,
+    writer: LanguageModel | None,
+    classes: Sequence[str],
+) -> Sequence[Sentence | None]:
+    """A sentence for each picture, on what the decision rests on; class names may be said whatever they are."""
+    if writer is None:
+        return [None] * len(images)
+    from saywhy.narrate import narrate
+
+    crops = [pieces(image, some, space) for image, some in zip(images, regions, strict=True)]
+    return narrate(images, space, writer, crops=crops, allowed=set(classes))
+
+
+def _against_runner_up(
+    image: Image.Image,
+    target: Prediction,
+    predictions: Sequence[Prediction],
+    space: Space,
+    vocabulary: Vocabulary,
+    top: int,
+) -> Contrast | None:
+    """Why this class and not the best of the others, where the space is the classifier's own."""
+    others = [p for p in predictions if p.index != target.index]
+    if not isinstance(space, ClassifierSpace) or not others:
+        return None
+    return why_not(image, target, others[0], space, vocabulary, top=top)
 
 
 def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:

@@ -15,7 +15,7 @@ from PIL import Image
 from saywhy.errors import SaywhyError
 from saywhy.overlay import BOXES, display_box, open_picture, overlay
 from saywhy.summary import position
-from saywhy.types import Explanation, Finding
+from saywhy.types import Explanation, Finding, Sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -106,7 +106,25 @@ def _card(explanation: Explanation) -> dict[str, Any]:
         "regions": regions,
         "concepts": _words(e.concepts),
         "settings": e.settings,
+        "sentence": e.sentence,
+        "words": _weighed(e.sentence),
+        "contrast": e.contrast,
     }
+
+
+def _weighed(sentence: Sentence | None) -> list[dict[str, Any]]:
+    """Each word with its strength, 0..1 of the strongest; None for words without content of their own."""
+    words = sentence.words if sentence else ()
+    most = max((word.weight or 0.0 for word in words), default=0.0)
+    return [
+        {
+            "text": w.text,
+            "idle": w.idle,
+            "weight": w.weight,
+            "strength": w.weight and max(0.0, w.weight) / (most or 1.0),
+        }
+        for w in words
+    ]
 
 
 def _words(finding: Finding) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from saywhy.language_model import LanguageModel
 from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
 BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 6, 48, 12, 20, 6
-FLUENCY = 0.8
+FLUENCY = 2.0  # the paper trains with 0.8, and stays nearer to the language model than its own optimum
 PROMPTS = 3  # of the writer's, unless others are given
 FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
+WITHIN = 0.2  # the same for tokens that go on with a word: unlikely ones make words that are none
 
 
 @final
@@ -54,7 +55,8 @@ def guided_drafts(
 ) -> list[list[str]]:
     """Per picture of the scorer, the drafts that came to an end, best first for each prompt.
 
-    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first.
+    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first (or WITHIN times, of
+                those that go on with a word).
     read:       of these, those whose whole draft is encoded.
     longest, shortest: tokens, with the prompt's.
 
@@ -112,8 +114,8 @@ def _grown(
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
         likely = edited(row, beam.ids[begin:], writer.usable, writer.stops, may_end).softmax(0)
-        able = (likely > 0) & (likely >= floor * likely.max())
-        best = likely.topk(min(candidates, int(able.sum()))).indices
+        likely = likely.masked_fill(likely < likely.max() * torch.where(writer.within, max(floor, WITHIN), floor), 0.0)
+        best = likely.topk(min(candidates, int((likely > 0).sum()))).indices
         chosen.append((beam, best.tolist(), likely[best]))
     words, whose = [], []
     for beam, tokens, _ in chosen:

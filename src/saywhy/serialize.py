@@ -5,13 +5,27 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
 from saywhy.errors import SaywhyError
-from saywhy.types import Explanation, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region
+from saywhy.types import (
+    Contrast,
+    Draft,
+    Explanation,
+    Finding,
+    Geometry,
+    Heatmap,
+    Label,
+    Picture,
+    Prediction,
+    Region,
+    Sentence,
+    Word,
+)
 
 FORMAT = "saywhy.explanation/1"
 
@@ -38,6 +52,8 @@ def explanation_to_json(explanation: Explanation) -> str:
         "geometry": vars(e.geometry),
         "picture": vars(e.picture) | {"jpeg": base64.b64encode(e.picture.jpeg).decode()},
         "settings": dict(e.settings),
+        "sentence": None if e.sentence is None else asdict(e.sentence),
+        "contrast": None if e.contrast is None else asdict(e.contrast),
     }  # fmt: skip
     return json.dumps(_finite(document), allow_nan=False)
 
@@ -64,6 +80,8 @@ def explanation_from_json(text: str) -> Explanation:
             concepts=_read_finding(d["concepts"]),
             summary=d["summary"],
             settings=d["settings"],
+            sentence=_read_sentence(d.get("sentence")),
+            contrast=_read_contrast(d.get("contrast")),
         )
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise SaywhyError(f"this explanation is damaged ({type(error).__name__}: {error})") from None
@@ -74,8 +92,26 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _read_finding(d: dict[str, Any]) -> Finding:
-    labels = (Label(x["text"], x["group"], _number(x["score"]), x["rank"], _number(x["unusual"])) for x in d["labels"])
-    return Finding(d["region"], tuple(labels), d["space"], d["fits"])
+    return Finding(d["region"], _labels(d["labels"]), d["space"], d["fits"])
+
+
+def _labels(found: list[dict[str, Any]]) -> tuple[Label, ...]:
+    return tuple(Label(x["text"], x["group"], _number(x["score"]), x["rank"], _number(x["unusual"])) for x in found)
+
+
+def _read_sentence(d: dict[str, Any] | None) -> Sentence | None:
+    if d is None:
+        return None
+    numbers = {key: _number(d[key]) for key in ("score", "unusual", "judged", "perplexity")}
+    words = tuple(Word(**word) for word in d["words"])
+    drafts = tuple(Draft(x["text"], _number(x["score"]), _number(x["judged"])) for x in d["drafts"])
+    return Sentence(**d | numbers | {"words": words, "drafts": drafts})
+
+
+def _read_contrast(d: dict[str, Any] | None) -> Contrast | None:
+    if d is None:
+        return None
+    return Contrast(_prediction(d["other"]), _labels(d["speaks_for"]), _labels(d["speaks_against"]))
 
 
 def _prediction(d: dict[str, Any]) -> Prediction:

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.types import Explanation, Finding
+from saywhy.types import Contrast, Explanation, Finding, Label, Prediction, Sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,9 +36,35 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
         for p in e.predictions[:3]
     )
     parts: list[object] = [classes, Text(), Text(e.summary.replace("*", "")), Text(), table]
+    if e.sentence is not None:
+        parts += [Text(), _sentence(e.sentence)]
+    if e.contrast is not None:
+        parts += [Text(), _contrast(e.target, e.contrast, top)]
     if pictures:
         parts.insert(0, _half_blocks(e))
     console.print(Panel(Group(*parts), title=Text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
+
+
+def _sentence(sentence: Sentence) -> Text:
+    """The words in the strength with which they carry the sentence; idle ones struck through."""
+    if sentence.refusal:
+        return Text(f"no sentence: {sentence.refusal}", style="dim")
+    most = max((word.weight for word in sentence.words if word.weight), default=1.0)
+    said = Text("in a sentence: ")
+    for word in sentence.words:
+        style = "strike dim" if word.idle else "bold" if (word.weight or 0) > most / 2 else ""
+        said.append(word.text, style=style).append(" ")
+    return said
+
+
+def _contrast(target: Prediction, contrast: Contrast, top: int) -> Text:
+    def listed(labels: Sequence[Label]) -> str:
+        return ", ".join(label.text for label in labels[:top]) or "nothing of the vocabulary"
+
+    return Text.assemble(
+        f"why {target.name} and not {contrast.other.name}: ", listed(contrast.speaks_for), ("; against: ", "dim"),
+        (listed(contrast.speaks_against), "dim"),
+    )  # fmt: skip
 
 
 def _bar(share: float, width: int = 12) -> Text:

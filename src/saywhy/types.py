@@ -265,6 +265,8 @@ class Explanation:
     regions:     most relevant first; findings[i] is what was seen in regions[i].
     concepts:    what was seen in the whole picture.
     summary:     one sentence, built from all of the above.
+    sentence:    one written by a language model against the space; None where no writer was asked for.
+    contrast:    why this class and not the runner-up; None in a space that does not know the classes.
     """
 
     picture: Picture
@@ -277,6 +279,8 @@ class Explanation:
     concepts: Finding
     summary: str
     settings: Mapping[str, Any]
+    sentence: Sentence | None = None
+    contrast: Contrast | None = None
 
     def figure(self) -> Figure:
         """A matplotlib figure: picture, heatmap, regions and their labels."""

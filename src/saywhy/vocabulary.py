@@ -100,14 +100,17 @@ def _built_in(name: str) -> Vocabulary:
 
 
 def _join(parts: list[Vocabulary]) -> Vocabulary:
-    """One vocabulary of several; each group keeps the templates it came with."""
+    """One vocabulary of several; each group keeps the templates it came with.
+
+    A group of several parts is exclusive where all of them say so.
+    """
     kept: dict[str, str] = {}
     templates: dict[str, tuple[str, ...]] = {}
     for part in parts:
         for phrase, group in zip(part.phrases, part.groups, strict=True):
             kept.setdefault(phrase, group)
             templates.setdefault(group, tuple(part.templates.get(group) or part.templates.get("") or ("{}",)))
-    exclusive = frozenset(group for part in parts for group in part.exclusive)
+    exclusive = frozenset(g for g in templates if all(g in p.exclusive for p in parts if g in p.groups))
     return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts), exclusive)
 
 

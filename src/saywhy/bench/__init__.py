@@ -19,6 +19,7 @@ BENCHMARKS = {
     "shortcuts": "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
     "zsl": "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",
     "sentences": "guided search against prefix tuning; sentences on the aviary held against the truth (--writer DIR)",
+    "concepts": "do a class's descriptors rank high for its pictures, and do found concepts help? (needs shared/pack)",
     "own-space": "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
     "captions": "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",
     "nle": "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",

@@ -75,11 +75,11 @@ def run(
     """
     from saywhy.text_encoder import DEFAULT_ENCODER, load_encoder
 
-    classifier, task, names = _task(model, images, encoder or DEFAULT_ENCODER, limit)
-    count, _, some = folds.partition(":")
-    chosen = split(len(names), int(count))[: int(some or count)]
     wanted = [name.strip() for name in mappers.split(",") if name.strip()]
     _check(wanted)
+    count, first_folds = _folds(folds)
+    classifier, task, names = read_task(model, images, encoder or DEFAULT_ENCODER, limit)
+    chosen = split(len(names), count)[:first_folds]
     rows, curves = [], {}
     for name in wanted:
         fitted = [_generated(name, task, unseen) for unseen in track(chosen, name, transient=True)]
@@ -111,7 +111,7 @@ def run(
 # -- the data ---------------------------------------------------------------------------------------------------------
 
 
-def _task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
+def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
     from saywhy.bench.own_space import find_pack
     from saywhy.classifier_space import class_prompts, common_name
     from saywhy.classifiers import Classifier
@@ -134,22 +134,30 @@ def _task(model: str | None, images: str | None, encoder: str, limit: int | None
 def read_pictures(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
     """Pictures and class indices of a folder: by its labels.csv (columns file, class_index), or by class folders.
 
-    A class folder bears a class's name, or its index. Raises SaywhyError where nothing fits.
+    A class folder bears a class's name (see ``plain``) or its English one, or its index. Raises SaywhyError where
+    nothing fits.
     """
+    from saywhy.classifier_space import common_name
     from saywhy.images import picture_files
 
     table = folder / "labels.csv"
     if table.is_file():
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             found = list(csv.DictReader(file))
         if not found or not {"file", "class_index"} <= set(found[0]):
             raise SaywhyError(f"{table}: needs the columns file and class_index")
         base = folder / "images" if (folder / "images").is_dir() else folder
-        labels = [int(row["class_index"]) for row in found]
-        if max(labels) >= len(classes):
-            raise SaywhyError(f"{table}: class {max(labels)} of a classifier of {len(classes)} classes")
+        try:
+            labels = [int(row["class_index"]) for row in found]
+        except (TypeError, ValueError) as error:
+            raise SaywhyError(f"{table}: class_index holds something that is no number ({error})") from None
+        for label in (min(labels), max(labels)):
+            if not 0 <= label < len(classes):
+                raise SaywhyError(f"{table}: class {label} of a classifier of {len(classes)} classes")
         return [base / row["file"] for row in found], labels
-    known = {plain(name): index for index, name in enumerate(classes)} | {str(n): n for n in range(len(classes))}
+    known = {str(n): n for n in range(len(classes))}
+    known |= {plain(common_name(name)): index for index, name in enumerate(classes)}
+    known |= {plain(name): index for index, name in enumerate(classes)}
     paths, labels = [], []
     for place in sorted(path for path in folder.glob("*") if path.is_dir()):
         index = known.get(plain(place.name))
@@ -163,20 +171,30 @@ def read_pictures(folder: Path, classes: Sequence[str]) -> tuple[list[Path], lis
 
 def plain(name: str) -> str:
     """A class's name as a folder may bear it: "001.Black_footed_Albatross" and "black-footed albatross" are one."""
-    return re.sub(r"[^a-z0-9]+", " ", re.sub(r"^\d+\.", "", name).lower()).strip()
+    return re.sub(r"[\W_]+", " ", re.sub(r"^\d+\.", "", name).lower()).strip()
 
 
 def split(classes: int, folds: int) -> list[Tensor]:
     """Class indices of each fold; the same for the same numbers."""
     if not 2 <= folds <= classes // 2:
         raise SaywhyError(f"{folds} folds of {classes} classes: give at least 2, and two classes in each")
-    return list(torch.randperm(classes, generator=torch.Generator().manual_seed(0)).chunk(folds))
+    return list(torch.randperm(classes, generator=torch.Generator().manual_seed(0)).tensor_split(folds))
+
+
+def _folds(folds: str) -> tuple[int, int]:
+    """How many folds, and how many of them are wanted, of "10" or "10:3"."""
+    match = re.fullmatch(r"(\d+)(?::([1-9]\d*))?", folds.strip())
+    if not match:
+        raise SaywhyError(f"--folds {folds!r}: give a number, or NUMBER:FIRST as in 10:3")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def _check(names: Sequence[str]) -> None:
     from saywhy.text_to_weights import MAPPERS
 
     known = ["default", *MAPPERS, *ABLATIONS, "mean", "random-values"]
+    if not names:
+        raise SaywhyError(f"--mappers names none; there are {', '.join(known)}")
     for name in names:
         if name not in known:
             raise SaywhyError(f"there is no mapper {name!r}; there are {', '.join(known)}")
@@ -245,8 +263,8 @@ def _measured(
         seen = torch.ones(len(task.texts), dtype=torch.bool)
         seen[unseen] = False
         known = seen[task.labels]
-        if known.all():
-            continue  # no picture of this fold's classes
+        if known.all() or not known.any():
+            continue  # no picture of this fold's classes, or of no others
         scores = _scores(task, unseen, rows, picture)
         curve = seen_unseen_curve(scores, task.labels, seen)
         place = torch.full((len(seen),), -1)
@@ -269,7 +287,7 @@ def _measured(
         )
         curves.append(torch.tensor([curve.unseen_at(float(level)) for level in grid]))
     if not found:
-        raise SaywhyError("no fold has pictures of its classes")
+        raise SaywhyError("no fold has both pictures of its classes and of others: give more pictures or folds")
     mean = {key: sum(row[key] for row in found) / len(found) for key in found[0]}
     return mean, {"seen": grid, "unseen": torch.stack(curves).mean(0)}
 
@@ -351,6 +369,9 @@ def wordnet_parents(labels: Sequence[str], folder: Path) -> list[list[str]]:
         return []
     from timm.data import ImageNetInfo
 
+    imagenet = ImageNetInfo().label_descriptions()
+    if sum(plain(a.split(",")[0]) == plain(b.split(",")[0]) for a, b in zip(labels, imagenet, strict=True)) < 500:
+        return []  # a thousand other classes
     above: dict[str, str] = {}
     word: dict[str, str] = {}
     for line in nouns.read_text(encoding="utf-8").splitlines():

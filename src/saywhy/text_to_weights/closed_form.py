@@ -54,7 +54,7 @@ class KernelRidge:
     def variance(self, texts: Tensor) -> Tensor:
         """(M,) in 0..1: how far a text is from all that the mapper was fitted on; 1 where it can only guess.
 
-        The predictive variance of the Gaussian process with this kernel (methods/zsnle.md, 4c).
+        The predictive variance of the Gaussian process with this kernel, whose noise is ``ridge``.
         """
         near = self._kernel(texts).double()
         among = self._kernel(self.texts).double() + self.ridge * torch.eye(len(self.texts), dtype=torch.float64)
@@ -73,12 +73,17 @@ def fit_kernel_ridge(texts: Tensor, targets: Tensor, *, ridge: float = 0.3, widt
     """
     x = F.normalize(texts.double(), dim=1)
     squared = (2 - 2 * x @ x.T).clamp(min=0)
-    off_diagonal = squared[~torch.eye(len(x), dtype=torch.bool)]
-    median = float(off_diagonal.median()) if len(off_diagonal) else 1.0
-    median = median or 1.0  # all names alike
+    median = median_distance(squared)
     kernel = torch.exp(-width / median * squared)
     coefficients = torch.linalg.solve(kernel + ridge * torch.eye(len(x), dtype=torch.float64), targets.double())
     return KernelRidge(x.float(), coefficients.float(), width, median, ridge)
+
+
+def median_distance(squared: Tensor) -> float:
+    """The median of (C, C) squared distances between different classes; 1 where there is none, or nearly none."""
+    off_diagonal = squared[~torch.eye(len(squared), dtype=torch.bool)]
+    median = float(off_diagonal.median()) if len(off_diagonal) else 0.0
+    return median if median > 1e-6 else 1.0  # names alike differ by rounding
 
 
 @final
@@ -130,7 +135,8 @@ def fit_procrustes(texts: Tensor, targets: Tensor, *, axes: int = 256) -> Procru
     to_axes = torch.linalg.svd(y, full_matrices=False).Vh[:axes].T
     u, _, v = torch.linalg.svd((x @ from_axes).T @ (y @ to_axes))
     reduced = x @ from_axes
-    scale = (y.norm() / reduced.norm()).nan_to_num(1.0, 1.0, 1.0)
+    spread = reduced.norm()
+    scale = y.norm() / spread if spread > 1e-6 else 1.0  # names alike differ by rounding
     rotation = scale * from_axes @ u @ v @ to_axes.T
     return Procrustes(centre.float(), rotation.float(), mean.float())
 

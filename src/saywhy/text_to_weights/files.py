@@ -19,9 +19,11 @@ _KINDS = {kind.__name__: kind for kind in (Ridge, KernelRidge, Neighbours, Procr
 
 
 def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) -> Path:
-    """classifier, encoder: their fingerprints."""
+    """classifier, encoder: their fingerprints. Raises SaywhyError for a mapper that is none of MAPPERS."""
     from safetensors.torch import save_file
 
+    if type(mapper) not in _KINDS.values():
+        raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be kept; {', '.join(_KINDS)} can")
     tensors: dict[str, Tensor] = {}
     kind = _taken_apart(mapper, "", tensors)
     metadata = {"mapper": json.dumps(kind), "classifier": classifier, "encoder": encoder}
@@ -37,15 +39,16 @@ def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.offset_keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         kind = json.loads(metadata["mapper"])
         known = metadata["classifier"], metadata["encoder"]
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise SaywhyError(f"{path}: is not a mapper ({error})") from None
+        mapper = _put_together(kind, "", tensors)
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise SaywhyError(f"{path}: is not a mapper ({type(error).__name__}: {error})") from None
     for what, wanted, found in zip(("classifier", "text encoder"), (classifier, encoder), known, strict=True):
         if wanted != found:
             raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit one for this")
-    return _put_together(kind, "", tensors)
+    return mapper
 
 
 def _taken_apart(value: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -78,4 +81,6 @@ def _put_together(plain: dict[str, Any], prefix: str, tensors: dict[str, Tensor]
         else:
             start = f"{name}/"
             values[field.name] = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            if not values[field.name]:
+                raise KeyError(name)
     return kind(**values)

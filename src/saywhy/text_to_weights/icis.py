@@ -1,7 +1,7 @@
 """ICIS, the baseline of zero-shot classification from text alone: two autoencoders that learn to decode each other.
 
-Christensen et al. 2023, "Image-free classifier injection for zero-shot classification", with the settings that
-methods/zsnle.md read from its code.
+Christensen et al. 2023, "Image-free classifier injection for zero-shot classification", with the settings of its code
+(ExplainableML/ImageFreeZSL). Theirs predicts each row with its length and bias; here all rows are unit, without bias.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ among the rows generated for all classes of the fold: the share that finds itsel
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saywhy.text_to_weights.closed_form import KernelRidge, fit_kernel_ridge
+from saywhy.text_to_weights.closed_form import KernelRidge, fit_kernel_ridge, median_distance
 
 WIDTHS, RIDGES = (1.0, 2.0, 4.0, 8.0), (0.1, 0.3, 1.0)
 FEWEST = 40  # classes below which a fold says nothing
@@ -21,10 +22,16 @@ FEWEST = 40  # classes below which a fold says nothing
 def select_kernel_ridge(
     texts: Tensor, targets: Tensor, *, width: float | None = None, ridge: float | None = None
 ) -> KernelRidge:
-    """Kernel ridge regression, with the width and ridge that are not given chosen by folds over the classes."""
-    if (width is None or ridge is None) and len(texts) >= FEWEST:
-        width, ridge = choose_kernel(texts, targets, (width,) if width else WIDTHS, (ridge,) if ridge else RIDGES)
-    return fit_kernel_ridge(texts, targets, width=width or 4.0, ridge=ridge or 0.3)
+    """Kernel ridge regression, with the width and ridge that are not given chosen by folds over the classes.
+
+    With fewer than FEWEST classes, those of fit_kernel_ridge.
+    """
+    given = {name: value for name, value in (("width", width), ("ridge", ridge)) if value is not None}
+    if len(given) < 2 and len(texts) >= FEWEST:
+        widths = WIDTHS if width is None else (width,)
+        ridges = RIDGES if ridge is None else (ridge,)
+        given["width"], given["ridge"] = choose_kernel(texts, targets, widths, ridges)
+    return fit_kernel_ridge(texts, targets, **given)
 
 
 def choose_kernel(
@@ -36,14 +43,19 @@ def choose_kernel(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """(width, ridge) with which most held-out rows find themselves; of equals the smoother one.
+    """(width, ridge): the smoothest kernel within one standard error of the best, with its best ridge.
+
+    What counts is how many held-out rows find themselves.
+
+    The rule of one standard error (Breiman et al. 1984): a row of the head is a cleaner picture of its class than any
+    photograph, so that what looks best on rows follows them too closely.
 
     texts: (C, k). targets: (C, d) unit. Works with Gram matrices, so that it is quick for long rows.
     """
     x = F.normalize(texts.float(), dim=1)
     gram = targets.float() @ targets.float().T
     squared = (2 - 2 * x @ x.T).clamp(min=0)
-    median = float(squared[~torch.eye(len(x), dtype=torch.bool)].median()) or 1.0
+    median = median_distance(squared)
     held = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).chunk(folds)
     found = dict.fromkeys(product(widths, ridges), 0)
     for width in widths:
@@ -58,4 +70,7 @@ def choose_kernel(
                 length = (mixture @ gram[known][:, known] * mixture).sum(1).clamp(min=1e-12).sqrt()
                 cosines = gram[rows][:, known] @ mixture.T / length  # true row of class i, generated row of class j
                 found[width, ridge] += int((cosines.argmax(1) == torch.arange(len(rows))).sum())
-    return max(found, key=lambda pair: (found[pair], -pair[0], pair[1]))
+    best = max(found.values())
+    error = math.sqrt(best * (1 - best / len(x)))  # of a count
+    width = min(width for width, ridge in found if found[width, ridge] >= best - error)
+    return width, max(ridges, key=lambda ridge: (found[width, ridge], ridge))
