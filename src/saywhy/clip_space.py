@@ -48,18 +48,23 @@ class ClipSpace:
         return torch.cat(batches)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self.key, texts, self.encode_texts_once)
+        return cached_encode(self.key, texts, self._encode_with_progress)
 
     @torch.no_grad()
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
-        """As ``encode_texts``, without keeping them on disk."""
+        """As ``encode_texts``, without keeping them on disk: for the many drafts of a sentence."""
+        starts = range(0, len(texts), BATCH)
+        batches = [self.text_tower(self.tokenizer(list(texts[s : s + BATCH])).to(self.device)) for s in starts]
+        return F.normalize(torch.cat(batches).float(), dim=1).cpu()
+
+    def _encode_with_progress(self, texts: Sequence[str]) -> Tensor:
         from rich.console import Console
         from rich.progress import track
 
-        starts = range(0, len(texts), BATCH)
-        shown = track(starts, "reading the vocabulary", console=Console(stderr=True), disable=len(texts) < 20 * BATCH)
-        batches = [self.text_tower(self.tokenizer(list(texts[s : s + BATCH])).to(self.device)) for s in shown]
-        return F.normalize(torch.cat(batches).float(), dim=1).cpu()
+        block = 10 * BATCH
+        starts = range(0, len(texts), block)
+        shown = track(starts, "reading the vocabulary", console=Console(stderr=True), disable=len(starts) < 3)
+        return torch.cat([self.encode_texts_once(texts[s : s + block]) for s in shown])
 
 
 @lru_cache(maxsize=2)

@@ -46,15 +46,18 @@ class SentenceEncoder:
         self.fingerprint = f"sentence:{name}:{weights_digest(model.state_dict().values())}"
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self.fingerprint, texts, self.encode_once)
+        return cached_encode(self.fingerprint, texts, lambda some: self._encode(some, len(some) > 2000))
 
     def encode_once(self, texts: Sequence[str]) -> Tensor:
+        return self._encode(texts, False)
+
+    def _encode(self, texts: Sequence[str], progress: bool) -> Tensor:
         vectors = self._model.encode(
             list(texts),
             batch_size=256,
             convert_to_tensor=True,
             normalize_embeddings=True,
-            show_progress_bar=len(texts) > 20_000,
+            show_progress_bar=progress,
         )
         return vectors.float().cpu()
 
