@@ -30,12 +30,12 @@ def read_bank(source: str | Path) -> list[str]:
 
     path = Path(source)
     if str(source) in VOCABULARIES or path.suffix.lower() == ".json" or not path.is_file():
-        return list(load_vocabulary(source).phrases)
+        return list(load_vocabulary(str(source)).phrases)
     try:
         with path.open(encoding="utf-8-sig") as file:
             texts = list(dict.fromkeys(text for line in file if (text := line.strip())))
-    except UnicodeDecodeError as error:
-        raise SaywhyError(f"{path}: is not text ({error})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SaywhyError(f"{path}: cannot be read as text ({error})") from None
     if not texts:
         raise SaywhyError(f"{path}: there is no text in it")
     return texts
@@ -69,7 +69,7 @@ def why_not(
     pool = fits[0].topk(min(POOL, len(texts))).indices
     rows = torch.stack([space.class_direction(target.index), space.class_direction(other.index)])
     difference = (texts @ rows.T) @ torch.tensor([1.0, -1.0])
-    standard = (difference - difference.mean()) / difference.std().clamp(min=1e-6)
+    standard = (difference - difference.mean()) / difference.std(correction=min(1, len(texts) - 1)).clamp(min=1e-6)
     order = pool[difference[pool].argsort(descending=True)].tolist()
 
     def labels(places: list[int], sign: int) -> tuple[Label, ...]:

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.similarity import UNUSUAL, unusual_scores
+from saywhy.similarity import FEWEST, UNUSUAL, unusual_scores
 from saywhy.types import Finding, Label, Space, Vocabulary
 
 
@@ -74,6 +74,8 @@ def nearest_phrases(
     """
     vectors = F.normalize(directions.float(), dim=1)
     reference = space.reference() if hasattr(space, "reference") else None
+    known = reference is not None and len(reference) >= FEWEST
+    sums = torch.zeros(2, len(vectors), 1, dtype=torch.float64)  # of the cosines and their squares
     found = torch.empty(len(vectors), 0)
     scores, places = torch.empty(len(vectors), 0), torch.empty(len(vectors), 0, dtype=torch.long)
     starts = range(0, len(texts), block)
@@ -85,11 +87,15 @@ def nearest_phrases(
             )
         cosines, unusual = unusual_scores(vectors, encoded, reference)
         here = torch.arange(start, start + len(encoded)).expand(len(vectors), -1)
-        ranks = unusual if reference is not None and len(reference) >= 8 else cosines
-        joined = torch.cat([found, ranks], 1)
+        sums += torch.stack([power.sum(1, keepdim=True) for power in (cosines.double(), cosines.double() ** 2)])
+        joined = torch.cat([found, unusual if known else cosines], 1)
         found, best = joined.topk(min(top, joined.shape[1]), dim=1)
         scores = torch.cat([scores, cosines], 1).gather(1, best)
         places = torch.cat([places, here], 1).gather(1, best)
+    if not known:  # what is usual is then the mean over all texts, which is known only now; the order is the same
+        mean = sums[0] / max(1, len(texts))
+        variance = (sums[1] - len(texts) * mean**2) / max(1, len(texts) - 1)
+        found = ((scores - mean) / variance.clamp(min=1e-12).sqrt()).float() if len(texts) > 1 else scores * 0
     return [
         tuple(
             Label(texts[m], "", score, rank, unusual)

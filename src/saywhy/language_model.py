@@ -30,7 +30,8 @@ _PLAIN = re.compile(r" ?[A-Za-z]+|,|-|'[a-z]{1,2}")  # appendix I: "unneeded cha
 class LanguageModel:
     """network:  a transformers causal language model, frozen, in evaluation mode.
 
-    strings: of each token, with the space before it. usable: (V,) bool, tokens that a sentence may have.
+    strings: of each token, with the space before it; "" for a special one. usable: (V,) bool, tokens that a sentence
+             may have.
     within:  (V,) bool, tokens that go on with a word.
     stops:   tokens that end a sentence: those that read "."; without any, the end-of-text token; may be empty.
     start:   tokens before every text: the mark of beginning, where the tokenizer has one.
@@ -53,6 +54,20 @@ class LanguageModel:
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text, after the mark of beginning."""
         return [*self.start, *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def begin(self, prompt: str, longest: int) -> list[int]:
+        """The tokens that a sentence of ``longest`` tokens, its prompt's among them, begins with.
+
+        Raises SaywhyError where the prompt leaves no room for another token, or gives the network nothing to go on.
+        """
+        ids = self.tokens(prompt)
+        if not ids:
+            raise SaywhyError(f"{self.name} has no mark of beginning: an empty prompt gives it nothing to go on")
+        if (length := len(ids) - len(self.start)) >= longest:
+            raise SaywhyError(
+                f"the prompt {prompt!r} is {length} tokens of {self.name}, and a sentence at most {longest}"
+            )
+        return ids
 
     @torch.no_grad()
     def perplexities(self, texts: Sequence[str]) -> list[float]:
@@ -123,4 +138,6 @@ def _strings(tokenizer: Any, vocabulary: int) -> tuple[str, ...]:
     before = tokenizer.decode(anchor)
     known = min(vocabulary, len(tokenizer))
     both = tokenizer.batch_decode([[*anchor, n] for n in range(known)], clean_up_tokenization_spaces=False)
-    return (*(text[len(before) :] for text in both), *[""] * (vocabulary - known))
+    special = set(tokenizer.all_special_ids)
+    added = ("" if n in special else text[len(before) :] for n, text in enumerate(both))
+    return (*added, *[""] * (vocabulary - known))

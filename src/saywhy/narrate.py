@@ -18,7 +18,7 @@ from saywhy.language_model import LanguageModel
 from saywhy.sentence_guided import guided_drafts
 from saywhy.sentence_prefix import prefix_drafts
 from saywhy.sentence_scoring import Scorer
-from saywhy.similarity import unusual_scores
+from saywhy.similarity import FEWEST, unusual_scores
 from saywhy.types import Draft, Sentence, Space, Word
 
 WHOLE = 0.3  # weight of the whole picture beside the mean of its pieces; docs/sentences.md says how it was chosen
@@ -138,10 +138,11 @@ def _is_flat(image: Image.Image) -> bool:
 
 def _unusual(scorer: Scorer, picture: int, text: str) -> float:
     """How far a sentence's score lies above its usual one, where the space knows what is usual; else NaN."""
-    if not hasattr(scorer.space, "reference"):
+    reference = scorer.space.reference() if hasattr(scorer.space, "reference") else None
+    if reference is None or len(reference) < FEWEST:
         return float("nan")
     vector = scorer.space.encode_texts([text])
-    return float(unusual_scores(scorer.pictures[picture][None], vector, scorer.space.reference())[1])
+    return float(unusual_scores(scorer.pictures[picture][None], vector, reference)[1])
 
 
 # -- sentences as text ------------------------------------------------------------------------------------------------
@@ -152,13 +153,20 @@ _DANGLING = {
     "two",
 }  # fmt: skip
 
+_SEEN = {
+    "back", "bill", "bottom", "cry", "eight", "eleven", "empty", "fifteen", "fifty", "fire", "five", "forty", "four",
+    "front", "full", "hundred", "mill", "nine", "side", "six", "sixty", "ten", "thick", "thin", "third", "three",
+    "top", "twelve", "twenty", "two",
+}  # fmt: skip
+"""Of scikit-learn's stop words those that name what can be seen."""
+
 
 def finished(text: str) -> str:
     """A draft as a sentence: without words that lead nowhere at its end, with a full stop; "" where nothing is left."""
     words = text.replace(" ,", ",").split()
     while words and (words[-1].strip(",.").lower() in _DANGLING or not words[-1].strip(",.-'")):
         words.pop()
-    said = " ".join(words).strip(" ,-")
+    said = " ".join(words).strip(" ,.-")
     return f"{said}." if said else ""
 
 
@@ -167,13 +175,12 @@ def weigh(text: str, picture: int, scorer: Scorer) -> tuple[Word, ...]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     words = text.split()
-    content = [n for n, word in enumerate(words) if _bare(word) and _bare(word) not in ENGLISH_STOP_WORDS | _DANGLING]
+    empty = (ENGLISH_STOP_WORDS | _DANGLING) - _SEEN
+    content = [n for n, word in enumerate(words) if _bare(word) and _bare(word) not in empty]
     without = [" ".join(words[:n] + words[n + 1 :]) for n in content]
     whole = float(scorer([text], [picture])[0])
     falls = dict(zip(content, (whole - scorer(without, [picture] * len(without))).tolist(), strict=True))
-    return tuple(
-        Word(word, falls.get(n), n in falls and falls[n] <= 0) for n, word in enumerate(words)
-    )  # fmt: skip
+    return tuple(Word(word, falls.get(n), n in falls and falls[n] <= 0) for n, word in enumerate(words))
 
 
 def _bare(word: str) -> str:

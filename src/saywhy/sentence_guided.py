@@ -21,9 +21,9 @@ from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
 BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 6, 48, 12, 20, 6
 FLUENCY = 2.0  # the paper trains with 0.8, and stays nearer to the language model than its own optimum
-WITHIN = 0.2  # the same for tokens that go on with a word: unlikely ones make words that are none
 PROMPTS = 3  # of the writer's, unless others are given
 FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
+WITHIN = 0.2  # the same for tokens that go on with a word: unlikely ones make words that are none
 
 
 @final
@@ -55,9 +55,12 @@ def guided_drafts(
 ) -> list[list[str]]:
     """Per picture of the scorer, the drafts that came to an end, best first for each prompt.
 
-    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first.
+    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first (or WITHIN times, of
+                those that go on with a word).
     read:       of these, those whose whole draft is encoded.
     longest, shortest: tokens, with the prompt's.
+
+    Raises SaywhyError for a prompt that leaves no room for more.
     """
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
     for prompt in prompts or writer.prompts[:PROMPTS]:
@@ -74,7 +77,7 @@ def _search(
     shortest: int, fluency: float, floor: float, sharpness: float,
 ) -> list[list[tuple[float, str]]]:  # fmt: skip
     """(value a token, text) of the drafts that ended, per picture, from one prompt."""
-    first = writer.tokens(prompt)
+    first = writer.begin(prompt, longest)
     begin = len(writer.start)
     live = [_Beam(n, tuple(first), prompt, 0.0, n) for n in range(len(scorer.pictures))]
     ended: list[list[tuple[float, str]]] = [[] for _ in scorer.pictures]
@@ -111,12 +114,12 @@ def _grown(
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
         likely = edited(row, beam.ids[begin:], writer.usable, writer.stops, may_end).softmax(0)
-        likely = likely.masked_fill(likely < likely.max() * torch.where(writer.within, WITHIN, floor), 0.0)
+        likely = likely.masked_fill(likely < likely.max() * torch.where(writer.within, max(floor, WITHIN), floor), 0.0)
         best = likely.topk(min(candidates, int((likely > 0).sum()))).indices
         chosen.append((beam, best.tolist(), likely[best]))
     words, whose = [], []
     for beam, tokens, _ in chosen:
-        words += [_last_word(beam.text + writer.strings[n]) for n in tokens]
+        words += [_last_word(_read_as(beam.text, writer, n)) for n in tokens]
         whose += [beam.picture] * len(tokens)
     by_word = scorer(words, whose).split([len(tokens) for _, tokens, _ in chosen])
     kept: list[tuple[_Beam, int, float]] = []
@@ -143,4 +146,4 @@ def _read_as(text: str, writer: LanguageModel, token: int) -> str:
 
 
 def _last_word(text: str) -> str:
-    return text.rsplit(maxsplit=1)[-1]
+    return (text.rsplit(maxsplit=1) or [""])[-1]

@@ -40,7 +40,10 @@ def prefix_drafts(
     fluency: float = FLUENCY,
     seed: int = 0,
 ) -> list[str]:
-    """The ``sentences`` texts written for one picture, in order. longest, shortest: tokens, with the prompt's."""
+    """The ``sentences`` texts written for one picture, in order, without their full stops.
+
+    longest, shortest: tokens, with the prompt's. Raises SaywhyError for a prompt that leaves no room for more.
+    """
     choice = random.Random(seed)
     prefix = _random_prefix(writer, seed)
     optimiser = torch.optim.AdamW(prefix, lr=RATE, weight_decay=DECAY)
@@ -48,10 +51,11 @@ def prefix_drafts(
     texts = []
     for _ in track(range(sentences), "writing", transient=True):
         prompt = choice.choice(prompts or writer.prompts)
-        ids, text = writer.tokens(prompt), prompt
+        ids, text = writer.begin(prompt, longest), prompt
         begin = len(writer.start)
         while len(ids) - begin < longest:
-            alone = _next_logits(writer, ids, None).softmax(0)
+            with torch.no_grad():
+                alone = _next_logits(writer, ids, None).softmax(0)
             with torch.enable_grad():
                 steered = _next_logits(writer, ids, prefix).softmax(0)
                 best = steered.detach().topk(min(candidates, len(steered))).indices
@@ -62,11 +66,11 @@ def prefix_drafts(
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-            logits = edited(
-                _next_logits(writer, ids, prefix), ids[begin:], writer.usable, writer.stops,
-                may_end=len(ids) - begin >= shortest,
-            )  # fmt: skip
-            if len(ids) - begin > 2 * longest / 3 and writer.stops:
+            with torch.no_grad():
+                steered = _next_logits(writer, ids, prefix)
+            length = len(ids) - begin
+            logits = edited(steered, ids[begin:], writer.usable, writer.stops, may_end=length >= shortest)
+            if length > 2 * longest / 3 and writer.stops:
                 logits[list(writer.stops)] += ENDING
             token = int(logits.argmax())
             if token in writer.stops:
@@ -105,6 +109,4 @@ def _next_logits(writer: LanguageModel, ids: Sequence[int], prefix: Sequence[Ten
         inputs["past_key_values"] = cache
         inputs["attention_mask"] = torch.ones(1, PREFIX + len(ids), dtype=torch.long, device=writer.device)
     tokens = torch.tensor([list(ids)], device=writer.device)
-    context = torch.enable_grad() if prefix is not None and torch.is_grad_enabled() else torch.no_grad()
-    with context:
-        return writer.network(tokens, use_cache=prefix is not None, **inputs).logits[0, -1].float()
+    return writer.network(tokens, use_cache=prefix is not None, **inputs).logits[0, -1].float()

@@ -53,19 +53,19 @@ def edited(logits: Tensor, ids: Sequence[int], usable: Tensor, stops: Sequence[i
     """(V,) logits of the next token after the edits of appendix I: -inf for what may not follow.
 
     ids: the draft so far. "." is not allowed before the least length ("score to 0" in the paper would force it), and
-    no token that would repeat a run of three.
+    no token that would repeat a run of three, unless there is no other.
     """
     scores = logits.clone()
     had = torch.tensor(sorted(set(ids[-RECENT:])), dtype=torch.long, device=scores.device)
     if len(had):
         scores[had] = torch.where(scores[had] > 0, scores[had] / REPETITION, scores[had] * REPETITION)
     allowed = usable.to(scores.device).clone()
-    if may_end and len(stops):
-        allowed[list(stops)] = True
-    elif len(stops):
-        allowed[list(stops)] = False
+    if stops:
+        allowed[list(stops)] = may_end
     tail = tuple(ids[-(NGRAM - 1) :])
     repeats = [ids[n + NGRAM - 1] for n in range(len(ids) - NGRAM + 1) if tuple(ids[n : n + NGRAM - 1]) == tail]
-    if repeats:
-        allowed[repeats] = False
+    fresh = allowed.clone()
+    fresh[repeats] = False
+    if fresh.any():
+        allowed = fresh
     return scores.masked_fill(~allowed, float("-inf"))

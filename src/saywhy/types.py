@@ -229,12 +229,14 @@ class Sentence:
 
     text:       "" where there is none; ``refusal`` then says why.
     score:      cosine of sentence and picture in the space; not comparable between spaces.
-    unusual:    how many standard deviations the score lies above what the sentence usually scores.
+    unusual:    how many standard deviations the score lies above what the sentence usually scores; NaN where the space
+                does not know what is usual.
     space:      whose opinion it is. judge: the name of the space that chose among the drafts; judged: its score.
     perplexity: per token, under the language model alone.
     words:      the sentence's words in order, weighed.
     drafts:     all that were considered, best judged first.
-    encodings:  texts that were encoded for it; what several pictures share is counted with the first.
+    encodings:  texts that were encoded to write it. Of pictures written together (guided) the mean; else a text that
+                an earlier picture had already is not counted again.
     """
 
     text: str

@@ -75,12 +75,13 @@ def _photographs(
     classifier = Classifier.load(model or f"timm:{find_pack() / 'models' / 'mobilenetv2_imagenet'}")
     space = ClassifierSpace(classifier, load_encoder())
     language = load_language_model(writer)
+    key = f"{classifier.fingerprint}|{writer}" + (f"|{folder.resolve()}" if images else "")
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for method in methods.split(","):
         found[method] = (
             _together(paths, space, language)
             if method == "guided"
-            else _one_by_one(paths, space, language, method, f"{classifier.fingerprint}|{writer}")
+            else _one_by_one(paths, space, language, method, key)
         )
     both = set.intersection(*(set(some) for some in found.values()))
     rows = []
@@ -110,6 +111,7 @@ def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dic
 
 
 def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, key: str) -> dict[str, dict[str, Any]]:
+    """key: the classifier, the writer by name, and the folder of pictures, whose results are kept."""
     from saywhy.images import read_picture
     from saywhy.narrate import narrate
     from saywhy.text_cache import cache_directory
@@ -125,7 +127,9 @@ def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, k
             start = time.perf_counter()
             [sentence] = narrate([read_picture(path)], space, language, method=name, **settings)
             measured = _measured(sentence, time.perf_counter() - start)
-            kept.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
+            unfinished = kept.with_suffix(".part")
+            unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
+            unfinished.replace(kept)
         found[path.name] = json.loads(kept.read_text())
     return found
 
@@ -165,7 +169,8 @@ def _aviary(count: int) -> list[dict[str, Any]]:
             sentences = _of_scenes([scene.image for scene in scenes], classifier, space, looks == "regions")
             said = [named(s.text, phrases) for s in sentences]
             right = [[phrase in true[n] for phrase in some] for n, some in enumerate(said)]
-            other = [any(p in true[(n + 7) % count] for p in some) for n, some in enumerate(said)]
+            shift = 7 if count > 7 else 1
+            other = [any(p in true[(n + shift) % count] for p in some) for n, some in enumerate(said)]
             rows.append(
                 {
                     "space": space.name, "seen": looks, "pictures": count,
