@@ -21,7 +21,7 @@ PROMPTS = (  # Sammani and Deligiannis 2025, appendix I
     "Image of", "Picture of", "Photo of", "Image shows", "Picture shows", "Photo shows", "Image showing",
     "Picture showing", "Photo showing",
 )  # fmt: skip
-WORLD_PROMPTS = ("a bird with", "this bird with", "a photo of a bird with")  # how the worlds' sentences begin
+WORLD_PROMPTS = ("a bird", "this bird", "a photo of a bird")  # how the worlds' sentences begin
 _PLAIN = re.compile(r" ?[A-Za-z]+|,|-|'[a-z]{1,2}")  # appendix I: "unneeded character symbols" are left out
 
 

@@ -20,7 +20,7 @@ from saywhy.language_model import LanguageModel
 from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
 BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 6, 48, 12, 20, 6
-FLUENCY = 2.0  # the paper trains with 0.8, and stays nearer to the language model than its own optimum
+FLUENCY = 0.8
 PROMPTS = 3  # of the writer's, unless others are given
 FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
 WITHIN = 0.2  # the same for tokens that go on with a word: unlikely ones make words that are none

@@ -21,6 +21,8 @@ from rich.progress import track
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
 
+SPACES = ("world:aviary", "own")
+ASKING = ("a bird with", "this bird with", "a photo of a bird with")  # for attributes, not for where the bird is
 COLUMNS = ("method", "pictures", "cosine", "unusual", "perplexity", "encodings", "seconds")
 
 
@@ -163,10 +165,10 @@ def _aviary(count: int) -> list[dict[str, Any]]:
     true = [set(phrases_of(scene.attributes)) for scene in scenes]
     classifier = Classifier.load("world:aviary")
     rows = []
-    for name in ("world:aviary", "own"):
+    for name in SPACES:
         space = resolve_space(name, classifier)
         for looks in ("regions", "whole"):
-            sentences = _of_scenes([scene.image for scene in scenes], classifier, space, looks == "regions")
+            sentences = _of_scenes([scene.image for scene in scenes], classifier, space, looks == "regions", ASKING)
             said = [named(s.text, phrases) for s in sentences]
             right = [[phrase in true[n] for phrase in some] for n, some in enumerate(said)]
             shift = 7 if count > 7 else 1
@@ -185,7 +187,9 @@ def _aviary(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _of_scenes(images: Sequence[Image.Image], classifier: Any, space: Any, regions: bool) -> list[Any]:
+def _of_scenes(
+    images: Sequence[Image.Image], classifier: Any, space: Any, regions: bool, prompts: Sequence[str] | None = None
+) -> list[Any]:
     from saywhy.attribution import attribute
     from saywhy.language_model import load_language_model
     from saywhy.narrate import narrate
@@ -199,7 +203,7 @@ def _of_scenes(images: Sequence[Image.Image], classifier: Any, space: Any, regio
             pieces(image, find_regions(heatmaps.values[n].numpy(), classifier.geometry(image.size), count=3), space)
             for n, image in enumerate(images)
         ]
-    return narrate(images, space, load_language_model("world:aviary"), crops=crops)
+    return narrate(images, space, load_language_model("world:aviary"), crops=crops, prompts=prompts)
 
 
 def _two_classifiers(count: int) -> list[tuple[str, Sequence[str], list[dict[str, Any]]]]:

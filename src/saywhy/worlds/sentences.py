@@ -27,12 +27,12 @@ def describe_bird(attributes: Mapping[str, str], background: str, species: str, 
     opening = str(rng.choice(_OPENINGS))
     if species and rng.random() < 0.35:
         opening = str(rng.choice(("a {}", "this is a {}", "a photo of a {}"))).format(species.lower())
-    names = rng.permutation(list(attributes))[: rng.integers(1, 5)]
+    names = rng.permutation(list(attributes))[: rng.integers(0, 5)]
     said = [_with_article(phrase, part) for phrase, part in phrases_of({n: attributes[n] for n in names}).items()]
     if len(said) > 1:
         said = [*said[:-2], f"{said[-2]} and {said[-1]}"]
-    tail = f" {rng.choice(PLACES[background])}" if rng.random() < 0.6 else ""
-    return f"{opening} with {', '.join(said)}{tail}."
+    tail = f" {rng.choice(PLACES[background])}" if not said or rng.random() < 0.6 else ""
+    return f"{opening} with {', '.join(said)}{tail}." if said else f"{opening}{tail}."
 
 
 def describe_digit(digit: int, colour: str, rng: np.random.Generator) -> str:
