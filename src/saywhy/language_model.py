@@ -102,7 +102,7 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        what = "the folder does not load" if Path(where).is_dir() else "cannot be had"
+        what = "does not load from its folder" if Path(where).is_dir() else "cannot be had"
         raise SaywhyError(
             f"the language model {source!r} {what} ({first}). Without a hub: a local folder, world:aviary, or one of "
             "your own by `saywhy train language`"
