@@ -81,7 +81,8 @@ def train_classifier(
     loaders = _loaders(network, halves, settings, workers)
     total = settings.epochs * len(loaders["train"])
     optimiser = torch.optim.AdamW(_groups(network, settings.weight_decay), settings.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=total, pct_start=0.1)
+    warm = 0.2 if total == 10 else 0.1  # a tenth of ten steps: OneCycleLR divides by the length of a phase of none
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=total, pct_start=warm)
     half_type = torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=half_type is torch.float16)
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
