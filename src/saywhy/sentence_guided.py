@@ -19,11 +19,34 @@ from torch import Tensor
 from saywhy.language_model import LanguageModel
 from saywhy.sentence_scoring import SHARPNESS, Scorer, edited, target
 
-BEAMS, CANDIDATES, READ, LONGEST, SHORTEST = 6, 48, 12, 20, 6
-FLUENCY = 0.8
 PROMPTS = 3  # of the writer's, unless others are given
-FLOOR = 0.05  # of the likeliest token's probability: what is less likely is not considered
-WITHIN = 0.2  # the same for tokens that go on with a word: unlikely ones make words that are none
+WITHIN = 0.2  # floor for tokens that go on with a word: unlikely ones make words that are none
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """Of a search.
+
+    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first (or WITHIN times, of
+                those that go on with a word).
+    read:       of these, those whose whole draft is encoded.
+    longest, shortest: tokens, with the prompt's.
+    fluency:    f, the language model's weight in the mixture.
+    """
+
+    beams: int = 6
+    candidates: int = 48
+    read: int = 12
+    longest: int = 20
+    shortest: int = 6
+    fluency: float = 0.8
+    floor: float = 0.05
+    sharpness: float = SHARPNESS
+
+    def mixed(self, fits: Tensor, likely: Tensor) -> Tensor:
+        """The closed-form optimum of a step: (t + f p) / (1 + f), of cosines and probabilities of K candidates."""
+        return (target(fits, self.sharpness) + self.fluency * likely) / (1 + self.fluency)
 
 
 @final
@@ -44,58 +67,38 @@ def guided_drafts(
     scorer: Scorer,
     *,
     prompts: Sequence[str] | None = None,
-    beams: int = BEAMS,
-    candidates: int = CANDIDATES,
-    read: int = READ,
-    longest: int = LONGEST,
-    shortest: int = SHORTEST,
-    fluency: float = FLUENCY,
-    floor: float = FLOOR,
-    sharpness: float = SHARPNESS,
+    **settings: Any,
 ) -> list[list[str]]:
     """Per picture of the scorer, the drafts that came to an end, best first for each prompt.
 
-    candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first (or WITHIN times, of
-                those that go on with a word).
-    read:       of these, those whose whole draft is encoded.
-    longest, shortest: tokens, with the prompt's.
-
-    Raises SaywhyError for a prompt that leaves no room for more.
+    settings: those of Settings. Raises SaywhyError for a prompt that leaves no room for more.
     """
+    search = Settings(**settings)
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
     for prompt in prompts or writer.prompts[:PROMPTS]:
-        ended = _search(
-            writer, scorer, prompt, beams, candidates, read, longest, shortest, fluency, floor, sharpness
-        )  # fmt: skip
-        for picture, found in enumerate(ended):
+        for picture, found in enumerate(_search(writer, scorer, prompt, search)):
             drafts[picture] += [text for _, text in sorted(found, reverse=True)]
     return drafts
 
 
-def _search(
-    writer: LanguageModel, scorer: Scorer, prompt: str, beams: int, candidates: int, read: int, longest: int,
-    shortest: int, fluency: float, floor: float, sharpness: float,
-) -> list[list[tuple[float, str]]]:  # fmt: skip
+def _search(writer: LanguageModel, scorer: Scorer, prompt: str, search: Settings) -> list[list[tuple[float, str]]]:
     """(value a token, text) of the drafts that ended, per picture, from one prompt."""
-    first = writer.begin(prompt, longest)
+    first = writer.begin(prompt, search.longest)
     begin = len(writer.start)
     live = [_Beam(n, tuple(first), prompt, 0.0, n) for n in range(len(scorer.pictures))]
     ended: list[list[tuple[float, str]]] = [[] for _ in scorer.pictures]
     inputs = torch.tensor([first] * len(live), device=writer.device)
     cache: Any = None
-    while live and len(live[0].ids) - begin < longest:
+    while live and len(live[0].ids) - begin < search.longest:
         out = writer.network(inputs, past_key_values=cache, use_cache=True)
         cache, logits = out.past_key_values, out.logits[:, -1].float().cpu()
-        length = len(live[0].ids) - begin
-        grown = _grown(
-            writer, scorer, live, logits, candidates, read, length >= shortest, begin, fluency, floor, sharpness
-        )
+        grown = _grown(writer, scorer, live, logits, search)
         survivors: list[_Beam] = []
         for picture in {beam.picture for beam in live}:
             mine = sorted((b for b in grown if b.picture == picture), key=lambda b: -b.value)
             done = [b for b in mine if b.ids[-1] in writer.stops]
             ended[picture] += [(b.value / (len(b.ids) - len(first)), b.text) for b in done]
-            survivors += [b for b in mine if b.ids[-1] not in writer.stops][:beams]
+            survivors += [b for b in mine if b.ids[-1] not in writer.stops][: search.beams]
         live = survivors
         if live:
             cache.reorder_cache(torch.tensor([beam.row for beam in live], device=writer.device))
@@ -107,15 +110,16 @@ def _search(
 
 
 def _grown(
-    writer: LanguageModel, scorer: Scorer, live: Sequence[_Beam], logits: Tensor, candidates: int, read: int,
-    may_end: bool, begin: int, fluency: float, floor: float, sharpness: float,
-) -> list[_Beam]:  # fmt: skip
+    writer: LanguageModel, scorer: Scorer, live: Sequence[_Beam], logits: Tensor, search: Settings
+) -> list[_Beam]:
     """Every beam with each of its candidates that were read."""
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
-        likely = edited(row, beam.ids[begin:], writer.usable, writer.stops, may_end).softmax(0)
-        likely = likely.masked_fill(likely < likely.max() * torch.where(writer.within, max(floor, WITHIN), floor), 0.0)
-        best = likely.topk(min(candidates, int((likely > 0).sum()))).indices
+        ids = beam.ids[len(writer.start) :]
+        likely = edited(row, ids, writer.usable, writer.stops, len(ids) >= search.shortest).softmax(0)
+        floors = torch.where(writer.within, max(search.floor, WITHIN), search.floor)
+        likely = likely.masked_fill(likely < likely.max() * floors, 0.0)
+        best = likely.topk(min(search.candidates, int((likely > 0).sum()))).indices
         chosen.append((beam, best.tolist(), likely[best]))
     words, whose = [], []
     for beam, tokens, _ in chosen:
@@ -126,16 +130,16 @@ def _grown(
     texts: list[str] = []
     sizes = []
     for (beam, tokens, likely), fits in zip(chosen, by_word, strict=True):
-        rough = (target(fits, sharpness) + fluency * likely) / (1 + fluency)
-        top = rough.topk(min(read, len(tokens))).indices.tolist()
+        top = search.mixed(fits, likely).topk(min(search.read, len(tokens))).indices.tolist()
         kept += [(beam, tokens[m], float(likely[m])) for m in top]
         texts += [_read_as(beam.text, writer, tokens[m]) for m in top]
         sizes.append(len(top))
     exact = scorer(texts, [beam.picture for beam, *_ in kept]).split(sizes)
-    wanted = torch.cat([target(fits, sharpness) for fits in exact])
+    shares = torch.tensor([share for *_, share in kept]).split(sizes)
+    chances = torch.cat([search.mixed(fits, some) for fits, some in zip(exact, shares, strict=True)])
     grown = []
-    for (beam, token, share), fit, text in zip(kept, wanted.tolist(), texts, strict=True):
-        value = beam.value + math.log((fit + fluency * share) / (1 + fluency) + 1e-12)
+    for (beam, token, _), chance, text in zip(kept, chances.tolist(), texts, strict=True):
+        value = beam.value + math.log(chance + 1e-12)
         grown.append(_Beam(beam.picture, (*beam.ids, token), text, value, beam.row))
     return grown
 
