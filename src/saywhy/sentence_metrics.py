@@ -172,17 +172,18 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     except ImportError:
         raise SaywhyError("LPIPS needs torchmetrics: pip install 'saywhy[metrics]'") from None
+    named: Any = net  # torchmetrics types it as a literal
     if random:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return _NoTrainLpips(net=net, pnet_rand=True)
+            return _NoTrainLpips(net=named, pnet_rand=True)
     weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_NETS[net]
     if not weights.exists() and not reachable(HUBS["torchvision"]):
         raise SaywhyError(
             f"LPIPS by {net}: its backbone's weights are not at {weights}, and {HUBS['torchvision']} cannot be reached"
         )
     try:
-        network = LearnedPerceptualImagePatchSimilarity(net_type=net).net
+        network = LearnedPerceptualImagePatchSimilarity(net_type=named).net
     except Exception as error:
         raise SaywhyError(f"LPIPS by {net}: its backbone's weights cannot be had ({error})") from None
     return network.to("cuda" if torch.cuda.is_available() else "cpu")
