@@ -30,9 +30,9 @@ def resolve_space(name: str, classifier: Classifier) -> Space:
 
         return ClassifierSpace(classifier, load_encoder())
     if name == "clip" or name.startswith(("clip:", "world:")):
-        from saywhy.clip_space import DEFAULT_CLIP, load_clip
+        from saywhy.clip_space import load_clip
 
-        return load_clip(DEFAULT_CLIP if name == "clip" else name.removeprefix("clip:"))
+        return load_clip(name)
     raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
 
 

@@ -71,10 +71,13 @@ class ClipSpace:
 def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpace:
     """The CLIP that ``source`` names: "ARCHITECTURE/TAG" of open_clip, an open_clip local directory, or "world:NAME".
 
+    "clip:" may stand before any of them, and "clip" alone is DEFAULT_CLIP, as where a user names a space.
+
     Raises SaywhyError where the name is unknown or the weights cannot be had.
     """
     import open_clip
 
+    source = DEFAULT_CLIP if source == "clip" else source.removeprefix("clip:")
     name, where = f"CLIP {source}", source
     if source.startswith("world:"):
         from saywhy.worlds import clip_directory

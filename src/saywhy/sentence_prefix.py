@@ -4,7 +4,7 @@ For each token: the K likeliest continuations are held against the picture in th
 the text, in every attention block) learns to prefer those that fit, without leaving what the language model would say
 anyway; then the likeliest token is taken. I sentences are written with one evolving prefix.
 
-Where the paper is open (methods/zsnle.md, section 0): random prefix values have the spread of the model's own
+Where the paper is open: random prefix values have the spread of the model's own
 key-values; the target's temperature is that of sentence_scoring; one optimiser step a token, one step of the schedule a
 sentence; weight decay is decoupled, as in the code the paper follows.
 """

@@ -87,7 +87,7 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
     if name.startswith(("clip:", "world:")):
         from saywhy.clip_space import load_clip
 
-        clip = load_clip(name.removeprefix("clip:"))
+        clip = load_clip(name)
         return ClipTextEncoder(clip.name, clip.key, clip.encode_texts, clip.encode_texts_once)
     from sentence_transformers import SentenceTransformer
 

@@ -152,13 +152,13 @@ def _place(model: str | None, space: str | None) -> Space:
     """Where pictures and words meet: in a classifier's own space unless another is named."""
     from saywhy.choices import resolve_space
     from saywhy.classifiers import Classifier
-    from saywhy.clip_space import DEFAULT_CLIP, load_clip
+    from saywhy.clip_space import load_clip
 
     if model:
         return resolve_space(space or "own", Classifier.load(model))
     if not space or space == "own":
         raise SaywhyError("--space own is a classifier's; name it with --model")
-    return load_clip(DEFAULT_CLIP if space == "clip" else space.removeprefix("clip:"))
+    return load_clip(space)
 
 
 def _scored(

@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.bench import Report
-from saywhy.bench.zsl import Task, read_task, split
+from saywhy.bench.zsl import Task, all_but, read_folds, read_task, split
 from saywhy.errors import SaywhyError
 
 CONCEPTS = 15  # B of the paper
@@ -54,8 +54,8 @@ def run(
     held_out = torch.arange(1, len(task.labels), 2)
     scores = space.encode_features(task.features[held_out]) @ texts.T
     rows = _descriptor_rows(scores, task.labels[held_out], by_class, phrases)
-    count, _, some = folds.partition(":")
-    chosen = split(len(names), int(count))[: int(some or count)]
+    count, first = read_folds(folds)
+    chosen = split(len(names), count)[:first]
     table = _table_3(task, names, chosen, phrases, load_encoder())
     return Report(
         "concepts",
@@ -124,8 +124,7 @@ def _table_3(
     other = task.labels[torch.randperm(len(task.labels), generator=torch.Generator().manual_seed(0))]
     found: dict[str, list[tuple[float, float]]] = {}
     for unseen in track(folds, "Table 3", transient=True):
-        seen = torch.ones(len(names), dtype=torch.bool)
-        seen[unseen] = False
+        seen = all_but(unseen, len(names))
         mapper = fit(task.texts[seen], task.weight[seen])
         by_phrase = fit(task.texts[seen], task.weight[seen], **PHRASES)(bank)
         rows = torch.where(seen[:, None], F.normalize(centred(task.weight), dim=1), mapper(task.texts))

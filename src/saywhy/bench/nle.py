@@ -159,11 +159,11 @@ def _had(make: Callable[[], T], what: str, notes: list[str]) -> T | None:
 
 
 def _judge(name: str) -> Space:
-    from saywhy.clip_space import DEFAULT_CLIP, load_clip
+    from saywhy.clip_space import load_clip
 
     if name == "own":
         raise SaywhyError("a classifier cannot judge its own explanation; name a CLIP with --space")
-    return load_clip(DEFAULT_CLIP if name == "clip" else name.removeprefix("clip:"))
+    return load_clip(name)
 
 
 def _painter(name: str | None) -> Painter:

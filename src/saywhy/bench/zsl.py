@@ -77,7 +77,7 @@ def run(
 
     wanted = [name.strip() for name in mappers.split(",") if name.strip()]
     _check(wanted)
-    count, first_folds = _folds(folds)
+    count, first_folds = read_folds(folds)
     classifier, task, names = read_task(model, images, encoder or DEFAULT_ENCODER, limit)
     chosen = split(len(names), count)[:first_folds]
     rows, curves = [], {}
@@ -112,6 +112,7 @@ def run(
 
 
 def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
+    """The classifier, what is needed of it and of its pictures, and its class names."""
     from saywhy.bench.own_space import find_pack
     from saywhy.classifier_space import class_prompts, common_name
     from saywhy.classifiers import Classifier
@@ -181,7 +182,14 @@ def split(classes: int, folds: int) -> list[Tensor]:
     return list(torch.randperm(classes, generator=torch.Generator().manual_seed(0)).tensor_split(folds))
 
 
-def _folds(folds: str) -> tuple[int, int]:
+def all_but(unseen: Tensor, classes: int) -> Tensor:
+    """(C,) bool: the classes that are seen."""
+    seen = torch.ones(classes, dtype=torch.bool)
+    seen[unseen] = False
+    return seen
+
+
+def read_folds(folds: str) -> tuple[int, int]:
     """How many folds, and how many of them are wanted, of "10" or "10:3"."""
     match = re.fullmatch(r"(\d+)(?::([1-9]\d*))?", folds.strip())
     if not match:
@@ -223,8 +231,7 @@ def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
 def _fitted(name: str, task: Task, unseen: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
     from saywhy.text_to_weights import DEFAULT_MAPPER, fit, mean_row, random_rows
 
-    seen = torch.ones(len(task.texts), dtype=torch.bool)
-    seen[unseen] = False
+    seen = all_but(unseen, len(task.texts))
     texts, weight = task.texts[seen], task.weight[seen]
     settings: dict[str, Any] = {"unseen": task.texts[unseen]} if name == "icis" else {}
     start = time.perf_counter()
@@ -245,8 +252,7 @@ def _scores(task: Task, unseen: Tensor, rows: Tensor, picture: str) -> Tensor:
 
     if picture == "features":
         return F.normalize(task.features, dim=1) @ rows.T
-    seen = torch.ones(len(task.texts), dtype=torch.bool)
-    seen[unseen] = False
+    seen = all_but(unseen, len(task.texts))
     return picture_vectors(task.features, task.weight[seen], task.bias[seen]) @ rows.T
 
 
@@ -260,8 +266,7 @@ def _measured(
     grid = torch.linspace(0, 1, 101)
     curves = []
     for unseen, (rows, seconds) in zip(folds, fitted, strict=True):
-        seen = torch.ones(len(task.texts), dtype=torch.bool)
-        seen[unseen] = False
+        seen = all_but(unseen, len(task.texts))
         known = seen[task.labels]
         if known.all() or not known.any():
             continue  # no picture of this fold's classes, or of no others
@@ -401,11 +406,12 @@ def _transfer_table(classifier: Any, text: Any, folder: Path) -> tuple[str, Any,
     from saywhy.images import picture_files
     from saywhy.zero_shot import top_k
 
-    places = [path for path in sorted(folder.glob("*")) if path.is_dir() and picture_files(path)]
+    found = {path: picture_files(path) for path in sorted(folder.glob("*")) if path.is_dir()}
+    places = [place for place, files in found.items() if files]
     if len(places) < 2:
         raise SaywhyError(f"--transfer {folder}: needs a folder of pictures for each of two classes or more")
     names = [plain(place.name) for place in places]
-    paths = [(path, n) for n, place in enumerate(places) for path in picture_files(place)]
+    paths = [(path, n) for n, place in enumerate(places) for path in found[place]]
     labels = torch.tensor([n for _, n in paths])
     space = ClassifierSpace(classifier, text)
     images = space.encode_features(cached_features(classifier, [path for path, _ in paths]))

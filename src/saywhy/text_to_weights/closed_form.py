@@ -114,7 +114,7 @@ def fit_neighbours(texts: Tensor, targets: Tensor, *, count: int = 20, sharpness
 class Procrustes:
     """The rotation that lays the classes' texts on their weights, both centred and reduced to their main axes.
 
-    centre: (k,). rotation: (k, d). mean: (d,), weighed by ``towards_mean``: a text in the centre maps there.
+    centre: (k,). rotation: (k, d). mean: (d,), where a text in the centre maps.
     """
 
     centre: Tensor
