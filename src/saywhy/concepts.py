@@ -65,7 +65,15 @@ def why_not(
     label's ``score`` is that difference of cosines, ``unusual`` the same in standard deviations of the vocabulary.
     """
     texts = encode_vocabulary(vocabulary, space)
-    _, fits = unusual_scores(space.encode_images([image]), texts, space.reference())
+    return why_not_vector(space.encode_images([image])[0], texts, target, other, space, vocabulary, top=top)
+
+
+def why_not_vector(
+    picture: Tensor, texts: Tensor, target: Prediction, other: Prediction, space: ClassifierSpace,
+    vocabulary: Vocabulary, *, top: int = 5,
+) -> Contrast:  # fmt: skip
+    """As ``why_not``, where the picture (d,) and the vocabulary (M, d), by encode_vocabulary, are encoded already."""
+    _, fits = unusual_scores(picture[None], texts, space.reference())
     pool = fits[0].topk(min(POOL, len(texts))).indices
     rows = torch.stack([space.class_direction(target.index), space.class_direction(other.index)])
     difference = (texts @ rows.T) @ torch.tensor([1.0, -1.0])

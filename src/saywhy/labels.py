@@ -40,6 +40,11 @@ def against_alternatives(phrases: Tensor, groups: Sequence[str | None]) -> Tenso
     return F.normalize(apart, dim=1)
 
 
+def encode_looks(looks: Sequence[Sequence[Image.Image]], space: Space) -> Sequence[Tensor]:
+    """Per picture, vectors of its looks (the whole, and pieces of it): one batched encoding of all."""
+    return space.encode_images([look for some in looks for look in some]).split([len(some) for some in looks])
+
+
 def label_images(
     images: Sequence[Image.Image],
     vocabulary: Vocabulary,
@@ -55,8 +60,21 @@ def label_images(
     if not images:
         return []
     texts = encode_vocabulary(vocabulary, space)
+    return label_vectors(space.encode_images(images), texts, vocabulary, space, regions=regions, top=top)
+
+
+def label_vectors(
+    vectors: Tensor,
+    texts: Tensor,
+    vocabulary: Vocabulary,
+    space: Space,
+    *,
+    regions: Sequence[int | None],
+    top: int = 5,
+) -> list[Finding]:
+    """As ``label_images``, of vectors (N, d) and of the vocabulary (M, d) as encode_vocabulary gives it."""
     reference = space.reference() if hasattr(space, "reference") else None
-    scores, unusual = unusual_scores(space.encode_images(images), texts, reference)
+    scores, unusual = unusual_scores(vectors, texts, reference)
     return [_finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)]
 
 

@@ -35,6 +35,7 @@ def narrate(
     writer: LanguageModel,
     *,
     crops: Sequence[Sequence[Image.Image]] | None = None,
+    encoded: Sequence[Tensor] | None = None,
     method: str = "guided",
     judge: Space | None = None,
     appropriate: bool = True,
@@ -45,6 +46,7 @@ def narrate(
 
     space:       what the sentence must fit: the classifier's own, for a sentence about what the classifier represents.
     crops:       of each picture, the pieces that the decision rests on: the sentence must fit both these and the whole.
+    encoded:     of each picture, (1 + crops, d) vectors of it and its crops in the space, where they are known already.
     judge:       who chooses among the drafts; None: the space itself. The paper chooses by CLIP and then measures by
                  CLIP; both scores are in the result, so that selector and metric can be kept apart.
     appropriate: leave drafts with obscene or abusive words out (the paper's own stated failure).
@@ -63,7 +65,7 @@ def narrate(
     sentences: list[Sentence] = []
     if shown:
         looks = [[images[n], *(crops[n] if crops else ())] for n in shown]
-        vectors = looked_at(looks, space)
+        vectors = looked_at(looks, space) if encoded is None else _joined([encoded[n] for n in shown])
         seen_by = vectors if judge is None else looked_at(looks, judge)
         scorer = Scorer(space, vectors)
         sentences = _written(scorer, seen_by, judge or space, writer, method, appropriate, allowed, settings)
@@ -77,7 +79,12 @@ def looked_at(looks: Sequence[Sequence[Image.Image]], space: Space) -> Tensor:
 
     looks: of each picture, the whole and then the pieces, if any.
     """
-    vectors = space.encode_images([image for some in looks for image in some]).split([len(some) for some in looks])
+    return _joined(
+        space.encode_images([image for some in looks for image in some]).split([len(some) for some in looks])
+    )
+
+
+def _joined(vectors: Sequence[Tensor]) -> Tensor:
     return F.normalize(torch.stack([WHOLE * v[0] + v[1:].mean(0) if len(v) > 1 else v[0] for v in vectors]), dim=1)
 
 

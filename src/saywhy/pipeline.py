@@ -14,12 +14,12 @@ from saywhy.attribution import attribute
 from saywhy.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
 from saywhy.classifier_space import ClassifierSpace
 from saywhy.classifiers import Classifier
-from saywhy.concepts import why_not
+from saywhy.concepts import why_not_vector
 from saywhy.images import display_copy, read_picture
-from saywhy.labels import label_images
+from saywhy.labels import encode_vocabulary, label_vectors
 from saywhy.regions import find_regions
 from saywhy.summary import summarise
-from saywhy.types import Box, Contrast, Explanation, Finding, Prediction, Region, Sentence, Space, Vocabulary
+from saywhy.types import Box, Contrast, Explanation, Prediction, Region, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.language_model import LanguageModel
@@ -90,14 +90,17 @@ def explain_pictures(
 
     geometries = [classifier.geometry(image.size) for image in images]
     found = [find_regions(heatmaps.values[n].numpy(), g, count=regions) for n, g in enumerate(geometries)]
-    findings = _label_all(images, found, vocabulary, space, top)
-    sentences = _sentences(images, found, space, writer, [p[0].name for p in predictions])
+    crops = [pieces(image, some, space) for image, some in zip(images, found, strict=True)]
+    encoded = _encoded(images, crops, space)
+    texts = encode_vocabulary(vocabulary, space)
+    sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
 
     explanations = []
     for n, (name, image) in enumerate(pictures):
         picture = display_copy(image, name)
         explained = classifier.prediction(logits[n], heatmaps.targets[n])
-        *seen, concepts = findings[n]
+        parts = (None, *range(len(found[n])))
+        concepts, *seen = label_vectors(encoded[n], texts, vocabulary, space, regions=parts, top=top)
         summary = summarise(picture, explained, predictions[n], found[n], seen, concepts)
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
@@ -117,32 +120,24 @@ def explain_pictures(
                 summary,
                 settings,
                 sentences[n],
-                _against_runner_up(image, explained, predictions[n], space, vocabulary, top),
+                _against_runner_up(encoded[n][0], texts, explained, predictions[n], space, vocabulary, top),
             )
         )
     return explanations
 
 
-def _label_all(
-    images: Sequence[Image.Image],
-    regions: Sequence[Sequence[Region]],
-    vocabulary: Vocabulary,
-    space: Space,
-    top: int,
-) -> list[list[Finding]]:
-    """Per picture, a finding for each region and last one for the whole picture, by one batched encoding."""
-    asked = [
-        (n, r, crop)
-        for n, image in enumerate(images)
-        for r, crop in (*enumerate(pieces(image, regions[n], space)), (None, image))
-    ]
-    findings = label_images([crop for *_, crop in asked], vocabulary, space, regions=[r for _, r, _ in asked], top=top)
-    return [[f for f, (m, *_) in zip(findings, asked, strict=True) if m == n] for n in range(len(images))]
+def _encoded(
+    images: Sequence[Image.Image], crops: Sequence[Sequence[Image.Image]], space: Space
+) -> Sequence[torch.Tensor]:
+    """Per picture, (1 + crops, d) vectors of the whole and of each crop, by one batched encoding."""
+    looks = [[image, *some] for image, some in zip(images, crops, strict=True)]
+    return space.encode_images([look for some in looks for look in some]).split([len(some) for some in looks])
 
 
 def _sentences(
     images: Sequence[Image.Image],
-    regions: Sequence[Sequence[Region]],
+    crops: Sequence[Sequence[Image.Image]],
+    encoded: Sequence[torch.Tensor],
     space: Space,
     writer: LanguageModel | None,
     classes: Sequence[str],
@@ -152,12 +147,12 @@ def _sentences(
         return [None] * len(images)
     from saywhy.narrate import narrate
 
-    crops = [pieces(image, some, space) for image, some in zip(images, regions, strict=True)]
-    return narrate(images, space, writer, crops=crops, allowed=set(classes))
+    return narrate(images, space, writer, crops=crops, encoded=encoded, allowed=set(classes))
 
 
 def _against_runner_up(
-    image: Image.Image,
+    picture: torch.Tensor,
+    texts: torch.Tensor,
     target: Prediction,
     predictions: Sequence[Prediction],
     space: Space,
@@ -168,7 +163,7 @@ def _against_runner_up(
     others = [p for p in predictions if p.index != target.index]
     if not isinstance(space, ClassifierSpace) or not others:
         return None
-    return why_not(image, target, others[0], space, vocabulary, top=top)
+    return why_not_vector(picture, texts, target, others[0], space, vocabulary, top=top)
 
 
 def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
