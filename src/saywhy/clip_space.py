@@ -27,8 +27,9 @@ BATCH = 64  # crops, or texts, at once
 class ClipSpace:
     """A CLIP model as a Space. Put another image tower in with ``dataclasses.replace(space, image_tower=...)``.
 
-    image_tower: (N, 3, h, w) -> (N, d).
+    image_tower: (N, 3, h, w) -> (N, d); a module where it comes from load_clip.
     text_tower:  (M, context) tokens -> (M, d).
+    scale:       what CLIP multiplies cosines by before a softmax over texts (its learned inverse temperature).
     """
 
     name: str
@@ -38,6 +39,12 @@ class ClipSpace:
     tokenizer: Callable[[list[str]], Tensor]
     device: torch.device
     key: str  # name and digest of the weights, for the text cache
+    scale: float = 100.0
+
+    @property
+    def source(self) -> str:
+        """What ``load_clip`` was given."""
+        return self.key.removeprefix("clip:").rpartition(":")[0]
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
@@ -104,11 +111,20 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
         ) from None
     model = model.eval().requires_grad_(False)
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
-    return ClipSpace(name, _image_tower(model), model.encode_text, transform, tokenizer, torch.device(chosen), key)
+    # CoCa's visual tower gives more than a vector; the others' layers are best reached without the text tower's.
+    tower = model.visual if not hasattr(model, "text_decoder") else _ImageTower(model)
+    device_of = torch.device(chosen)
+    scale = float(model.logit_scale.exp())
+    return ClipSpace(name, tower, model.encode_text, transform, tokenizer, device_of, key, scale)
 
 
-def _image_tower(model: Any) -> Callable[[Tensor], Tensor]:
-    return lambda pixels: model.encode_image(pixels)
+class _ImageTower(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
 
 
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:

@@ -6,7 +6,6 @@ here the layer is found by running the network, and the signed map is kept. A te
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from saywhy.attribution.lrp import Select
 from saywhy.errors import SaywhyError
+from saywhy.feature_maps import channels_first, positions
 
 
 def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,7 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
     maps: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad and _positions(output) is not None:
+        if isinstance(output, Tensor) and output.requires_grad and positions(output) is not None:
             maps.append(output)
 
     handles = [module.register_forward_hook(keep) for module in network.modules() if module is not network]
@@ -38,32 +38,10 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
             handle.remove()
     gradients = torch.autograd.grad(selected.sum(), maps, allow_unused=True)
     # Behind the last attention only the class token is read: there the positions have no gradient.
-    used = [(m, g) for m, g in zip(maps, gradients, strict=True) if g is not None and _channels_first(g).any()]
+    used = [(m, g) for m, g in zip(maps, gradients, strict=True) if g is not None and channels_first(g).any()]
     if not used:
         raise SaywhyError("Grad-CAM needs a feature map with positions, and this network shows none; use method='lrp'")
-    features, gradient = (_channels_first(x.detach()) for x in used[-1])
+    features, gradient = (channels_first(x.detach()) for x in used[-1])
     weights = gradient.mean((2, 3), keepdim=True)
     cam = (weights * features).sum(1, keepdim=True)
     return F.interpolate(cam, pixels.shape[-2:], mode="bilinear", align_corners=False), selected.detach()
-
-
-def _positions(x: Tensor) -> tuple[int, int] | None:
-    """(h, w) of a feature map in any of the three layouts, or None."""
-    if x.dim() == 4:
-        channels_last = x.shape[1] == x.shape[2] != x.shape[3]
-        height, width = x.shape[1:3] if channels_last else x.shape[2:4]
-        return (height, width) if min(height, width) > 1 else None
-    if x.dim() == 3:
-        side = isqrt(x.shape[1])
-        return (side, side) if side > 1 and x.shape[1] - side**2 <= 8 else None
-    return None
-
-
-def _channels_first(x: Tensor) -> Tensor:
-    """(N, C, h, w), class and register tokens left out."""
-    positions = _positions(x)
-    assert positions is not None
-    height, width = positions
-    if x.dim() == 3:
-        return x[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
-    return x.permute(0, 3, 1, 2) if x.shape[1] == x.shape[2] == height and x.shape[3] != width else x
