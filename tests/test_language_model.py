@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from saywhy import hub
-from saywhy.bench.own_space import find_pack
+from saywhy.bench.pack import find_pack
 from saywhy.errors import SaywhyError
 from saywhy.language_model import PROMPTS, WORLD_PROMPTS, LanguageModel, language_model, load_language_model
 from saywhy.language_training import END, byte_pair_tokenizer

@@ -62,7 +62,7 @@ def run(
 def _photographs(
     count: int, model: str | None, images: str | None, writer: str, methods: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    from saywhy.bench.own_space import find_pack
+    from saywhy.bench.pack import find_pack
     from saywhy.classifier_space import ClassifierSpace
     from saywhy.classifiers import Classifier
     from saywhy.images import picture_files

@@ -113,7 +113,7 @@ def run(
 
 def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
     """The classifier, what is needed of it and of its pictures, and its class names."""
-    from saywhy.bench.own_space import find_pack
+    from saywhy.bench.pack import find_pack
     from saywhy.classifier_space import class_prompts, common_name
     from saywhy.classifiers import Classifier
     from saywhy.feature_cache import cached_features
