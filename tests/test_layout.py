@@ -13,7 +13,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
     {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"}
-    | {"zero_shot"},
+    | {"zero_shot", "files"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"},
     {"cub", "language_filter", "language_training"},
     {"worlds", "finetuning"},

@@ -20,6 +20,7 @@ from rich.progress import track
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
+from saywhy.files import replacing
 
 SPACES = ("world:aviary", "own")
 ASKING = ("a bird with", "this bird with", "a photo of a bird with")  # for attributes, not for where the bird is
@@ -129,9 +130,8 @@ def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, k
             start = time.perf_counter()
             [sentence] = narrate([read_picture(path)], space, language, method=name, **settings)
             measured = _measured(sentence, time.perf_counter() - start)
-            unfinished = kept.with_suffix(".part")
-            unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
-            unfinished.replace(kept)
+            with replacing(kept) as unfinished:
+                unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
         found[path.name] = json.loads(kept.read_text())
     return found
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
+from saywhy.files import replacing
 
 PROMPTS = (  # Table 7
     "an image of a {}", "an image of the {}", "an image of one {}", "an image of a large {}", "an image of a nice {}",
@@ -224,7 +225,8 @@ def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
     rows = mapper(task.texts)
     if seconds > 10:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save((rows, seconds), kept)
+        with replacing(kept) as unfinished:
+            torch.save((rows, seconds), unfinished)
     return rows, seconds
 
 
