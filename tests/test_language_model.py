@@ -112,6 +112,22 @@ def test_a_prompt_leaves_room_for_a_sentence() -> None:
     assert model.begin("", 1) == list(model.start)
 
 
+def test_a_sentence_needs_positions_for_its_full_stop_too_and_for_a_prefix() -> None:
+    model = writer(tokenizer=word_tokenizer(WORDS), longest=12)
+    assert model.begin("a bird", 10) == model.begin("a bird", 5, before=7) == model.tokens("a bird")
+    with pytest.raises(SaywhyError, match="a sentence of up to 11 tokens takes 13 positions, and tiny gpt2 has 12;"):
+        model.begin("a bird", 11)
+    with pytest.raises(SaywhyError, match="up to 6 tokens takes 13 positions"):
+        model.begin("a bird", 6, before=7)
+
+
+@pytest.mark.parametrize("said", [None, -1])
+def test_a_network_that_states_no_positions_has_no_end_of_them(said: int | None) -> None:
+    model = writer()
+    model.network.config.max_position_embeddings = said
+    assert model.begin("a bird", 1000) == model.tokens("a bird")
+
+
 def test_words_that_must_not_be_said_are_not_written() -> None:
     model = writer(tokenizer=word_tokenizer(("a", "cunt", "bird")))
     assert model.usable.tolist() == [False, False, True, False, True]
