@@ -68,6 +68,7 @@ def _photographs(
     from saywhy.classifiers import Classifier
     from saywhy.images import picture_files
     from saywhy.language_model import load_language_model
+    from saywhy.text_cache import weights_digest
     from saywhy.text_encoder import load_encoder
 
     folder = Path(images) if images else find_pack() / "imagenet-samples" / "images"
@@ -78,7 +79,8 @@ def _photographs(
     classifier = Classifier.load(model or f"timm:{find_pack() / 'models' / 'mobilenetv2_imagenet'}")
     space = ClassifierSpace(classifier, load_encoder())
     language = load_language_model(writer)
-    key = f"{classifier.fingerprint}|{writer}" + (f"|{folder.resolve()}" if images else "")
+    written_by = f"{writer}|{weights_digest(language.network.state_dict().values())}"
+    key = f"{classifier.fingerprint}|{written_by}" + (f"|{folder.resolve()}" if images else "")
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for method in methods.split(","):
         found[method] = (
@@ -114,7 +116,7 @@ def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dic
 
 
 def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, key: str) -> dict[str, dict[str, Any]]:
-    """key: the classifier, the writer by name, and the folder of pictures, whose results are kept."""
+    """key: the classifier, the writer by name and weights, and the folder of pictures, whose results are kept."""
     from saywhy.images import read_picture
     from saywhy.narrate import narrate
     from saywhy.text_cache import cache_directory
