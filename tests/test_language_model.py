@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from saywhy import hub
-from saywhy.bench.own_space import find_pack
+from saywhy.bench.pack import find_pack
 from saywhy.errors import SaywhyError
 from saywhy.language_model import PROMPTS, WORLD_PROMPTS, LanguageModel, language_model, load_language_model
 from saywhy.language_training import END, byte_pair_tokenizer
@@ -110,6 +110,22 @@ def test_a_prompt_leaves_room_for_a_sentence() -> None:
     with pytest.raises(SaywhyError, match="'a bird with' is 3 tokens of tiny gpt2, and a sentence at most 3"):
         model.begin("a bird with", 3)
     assert model.begin("", 1) == list(model.start)
+
+
+def test_a_sentence_needs_positions_for_its_full_stop_too_and_for_a_prefix() -> None:
+    model = writer(tokenizer=word_tokenizer(WORDS), longest=12)
+    assert model.begin("a bird", 10) == model.begin("a bird", 5, before=7) == model.tokens("a bird")
+    with pytest.raises(SaywhyError, match="a sentence of up to 11 tokens takes 13 positions, and tiny gpt2 has 12;"):
+        model.begin("a bird", 11)
+    with pytest.raises(SaywhyError, match="up to 6 tokens takes 13 positions"):
+        model.begin("a bird", 6, before=7)
+
+
+@pytest.mark.parametrize("said", [None, -1])
+def test_a_network_that_states_no_positions_has_no_end_of_them(said: int | None) -> None:
+    model = writer()
+    model.network.config.max_position_embeddings = said
+    assert model.begin("a bird", 1000) == model.tokens("a bird")
 
 
 def test_words_that_must_not_be_said_are_not_written() -> None:

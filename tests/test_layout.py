@@ -13,18 +13,10 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
     {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"}
-    | {"zero_shot"},
+    | {"zero_shot", "files"},
     {"feature_maps"},
-    {"activation_matching"}
-    | {
-        "vocabulary",
-        "text_encoder",
-        "text_to_weights",
-        "attribution",
-        "clip_space",
-        "caption_files",
-        "caption_metrics",
-    },
+    {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
+    | {"activation_matching"},
     {"cub", "language_filter", "language_training", "surgery"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},

@@ -24,7 +24,7 @@ from saywhy.similarity import FEWEST, unusual_scores
 from saywhy.types import Sentence
 from saywhy.worlds import sample_images
 from tests.helpers import FakeSpace, picture
-from tests.writers import WordSpace, writer
+from tests.writers import WordSpace, word_tokenizer, writer
 
 SMALL: dict[str, Any] = {"prompts": ["a bird"], "beams": 2, "candidates": 4, "read": 3, "longest": 7, "shortest": 4}
 
@@ -146,6 +146,21 @@ def test_a_flat_picture_gets_no_sentence_and_the_others_get_theirs(method: str) 
 def test_an_unknown_way_to_write_is_named() -> None:
     with pytest.raises(SaywhyError, match="no way to write 'sung'; there are guided, prefix"):
         narrate([red()], Shares(), writer(), method="sung")
+
+
+@pytest.mark.parametrize(
+    ("method", "longest", "settings"),
+    [("guided", 14, {"beams": 2, "read": 3}), ("prefix", 11, {"sentences": 1})],
+)
+def test_a_sentence_may_fill_the_writers_positions_and_no_more(
+    method: str, longest: int, settings: dict[str, Any]
+) -> None:
+    writes = writer(tokenizer=word_tokenizer(("a", "bird", "with", "red", "blue", "wings", ".")), longest=16)
+    options = settings | {"method": method, "prompts": ["a bird"], "candidates": 4}
+    fills = only(narrate([red()], WordSpace(), writes, longest=longest, shortest=longest, **options))
+    assert longest - 1 <= max(len(draft.text.split()) for draft in fills.drafts) <= longest
+    with pytest.raises(SaywhyError, match="takes 17 positions, and tiny gpt2 has 16"):
+        narrate([red()], WordSpace(), writes, longest=longest + 1, **options)
 
 
 # -- what is looked at ------------------------------------------------------------------------------------------------

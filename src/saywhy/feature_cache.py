@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saywhy.classifiers import Classifier
+from saywhy.files import replacing
 from saywhy.images import read_picture
 from saywhy.text_cache import cache_directory
 
@@ -45,7 +45,6 @@ def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size
         ]
     )
     kept.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}.part")
-    save_file({"features": features}, unfinished)
-    unfinished.replace(kept)
+    with replacing(kept) as unfinished:
+        save_file({"features": features}, unfinished)
     return features

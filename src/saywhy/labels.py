@@ -40,7 +40,7 @@ def against_alternatives(phrases: Tensor, groups: Sequence[str | None]) -> Tenso
     return F.normalize(apart, dim=1)
 
 
-def encode_looks(looks: Sequence[Sequence[Image.Image]], space: Space) -> Sequence[Tensor]:
+def encode_looks(looks: Sequence[Sequence[Image.Image]], space: Space) -> tuple[Tensor, ...]:
     """Per picture, vectors of its looks (the whole, and pieces of it): one batched encoding of all."""
     return space.encode_images([look for some in looks for look in some]).split([len(some) for some in looks])
 

@@ -55,10 +55,13 @@ class LanguageModel:
         """The tokens of a text, after the mark of beginning."""
         return [*self.start, *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
-    def begin(self, prompt: str, longest: int) -> list[int]:
+    def begin(self, prompt: str, longest: int, *, before: int = 0) -> list[int]:
         """The tokens that a sentence of ``longest`` tokens, its prompt's among them, begins with.
 
-        Raises SaywhyError where the prompt leaves no room for another token, or gives the network nothing to go on.
+        before: positions that are taken before the text, by a prefix.
+
+        Raises SaywhyError where the prompt leaves no room for another token, or gives the network nothing to go on, and
+        where the network has fewer positions than the sentence needs.
         """
         ids = self.tokens(prompt)
         if not ids:
@@ -66,6 +69,14 @@ class LanguageModel:
         if (length := len(ids) - len(self.start)) >= longest:
             raise SaywhyError(
                 f"the prompt {prompt!r} is {length} tokens of {self.name}, and a sentence at most {longest}"
+            )
+        # The prefix is there for all tokens but the last; perplexities reads that one too, and a full stop.
+        needed = len(self.start) + longest + max(before - 1, 1)
+        most = getattr(self.network.config.get_text_config(), "max_position_embeddings", None) or 0
+        if 0 < most < needed:  # of some networks without an end it is -1
+            raise SaywhyError(
+                f"a sentence of up to {longest} tokens takes {needed} positions, and {self.name} has {most}; "
+                "make longest smaller, or take a writer with more"
             )
         return ids
 

@@ -19,6 +19,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
+from saywhy.files import replacing
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -281,9 +282,8 @@ def _digest(rows: list[Tensor]) -> str:
 
 
 def _save(path: Path, states: dict[str, Any], done: dict[str, Any], run: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save({"states": states, "done": done, **run}, partial)
-    partial.replace(path)  # Ctrl-C half way leaves the one before
+    with replacing(path) as unfinished:  # Ctrl-C half way leaves the one before
+        torch.save({"states": states, "done": done, **run}, unfinished)
 
 
 def _resume(path: Path, parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:

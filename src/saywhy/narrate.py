@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.labels import encode_looks
 from saywhy.language_filter import is_appropriate
 from saywhy.language_model import LanguageModel
 from saywhy.sentence_guided import guided_drafts
@@ -79,9 +80,7 @@ def looked_at(looks: Sequence[Sequence[Image.Image]], space: Space) -> Tensor:
 
     looks: of each picture, the whole and then the pieces, if any.
     """
-    return _joined(
-        space.encode_images([image for some in looks for image in some]).split([len(some) for some in looks])
-    )
+    return _joined(encode_looks(looks, space))
 
 
 def _joined(vectors: Sequence[Tensor]) -> Tensor:

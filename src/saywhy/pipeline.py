@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from saywhy.classifier_space import ClassifierSpace
 from saywhy.classifiers import Classifier
 from saywhy.concepts import why_not_vector
 from saywhy.images import display_copy, read_picture
-from saywhy.labels import encode_vocabulary, label_vectors
+from saywhy.labels import encode_looks, encode_vocabulary, label_vectors
 from saywhy.regions import find_regions
 from saywhy.summary import summarise
 from saywhy.types import Box, Contrast, Explanation, Prediction, Region, Sentence, Space, Vocabulary
@@ -91,16 +92,17 @@ def explain_pictures(
     geometries = [classifier.geometry(image.size) for image in images]
     found = [find_regions(heatmaps.values[n].numpy(), g, count=regions) for n, g in enumerate(geometries)]
     crops = [pieces(image, some, space) for image, some in zip(images, found, strict=True)]
-    encoded = _encoded(images, crops, space)
+    encoded = encode_looks([[image, *some] for image, some in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
+    looks = [look for some in found for look in (None, *range(len(some)))]
+    findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=top))
     sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
 
     explanations = []
     for n, (name, image) in enumerate(pictures):
         picture = display_copy(image, name)
         explained = classifier.prediction(logits[n], heatmaps.targets[n])
-        parts = (None, *range(len(found[n])))
-        concepts, *seen = label_vectors(encoded[n], texts, vocabulary, space, regions=parts, top=top)
+        concepts, *seen = islice(findings, len(encoded[n]))
         summary = summarise(picture, explained, predictions[n], found[n], seen, concepts)
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
@@ -124,14 +126,6 @@ def explain_pictures(
             )
         )
     return explanations
-
-
-def _encoded(
-    images: Sequence[Image.Image], crops: Sequence[Sequence[Image.Image]], space: Space
-) -> Sequence[torch.Tensor]:
-    """Per picture, (1 + crops, d) vectors of the whole and of each crop, by one batched encoding."""
-    looks = [[image, *some] for image, some in zip(images, crops, strict=True)]
-    return space.encode_images([look for some in looks for look in some]).split([len(some) for some in looks])
 
 
 def _sentences(

@@ -71,7 +71,8 @@ def guided_drafts(
 ) -> list[list[str]]:
     """Per picture of the scorer, the drafts that came to an end, best first for each prompt.
 
-    settings: those of Settings. Raises SaywhyError for a prompt that leaves no room for more.
+    settings: those of Settings. Raises SaywhyError for a prompt that leaves no room for more, and where the writer has
+    fewer positions than the longest sentence.
     """
     search = Settings(**settings)
     drafts: list[list[str]] = [[] for _ in scorer.pictures]

@@ -42,7 +42,8 @@ def prefix_drafts(
 ) -> list[str]:
     """The ``sentences`` texts written for one picture, in order, without their full stops.
 
-    longest, shortest: tokens, with the prompt's. Raises SaywhyError for a prompt that leaves no room for more.
+    longest, shortest: tokens, with the prompt's. Raises SaywhyError for a prompt that leaves no room for more,
+    and where the writer has fewer positions than that.
     """
     choice = random.Random(seed)
     prefix = _random_prefix(writer, seed)
@@ -51,7 +52,7 @@ def prefix_drafts(
     texts = []
     for _ in track(range(sentences), "writing", transient=True):
         prompt = choice.choice(prompts or writer.prompts)
-        ids, text = writer.begin(prompt, longest), prompt
+        ids, text = writer.begin(prompt, longest, before=PREFIX), prompt
         begin = len(writer.start)
         while len(ids) - begin < longest:
             with torch.no_grad():

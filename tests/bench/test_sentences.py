@@ -12,6 +12,7 @@ from saywhy.bench import run_benchmark, sentences
 from saywhy.bench.sentences import COLUMNS, named
 from saywhy.classifiers import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.language_model import load_language_model
 from saywhy.language_training import write_language
 from saywhy.text_encoder import ClipTextEncoder
 from saywhy.worlds import aviary_facts
@@ -93,6 +94,17 @@ def test_other_pictures_of_the_same_name_are_other_pictures(folder: Path) -> Non
         picture(seed=7 + n, width=40).save(folder / "more" / f"{n}.png")
     other = bench(folder, methods="prefix:1", images=str(folder / "more"))
     assert other.rows[0]["cosine"] != first.rows[0]["cosine"]
+
+
+def test_other_weights_of_the_same_name_are_another_writer(folder: Path) -> None:
+    first = bench(folder, methods="prefix:1")
+    model = writer()
+    for tensor in model.network.parameters():
+        tensor.mul_(1.5)
+    write_language(folder / "writer", model.network, model.tokenizer)
+    load_language_model.cache_clear()
+    other = bench(folder, methods="prefix:1")
+    assert other.rows[0]["perplexity"] != first.rows[0]["perplexity"]
 
 
 def test_what_is_not_there_is_said(folder: Path) -> None:

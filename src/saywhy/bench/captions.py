@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from saywhy.bench import Report
-from saywhy.bench.own_space import find_pack
+from saywhy.bench.pack import find_pack
 from saywhy.caption_files import match_references, read_magic, read_references, read_results
 from saywhy.caption_metrics import NAMES, USUAL, MetricWarning, caption_metrics, spice_is_here
 from saywhy.errors import SaywhyError

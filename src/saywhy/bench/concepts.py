@@ -41,7 +41,7 @@ def run(
 
     Every second picture was used in choosing the space's settings: the measures are on the others.
     """
-    from saywhy.bench.own_space import find_pack
+    from saywhy.bench.pack import find_pack
     from saywhy.classifier_space import ClassifierSpace
     from saywhy.text_encoder import DEFAULT_ENCODER, load_encoder
 

@@ -19,6 +19,7 @@ from saywhy.bench.captions import find_picture, write_sentences
 from saywhy.caption_files import read_explanations
 from saywhy.caption_metrics import MetricWarning
 from saywhy.errors import SaywhyError
+from saywhy.images import ENDINGS, picture_files, read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 JUDGE = "clip:ViT-B-32/openai"  # the CLIP of Hessel et al. (2021); the paper does not say which it used
 OTHERS = "of another picture"
 COLUMNS = ("sentences", "CLIP-S", "LPIPS(A)", "sd(A)", "LPIPS(S)", "sd(S)", "Cosine", "sd")
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def run(
@@ -60,7 +60,6 @@ def run(
     """
     from saywhy.choices import resolve_space
     from saywhy.classifiers import Classifier
-    from saywhy.images import read_picture
 
     if not images or not (data or sentences or model):
         raise SaywhyError(
@@ -125,9 +124,9 @@ def _pictures(folder: str, given: dict[str, dict[str, str]], limit: int | None) 
         if not found:
             raise SaywhyError(f"{folder}: none of the {len(keys)} pictures with sentences is there, e.g. {keys[0]}")
     else:
-        found = {path.name: path for path in sorted(Path(folder).iterdir()) if path.suffix.lower() in ENDINGS}
+        found = {path.name: path for path in picture_files(Path(folder))}
         if not found:
-            raise SaywhyError(f"{folder}: no pictures in it ({', '.join(ENDINGS)})")
+            raise SaywhyError(f"{folder}: no pictures in it ({', '.join(sorted(ENDINGS))})")
     if limit and limit < len(found):
         keys = list(found)
         found = {keys[n]: found[keys[n]] for n in sorted(np.random.default_rng(0).permutation(len(keys))[:limit])}

@@ -7,16 +7,14 @@ measure is the ROC AUC over crops of the test half; chance is 0.5. No picture is
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
 from saywhy.bench import Report
+from saywhy.bench.pack import find_pack
 from saywhy.cub import HAS, cub_vocabulary, read_cub
-from saywhy.errors import SaywhyError
 from saywhy.images import read_picture
 
 LACKS = 10.0  # percent of annotators below which a class is said not to have an attribute
@@ -64,14 +62,6 @@ def run(limit: int | None = None) -> Report:
         rows,
         summary,
     )
-
-
-def find_pack() -> Path:
-    """The folder of real models and pictures: $SAYWHY_PACK, or ../shared/pack."""
-    pack = Path(os.environ.get("SAYWHY_PACK", "../shared/pack"))
-    if not (pack / "cub-crops").is_dir():
-        raise SaywhyError(f"{pack}: the real models and birds are not here; set SAYWHY_PACK to their folder")
-    return pack
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> float | None:

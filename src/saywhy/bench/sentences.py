@@ -20,6 +20,7 @@ from rich.progress import track
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
+from saywhy.files import replacing
 
 SPACES = ("world:aviary", "own")
 ASKING = ("a bird with", "this bird with", "a photo of a bird with")  # for attributes, not for where the bird is
@@ -62,11 +63,12 @@ def run(
 def _photographs(
     count: int, model: str | None, images: str | None, writer: str, methods: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    from saywhy.bench.own_space import find_pack
+    from saywhy.bench.pack import find_pack
     from saywhy.classifier_space import ClassifierSpace
     from saywhy.classifiers import Classifier
     from saywhy.images import picture_files
     from saywhy.language_model import load_language_model
+    from saywhy.text_cache import weights_digest
     from saywhy.text_encoder import load_encoder
 
     folder = Path(images) if images else find_pack() / "imagenet-samples" / "images"
@@ -77,7 +79,8 @@ def _photographs(
     classifier = Classifier.load(model or f"timm:{find_pack() / 'models' / 'mobilenetv2_imagenet'}")
     space = ClassifierSpace(classifier, load_encoder())
     language = load_language_model(writer)
-    key = f"{classifier.fingerprint}|{writer}" + (f"|{folder.resolve()}" if images else "")
+    written_by = f"{writer}|{weights_digest(language.network.state_dict().values())}"
+    key = f"{classifier.fingerprint}|{written_by}" + (f"|{folder.resolve()}" if images else "")
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for method in methods.split(","):
         found[method] = (
@@ -113,7 +116,7 @@ def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dic
 
 
 def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, key: str) -> dict[str, dict[str, Any]]:
-    """key: the classifier, the writer by name, and the folder of pictures, whose results are kept."""
+    """key: the classifier, the writer by name and weights, and the folder of pictures, whose results are kept."""
     from saywhy.images import read_picture
     from saywhy.narrate import narrate
     from saywhy.text_cache import cache_directory
@@ -129,9 +132,8 @@ def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, k
             start = time.perf_counter()
             [sentence] = narrate([read_picture(path)], space, language, method=name, **settings)
             measured = _measured(sentence, time.perf_counter() - start)
-            unfinished = kept.with_suffix(".part")
-            unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
-            unfinished.replace(kept)
+            with replacing(kept) as unfinished:
+                unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
         found[path.name] = json.loads(kept.read_text())
     return found
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
+from saywhy.files import replacing
 
 PROMPTS = (  # Table 7
     "an image of a {}", "an image of the {}", "an image of one {}", "an image of a large {}", "an image of a nice {}",
@@ -113,7 +114,7 @@ def run(
 
 def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
     """The classifier, what is needed of it and of its pictures, and its class names."""
-    from saywhy.bench.own_space import find_pack
+    from saywhy.bench.pack import find_pack
     from saywhy.classifier_space import class_prompts, common_name
     from saywhy.classifiers import Classifier
     from saywhy.feature_cache import cached_features
@@ -224,7 +225,8 @@ def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
     rows = mapper(task.texts)
     if seconds > 10:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save((rows, seconds), kept)
+        with replacing(kept) as unfinished:
+            torch.save((rows, seconds), unfinished)
     return rows, seconds
 
 

@@ -22,6 +22,7 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from saywhy.files import replacing
 from saywhy.language_training import (
     byte_pair_tokenizer,
     fit,
@@ -444,9 +445,8 @@ def _epochs(name: str, epochs: int, resume: bool, network: nn.Module, optimiser:
     for epoch in track(range(first, epochs), f"training {name}"):
         yield epoch
         state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}
-        partial_file = checkpoint.with_suffix(".partial")
-        torch.save(state | {"schedule": schedule.state_dict()}, partial_file)
-        partial_file.replace(checkpoint)
+        with replacing(checkpoint) as unfinished:
+            torch.save(state | {"schedule": schedule.state_dict()}, unfinished)
 
 
 def _save_half(network: nn.Module, path: Path) -> None:
