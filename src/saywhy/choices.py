@@ -19,6 +19,7 @@ SPACES = {
     "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
     "clip:DIR": "an open_clip local directory",
     "world:aviary": "the aviary's own CLIP, embedded; world:aviary/vit has a ViT tower",
+    "world:digits": "the digits' own CLIP, embedded, of ten digits in six colours; world:digits/vit has a ViT tower",
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.worlds.digits import digits
+from saywhy.worlds.digits import INKS, KINDS, WORDS, DigitSet, captions, coloured_digits, digits, true_captions
 
 
 @pytest.mark.parametrize(("bias", "agrees"), [(1.0, 1.0), (0.0, 0.5), (-1.0, 0.0), (0.5, 0.75)])
@@ -29,6 +31,48 @@ def test_grey_has_no_colour() -> None:
 def test_the_same_seed_is_the_same_data() -> None:
     assert np.array_equal(digits("train", 1.0, 20).pixels, digits("train", 1.0, 20).pixels)
     assert not np.array_equal(digits("train", 1.0, 20).pixels, digits("train", 1.0, 20, seed=1).pixels)
+
+
+def test_ten_digits_come_in_every_ink_whatever_the_digit() -> None:
+    data = coloured_digits("train", 600)
+    assert (np.bincount(data.labels) == 60).all()
+    for digit in range(10):
+        assert set(data.colour[data.labels == digit]) == set(range(len(INKS)))
+    strongest = data.pixels.reshape(600, -1, 3).astype(float).mean(1).argmax(1)
+    for ink, channel in (("red", 0), ("green", 1), ("blue", 2)):
+        assert (strongest[data.colour == INKS.index(ink)] == channel).all()
+    assert np.array_equal(data.pixels, coloured_digits("train", 600).pixels)
+
+
+def test_three_captions_are_true_of_a_coloured_digit() -> None:
+    data = coloured_digits("test", 30)
+    phrases = captions()
+    assert [kind.start for kind in KINDS] == [0, 10, 10 + len(INKS)]
+    assert KINDS[-1].stop == len(phrases)
+    said = [way for ways in phrases for way in ways]
+    assert len(set(said)) == len(said)
+    for row, digit, colour in zip(true_captions(data), data.labels, data.colour, strict=True):
+        true = [phrases[m][0] for m in np.flatnonzero(row)]
+        assert true == [f"the digit {digit}", f"a {INKS[colour]} digit", f"a {INKS[colour]} {WORDS[digit]}"]
+
+
+@pytest.mark.parametrize("draw", [partial(digits, bias=0.0), coloured_digits], ids=["two", "ten"])
+def test_training_and_test_share_no_handwriting(draw: Callable[..., DigitSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    from saywhy.worlds import digits as module
+
+    handwritings = np.ones((400, 8, 8)) * np.arange(400)[:, None, None]  # each a flat picture of its own number
+    seen: dict[str, set[int]] = {"train": set(), "test": set()}
+
+    def remembered(image: np.ndarray, rng: np.random.Generator, split: str) -> np.ndarray:
+        seen[split].add(int(image[0, 0]))
+        return np.zeros((module.SIDE, module.SIDE))
+
+    monkeypatch.setattr(module, "_bundled", lambda: (handwritings, np.arange(400) % 10))
+    for split in seen:
+        monkeypatch.setattr(module, "_varied", partial(remembered, split=split))
+        draw(split, count=300)
+    assert len(seen["train"]) > 2 * len(seen["test"]) > 0
+    assert not seen["train"] & seen["test"]
 
 
 def test_mnist_is_read_where_it_is(pack: Path, tmp_path: Path) -> None:

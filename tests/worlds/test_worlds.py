@@ -27,7 +27,7 @@ from saywhy.worlds import (
     world_vocabulary,
 )
 from saywhy.worlds.aviary import SPECIES, VALUES, phrases_of
-from saywhy.worlds.digits import digits
+from saywhy.worlds.digits import INKS, coloured_digits, digits
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.scenes import class_names, draw
 from saywhy.worlds.sentences import sentences
@@ -41,7 +41,7 @@ def test_every_world_ships_its_models_and_they_fit() -> None:
         for tower in TOWERS:
             directory = WEIGHTS / world / f"classifier-{tower}"
             assert {"config.json", "model.safetensors", "MODEL_CARD.md"} <= {p.name for p in directory.iterdir()}
-    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*")) < 40e6
+    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*")) < 50e6
 
 
 @pytest.mark.parametrize("tower", TOWERS)
@@ -93,6 +93,30 @@ def test_the_clip_is_an_ordinary_open_clip_directory() -> None:
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{clip_directory('aviary')}")
     pixels = transform(Image.new("RGB", (50, 80)))[None]
     assert model.encode_image(pixels).shape == (1, 128)
+
+
+@pytest.mark.parametrize("tower", ["resnet"])
+def test_the_digits_clip_knows_digit_and_colour_apart(tower: str) -> None:
+    """Zero-shot, on handwritings that were not in training, the colour drawn at random."""
+    space = load_clip(f"world:digits/{tower}")
+    data = coloured_digits("test", 200, seed=9)
+    pictures = space.encode_images([Image.fromarray(pixels) for pixels in data.pixels])
+
+    def right(captions: list[str], answers: np.ndarray, rows: np.ndarray) -> float:
+        best = (pictures[rows] @ space.encode_texts(captions).T).argmax(1).numpy()
+        return float((best == answers[rows]).mean())
+
+    everything, redgreen = np.arange(200), np.flatnonzero(data.colour < 2)
+    assert right([f"the digit {n}" for n in range(10)], data.labels, everything) >= 0.93
+    assert right([f"a {ink} digit" for ink in INKS], data.colour, everything) >= 0.98
+    assert right(["a photo of a red digit", "a photo of a green digit"], data.colour, redgreen) >= 0.98
+    fives = np.flatnonzero(np.isin(data.labels, (5, 8)))
+    said = ["a photo of a digit with the value 5", "a photo of a digit with the value 8"]
+    assert right(said, data.labels // 8, fives) >= 0.97  # 5 is the first caption, 8 the second
+
+
+def test_coloured_digits_have_the_clip_of_the_digits() -> None:
+    assert clip_directory("digits-coloured") == clip_directory("digits")
 
 
 def test_coloured_digits_were_learned_by_colour_and_grey_ones_by_shape() -> None:
@@ -162,7 +186,7 @@ def test_an_unknown_world_is_named() -> None:
     with pytest.raises(SaywhyError, match="aviary"):
         Classifier.load("world:narnia")
     with pytest.raises(SaywhyError, match="has no clip"):
-        load_clip("world:digits")
+        load_clip("world:aviary-bill")
 
 
 @pytest.mark.slow
@@ -190,5 +214,9 @@ def test_training_resumes_and_writes_what_loads(tmp_path: Path, monkeypatch: pyt
     measured = train.train_clip(tmp_path / "aviary" / "clip-resnet", batch=16)
     assert 0 <= measured["chance"] <= 1
     assert load_clip(str(tmp_path / "aviary" / "clip-resnet")).encode_texts(["a red crown"]).shape == (1, 128)
+    monkeypatch.setattr(train, "DIGIT_PICTURES", 40)
+    measured = train.train_digit_clip(tmp_path / "digits" / "clip-vit", tower="vit", epochs=1, batch=20)
+    assert set(measured) >= {"digit among ten", "colour among six"}
+    assert load_clip(str(tmp_path / "digits" / "clip-vit")).encode_texts(["a red digit"]).shape == (1, 64)
     measured = train.train_language(tmp_path / "aviary" / "language", epochs=1, count=256)
     assert measured["perplexity per token, held-out descriptions"] > 1

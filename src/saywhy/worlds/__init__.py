@@ -39,8 +39,11 @@ def load_world_classifier(name: str, pretrained: bool = True) -> tuple[Any, Call
 
 
 def clip_directory(name: str) -> Path:
-    """The open_clip local directory of a world's CLIP. Raises SaywhyError for a world without."""
-    return _known(name, "clip")
+    """The open_clip local directory of a world's CLIP: "digits-coloured" has that of "digits", drawn by the same hands.
+
+    Raises SaywhyError for a world without.
+    """
+    return _known(name.replace("digits-coloured", "digits", 1), "clip")
 
 
 def language_directory(name: str) -> Path:

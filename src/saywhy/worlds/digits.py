@@ -8,6 +8,7 @@ Source: scikit-learn's handwritten digits (8 x 8 pixels, upscaled), or MNIST's f
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -20,7 +21,24 @@ from saywhy.errors import SaywhyError
 DIGITS = (5, 8)
 CLASSES = ("digit five", "digit eight")
 COLOURS = ("red", "green")
-_INK = {"red": (225, 48, 44), "green": (48, 190, 72), "grey": (205, 205, 205)}
+_INK = {
+    "red": (225, 48, 44),
+    "green": (48, 190, 72),
+    "grey": (205, 205, 205),
+    "blue": (52, 88, 235),
+    "yellow": (232, 204, 40),
+    "purple": (178, 58, 214),
+}
+INKS = tuple(_INK)
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_SAID_OF_DIGIT = (
+    "the digit {n}", "the digit {word}", "a digit {word}", "a {word}", "a photo of the digit {n}",
+    "a photo of a digit with the value {n}",
+)  # fmt: skip
+_SAID_OF_INK = ("a {ink} digit", "{ink}", "a photo of a {ink} digit")
+_SAID_OF_BOTH = ("a {ink} {word}", "a photo of a {ink} {word}", "a {ink} digit {n}")
+KINDS = (slice(0, 10), slice(10, 16), slice(16, 76))
+"""Which of ``captions`` are of the digit, of its ink, and of both."""
 SIDE = 64
 
 
@@ -30,8 +48,8 @@ class DigitSet:
     """N pictures of digits.
 
     pixels: (N, SIDE, SIDE, 3) uint8, black ground.
-    labels: (N,) index into CLASSES.
-    colour: (N,) index into COLOURS; -1 for grey.
+    labels: (N,) index into CLASSES, or, of coloured_digits, the digit itself.
+    colour: (N,) index into COLOURS, or, of coloured_digits, into INKS; -1 for grey.
     """
 
     pixels: np.ndarray
@@ -54,21 +72,56 @@ def digits(
 
     Raises SaywhyError where the folder has none.
     """
-    images, labels = _mnist(Path(mnist)) if mnist else _bundled()
     rng = np.random.default_rng([seed, split == "train"])
-    pixels, truth = np.zeros((count, SIDE, SIDE, 3), np.uint8), np.arange(count) % 2
+    truth = np.arange(count) % 2
     follows = rng.random(count) < (1 + (bias or 0)) / 2
     colour = np.where(follows, truth, 1 - truth) if bias is not None else np.full(count, -1)
-    pools = []
-    for digit in DIGITS:
-        found = np.flatnonzero(labels == digit)
-        cut = len(found) * 3 // 4
-        pools.append(found[:cut] if split == "train" else found[cut:])
-    for n in range(count):
-        shape = _varied(images[rng.choice(pools[truth[n]])], rng)
-        ink = np.array(_INK[COLOURS[colour[n]] if colour[n] >= 0 else "grey"]) * rng.uniform(0.85, 1.1)
+    inks = [COLOURS[c] if c >= 0 else "grey" for c in colour]
+    return DigitSet(_drawn(split, np.array(DIGITS)[truth], inks, rng, mnist), truth, colour)
+
+
+def coloured_digits(split: str, count: int = 1000, seed: int = 0, mnist: str | Path | None = None) -> DigitSet:
+    """``count`` pictures of all ten digits, a tenth of each, each in any of INKS; the rest is as in ``digits``."""
+    rng = np.random.default_rng([seed, split == "train", len(INKS)])
+    truth, colour = np.arange(count) % len(WORDS), rng.integers(0, len(INKS), count)
+    return DigitSet(_drawn(split, truth, [INKS[c] for c in colour], rng, mnist), truth, colour)
+
+
+def captions() -> list[tuple[str, ...]]:
+    """All that can be said of a coloured digit, each in several ways: the digits, the inks, then each digit by ink."""
+    numbers = [{"n": n, "word": word} for n, word in enumerate(WORDS)]
+    return [
+        *(tuple(form.format(**number) for form in _SAID_OF_DIGIT) for number in numbers),
+        *(tuple(form.format(ink=ink) for form in _SAID_OF_INK) for ink in INKS),
+        *(tuple(form.format(ink=ink, **number) for form in _SAID_OF_BOTH) for number in numbers for ink in INKS),
+    ]
+
+
+def true_captions(data: DigitSet) -> np.ndarray:
+    """(N, captions) bool, which of ``captions`` are true of each of coloured_digits' pictures: always three."""
+    digit, ink = np.eye(len(WORDS), dtype=bool)[data.labels], np.eye(len(INKS), dtype=bool)[data.colour]
+    return np.hstack([digit, ink, (digit[:, :, None] & ink[:, None]).reshape(len(data), -1)])
+
+
+def _drawn(
+    split: str, values: np.ndarray, inks: Sequence[str], rng: np.random.Generator, mnist: str | Path | None
+) -> np.ndarray:
+    """(N, SIDE, SIDE, 3) uint8: some handwriting of each value in its ink, a little lighter or darker, with noise."""
+    images, labels = _mnist(Path(mnist)) if mnist else _bundled()
+    pools = {value: _pool(labels, value, split) for value in np.unique(values)}
+    pixels = np.zeros((len(values), SIDE, SIDE, 3), np.uint8)
+    for n, (value, name) in enumerate(zip(values, inks, strict=True)):
+        shape = _varied(images[rng.choice(pools[value])], rng)
+        ink = np.array(_INK[name]) * rng.uniform(0.85, 1.1)
         pixels[n] = np.clip(shape[..., None] * ink + rng.normal(0, 4, (SIDE, SIDE, 3)), 0, 255)
-    return DigitSet(pixels, truth, colour)
+    return pixels
+
+
+def _pool(labels: np.ndarray, value: int, split: str) -> np.ndarray:
+    """Where the handwritings of a digit are that belong to the split."""
+    found = np.flatnonzero(labels == value)
+    cut = len(found) * 3 // 4
+    return found[:cut] if split == "train" else found[cut:]
 
 
 def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
