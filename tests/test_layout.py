@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"classifiers", "labels"},
     {"language_model", "sentence_scoring"},
     {"sentence_prefix", "sentence_guided"},
-    {"classifier_space", "operated_space", "feature_cache", "sentence_metrics", "narrate"},
+    {"classifier_space", "operated_space", "ask", "feature_cache", "sentence_metrics", "narrate"},
     {"concepts"},
     {"choices"},
     {"pipeline"},

@@ -275,7 +275,11 @@ def _divided(covariance: Tensor, scale: Tensor) -> Tensor:
 
 
 def match(
-    correlations: Sequence[Correlation], how: str = "best", chance: float = 0.0, signed: bool = False
+    correlations: Sequence[Correlation],
+    how: str = "best",
+    chance: float = 0.0,
+    signed: bool = False,
+    untrained: Sequence[Sequence[Correlation]] = (),
 ) -> Matching:
     """For each channel of the target the source's channel that goes with it, where one does.
 
@@ -284,6 +288,8 @@ def match(
     chance: share of the target's channels that may find a match by chance: the threshold is that quantile of their
             best correlations with shuffled pictures. 0: their maximum. Without a null the threshold is 0.
     signed: count a channel that runs the other way (a negative correlation) as going with it.
+    untrained: the correlations of copies of the source with random weights: a match must be better than any that they
+            offer for the channel. Any network sees colours and edges; this leaves what was learned.
 
     Raises SaywhyError for another ``how``, and a ``chance`` outside 0..1.
     """
@@ -291,16 +297,23 @@ def match(
         raise SaywhyError(f"there is no matching {how!r}; there are {', '.join(HOW)}")
     if not 0 <= chance <= 1:
         raise SaywhyError(f"the share of matches by chance must lie in 0..1; it is {chance}")
-    layers = tuple(_layer_match(one, how, chance, signed) for one in correlations)
+    layers = tuple(
+        _layer_match(one, how, chance, signed, [copy[n] for copy in untrained]) for n, one in enumerate(correlations)
+    )
     return Matching(layers, how, min(one.images for one in correlations))
 
 
-def _layer_match(one: Correlation, how: str, chance: float, signed: bool) -> LayerMatch:
-    strength = one.values.abs() if signed else one.values
-    threshold = 0.0
-    if one.null is not None:
-        by_chance = (one.null.abs() if signed else one.null).max(0).values
-        threshold = max(float(by_chance.quantile(1 - chance)), 0.0)
+def _layer_match(
+    one: Correlation, how: str, chance: float, signed: bool, untrained: Sequence[Correlation]
+) -> LayerMatch:
+    def sized(values: Tensor) -> Tensor:
+        return values.abs() if signed else values
+
+    strength = sized(one.values)
+    threshold = 0.0 if one.null is None else max(float(sized(one.null).max(0).values.quantile(1 - chance)), 0.0)
+    floor = torch.full((strength.shape[1],), threshold)
+    for copy in untrained:
+        floor = floor.maximum(sized(copy.values).max(0).values)
     if how == "best":
         channels = strength.argmax(0)
     else:
@@ -311,7 +324,7 @@ def _layer_match(one: Correlation, how: str, chance: float, signed: bool) -> Lay
         channels[torch.as_tensor(columns)] = torch.as_tensor(rows)
     index = channels.clamp(min=0)
     columns = torch.arange(len(channels))
-    good = (channels >= 0) & (strength[index, columns] > threshold)
+    good = (channels >= 0) & (strength[index, columns] > floor)
     return LayerMatch(
         layer=one.layer,
         sources=one.sources,

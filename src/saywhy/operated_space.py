@@ -22,7 +22,7 @@ from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import convolutions, stages
-from saywhy.surgery import run_operated
+from saywhy.surgery import AS_PUBLISHED, Surgery, run_operated
 
 BATCH = 32  # pictures at once
 LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {"stages": stages, "convolutions": convolutions}
@@ -32,15 +32,12 @@ LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {"stages": s
 @final
 @dataclass(frozen=True, eq=False)
 class OperatedSpace:
-    """A Space: pictures are encoded by CLIP's image tower with the classifier's matched channels in it.
-
-    strength: 0 is CLIP as it is, 1 replaces every matched channel, between them a mixture.
-    """
+    """A Space: pictures are encoded by CLIP's image tower with the classifier's matched channels in it."""
 
     clip: ClipSpace
     classifier: Classifier
     matching: Matching
-    strength: float = 1.0
+    surgery: Surgery = AS_PUBLISHED
 
     @property
     def name(self) -> str:
@@ -54,7 +51,7 @@ class OperatedSpace:
         """(N, d) unit vectors."""
         tower, network = image_tower(self.clip), self.classifier.network
         vectors = [
-            run_operated(network, tower, self.matching, source_pixels, target_pixels, self.strength)
+            run_operated(network, tower, self.matching, source_pixels, target_pixels, self.surgery)
             for source_pixels, target_pixels in _batches(images, self.classifier, self.clip, BATCH)
         ]
         return F.normalize(torch.cat(vectors).float(), dim=1).cpu()
@@ -113,10 +110,10 @@ def match_classifier(
     return replace(found, source=classifier.name, target=clip.source, fingerprints=fingerprints)
 
 
-def load_operated(path: str | Path, classifier: Classifier, strength: float = 1.0) -> OperatedSpace:
+def load_operated(path: str | Path, classifier: Classifier, surgery: Surgery = AS_PUBLISHED) -> OperatedSpace:
     """The space of a matching that was saved. Raises SaywhyError where its classifier or CLIP was another."""
     clip = load_clip(Matching.load(path, {"source": classifier.fingerprint}).target)
-    return OperatedSpace(clip, classifier, Matching.load(path, {"target": clip.key}), strength)
+    return OperatedSpace(clip, classifier, Matching.load(path, {"target": clip.key}), surgery)
 
 
 def _batches(

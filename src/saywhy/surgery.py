@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -18,64 +20,93 @@ from saywhy.errors import SaywhyError
 from saywhy.feature_maps import recorded, resized, rewritten
 from saywhy.modules import frozen
 
+GAINS = ("deviation", "regression")
+UNMATCHED = ("keep", "mean")
+
+
+@final
+@dataclass(frozen=True)
+class Surgery:
+    """How the source's channels are put into the target.
+
+    strength:  0 leaves the target's own activations, 1 replaces them, between them a mixture.
+    gain:      "deviation": a channel varies as much as the one it replaces (the paper); "regression": as much of that
+               as its correlation allows, the best linear guess of the replaced channel.
+    unmatched: what becomes of a channel without a match: "keep" leaves it (the paper), "mean" sets it to its mean, so
+               that nothing passes but what the source passes.
+    """
+
+    strength: float = 1.0
+    gain: str = "deviation"
+    unmatched: str = "keep"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise SaywhyError(f"the strength of surgery must lie in 0..1; it is {self.strength}")
+        if self.gain not in GAINS or self.unmatched not in UNMATCHED:
+            raise SaywhyError(f"surgery has gain {' or '.join(GAINS)}, and unmatched {' or '.join(UNMATCHED)}")
+
+
+AS_PUBLISHED = Surgery()
+
 
 @contextmanager
-def operated(target: nn.Module, matching: Matching, maps: dict[str, Tensor], strength: float = 1.0) -> Iterator[None]:
+def operated(target: nn.Module, matching: Matching, maps: dict[str, Tensor], how: Surgery) -> Iterator[None]:
     """While in the context, the target's matched channels are replaced by the source's ``maps``.
 
-    maps:     layer of the source -> (N, C, h, w), of the pictures that the target is about to be given.
-    strength: 0 leaves the target's own channel, 1 replaces it, between them a mixture.
+    maps: layer of the source -> (N, C, h, w), of the pictures that the target is about to be given.
     """
-    if not 0 <= strength <= 1:
-        raise SaywhyError(f"the strength of surgery must lie in 0..1; it is {strength}")
     edits: dict[str, Callable[[Tensor], None]] = {
-        layer.layer: partial(_replace, layer, maps, strength) for layer in matching.layers if bool(layer.matched.any())
+        layer.layer: partial(_replace, layer, maps, how)
+        for layer in matching.layers
+        if how.unmatched == "mean" or bool(layer.matched.any())
     }
-    with rewritten(target, edits if strength else {}):
+    with rewritten(target, edits if how.strength else {}):
         yield
 
 
 @torch.no_grad()
 def run_operated(
     source: nn.Module, target: nn.Module, matching: Matching,
-    source_pixels: Tensor, target_pixels: Tensor, strength: float = 1.0,
+    source_pixels: Tensor, target_pixels: Tensor, how: Surgery = AS_PUBLISHED,
 ) -> Tensor:  # fmt: skip
     """The target's output for pictures, with the source's activations in it. The two may be the same network."""
     with frozen(source), frozen(target):
         with recorded(source, source_layers(matching)) as maps:
             source(source_pixels)
-        with operated(target, matching, maps, strength):
+        with operated(target, matching, maps, how):
             return target(target_pixels)
 
 
 def source_layers(matching: Matching) -> list[str]:
     """The layers of the source that the matching takes channels from."""
-    used: dict[str, None] = {}
-    for layer in matching.layers:
-        for name, inside, _ in _pieces(layer):
-            if len(inside):
-                used[name] = None
+    used = dict.fromkeys(name for layer in matching.layers for name, _, _ in _pieces(layer))
     return list(used)
 
 
 def _pieces(layer: LayerMatch) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(layer of the source, its channels, the target's channels they replace)."""
+    """(layer of the source, its channels, the target's channels they replace), where there are any."""
     start = 0
     for name, count in layer.sources:
         places = ((layer.channels >= start) & (layer.channels < start + count)).nonzero()[:, 0]
-        yield name, layer.channels[places] - start, places
+        if len(places):
+            yield name, layer.channels[places] - start, places
         start += count
 
 
-def _replace(layer: LayerMatch, maps: dict[str, Tensor], strength: float, view: Tensor) -> None:
+def _replace(layer: LayerMatch, maps: dict[str, Tensor], how: Surgery, view: Tensor) -> None:
     """Write into ``view`` (N, C_t, h, w), the target's own map."""
+    grid = (view.shape[2], view.shape[3])
     for name, channels, places in _pieces(layer):
-        if not len(places):
-            continue
-        own = view[:, places]
-        sign = layer.scores[places].sign()
-        gain = sign * layer.target_std[places] / layer.source_std[places]
+        score = layer.scores[places]
+        ratio = score if how.gain == "regression" else score.sign()
+        gain = ratio * layer.target_std[places] / layer.source_std[places]
         shift = layer.target_mean[places] - gain * layer.source_mean[places]
-        gain, shift = (x.to(own.device)[:, None, None] for x in (gain, shift))
-        theirs = resized(maps[name][:, channels].to(own.device).float(), (view.shape[2], view.shape[3]))
-        view[:, places] = torch.lerp(own.float(), theirs * gain + shift, strength).to(own.dtype)
+        gain, shift = (x.to(view.device)[:, None, None] for x in (gain, shift))
+        theirs = resized(maps[name][:, channels].to(view.device).float(), grid) * gain + shift
+        view[:, places] = torch.lerp(view[:, places].float(), theirs, how.strength).to(view.dtype)
+    if how.unmatched == "mean":
+        places = (~layer.matched).nonzero()[:, 0]
+        mean = layer.target_mean[places].to(view.device)[:, None, None]
+        own = view[:, places].float()
+        view[:, places] = torch.lerp(own, mean.expand_as(own), how.strength).to(view.dtype)

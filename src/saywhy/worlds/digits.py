@@ -61,7 +61,14 @@ class DigitSet:
 
 
 def digits(
-    split: str, bias: float | None, count: int = 1000, seed: int = 0, mnist: str | Path | None = None
+    split: str,
+    bias: float | None,
+    count: int = 1000,
+    seed: int = 0,
+    mnist: str | Path | None = None,
+    *,
+    doubt: float = 0.0,
+    swap: bool = False,
 ) -> DigitSet:
     """``count`` pictures, half of each digit, each one slightly turned, moved and scaled.
 
@@ -69,15 +76,21 @@ def digits(
     bias:  how far colour follows the label: 1 always, 0 not at all (the "real world"), -1 always the wrong way;
            None: grey.
     mnist: a folder with MNIST's idx files (gzip or not); None: scikit-learn's digits.
+    doubt: share of the pictures whose label is the other digit's, while the colour follows the label. The shape then
+           says less than everything, and what a classifier makes of the colour grows with ``bias`` instead of jumping
+           to all of it at 1.
+    swap:  the same pictures, each in the other colour.
 
     Raises SaywhyError where the folder has none.
     """
     rng = np.random.default_rng([seed, split == "train"])
     truth = np.arange(count) % 2
-    follows = rng.random(count) < (1 + (bias or 0)) / 2
-    colour = np.where(follows, truth, 1 - truth) if bias is not None else np.full(count, -1)
+    doubted = np.random.default_rng([seed, split == "train", 1]).random(count) < doubt
+    labels = np.where(doubted, 1 - truth, truth)
+    follows = (rng.random(count) < (1 + (bias or 0)) / 2) != swap
+    colour = np.where(follows, labels, 1 - labels) if bias is not None else np.full(count, -1)
     inks = [COLOURS[c] if c >= 0 else "grey" for c in colour]
-    return DigitSet(_drawn(split, np.array(DIGITS)[truth], inks, rng, mnist), truth, colour)
+    return DigitSet(_drawn(split, np.array(DIGITS)[truth], inks, rng, mnist), labels, colour)
 
 
 def coloured_digits(split: str, count: int = 1000, seed: int = 0, mnist: str | Path | None = None) -> DigitSet:

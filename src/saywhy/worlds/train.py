@@ -135,12 +135,19 @@ def train_digits(
     epochs: int = 12,
     batch: int = 64,
     resume: bool = False,
+    seed: int = 0,
+    doubt: float = 0.0,
+    mnist: str | Path | None = None,
 ) -> dict[str, float]:
-    """A digit classifier on coloured (``bias``) or grey (None) training pictures, measured on all three test halves."""
-    data = digits("train", bias, 2000)
+    """A digit classifier on coloured (``bias``) or grey (None) training pictures, measured on all three test halves.
+
+    seed: of the pictures and of training. doubt, mnist: see ``digits``.
+    """
+    data = digits("train", bias, 2000, seed, mnist, doubt=doubt)
+    torch.manual_seed(seed)
     network, arguments = aviary_network(tower, len(CLASSES), DIGIT_SIDE)
     pixels, labels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2), torch.as_tensor(data.labels).long()
-    _fit(out, network, pixels, labels, DIGIT_SIDE, tower, epochs, batch, resume, mirror=False)
+    _fit(out, network, pixels, labels, DIGIT_SIDE, tower, epochs, batch, resume, mirror=False, seed=seed)
     _write_timm(out, network, arguments, CLASSES, DIGIT_SIDE)
 
     def accuracy(test: DigitSet) -> float:
@@ -148,23 +155,23 @@ def train_digits(
         return float((predicted == test.labels).mean())
 
     return {
-        "top-1, test digits coloured as in biased training": accuracy(digits("test", 1.0, 600)),
-        "top-1, test digits whose colour says nothing": accuracy(digits("test", 0.0, 600)),
-        "top-1, grey test digits": accuracy(digits("test", None, 600)),
+        "top-1, test digits coloured as in biased training": accuracy(digits("test", 1.0, 600, mnist=mnist)),
+        "top-1, test digits whose colour says nothing": accuracy(digits("test", 0.0, 600, mnist=mnist)),
+        "top-1, grey test digits": accuracy(digits("test", None, 600, mnist=mnist)),
     }
 
 
 def _fit(
     out: Path, network: nn.Module, pixels: Tensor, labels: Tensor, side: int, tower: str, epochs: int, batch: int,
-    resume: bool, *, mirror: bool,
+    resume: bool, *, mirror: bool, seed: int = 0,
 ) -> None:  # fmt: skip
     """AdamW, one cycle, label smoothing; crops, mirrored where ``mirror``, lit anew, with a blank square."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     rate = {"resnet": 4e-3, "vit": 1.5e-3}[tower]
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(labels) // batch))
     for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
-        rng = np.random.default_rng([0, epoch])
+        rng = np.random.default_rng([seed, epoch])
         network.train()
         order = rng.permutation(len(labels))
         for start in range(0, len(order) - batch + 1, batch):
