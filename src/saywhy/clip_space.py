@@ -89,7 +89,8 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     if source.startswith("world:"):
         from saywhy.worlds import clip_directory
 
-        name, where = f"the {source.removeprefix('world:')}'s CLIP", str(clip_directory(source.removeprefix("world:")))
+        world = source.removeprefix("world:")
+        name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         if Path(where).is_dir():

@@ -95,7 +95,7 @@ def test_the_clip_is_an_ordinary_open_clip_directory() -> None:
     assert model.encode_image(pixels).shape == (1, 128)
 
 
-@pytest.mark.parametrize("tower", ["resnet"])
+@pytest.mark.parametrize("tower", TOWERS)
 def test_the_digits_clip_knows_digit_and_colour_apart(tower: str) -> None:
     """Zero-shot, on handwritings that were not in training, the colour drawn at random."""
     space = load_clip(f"world:digits/{tower}")
@@ -117,6 +117,7 @@ def test_the_digits_clip_knows_digit_and_colour_apart(tower: str) -> None:
 
 def test_coloured_digits_have_the_clip_of_the_digits() -> None:
     assert clip_directory("digits-coloured") == clip_directory("digits")
+    assert clip_directory("digits-coloured/vit") == clip_directory("digits/vit")
 
 
 def test_coloured_digits_were_learned_by_colour_and_grey_ones_by_shape() -> None:
