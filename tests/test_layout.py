@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"feature_maps"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
     | {"activation_matching"},
-    {"cub", "language_filter", "language_training", "surgery"},
+    {"cub", "language_filter", "language_training", "surgery", "labelled_images"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},
     {"language_model", "sentence_scoring"},

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from saywhy import hub
 from saywhy.choices import default_space, default_vocabulary, resolve_space
-from saywhy.classifier_space import PHRASES, ClassifierSpace, class_prompts, common_name
+from saywhy.class_names import common_name
+from saywhy.classifier_space import PHRASES, ClassifierSpace, class_prompts
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import load_clip
 from saywhy.errors import SaywhyError

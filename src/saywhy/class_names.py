@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,27 @@ def check_count(names: Sequence[str], classes: int, where: str) -> None:
     """Raises SaywhyError where there is not one name per class."""
     if len(names) != classes:
         raise SaywhyError(f"{where}: {len(names)} class names for a classifier of {classes} classes; give one each")
+
+
+def common_name(label: str) -> str:
+    """The English name of "Latin name (English name)": sentence encoders know little Latin. Others as they are."""
+    match = re.fullmatch(r"[A-Z][a-z]+(?: [a-z-]+)+ \(([^()]+)\)", label)
+    return match[1] if match else label
+
+
+def plain(name: str) -> str:
+    """A class's name as a folder may bear it: "001.Black_footed_Albatross" and "black-footed albatross" are one."""
+    return re.sub(r"[\W_]+", " ", re.sub(r"^\d+\.", "", name).lower()).strip()
+
+
+def folder_names(classes: Sequence[str]) -> dict[str, int]:
+    """Everything that a folder of pictures of a class may be called, made ``plain`` -> the class's index.
+
+    A class's name comes before a common name, and that before an index: "8" is the class "8" where there is one.
+    """
+    known = {str(n): n for n in range(len(classes))}
+    known |= {plain(common_name(name)): index for index, name in enumerate(classes)}
+    return known | {plain(name): index for index, name in enumerate(classes)}
 
 
 def _from_lines(text: str, path: Path) -> list[str]:

@@ -6,7 +6,6 @@ had it one, would give a high logit.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from saywhy.class_names import common_name
 from saywhy.classifiers import Classifier
 from saywhy.text_encoder import TextEncoder
 from saywhy.text_to_weights import Mapper, centred, fit
@@ -26,12 +26,6 @@ TEMPERATURE = 2.0  # of the softmax over classes in a picture's vector; docs/spa
 # of the kernel, for phrases; docs/spaces.md says how they were chosen
 PHRASES: dict[str, Any] = {"width": 3.0, "ridge": 10.0}
 BATCH = 32  # pictures or crops at once
-
-
-def common_name(label: str) -> str:
-    """The English name of "Latin name (English name)": sentence encoders know little Latin. Others as they are."""
-    match = re.fullmatch(r"[A-Z][a-z]+(?: [a-z-]+)+ \(([^()]+)\)", label)
-    return match[1] if match else label
 
 
 def class_prompts(labels: Sequence[str], prompt: str = CLASS_PROMPT) -> list[str]:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from saywhy.bench import run_benchmark
-from saywhy.bench.zsl import PICTURES, PROMPTS, Task, _measured, plain, read_pictures, run, split, wordnet_parents
+from saywhy.bench.zsl import PICTURES, PROMPTS, Task, _measured, read_pictures, run, split, wordnet_parents
+from saywhy.class_names import plain
 from saywhy.classifiers import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.worlds.aviary import SPECIES, render

@@ -135,7 +135,8 @@ def _pictures(folder: str, given: dict[str, dict[str, str]], limit: int | None) 
 
 def _class_names(classifier: Classifier, pictures: Sequence[Image]) -> list[str]:
     """What can be said without explaining anything: the least that an explanation must beat."""
-    from saywhy.classifier_space import CLASS_PROMPT, common_name
+    from saywhy.class_names import common_name
+    from saywhy.classifier_space import CLASS_PROMPT
 
     best = classifier.predict(pictures, top=1)
     return [CLASS_PROMPT.replace("{}", common_name(classes[0].name)) for classes in best]

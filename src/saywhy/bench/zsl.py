@@ -7,7 +7,6 @@ fold's own.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 import time
@@ -22,8 +21,10 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.bench import Report
+from saywhy.class_names import folder_names, plain
 from saywhy.errors import SaywhyError
 from saywhy.files import replacing
+from saywhy.labelled_images import TABLE, list_pictures
 
 PROMPTS = (  # Table 7
     "an image of a {}", "an image of the {}", "an image of one {}", "an image of a large {}", "an image of a nice {}",
@@ -115,7 +116,8 @@ def run(
 def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
     """The classifier, what is needed of it and of its pictures, and its class names."""
     from saywhy.bench.pack import find_pack
-    from saywhy.classifier_space import class_prompts, common_name
+    from saywhy.class_names import common_name
+    from saywhy.classifier_space import class_prompts
     from saywhy.classifiers import Classifier
     from saywhy.feature_cache import cached_features
     from saywhy.text_encoder import load_encoder
@@ -139,41 +141,16 @@ def read_pictures(folder: Path, classes: Sequence[str]) -> tuple[list[Path], lis
     A class folder bears a class's name (see ``plain``) or its English one, or its index. Raises SaywhyError where
     nothing fits.
     """
-    from saywhy.classifier_space import common_name
-    from saywhy.images import picture_files
-
-    table = folder / "labels.csv"
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            found = list(csv.DictReader(file))
-        if not found or not {"file", "class_index"} <= set(found[0]):
-            raise SaywhyError(f"{table}: needs the columns file and class_index")
-        base = folder / "images" if (folder / "images").is_dir() else folder
-        try:
-            labels = [int(row["class_index"]) for row in found]
-        except (TypeError, ValueError) as error:
-            raise SaywhyError(f"{table}: class_index holds something that is no number ({error})") from None
-        for label in (min(labels), max(labels)):
-            if not 0 <= label < len(classes):
-                raise SaywhyError(f"{table}: class {label} of a classifier of {len(classes)} classes")
-        return [base / row["file"] for row in found], labels
-    known = {str(n): n for n in range(len(classes))}
-    known |= {plain(common_name(name)): index for index, name in enumerate(classes)}
-    known |= {plain(name): index for index, name in enumerate(classes)}
-    paths, labels = [], []
-    for place in sorted(path for path in folder.glob("*") if path.is_dir()):
-        index = known.get(plain(place.name))
-        files = picture_files(place) if index is not None else []
-        paths += files
-        labels += [index] * len(files) if index is not None else []
-    if not paths:
+    found = list_pictures(folder)
+    for label in (label for _, label in found if isinstance(label, int)):
+        if not 0 <= label < len(classes):
+            raise SaywhyError(f"{folder / TABLE}: class {label} of a classifier of {len(classes)} classes")
+    known = folder_names(classes)
+    indices = [label if isinstance(label, int) else known.get(plain(label or "")) for _, label in found]
+    if all(index is None for index in indices):
         raise SaywhyError(f"{folder}: no labels.csv, and no folder in it bears the name of a class of the classifier")
-    return paths, labels
-
-
-def plain(name: str) -> str:
-    """A class's name as a folder may bear it: "001.Black_footed_Albatross" and "black-footed albatross" are one."""
-    return re.sub(r"[\W_]+", " ", re.sub(r"^\d+\.", "", name).lower()).strip()
+    both = [(path, index) for (path, _), index in zip(found, indices, strict=True) if index is not None]
+    return [path for path, _ in both], [index for _, index in both]
 
 
 def split(classes: int, folds: int) -> list[Tensor]:
