@@ -25,9 +25,10 @@ LAYERS: list[set[str]] = [
     {"classifier_space", "operated_space", "ask", "feature_cache", "sentence_metrics", "narrate"},
     {"concepts"},
     {"choices"},
-    {"pipeline"},
+    {"pipeline", "inquiry"},
     {"serialize", "overlay", "bench", "doctor"},
-    {"report", "terminal"},
+    {"report", "terminal", "answers_figure", "console"},
+    {"cli_ask"},
     {"cli"},
     {"__main__"},
 ]

@@ -8,9 +8,10 @@ surgery: how much of what CLIP tells apart can still be told apart when it sees 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import groupby, islice
 from typing import Any, final
 
 import numpy as np
@@ -23,6 +24,8 @@ from saywhy.types import Space
 
 DRAWS = 1000  # of the bootstrap
 LEVEL = 0.95
+BLOCK = 4_000_000  # numbers of the bootstrap at once
+FLAT = 1e-12  # squares of cosines: below it, nothing is told apart
 BATCH = 64  # pictures at once
 SCALE = 100.0  # of cosines before a softmax, where a space has none of its own
 
@@ -49,20 +52,22 @@ class Answers:
     before:    (N, M) cosines in a space.
     after:     (N, M) cosines in the space with a classifier's activations in it; None where there was no surgery.
     pictures:  N names.
-    classes:   the true class of each picture; None where it is not known.
+    classes:   the true class of each picture; None where it is not known, of a picture or of all.
     predicted: the class that the classifier gives each picture; None where none was asked.
     scale:     what cosines are multiplied by before a softmax.
     spaces:    the names of the one or two spaces.
+    judged:    whether classes and predictions are called alike, so that right and wrong can be told.
     """
 
     groups: tuple[tuple[str, ...], ...]
     before: Tensor
     after: Tensor | None
     pictures: tuple[str, ...]
-    classes: tuple[str, ...] | None
+    classes: tuple[str | None, ...] | None
     predicted: tuple[str, ...] | None
     scale: float
     spaces: tuple[str, ...]
+    judged: bool = True
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -81,12 +86,17 @@ class Answers:
         """Name -> rows: all pictures, each class, those predicted rightly and wrongly; none of them empty."""
         found = {"all": np.ones(len(self.before), bool)}
         if self.classes is not None:
-            classes = np.array(self.classes)
-            found |= {name: classes == name for name in dict.fromkeys(self.classes)}
-            if self.predicted is not None:
-                right = classes == np.array(self.predicted)
-                found |= {"right": right, "wrong": ~right}
+            classes = np.array(self.classes, object)
+            names = dict.fromkeys(name for name in self.classes if name is not None)
+            found |= {f"class {name}" if name in _SUBSETS else name: classes == name for name in names}
+            if self.predicted is not None and self.judged:
+                right = classes == np.array(self.predicted, object)
+                known = np.array([name is not None for name in self.classes])
+                found |= {"right": right & known, "wrong": ~right & known}
         return {name: rows for name, rows in found.items() if rows.any()}
+
+
+_SUBSETS = ("all", "right", "wrong")  # a class of such a name is called "class right"
 
 
 def read_groups(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -115,7 +125,7 @@ def ask(
     operated: Space | None = None,
     *,
     pictures: Sequence[str] | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str | None] | None = None,
     predicted: Sequence[str] | None = None,
 ) -> Answers:
     """Ask every caption of every picture. Pictures are read once, a batch at a time.
@@ -158,24 +168,39 @@ def concept_table(answers: Answers) -> list[dict[str, Any]]:
     Similarity and share of its group before, and after; ``influence`` is the mean difference of the similarities, as an
     Estimate; ``wins`` are percent of pictures in which the caption is first in its group.
     """
-    scores = [answers.before] if answers.after is None else [answers.before, answers.after]
-    shares = [answers.shares(some) for some in scores]
+    scores = {"before": answers.before} if answers.after is None else {"before": answers.before, "after": answers.after}
+    shares = {when: answers.shares(some) for when, some in scores.items()}
+    measured = {f"similarity {when}": some for when, some in scores.items()}
+    measured |= {f"share {when}": some for when, some in shares.items()}
+    if answers.after is not None:
+        measured["influence"] = answers.after - answers.before
+    of_group = [group for group, captions in enumerate(answers.groups) for _ in captions]
     rows = []
     for subset, chosen in answers.subsets().items():
-        weights = _draws(int(chosen.sum()))
-        for group in range(len(answers.groups)):
-            columns = answers.columns(group)
-            for n, caption in enumerate(answers.groups[group], start=columns.start):
-                row: dict[str, Any] = {"pictures": subset, "count": int(chosen.sum()), "caption": caption}
-                for when, some, share in zip(("before", "after"), scores, shares, strict=False):
-                    first = some[chosen][:, columns].argmax(1).numpy() == n - columns.start
-                    row[f"similarity {when}"] = _mean(some[chosen, n].numpy(), weights)
-                    row[f"share {when}"] = _mean(share[chosen, n].numpy(), weights)
-                    row[f"wins {when}"] = 100 * float(first.mean())
-                if answers.after is not None:
-                    row["influence"] = _mean((answers.after - answers.before)[chosen, n].numpy(), weights)
-                rows.append(row)
+        about = {"pictures": subset, "count": int(chosen.sum())}
+        found = zip(of_group, answers.captions, _means(measured, chosen), _wins(answers, scores, chosen), strict=True)
+        rows += [
+            {**about, "group": group, "caption": caption, **means, **wins} for group, caption, means, wins in found
+        ]
     return rows
+
+
+def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, Estimate]]:
+    """For each caption the means of (N, M) values over some of the pictures, with intervals."""
+    values = torch.cat([some[chosen] for some in measured.values()], dim=1).double().numpy()
+    drawn = _drawn(len(values), lambda weights: weights @ values / weights.sum(1, keepdims=True))
+    captions = values.shape[1] // len(measured)
+    for n in range(captions):
+        columns = range(n, values.shape[1], captions)
+        yield {name: _estimate(values[:, k].mean(), drawn[:, k]) for name, k in zip(measured, columns, strict=True)}
+
+
+def _wins(answers: Answers, scores: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, float]]:
+    """For each caption in how many percent of some of the pictures it is first in its group."""
+    for group in range(len(answers.groups)):
+        first = {when: some[chosen][:, answers.columns(group)].argmax(1) for when, some in scores.items()}
+        for n in range(len(answers.groups[group])):
+            yield {f"wins {when}": 100 * float((some == n).double().mean()) for when, some in first.items()}
 
 
 def kept(answers: Answers, group: int, subset: str = "all") -> Estimate:
@@ -201,18 +226,26 @@ def verdict(answers: Answers, group: int, other: int, subset: str = "all") -> Es
     )
 
 
-def _with_interval(answers: Answers, subset: str, measure: Any, groups: Sequence[int]) -> Estimate:
+_Pair = tuple[np.ndarray, np.ndarray]  # (N, m) contrasts before and after
+
+
+def _with_interval(
+    answers: Answers, subset: str, measure: Callable[[list[_Pair], np.ndarray], np.ndarray], groups: Sequence[int]
+) -> Estimate:
     if answers.after is None:
         raise SaywhyError("what is kept can be said after surgery only")
     chosen = answers.subsets()[subset]
-    parts = []
+    parts: list[_Pair] = []
     for group in groups:
         columns = answers.columns(group)
         if columns.stop - columns.start < 2:
             raise SaywhyError(f"{answers.groups[group][0]!r} stands alone; what is kept is of captions held together")
-        parts.append(tuple(_contrasts(scores[chosen][:, columns]) for scores in (answers.before, answers.after)))
-    everything = np.ones((1, len(parts[0][0])))
-    return _estimate(float(measure(parts, everything)[0]), measure(parts, _draws(len(parts[0][0]))))
+        pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
+        if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
+            raise SaywhyError(f"{answers.spaces[0]} sees no difference in {' | '.join(answers.groups[group])!r}")
+        parts.append(pair)
+    count = len(parts[0][0])
+    return _estimate(measure(parts, np.ones((1, count)))[0], _drawn(count, lambda weights: measure(parts, weights)))
 
 
 def _contrasts(scores: Tensor) -> np.ndarray:
@@ -221,25 +254,122 @@ def _contrasts(scores: Tensor) -> np.ndarray:
     return values - values.mean(1, keepdims=True)
 
 
-def _slope(pair: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
+def _slope(pair: _Pair, weights: np.ndarray) -> np.ndarray:
     """(D,) slopes of after on before (N, m), for D weightings (D, N) of the pictures."""
     before, after = pair
     total = weights.sum(1, keepdims=True)
     centres = (weights @ before / total, weights @ after / total)
     product = weights @ (before * after).sum(1) - total[:, 0] * (centres[0] * centres[1]).sum(1)
     square = weights @ (before**2).sum(1) - total[:, 0] * (centres[0] ** 2).sum(1)
-    return product / np.maximum(square, 1e-12)
+    return product / np.maximum(square, FLAT)
 
 
-def _draws(count: int) -> np.ndarray:
-    """(DRAWS, N) how often each picture is drawn, always the same."""
-    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)
+def _drawn(count: int, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(DRAWS, ...): ``measure`` of weightings (D, N), how often each picture is drawn, a block of them at a time.
 
-
-def _mean(values: np.ndarray, weights: np.ndarray) -> Estimate:
-    return _estimate(float(values.mean()), weights @ values / weights.sum(1))
+    The weightings are always the same, so that differences of two measures are of the same pictures.
+    """
+    generator = np.random.default_rng(0)
+    even, block = np.full(count, 1 / count), max(1, BLOCK // count)
+    return np.concatenate(
+        [
+            measure(generator.multinomial(count, even, min(block, DRAWS - start)).astype(float))
+            for start in range(0, DRAWS, block)
+        ]
+    )
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(low), float(high))
+    return Estimate(float(value), float(low), float(high))
+
+
+# -- in words ---------------------------------------------------------------------------------------------------------
+
+
+def answers_findings(answers: Answers) -> list[dict[str, Any]]:
+    """What the answers say: sentences with their numbers, as plain values, for each subset of the pictures.
+
+    After surgery a finding of kind "kept" for each group of two captions or more, and, with exactly two such groups,
+    one of kind "verdict". Without surgery one of kind "nearest" for each such group. Nothing is said of a group in a
+    subset where CLIP itself sees no difference.
+    """
+    if answers.after is None:
+        return _nearest(answers)
+    findings = []
+    for subset, chosen in answers.subsets().items():
+        left = _left(answers, subset)
+        said = [_kept_finding(answers, subset, group, estimate) for group, estimate in left.items()]
+        if len(left) == 2 == sum(len(group) > 1 for group in answers.groups):
+            said.append(_verdict_finding(answers, subset, left))
+        findings += [{"pictures": subset, "count": int(chosen.sum()), **one} for one in said]
+    return findings
+
+
+def _left(answers: Answers, subset: str) -> dict[int, Estimate]:
+    """``kept`` of each group of which it can be said."""
+    found = {}
+    for group in range(len(answers.groups)):
+        with suppress(SaywhyError):  # one caption, or CLIP sees no difference
+            found[group] = kept(answers, group, subset)
+    return found
+
+
+def _kept_finding(answers: Answers, subset: str, group: int, estimate: Estimate) -> dict[str, Any]:
+    sentence = f"{_of(subset)} {_quoted(answers, group)}, {_percent(estimate)} is left after surgery."
+    return {"kind": "kept", "sentence": sentence, "group": answers.groups[group], "kept": asdict(estimate)}
+
+
+def _verdict_finding(answers: Answers, subset: str, left: dict[int, Estimate]) -> dict[str, Any]:
+    first, second = left
+    difference = verdict(answers, first, second, subset)
+    sentence = (
+        f"{_of(subset)} what {answers.spaces[0]} tells apart here, {_percent(left[first])} of "
+        f"{_quoted(answers, first)} and {_percent(left[second])} of {_quoted(answers, second)} is left when it sees "
+        f"through the classifier: {_judgement(left[first], left[second], difference)}."
+    )
+    groups = {f"{name} group": answers.groups[n] for name, n in (("first", first), ("second", second))}
+    return {"kind": "verdict", "sentence": sentence, **groups, "verdict": asdict(difference)}
+
+
+def _judgement(first: Estimate, second: Estimate, difference: Estimate) -> str:
+    """What may be said of two groups, and no more: an interval that holds zero says nothing."""
+    more, less, name = (first, second, "first") if difference.value > 0 else (second, first, "second")
+    if more.low <= 0:
+        return "it cannot be told that the classifier looks for either"
+    if difference.low <= 0 <= difference.high:
+        return "it cannot be told which of them the classifier looks for more"
+    if less.low <= 0:
+        return f"the classifier looks for the {name}, and as far as can be told not for the other"
+    return f"the classifier looks more for the {name}"
+
+
+def _nearest(answers: Answers) -> list[dict[str, Any]]:
+    findings = []
+    for (subset, group), some in groupby(concept_table(answers), key=lambda row: (row["pictures"], row["group"])):
+        rows = list(some)
+        best = max(rows, key=lambda row: row["share before"].value)
+        if len(rows) > 1:
+            sentence = (
+                f'{_of(subset)} {_quoted(answers, group)}, "{best["caption"]}" is nearest in '
+                f"{best['wins before']:.0f} % of pictures; its share is {_percent(best['share before'])}."
+            )
+            shares = {row["caption"]: asdict(row["share before"]) for row in rows}
+            about = {"pictures": subset, "count": best["count"], "kind": "nearest", "sentence": sentence}
+            findings.append({**about, "group": answers.groups[group], "shares": shares})
+    return findings
+
+
+def _quoted(answers: Answers, group: int) -> str:
+    return f'"{" | ".join(answers.groups[group])}"'
+
+
+def _of(subset: str) -> str:
+    """How a sentence begins."""
+    if subset == "all":
+        return "Of"
+    return f"Where the classifier is {subset}, of" if subset in _SUBSETS else f"In pictures of {subset}, of"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.0f} % [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"

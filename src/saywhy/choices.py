@@ -20,25 +20,39 @@ SPACES = {
     "clip:DIR": "an open_clip local directory",
     "world:aviary": "the aviary's own CLIP, embedded; world:aviary/vit has a ViT tower",
     "world:digits": "the digits' own CLIP, embedded, of ten digits in six colours; world:digits/vit has a ViT tower",
+    "operated:FILE": "CLIP with the classifier's activations in it, by a matching of `saywhy ask --save`",
 }
 
 
-def resolve_space(name: str, classifier: Classifier) -> Space:
-    """The space of that name for a classifier. Raises SaywhyError where there is none, or it cannot be had."""
+def resolve_space(name: str, classifier: Classifier | None, device: str | None = None) -> Space:
+    """The space of that name, "own" and "operated:FILE" for a classifier.
+
+    device: of a CLIP; None: a GPU where there is one.
+
+    Raises SaywhyError where there is none, it cannot be had, or it needs a classifier and there is none.
+    """
+    if name == "clip" or name.startswith(("clip:", "world:")):
+        from saywhy.clip_space import load_clip
+
+        return load_clip(name, device)
+    if name != "own" and not name.startswith("operated:"):
+        raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
+    if classifier is None:
+        raise SaywhyError(f"the space {name!r} is a classifier's; name it with --model")
     if name == "own":
         from saywhy.classifier_space import ClassifierSpace
         from saywhy.text_encoder import load_encoder
 
         return ClassifierSpace(classifier, load_encoder())
-    if name == "clip" or name.startswith(("clip:", "world:")):
-        from saywhy.clip_space import load_clip
+    from saywhy.operated_space import load_operated
 
-        return load_clip(name)
-    raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
+    return load_operated(name.removeprefix("operated:"), classifier, device=device)
 
 
-def default_space(classifier: Classifier) -> str:
-    """An aviary's classifier: the aviary's CLIP. One with a linear head: its own. Any other: CLIP."""
+def default_space(classifier: Classifier | None) -> str:
+    """An aviary's classifier: the aviary's CLIP. One with a linear head: its own. Any other, and none: CLIP."""
+    if classifier is None:
+        return "clip"
     if classifier.name.startswith("world:aviary"):
         return "world:aviary"
     return "own" if classifier.has_head else "clip"
@@ -71,8 +85,9 @@ def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:
 
 
 def check_space(space: object, classifier: Classifier) -> None:
-    """Raises SaywhyError for the own space of another classifier: its features would be held against foreign rows."""
+    """Raises SaywhyError for a space of another classifier: what one sees would be said of the other."""
     from saywhy.classifier_space import ClassifierSpace
+    from saywhy.operated_space import OperatedSpace
 
-    if isinstance(space, ClassifierSpace) and space.classifier.fingerprint != classifier.fingerprint:
-        raise SaywhyError(f"the space is {space.classifier.name}'s own, not {classifier.name}'s; use space='own'")
+    if isinstance(space, ClassifierSpace | OperatedSpace) and space.classifier.fingerprint != classifier.fingerprint:
+        raise SaywhyError(f"the space is {space.classifier.name}'s, not {classifier.name}'s; use space='own'")

@@ -1,4 +1,4 @@
-"""The command line: ``saywhy explain | models | doctor | bench | train | world``. An edge: nothing imports it."""
+"""The command line: ``saywhy explain | ask | models | doctor | bench | train | world``. An edge: nothing imports it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from saywhy.cli_ask import ask
+from saywhy.console import INTERRUPTED, OK, SOME_FAILED, USAGE, complain, errors, note, writable
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -22,15 +24,12 @@ if TYPE_CHECKING:
     from saywhy.classifiers import Classifier
     from saywhy.types import Explanation, Space, Vocabulary
 
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
 app = typer.Typer(
     help="Ask any image classifier why, and get the answer in words with the evidence beside them.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
@@ -39,13 +38,8 @@ def main() -> None:
     try:
         app()
     except SaywhyError as error:
-        _complain(error)
+        complain(error)
         sys.exit(USAGE)
-
-
-def _complain(problem: object) -> None:
-    errors.print("saywhy:", style="bold red", end=" ")
-    errors.print(str(problem), markup=False, soft_wrap=True)
 
 
 def _quiet_libraries() -> None:
@@ -84,7 +78,7 @@ def explain(
         str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME")
+        str | None, typer.Option(help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME, operated:FILE")
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="Class to explain, by index or name (default: the predicted one).")
@@ -123,7 +117,7 @@ def explain(
         _check_choice(method, composite)
         language = resolve_writer(writer or default_writer(classifier))
         if out is not None:
-            _writable(out)
+            writable(out)
 
     console = Console(highlight=False)
     done: list[Explanation] = []
@@ -136,7 +130,7 @@ def explain(
         for result in _explained(photos, classifier, words, place, batch_size, options):
             if isinstance(result, tuple):
                 failures.append(result)
-                _complain(result[1])
+                complain(result[1])
                 continue
             done.append(result)
             if out is not None:
@@ -147,7 +141,7 @@ def explain(
                 show(result, console, top=top, pictures=pictures)
     except KeyboardInterrupt:
         interrupted = True
-        _complain(f"interrupted; {len(done)} of {len(photos)} pictures are done")
+        complain(f"interrupted; {len(done)} of {len(photos)} pictures are done")
     if out is not None and (done or failures):
         from saywhy.report import save_report
 
@@ -170,7 +164,7 @@ def _said_plainly() -> Iterator[None]:
 
             for warning in caught:
                 if issubclass(warning.category, VocabularyWarning):
-                    errors.print(f"note: {warning.message}", markup=False, soft_wrap=True)
+                    note(warning.message)
 
 
 def _prepare(
@@ -183,7 +177,7 @@ def _prepare(
 
     classifier = Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
     words = resolve_vocabulary(vocabulary, classifier)
-    place = resolve_space(space or default_space(classifier), classifier)
+    place = resolve_space(space or default_space(classifier), classifier, device)
     return classifier, words, place, None if target is None else classifier.class_index(target)
 
 
@@ -197,13 +191,6 @@ def _check_choice(method: str, composite: str | None) -> None:
         find_composite(composite)
         if method != "lrp":
             raise SaywhyError(f"--composite is for --method lrp, not for {method}")
-
-
-def _writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaywhyError(f"--out {out}: cannot be made a folder ({error.strerror or error})") from None
 
 
 def _explained(
@@ -244,6 +231,9 @@ def _save_one(explanation: Explanation, out: Path, number: int) -> None:
     stem = f"{number:03d}-{Path(explanation.picture.name).stem}"
     explanation.save(out / f"{stem}.json")
     explanation.save(out / f"{stem}.png")
+
+
+app.command()(ask)
 
 
 @app.command()
@@ -307,7 +297,7 @@ def bench(
         show_report(report, Console(highlight=False))
         reports[name] = report.document()
         if out is not None:
-            _writable(out)
+            writable(out)
             (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
             for file, png in report.figures.items():
                 (out / file).write_bytes(png)
@@ -345,7 +335,7 @@ def train_classifier_command(
     try:
         measured = train_classifier(data, out, settings, resume=resume, workers=workers)
     except KeyboardInterrupt:
-        _complain(f"stopped; go on with --resume (in {out}: the last whole epoch)")
+        complain(f"stopped; go on with --resume (in {out}: the last whole epoch)")
         raise typer.Exit(INTERRUPTED) from None
     print(json.dumps(measured))
 
@@ -366,11 +356,11 @@ def train_language_command(
     from saywhy.language_training import Settings, train_language
 
     settings = Settings(epochs, layers, width, vocabulary=vocabulary)
-    _writable(out)
+    writable(out)
     try:
         measured = train_language(texts, out, settings, resume)
     except KeyboardInterrupt:
-        _complain(f"stopped; go on with the same command and --resume (in {out}: the last whole epoch)")
+        complain(f"stopped; go on with the same command and --resume (in {out}: the last whole epoch)")
         raise typer.Exit(INTERRUPTED) from None
     print(json.dumps(measured))
 
@@ -395,7 +385,7 @@ def world_write(
     kinds = {"aviary": "species", **{f"aviary-{kind}": f"planted-{kind}" for kind in PLANTS}}
     if name.removeprefix("world:") not in kinds:
         raise SaywhyError(f"there is no aviary {name!r}; there are {', '.join(kinds)}")
-    _writable(out)
+    writable(out)
     write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)
     errors.print(f"{train_pictures + test_pictures} pictures in {out}")
 

@@ -48,8 +48,10 @@ def read_sources(sources: Sequence[str], limit: int | None = None) -> list[Label
 
     limit: at most so many, an equal number of each class as far as there are; always the same ones.
 
-    Raises SaywhyError for a path or world that does not exist, and a folder without pictures.
+    Raises SaywhyError where nothing is named, for a path or world that does not exist, and a folder without pictures.
     """
+    if not sources:
+        raise SaywhyError("no pictures; name files, folders, or a world's data such as world:digits")
     found = [picture for source in sources for picture in _read(source, limit)]
     return found if limit is None else _evenly(found, limit)
 

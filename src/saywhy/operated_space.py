@@ -25,6 +25,7 @@ from saywhy.feature_maps import convolutions, stages
 from saywhy.surgery import AS_PUBLISHED, Surgery, run_operated
 
 BATCH = 32  # pictures at once
+DEFAULT_SURGERY = AS_PUBLISHED  # where a user names none
 LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {"stages": stages, "convolutions": convolutions}
 """Name -> the layers of a classifier that are matched. "stages" is quick; the paper took every convolution."""
 
@@ -37,7 +38,7 @@ class OperatedSpace:
     clip: ClipSpace
     classifier: Classifier
     matching: Matching
-    surgery: Surgery = AS_PUBLISHED
+    surgery: Surgery = DEFAULT_SURGERY
 
     @property
     def name(self) -> str:
@@ -110,9 +111,14 @@ def match_classifier(
     return replace(found, source=classifier.name, target=clip.source, fingerprints=fingerprints)
 
 
-def load_operated(path: str | Path, classifier: Classifier, surgery: Surgery = AS_PUBLISHED) -> OperatedSpace:
-    """The space of a matching that was saved. Raises SaywhyError where its classifier or CLIP was another."""
-    clip = load_clip(Matching.load(path, {"source": classifier.fingerprint}).target)
+def load_operated(
+    path: str | Path, classifier: Classifier, surgery: Surgery = DEFAULT_SURGERY, device: str | None = None
+) -> OperatedSpace:
+    """The space of a matching that was saved, CLIP on ``device`` (None: a GPU where there is one).
+
+    Raises SaywhyError where its classifier or CLIP was another.
+    """
+    clip = load_clip(Matching.load(path, {"source": classifier.fingerprint}).target, device)
     return OperatedSpace(clip, classifier, Matching.load(path, {"target": clip.key}), surgery)
 
 

@@ -68,7 +68,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
     axes = figure.subplots(1, 2 + count, width_ratios=[4.2, 4.2, *[2.4] * count])
     axes[0].imshow(picture)
     axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
-    axes[0].set_title(_plain(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
+    axes[0].set_title(literal(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
     axes[1].set_title("red: for it, blue: against")
     for axis in axes:
         axis.set_axis_off()
@@ -83,11 +83,11 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axis.imshow(picture.crop(box))
         axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance", color=colour, fontsize=9)
         words = [label.text for label in finding.labels[:3]] if finding.fits else ["nothing fits"]
-        axis.text(0.5, -0.04, _plain("\n".join(words)), transform=axis.transAxes, ha="center", va="top", fontsize=9)
-    figure.suptitle(_plain(fill(explanation.summary.replace("*", ""), 130)), fontsize=10)
+        axis.text(0.5, -0.04, literal("\n".join(words)), transform=axis.transAxes, ha="center", va="top", fontsize=9)
+    figure.suptitle(literal(fill(explanation.summary.replace("*", ""), 130)), fontsize=10)
     return figure
 
 
-def _plain(text: str) -> str:
+def literal(text: str) -> str:
     """matplotlib reads dollar signs as mathematics."""
     return text.replace("$", r"\$")

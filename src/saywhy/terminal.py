@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -15,6 +16,7 @@ from saywhy.types import Contrast, Explanation, Finding, Label, Prediction, Sent
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from saywhy.ask import Answers
     from saywhy.bench import Report
 
 
@@ -98,6 +100,92 @@ def _half_blocks(explanation: Explanation, columns: int = 56) -> Text:
 def _hex(image: Image, x: int, y: int) -> str:
     red, green, blue = image.getpixel((x, y))  # type: ignore[misc]
     return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def show_answers(
+    answers: Answers, console: Console, *, quality: Sequence[Mapping[str, Any]] = (), by_class: bool = False
+) -> None:
+    """What was asked and answered: how well channels match, the captions, what is left of each group, the verdict.
+
+    quality:  rows of ``Matching.quality``.
+    by_class: also the pictures of each class, and those that the classifier gets right and wrong.
+    """
+    from saywhy.ask import answers_findings, concept_table
+
+    if quality:
+        _titled("channels of CLIP with one of the classifier's in their place", _quality_table(quality), console)
+    findings, rows = answers_findings(answers), concept_table(answers)
+    for subset in answers.subsets() if by_class else ("all",):
+        some = [row for row in rows if row["pictures"] == subset]
+        _titled(f"{_pictures(subset, some[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(some), console)
+        said = [one for one in findings if one["pictures"] == subset]
+        kept = [one for one in said if one["kind"] == "kept"]
+        if kept:
+            _titled(f"left of what {answers.spaces[0]} tells apart", _kept(kept), console)
+        for one in said:
+            if one["kind"] != "kept":
+                console.print(Text(one["sentence"], style="bold"))
+                console.print()
+
+
+def _pictures(subset: str, count: int) -> str:
+    known = {"all": "pictures", "right": "pictures it gets right", "wrong": "pictures it gets wrong"}
+    return f"{count} {known.get(subset, f'pictures of {subset}')}"
+
+
+def _titled(title: str, table: Table, console: Console) -> None:
+    console.print(Text(title, style="bold"))
+    console.print(table)
+    console.print()
+
+
+def _columns(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _quality_table(quality: Sequence[Mapping[str, Any]]) -> Table:
+    table = _columns("layer", "channels", "matched", "correlation", "10 to 90 %", "threshold")
+    for row in quality:
+        median, spread = "-", "-"
+        if row["median"] is not None:
+            median, spread = f"{row['median']:.2f}", f"{row['10%']:.2f} to {row['90%']:.2f}"
+        counts = str(row["channels"]), str(row["matched"])
+        table.add_row(Text(row["layer"]), *counts, median, spread, f"{row['threshold']:.2f}")
+    return table
+
+
+def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of one subset of ``concept_table``, groups apart."""
+    operated = "influence" in rows[0]
+    table = _columns("caption", "similarity", *(["influence"] if operated else []), "share, %", "first in, %")
+    for _, group in groupby(rows, key=lambda row: row["group"]):
+        some = list(group)
+        if some[0]["group"]:
+            table.add_row()
+        for row in some:
+            influence = [str(row["influence"])] if operated else []
+            together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
+            similarity = _change(row, "similarity", "{:.3f}")
+            table.add_row(Text(row["caption"]), similarity, *influence, *(together if len(some) > 1 else ["-", "-"]))
+    return table
+
+
+def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
+    table = _columns("group", "left, %", "95 % interval")
+    for one in findings:
+        value, low, high = (f"{100 * one['kept'][key]:.0f}" for key in ("value", "low", "high"))
+        table.add_row(Text(" | ".join(one["group"])), value, f"{low} to {high}")
+    return table
+
+
+def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> str:
+    """ "0.399 > 0.305", or the first alone where there was no surgery."""
+    found = [row[f"{what} {when}"] for when in ("before", "after") if f"{what} {when}" in row]
+    return " → ".join(form.format(factor * getattr(one, "value", one)) for one in found)
 
 
 def show_models(console: Console) -> None:
