@@ -73,9 +73,10 @@ def _replace(layer: LayerMatch, maps: dict[str, Tensor], strength: float, view: 
         if not len(places):
             continue
         own = view[:, places]
-        sign = layer.scores[places].sign()
-        gain = sign * layer.target_std[places] / layer.source_std[places]
-        shift = layer.target_mean[places] - gain * layer.source_mean[places]
-        gain, shift = (x.to(own.device)[:, None, None] for x in (gain, shift))
+        gain = layer.scores[places].sign() * layer.target_std[places] / layer.source_std[places]
+        numbers = gain, layer.source_mean[places], layer.target_mean[places]
+        gain, source_mean, target_mean = (x.to(own.device)[:, None, None] for x in numbers)
         theirs = resized(maps[name][:, channels].to(own.device).float(), (view.shape[2], view.shape[3]))
-        view[:, places] = torch.lerp(own.float(), theirs * gain + shift, strength).to(own.dtype)
+        # Centred first: a large mean times the gain would leave little of float32 for the deviations.
+        theirs = (theirs - source_mean) * gain + target_mean
+        view[:, places] = torch.lerp(own.float(), theirs, strength).to(own.dtype)
