@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saywhy.activation_matching import HOW, Correlation, Matching, correlate, match
+from saywhy.activation_matching import HOW, Correlation, Matching, _Finer, correlate, match
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import recorded, resized, stages
 from tests.networks import SIZE, batches, clip_resnet, clip_vit, pixels, resnet, two_convolutions, vit
@@ -70,6 +70,18 @@ def test_streamed_correlations_agree_with_stored_activations(case: str) -> None:
             torch.testing.assert_close(mean, values.double().mean((0, 2, 3)), rtol=1e-5, atol=1e-7)
             torch.testing.assert_close(std, values.double().std((0, 2, 3), correction=0), rtol=1e-5, atol=1e-7)
         assert one.null is not None
+
+
+@pytest.mark.parametrize("coarse", [(7, 7), (1, 1), (4, 14), (14, 5), (13, 2)])
+def test_sums_on_a_finer_grid_are_had_without_going_there(coarse: tuple[int, int]) -> None:
+    x, y, fine = torch.randn(3, 2, *coarse), torch.randn(3, 2, 14, 14), (14, 14)
+    there, finer = resized(x, fine), _Finer(coarse, fine, x.device)
+    for expected, found in (
+        ((there * y).sum((2, 3)), (x * finer.back(y)).sum((2, 3))),
+        (there.square().sum((2, 3)), (x * finer.squared(x)).sum((2, 3))),
+        (there.sum((2, 3)), (x * finer.weights).sum((2, 3))),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 6])

@@ -184,7 +184,7 @@ def correlate(
 
     Memory: 8 bytes * C_s * C_t for each pair, twice with the null, and the maps of one batch. What is returned takes
     half as much.
-    Time: 2 * C_s * C_t * positions FLOP a picture, twice with the null, besides the two forward passes.
+    Time: 2 * C_s * C_t * positions of the coarser map FLOP a picture, twice with the null, besides the forward passes.
 
     Raises SaywhyError for unknown layers, layers that are no maps, pictures of several sizes, fewer than two pictures,
     and, with the null, batches of no more than one.
@@ -229,18 +229,18 @@ class _Channels:
         self.shift = torch.zeros(0)
         self.total = self.squares = torch.zeros(())
 
-    def add(self, maps: Tensor) -> Tensor:
-        """(C, N, positions) centred maps, of (N, C, h, w). Raises SaywhyError where another size came before."""
+    def add(self, maps: Tensor, finer: _Finer | None = None) -> Tensor:
+        """(C, N, h, w) centred maps, of (N, C, h, w); their sums are those on the finer grid where one is given."""
         count, channels, height, width = maps.shape
         if not self.positions:
             self.shift = maps.float().mean((0, 2, 3))
         centred = maps.new_empty((channels, count, height, width), dtype=torch.float32)
         torch.sub(maps.transpose(0, 1), self.shift[:, None, None, None], out=centred)  # subtracts and copies in one
-        flat = centred.flatten(1)
-        self.positions += flat.shape[1]
-        self.total = self.total + flat.sum(1).double()
-        self.squares = self.squares + flat.square().sum(1).double()  # vector_norm errs by up to 2e-5
-        return centred.flatten(2)
+        weighted, other = (centred, centred) if finer is None else (centred * finer.weights, finer.squared(centred))
+        self.positions += count * (height * width if finer is None else finer.positions)
+        self.total = self.total + weighted.flatten(1).sum(1).double()
+        self.squares = self.squares + (centred * other).flatten(1).sum(1).double()  # vector_norm errs by up to 2e-5
+        return centred
 
     @property
     def offset(self) -> Tensor:
@@ -254,8 +254,39 @@ class _Channels:
         return mean, torch.where(std > DEAD * mean.abs(), std, 0)
 
 
+class _Finer:
+    """What sums of maps of one grid would be on a finer one, without going there.
+
+    Going there is linear: U(x) = A^T x B for the (h, w) map x. So <U(x), y> = <x, U^T(y)> for any y, with
+    U^T(y) = A y B^T, and both are as small as x.
+    """
+
+    def __init__(self, coarse: tuple[int, int], fine: tuple[int, int], device: torch.device) -> None:
+        self.positions = fine[0] * fine[1]
+        self.rows, self.columns = (_upsampling(a, b).to(device) for a, b in zip(coarse, fine, strict=True))
+        self.weights = self.rows.sum(1)[:, None] * self.columns.sum(1)  # <U(x), 1> = <x, weights>
+
+    def back(self, y: Tensor) -> Tensor:
+        """U^T: (..., fine grid) -> (..., coarse grid)"""
+        return self.rows @ (y @ self.columns.T)
+
+    def squared(self, x: Tensor) -> Tensor:
+        """U^T U: (..., coarse grid) -> the same"""
+        return self.rows @ self.rows.T @ x @ (self.columns @ self.columns.T)
+
+
+def _upsampling(coarse: int, fine: int) -> Tensor:
+    """(coarse, fine): ``resized`` of one axis."""
+    ramps = torch.eye(coarse)[None, :, :, None].expand(-1, -1, -1, coarse)  # torch 2.15 errs for an output one wide
+    return resized(ramps, (fine, fine))[0, :, :, 0]
+
+
 class _Sums:
-    """Running sums of all pairs of layers. A source's layer is resized once for all the target's layers of a grid."""
+    """Running sums of all pairs of layers.
+
+    A source's layer is prepared once for all the target's layers of a grid. The finer of two maps comes to the coarser:
+    the source's is averaged, or else the target's is taken back (see _Finer); the sums are those on the target's grid.
+    """
 
     def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], null: bool) -> None:
         self.pairs, self.null = pairs, null
@@ -281,19 +312,31 @@ class _Sums:
         self, grid: tuple[int, int], source_maps: Mapping[str, Tensor], target_maps: Mapping[str, Tensor]
     ) -> None:
         here = [n for n, (_, layer) in enumerate(self.pairs) if self.grids[layer] == grid]
-        theirs = {name: self._with_null(name, target_maps[name]) for name in {self.pairs[n][1] for n in here}}
+        targets = {layer: self.target[layer].add(target_maps[layer]) for layer in {self.pairs[n][1] for n in here}}
+        theirs: dict[tuple[str, tuple[int, int]], Tensor] = {}  # on the grids of the source
         for name in dict.fromkeys(name for n in here for name in self.pairs[n][0]):
-            ours = self.source[name, grid].add(resized(source_maps[name], grid)).flatten(1)
+            maps = source_maps[name]
+            height, width = maps.shape[-2:]
+            finer = None
+            if (height, width) != grid and height <= grid[0] and width <= grid[1]:
+                finer = _Finer((height, width), grid, maps.device)
+            else:
+                maps, (height, width) = resized(maps, grid), grid
+            ours = self.source[name, grid].add(maps, finer).flatten(1)
             for n in here:
-                if name in self.pairs[n][0]:
-                    self._multiply((n, name), ours, theirs[self.pairs[n][1]])
+                layer = self.pairs[n][1]
+                if name not in self.pairs[n][0]:
+                    continue
+                if (layer, (height, width)) not in theirs:
+                    theirs[layer, (height, width)] = self._with_null(targets[layer], finer)
+                self._multiply((n, name), ours, theirs[layer, (height, width)])
 
-    def _with_null(self, layer: str, maps: Tensor) -> Tensor:
+    def _with_null(self, centred: Tensor, finer: _Finer | None) -> Tensor:
         """(C_t, N * positions); with the null (2 * C_t, ...): the same again, each picture's in its neighbour's place.
 
-        It is the target's maps that are moved: they are fewer. One product then does for both.
+        One product with the source's then does for both.
         """
-        centred = self.target[layer].add(maps)
+        centred = centred if finer is None else finer.back(centred)
         if self.null and centred.shape[1] > 1:
             centred = torch.cat([centred, centred.roll(-1, 1)])
         return centred.flatten(1)
