@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from saywhy.activation_matching import Matching, correlate, match
+from saywhy.activation_matching import Matching, check_way, correlate, match
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
@@ -89,8 +89,9 @@ def match_classifier(
     clip_layers: None: CLIP's stages; of a ViT's blocks the class tokens too.
     how, chance, signed: see ``match``.
 
-    Raises SaywhyError for unknown layers and fewer than two pictures.
+    Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
     """
+    check_way(how, chance)
     tower = image_tower(clip)
     batches = _batches(images, classifier, clip, batch_size)
     first = next(batches, None)
