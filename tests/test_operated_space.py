@@ -110,7 +110,7 @@ def test_a_classifier_is_matched_by_stages_convolutions_or_names(clip: ClipSpace
 
 
 def test_clips_layers_are_its_stages_or_those_named(clip: ClipSpace, classifier: Classifier) -> None:
-    names = [layer.layer for layer in match_classifier(clip, classifier, PICTURES).layers]
+    names = [layer.layer for layer in match_classifier(clip, classifier, PICTURES, clip_layers="stages").layers]
     blocks = [f"transformer.resblocks.{n}" for n in range(2)]
     assert names in (
         ["layer1", "layer2", "layer3", "layer4"],
@@ -118,6 +118,8 @@ def test_clips_layers_are_its_stages_or_those_named(clip: ClipSpace, classifier:
     )
     (one,) = match_classifier(clip, classifier, PICTURES, clip_layers=names[1:2]).layers
     assert one.layer == names[1]
+    (one,) = match_classifier(clip, classifier, PICTURES).layers
+    assert one.layer == names[-1]
 
 
 def test_a_space_is_kept_and_comes_back(space: OperatedSpace, tmp_path: Path) -> None:
@@ -149,13 +151,13 @@ def test_what_cannot_be_matched_is_refused(clip: ClipSpace, classifier: Classifi
     from dataclasses import replace
 
     for pictures, layers, clip_layers, message in (
-        ([], "stages", None, "at least two pictures; there are none"),
-        (PICTURES[:1], "stages", None, "at least two pictures; there is one"),
-        (PICTURES, "blocks", None, "no layers 'blocks'; there are stages, convolutions"),
-        (PICTURES, ["body.9"], None, "TinyNet has no layer 'body.9'; body"),
-        (PICTURES, ["head"], None, "layer head: its output of shape .* is not a map"),
-        (PICTURES, ["body.0:class"], None, "has no class token"),
-        (PICTURES, [], None, "at least one layer"),
+        ([], "stages", "last", "at least two pictures; there are none"),
+        (PICTURES[:1], "stages", "last", "at least two pictures; there is one"),
+        (PICTURES, "blocks", "last", "no layers 'blocks'; there are stages, last, convolutions"),
+        (PICTURES, ["body.9"], "last", "TinyNet has no layer 'body.9'; body"),
+        (PICTURES, ["head"], "last", "layer head: its output of shape .* is not a map"),
+        (PICTURES, ["body.0:class"], "last", "has no class token"),
+        (PICTURES, [], "last", "at least one layer"),
         (PICTURES, "stages", ["layer9"], "has no layer 'layer9'"),
     ):  # fmt: skip
         with pytest.raises(SaywhyError, match=message):

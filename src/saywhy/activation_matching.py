@@ -88,6 +88,7 @@ class Matching:
     """What ``match`` found, layer by layer of the target, and how. Keep it with ``save``.
 
     source, target: whose layers these are; ``fingerprints`` of their weights refuse others on loading.
+    decisive: layer of the source -> how many of its channels were candidates; empty where all were.
     """
 
     layers: tuple[LayerMatch, ...]
@@ -96,6 +97,7 @@ class Matching:
     source: str = "source"
     target: str = "target"
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    decisive: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -382,7 +384,7 @@ def match(
     how: str = "best",
     chance: float = 0.0,
     signed: bool = False,
-    untrained: Sequence[Sequence[Correlation]] = (),
+    candidates: Mapping[str, Tensor] | None = None,
 ) -> Matching:
     """For each channel of the target the source's channel that goes with it, where one does.
 
@@ -391,15 +393,12 @@ def match(
     chance: share of the target's channels that may find a match by chance: the threshold is that quantile of their
             best correlations with shuffled pictures. 0: their maximum. Without a null the threshold is 0.
     signed: count a channel that runs the other way (a negative correlation) as going with it.
-    untrained: the correlations of copies of the source with random weights: a match must be better than any that they
-            offer for the channel. Any network sees colours and edges; this leaves what was learned.
+    candidates: layer of the source -> (C,) bool, the channels that may be matched; see channel_influence.py. None: all.
 
     Raises SaywhyError for another ``how``, and a ``chance`` outside 0..1.
     """
     check_way(how, chance)
-    layers = tuple(
-        _layer_match(one, how, chance, signed, [copy[n] for copy in untrained]) for n, one in enumerate(correlations)
-    )
+    layers = tuple(_layer_match(one, how, chance, signed, candidates) for one in correlations)
     return Matching(layers, how, min((one.images for one in correlations), default=0))
 
 
@@ -412,29 +411,29 @@ def check_way(how: str, chance: float) -> None:
 
 
 def _layer_match(
-    one: Correlation, how: str, chance: float, signed: bool, untrained: Sequence[Correlation]
+    one: Correlation, how: str, chance: float, signed: bool, candidates: Mapping[str, Tensor] | None
 ) -> LayerMatch:
     def sized(values: Tensor) -> Tensor:
         return values.abs() if signed else values
 
-    strength = sized(one.values)
     threshold = 0.0 if one.null is None else max(float(sized(one.null).max(0).values.quantile(1 - chance)), 0.0)
-    floor = torch.full((strength.shape[1],), threshold)
-    for copy in untrained:
-        floor = floor.maximum(sized(copy.values).max(0).values)
+    strength = sized(one.values)
+    if candidates is not None:
+        allowed = torch.cat([candidates[name] for name, _ in one.sources])
+        strength = torch.where(allowed[:, None], strength, 0)
     if how == "best":
         channels = strength.argmax(0)
     else:
         from scipy.optimize import linear_sum_assignment
 
         # What stays below the threshold will be no match, and must not cost another channel its best one.
-        counted = torch.where(strength > floor, strength, 0)
+        counted = torch.where(strength > threshold, strength, 0)
         rows, columns = linear_sum_assignment(counted.numpy(), maximize=True)
         channels = torch.full((strength.shape[1],), -1)
         channels[torch.as_tensor(columns)] = torch.as_tensor(rows)
     index = channels.clamp(min=0)
     columns = torch.arange(len(channels))
-    good = (channels >= 0) & (strength[index, columns] > floor)
+    good = (channels >= 0) & (strength[index, columns] > threshold)
     return LayerMatch(
         layer=one.layer,
         sources=one.sources,
