@@ -8,6 +8,7 @@ correlation of exactly 1), a null from pictures that are shuffled between the ne
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -87,6 +88,7 @@ class Matching:
     """What ``match`` found, layer by layer of the target, and how. Keep it with ``save``.
 
     source, target: whose layers these are; ``fingerprints`` of their weights refuse others on loading.
+    decisive: layer of the source -> how many of its channels were candidates; empty where all were.
     """
 
     layers: tuple[LayerMatch, ...]
@@ -95,6 +97,7 @@ class Matching:
     source: str = "source"
     target: str = "target"
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    decisive: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -155,12 +158,13 @@ class Matching:
                     )
                     for n, one in enumerate(about.pop("layers"))
                 )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise SaywhyError(f"{path}: holds no matching ({str(error).splitlines()[0][:120]})") from None
+            matching = Matching(layers, **about)
+        except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SaywhyError(f"{path}: holds no matching ({(str(error).splitlines() or [''])[0][:120]})") from None
         for role, expected in (fingerprints or {}).items():
-            if about["fingerprints"].get(role) != expected:
+            if matching.fingerprints.get(role) != expected:
                 raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match anew")
-        return Matching(layers, **about)
+        return matching
 
 
 _TENSORS = ("channels", "scores", "source_mean", "source_std", "target_mean", "target_std")
@@ -176,17 +180,20 @@ def correlate(
     """Correlations of channels in one pass over the data; no activations are kept.
 
     batches: pixels for the source and for the target, of the same pictures, in an order that is random with respect to
-             what they show (the null hands each picture's maps to its neighbour in the batch). Equal tensors are
-             passed through an identical source and target once.
+             what they show (the null hands each picture's maps to its neighbour in the batch).
     pairs:   (layers of the source, layer of the target), one Correlation each.
-    null:    also correlate with pictures that are shuffled between the networks.
+    null:    also correlate with pictures that are shuffled between the networks, in batches of more than one picture.
 
-    Memory: 8 bytes * C_s * C_t for each pair, twice with the null, and the maps of one batch.
-    Time: 2 * C_s * C_t * positions FLOP a picture, twice with the null, besides the two forward passes.
+    Memory: 8 bytes * C_s * C_t for each pair, twice with the null, and the maps of one batch. What is returned takes
+    half as much.
+    Time: 2 * C_s * C_t * positions of the coarser map FLOP a picture, twice with the null, besides the forward passes.
 
-    Raises SaywhyError for unknown layers, layers that are no maps, and fewer than two pictures.
+    Raises SaywhyError for unknown layers, layers that are no maps, pictures of several sizes, fewer than two pictures,
+    and, with the null, batches of no more than one.
     """
-    sums: list[list[_Sums]] = [[_Sums() for _ in layers] for layers, _ in pairs]
+    if not pairs or not all(layers for layers, _ in pairs):
+        raise SaywhyError("name at least one layer of each network to correlate")
+    sums = _Sums(pairs, null)
     source_layers = list(dict.fromkeys(name for layers, _ in pairs for name in layers))
     target_layers = list(dict.fromkeys(layer for _, layer in pairs))
     with frozen(source), frozen(target), torch.no_grad():
@@ -195,83 +202,181 @@ def correlate(
                 source(source_pixels)
             with recorded(target, target_layers) as target_maps:
                 target(target_pixels)
-            for (layers, layer), kept in zip(pairs, sums, strict=True):
-                maps = target_maps[layer]
-                for name, some in zip(layers, kept, strict=True):
-                    some.add(resized(source_maps[name], (maps.shape[2], maps.shape[3])), maps, null)
-    images = sums[0][0].images if sums and sums[0] else 0
-    if images < 2:
-        raise SaywhyError(f"correlations need at least two pictures; there {'is one' if images else 'are none'}")
-    return [_correlation(layers, layer, kept) for (layers, layer), kept in zip(pairs, sums, strict=True)]
+            _check_maps(source_maps, source_layers, len(source_pixels))
+            _check_maps(target_maps, target_layers, len(target_pixels))
+            sums.add(source_maps, target_maps)
+    if sums.images < 2:
+        raise SaywhyError(f"correlations need at least two pictures; there {'is one' if sums.images else 'are none'}")
+    if null and not sums.null_images:
+        raise SaywhyError("the null swaps pictures within a batch; give batches of at least two")
+    return [sums.correlation(n) for n in range(len(pairs))]
+
+
+def _check_maps(maps: Mapping[str, Tensor], layers: Sequence[str], pictures: int) -> None:
+    for name in layers:
+        if name not in maps:
+            raise SaywhyError(f"layer {name} does not run when the network does")
+        if len(maps[name]) != pictures:
+            raise SaywhyError(f"layer {name} puts out {len(maps[name])} maps for {pictures} pictures, not one each")
+
+
+class _Channels:
+    """Running means and deviations of one layer's channels, on one grid.
+
+    Everything is centred by the first batch's means, so that sums and products in float32 stay accurate.
+    """
+
+    def __init__(self) -> None:
+        self.positions = 0
+        self.shift = torch.zeros(0)
+        self.total = self.squares = torch.zeros(())
+
+    def add(self, maps: Tensor, finer: _Finer | None = None) -> Tensor:
+        """(C, N, h, w) centred maps, of (N, C, h, w); their sums are those on the finer grid where one is given."""
+        count, channels, height, width = maps.shape
+        if not self.positions:
+            self.shift = maps.float().mean((0, 2, 3))
+        centred = maps.new_empty((channels, count, height, width), dtype=torch.float32)
+        torch.sub(maps.transpose(0, 1), self.shift[:, None, None, None], out=centred)  # subtracts and copies in one
+        weighted, other = (centred, centred) if finer is None else (centred * finer.weights, finer.squared(centred))
+        self.positions += count * (height * width if finer is None else finer.positions)
+        self.total = self.total + weighted.flatten(1).sum(1).double()
+        self.squares = self.squares + (centred * other).flatten(1).sum(1).double()  # vector_norm errs by up to 2e-5
+        return centred
+
+    @property
+    def offset(self) -> Tensor:
+        """(C,) float64 on the CPU: the mean, less the shift."""
+        return self.total.cpu() / self.positions
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """(mean, deviation), (C,) float64 on the CPU; a deviation that is only rounding is 0."""
+        mean = self.shift.cpu().double() + self.offset
+        std = (self.squares.cpu() / self.positions - self.offset.square()).clamp(min=0).sqrt()
+        return mean, torch.where(std > DEAD * mean.abs(), std, 0)
+
+
+class _Finer:
+    """What sums of maps of one grid would be on a finer one, without going there.
+
+    Going there is linear: U(x) = A^T x B for the (h, w) map x. So <U(x), y> = <x, U^T(y)> for any y, with
+    U^T(y) = A y B^T, and both are as small as x.
+    """
+
+    def __init__(self, coarse: tuple[int, int], fine: tuple[int, int], device: torch.device) -> None:
+        self.positions = fine[0] * fine[1]
+        self.rows, self.columns = (_upsampling(a, b).to(device) for a, b in zip(coarse, fine, strict=True))
+        self.weights = self.rows.sum(1)[:, None] * self.columns.sum(1)  # <U(x), 1> = <x, weights>
+
+    def back(self, y: Tensor) -> Tensor:
+        """U^T: (..., fine grid) -> (..., coarse grid)"""
+        return self.rows @ (y @ self.columns.T)
+
+    def squared(self, x: Tensor) -> Tensor:
+        """U^T U: (..., coarse grid) -> the same"""
+        return self.rows @ self.rows.T @ x @ (self.columns @ self.columns.T)
+
+
+def _upsampling(coarse: int, fine: int) -> Tensor:
+    """(coarse, fine): ``resized`` of one axis."""
+    ramps = torch.eye(coarse)[None, :, :, None].expand(-1, -1, -1, coarse)  # torch 2.15 errs for an output one wide
+    return resized(ramps, (fine, fine))[0, :, :, 0]
 
 
 class _Sums:
-    """Running sums of one pair of layers, centred by the first batch so that float32 products stay accurate."""
+    """Running sums of all pairs of layers.
 
-    def __init__(self) -> None:
-        self.images = self.positions = self.null_positions = 0
-        self.shift: tuple[Tensor, Tensor] | None = None
-        self.first = self.second = (torch.zeros(()), torch.zeros(()))  # sums, and sums of squares: source, target
-        self.product: Tensor = torch.zeros(())
-        self.null_product: Tensor | None = None
+    A source's layer is prepared once for all the target's layers of a grid. The finer of two maps comes to the coarser:
+    the source's is averaged, or else the target's is taken back (see _Finer); the sums are those on the target's grid.
+    """
 
-    def add(self, source: Tensor, target: Tensor, null: bool) -> None:
-        """Maps (N, C_s, h, w) and (N, C_t, h, w) of the same pictures."""
-        x, y = (maps.float().transpose(0, 1).flatten(2) for maps in (source, target))  # (C, N, positions)
-        if self.shift is None:
-            self.shift = x.mean((1, 2)), y.mean((1, 2))
-        x, y = (values - shift[:, None, None] for values, shift in zip((x, y), self.shift, strict=True))
-        flat_x, flat_y = x.flatten(1), y.flatten(1)
-        self.images += x.shape[1]
-        self.positions += flat_x.shape[1]
-        self.first = _added(self.first, (flat_x.sum(1, dtype=torch.float64), flat_y.sum(1, dtype=torch.float64)))
-        squares = (flat_x.square().sum(1, dtype=torch.float64), flat_y.square().sum(1, dtype=torch.float64))
-        self.second = _added(self.second, squares)
-        self.product = self.product + (flat_x @ flat_y.T).double()
-        if null and x.shape[1] > 1:
-            shuffled = x.roll(1, 1).flatten(1) @ flat_y.T
-            self.null_product = shuffled.double() + (0 if self.null_product is None else self.null_product)
-            self.null_positions += flat_x.shape[1]
+    def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], null: bool) -> None:
+        self.pairs, self.null = pairs, null
+        self.images = self.null_images = 0
+        self.grids: dict[str, tuple[int, int]] = {}  # of the target's layers
+        self.source: dict[tuple[str, tuple[int, int]], _Channels] = defaultdict(_Channels)
+        self.target: dict[str, _Channels] = defaultdict(_Channels)
+        self.products: dict[tuple[int, str], Tensor] = {}  # (pair, source's layer) -> (C_s, C_t or, with null, 2 * C_t)
 
-    def statistics(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """(mean, deviation) of the source's channels, and of the target's; a deviation that is only rounding is 0."""
-        assert self.shift is not None
-        found = []
-        for total, squares, shift in zip(self.first, self.second, self.shift, strict=True):
-            centre = total / self.positions
-            mean = shift.double() + centre
-            std = (squares / self.positions - centre.square()).clamp(min=0).sqrt()
-            found.append((mean.cpu(), torch.where(std > DEAD * mean.abs(), std, 0).cpu()))
-        return found[0], found[1]
+    def add(self, source_maps: Mapping[str, Tensor], target_maps: Mapping[str, Tensor]) -> None:
+        """Maps (N, C, h, w) of the same pictures."""
+        count = len(next(iter(target_maps.values())))
+        self.images += count
+        self.null_images += count if count > 1 else 0
+        for layer, maps in target_maps.items():
+            height, width = maps.shape[-2:]
+            if self.grids.setdefault(layer, (height, width)) != (height, width):
+                raise SaywhyError(f"layer {layer}: maps of {self.grids[layer]} and of {(height, width)}; use one size")
+        for grid in dict.fromkeys(self.grids.values()):
+            self._add_on(grid, source_maps, target_maps)
 
+    def _add_on(
+        self, grid: tuple[int, int], source_maps: Mapping[str, Tensor], target_maps: Mapping[str, Tensor]
+    ) -> None:
+        here = [n for n, (_, layer) in enumerate(self.pairs) if self.grids[layer] == grid]
+        targets = {layer: self.target[layer].add(target_maps[layer]) for layer in {self.pairs[n][1] for n in here}}
+        theirs: dict[tuple[str, tuple[int, int]], Tensor] = {}  # on the grids of the source
+        for name in dict.fromkeys(name for n in here for name in self.pairs[n][0]):
+            maps = source_maps[name]
+            height, width = maps.shape[-2:]
+            finer = None
+            if (height, width) != grid and height <= grid[0] and width <= grid[1]:
+                finer = _Finer((height, width), grid, maps.device)
+            else:
+                maps, (height, width) = resized(maps, grid), grid
+            ours = self.source[name, grid].add(maps, finer).flatten(1)
+            for n in here:
+                layer = self.pairs[n][1]
+                if name not in self.pairs[n][0]:
+                    continue
+                if (layer, (height, width)) not in theirs:
+                    theirs[layer, (height, width)] = self._with_null(targets[layer], finer)
+                self._multiply((n, name), ours, theirs[layer, (height, width)])
 
-def _added(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return a[0] + b[0], a[1] + b[1]
+    def _with_null(self, centred: Tensor, finer: _Finer | None) -> Tensor:
+        """(C_t, N * positions); with the null (2 * C_t, ...): the same again, each picture's in its neighbour's place.
 
+        One product with the source's then does for both.
+        """
+        centred = centred if finer is None else finer.back(centred)
+        if self.null and centred.shape[1] > 1:
+            centred = torch.cat([centred, centred.roll(-1, 1)])
+        return centred.flatten(1)
 
-def _correlation(layers: Sequence[str], layer: str, kept: Sequence[_Sums]) -> Correlation:
-    blocks, nulls, means, stds = [], [], [], []
-    target_mean = target_std = torch.zeros(0)
-    for some in kept:
-        (mean, std), (target_mean, target_std) = some.statistics()
-        centre = [total.cpu() / some.positions for total in some.first]
-        outer = centre[0][:, None] * centre[1]
-        scale = std[:, None] * target_std
-        blocks.append(_divided(some.product.cpu() / some.positions - outer, scale))
-        if some.null_product is not None:
-            nulls.append(_divided(some.null_product.cpu() / some.null_positions - outer, scale))
-        means.append(mean)
-        stds.append(std)
-    sources = tuple((name, len(mean)) for name, mean in zip(layers, means, strict=True))
-    return Correlation(
-        layer, sources, torch.cat(blocks), torch.cat(nulls) if nulls else None,
-        torch.cat(means), torch.cat(stds), target_mean, target_std, kept[0].images,
-    )  # fmt: skip
+    def _multiply(self, key: tuple[int, str], ours: Tensor, theirs: Tensor) -> None:
+        product = ours @ theirs.T
+        if key not in self.products:
+            columns = len(self.target[self.pairs[key[0]][1]].shift) * (2 if self.null else 1)
+            self.products[key] = product.new_zeros((len(ours), columns), dtype=torch.float64)
+        self.products[key][:, : product.shape[1]] += product
+
+    def correlation(self, n: int) -> Correlation:
+        """Of the n-th pair. Its sums are given up."""
+        layers, layer = self.pairs[n]
+        grid, target = self.grids[layer], self.target[layer]
+        target_mean, target_std = target.statistics()
+        sources = [self.source[name, grid] for name in layers]
+        means, stds = zip(*(one.statistics() for one in sources), strict=True)
+        counts = [len(mean) for mean in means]
+        values = torch.empty(sum(counts), len(target_mean))
+        null = torch.empty_like(values) if self.null else None
+        shares = self.images, self.null_images
+        blocks = (values.split(counts), null.split(counts) if null is not None else ())
+        for k, (name, one, std) in enumerate(zip(layers, sources, stds, strict=True)):
+            outer, scale = one.offset[:, None] * target.offset, std[:, None] * target_std
+            products = self.products.pop((n, name)).cpu().split(len(target_mean), 1)
+            for product, images, written in zip(products, shares, blocks, strict=False):
+                positions = target.positions * images / self.images
+                written[k].copy_(_divided(product / positions - outer, scale))
+        return Correlation(
+            layer, tuple(zip(layers, counts, strict=True)), values, null,
+            torch.cat(means), torch.cat(stds), target_mean, target_std, self.images,
+        )  # fmt: skip
 
 
 def _divided(covariance: Tensor, scale: Tensor) -> Tensor:
     """Covariances over products of deviations, in -1..1; 0 where a deviation is 0."""
-    return torch.where(scale > 0, covariance / scale.clamp(min=1e-300), 0).clamp(-1, 1).float()
+    return torch.where(scale > 0, covariance / scale.clamp(min=1e-300), 0).clamp(-1, 1)
 
 
 def match(
@@ -279,52 +384,56 @@ def match(
     how: str = "best",
     chance: float = 0.0,
     signed: bool = False,
-    untrained: Sequence[Sequence[Correlation]] = (),
+    candidates: Mapping[str, Tensor] | None = None,
 ) -> Matching:
     """For each channel of the target the source's channel that goes with it, where one does.
 
     how:    "best": the best correlation, a source channel may serve several; "one-to-one": the assignment with the
-            highest sum of correlations, in which each serves once.
+            highest sum of correlations above the threshold, in which each serves once.
     chance: share of the target's channels that may find a match by chance: the threshold is that quantile of their
             best correlations with shuffled pictures. 0: their maximum. Without a null the threshold is 0.
     signed: count a channel that runs the other way (a negative correlation) as going with it.
-    untrained: the correlations of copies of the source with random weights: a match must be better than any that they
-            offer for the channel. Any network sees colours and edges; this leaves what was learned.
+    candidates: layer of the source -> (C,) bool, the channels that may be matched; see channel_influence.py. None: all.
 
     Raises SaywhyError for another ``how``, and a ``chance`` outside 0..1.
     """
+    check_way(how, chance)
+    layers = tuple(_layer_match(one, how, chance, signed, candidates) for one in correlations)
+    return Matching(layers, how, min((one.images for one in correlations), default=0))
+
+
+def check_way(how: str, chance: float) -> None:
+    """Raises SaywhyError as ``match`` does: before the data are read, not after."""
     if how not in HOW:
         raise SaywhyError(f"there is no matching {how!r}; there are {', '.join(HOW)}")
     if not 0 <= chance <= 1:
         raise SaywhyError(f"the share of matches by chance must lie in 0..1; it is {chance}")
-    layers = tuple(
-        _layer_match(one, how, chance, signed, [copy[n] for copy in untrained]) for n, one in enumerate(correlations)
-    )
-    return Matching(layers, how, min(one.images for one in correlations))
 
 
 def _layer_match(
-    one: Correlation, how: str, chance: float, signed: bool, untrained: Sequence[Correlation]
+    one: Correlation, how: str, chance: float, signed: bool, candidates: Mapping[str, Tensor] | None
 ) -> LayerMatch:
     def sized(values: Tensor) -> Tensor:
         return values.abs() if signed else values
 
-    strength = sized(one.values)
     threshold = 0.0 if one.null is None else max(float(sized(one.null).max(0).values.quantile(1 - chance)), 0.0)
-    floor = torch.full((strength.shape[1],), threshold)
-    for copy in untrained:
-        floor = floor.maximum(sized(copy.values).max(0).values)
+    strength = sized(one.values)
+    if candidates is not None:
+        allowed = torch.cat([candidates[name] for name, _ in one.sources])
+        strength = torch.where(allowed[:, None], strength, 0)
     if how == "best":
         channels = strength.argmax(0)
     else:
         from scipy.optimize import linear_sum_assignment
 
-        rows, columns = linear_sum_assignment(strength.numpy(), maximize=True)
+        # What stays below the threshold will be no match, and must not cost another channel its best one.
+        counted = torch.where(strength > threshold, strength, 0)
+        rows, columns = linear_sum_assignment(counted.numpy(), maximize=True)
         channels = torch.full((strength.shape[1],), -1)
         channels[torch.as_tensor(columns)] = torch.as_tensor(rows)
     index = channels.clamp(min=0)
     columns = torch.arange(len(channels))
-    good = (channels >= 0) & (strength[index, columns] > floor)
+    good = (channels >= 0) & (strength[index, columns] > threshold)
     return LayerMatch(
         layer=one.layer,
         sources=one.sources,

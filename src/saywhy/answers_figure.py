@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER = "#8a8f98", "#c2410c"
 GROUPS = ("#2563a8", "#2f8f5b", "#8b5fbf", "#b7791f", "#0e7c86", "#a83250")
+LEGEND = {"before": "CLIP", "after": "CLIP through the classifier"}
 GAP = 0.7  # rows between groups
 ASIDE = 0.13  # of a row: what was before lies so far above, what is after below
 
@@ -54,7 +55,7 @@ def _draw_captions(axis: Axes, answers: Answers, rows: Sequence[dict[str, Any]],
         found = [row[f"similarity {when}"] for row in rows]
         axis.errorbar(
             [one.value for one in found], [y + aside for y in places], xerr=_errors(found), fmt="o", color=colour,
-            markersize=6, elinewidth=1.4, capsize=2.5, label={"before": "CLIP", "after": "CLIP through the classifier"}[when],
+            markersize=6, elinewidth=1.4, capsize=2.5, label=LEGEND[when],
         )  # fmt: skip
     axis.set_yticks(places, [literal(fill(row["caption"], 34)) for row in rows])
     for label, row in zip(axis.get_yticklabels(), rows, strict=True):

@@ -53,11 +53,9 @@ def ask(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Of the classifier: stages, convolutions, or NAME,NAME", rich_help_panel=MATCHING),
+        typer.Option(help="Of the classifier: stages, last, convolutions, or NAME,NAME", rich_help_panel=MATCHING),
     ] = None,
-    clip_layers: Annotated[
-        str | None, typer.Option(help="Of CLIP: NAME,NAME (default: its stages).", rich_help_panel=MATCHING)
-    ] = None,
+    clip_layers: Annotated[str | None, typer.Option(help="Of CLIP: likewise.", rich_help_panel=MATCHING)] = None,
     pairing: Annotated[str | None, typer.Option(help="best or one-to-one", rich_help_panel=MATCHING)] = None,
     chance: Annotated[
         float | None,
@@ -65,7 +63,9 @@ def ask(
     ] = None,
     untrained: Annotated[
         int | None,
-        typer.Option(min=0, help="Copies with random weights that a match must beat.", rich_help_panel=MATCHING),
+        typer.Option(
+            min=0, help="Copies with random weights that tell which channels decide.", rich_help_panel=MATCHING
+        ),
     ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Keep the matching: a .safetensors file.", rich_help_panel=MATCHING)
@@ -134,8 +134,8 @@ def ask(
     if as_json:
         print(json.dumps(document, allow_nan=False))
     else:
-        quality = [] if operated is None else operated.matching.quality()
-        show_answers(answers, Console(highlight=False), quality=quality, by_class=by_class)
+        matched = None if operated is None else operated.matching
+        show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
     raise typer.Exit(SOME_FAILED if read.failures else OK)
 
 

@@ -6,10 +6,10 @@ A layer is named by its module's path ("layer3", "blocks.5"). Tokens are maps to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,25 +61,25 @@ def stages(network: nn.Module, pixels: Tensor, class_tokens: bool = False) -> tu
     """The layers at which a network is best read, first to last, at most four of them.
 
     Of one whose maps shrink: the last output of each grid (a ResNet's four stages, without the stem). Of one whose
-    maps do not (a ViT): four blocks, evenly deep, the last among them.
+    maps do not (a ViT): four blocks, evenly deep, the last among them; without blocks, the last such layer.
 
     pixels: (N, 3, h, w), any one picture. class_tokens: name the class tokens of the blocks too.
 
     Raises SaywhyError where no layer has more than one position.
     """
     seen = _maps_of(network, pixels)
-    # A stage fires after everything in it; what lies inside of a layer with another grid is that layer's own affair.
-    last = {grid: name for name, (grid, _) in seen.items() if all(seen[a][0] == grid for a in _around(name, seen))}
-    if len(last) > 1:
-        return tuple(last.values())[-MOST_STAGES:]
-    blocks = [name for name in seen if _repeated(network, name)]
-    if not blocks:
+    last = {one.grid: name for name, one in seen.items() if _is_whole(name, seen)}
+    repeated = [name for name in seen if _repeated(network, name)]
+    blocks = [name for name in repeated if not any(outer in repeated for outer in _around(name))]
+    if not last:
         raise SaywhyError(f"{type(network).__name__} has no layers whose output has positions; name layers to match")
+    if len(last) > 1 or not blocks:
+        return tuple(last.values())[-MOST_STAGES:]
     step = len(blocks) / MOST_STAGES
     chosen = sorted({round(step * (n + 1)) - 1 for n in range(MOST_STAGES)} - {-1})
     names = [blocks[n] for n in chosen]
     if class_tokens:
-        names = [part for name in names for part in (name, *([name + CLASS_TOKEN] if seen[name][1] else []))]
+        names = [part for name in names for part in (name, *([name + CLASS_TOKEN] if seen[name].extra else []))]
     return tuple(names)
 
 
@@ -129,6 +129,8 @@ def rewritten(network: nn.Module, edits: dict[str, Callable[[Tensor], None]]) ->
 
 def layer_view(output: Tensor, name: str) -> Tensor:
     """(N, C, h, w) view of the output of the layer of that name. Raises SaywhyError where it has no such view."""
+    if not isinstance(output, Tensor):
+        raise SaywhyError(f"layer {name}: its output, {type(output).__name__}, is not a map with positions")
     found = positions(output)
     if name.endswith(CLASS_TOKEN):
         if output.dim() != 3 or found is None or output.shape[1] == found[0] * found[1]:
@@ -151,18 +153,27 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
     return modules[path]
 
 
+class _Seen(NamedTuple):
+    """What a layer put out: grid (h, w), whether there are tokens beside it, and whether stages may lie inside."""
+
+    grid: tuple[int, int]
+    extra: bool
+    container: bool
+
+
 @torch.no_grad()
-def _maps_of(network: nn.Module, pixels: Tensor) -> dict[str, tuple[tuple[int, int], bool]]:
-    """Layers in the order they finish, with grid, and whether there is a class token."""
-    seen: dict[str, tuple[tuple[int, int], bool]] = {}
+def _maps_of(network: nn.Module, pixels: Tensor) -> dict[str, _Seen]:
+    """The layers whose output is a map for each picture, in the order they finish."""
+    seen: dict[str, _Seen] = {}
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             x = _tensor(output)
-            found = positions(x) if isinstance(x, Tensor) else None
-            if found is not None:
+            grid = positions(x) if isinstance(x, Tensor) and x.shape[:1] == pixels.shape[:1] else None  # no windows
+            if grid is not None:
                 seen.pop(name, None)
-                seen[name] = found, x.dim() == 3 and x.shape[1] > found[0] * found[1]
+                extra = x.dim() == 3 and x.shape[1] > grid[0] * grid[1]
+                seen[name] = _Seen(grid, extra, _is_container(module, _tensor(args), grid))
 
         return hook
 
@@ -174,23 +185,33 @@ def _maps_of(network: nn.Module, pixels: Tensor) -> dict[str, tuple[tuple[int, i
     return seen
 
 
+def _is_container(module: nn.Module, x: Any, grid: tuple[int, int]) -> bool:
+    """Whether a module runs whole layers one after another: a Sequential, or what shrinks its input more than once.
+
+    Not so a block, which may look at smaller windows or larger maps on its way, and shrinks its input once at most.
+    """
+    before = positions(x) if isinstance(x, Tensor) else None
+    return isinstance(module, nn.Sequential) or (before is not None and before[0] > 2 * grid[0])
+
+
+def _is_whole(name: str, seen: Mapping[str, _Seen]) -> bool:
+    """Whether a layer's output is all that the network has at that point, and not a block's own affair."""
+    around = [seen[outer] for outer in _around(name) if outer in seen]
+    return all(outer.container or outer.grid == seen[name].grid for outer in around)
+
+
 def _tensor(output: Any) -> Any:
     """A module's output, or the first of several (transformers' blocks return tuples)."""
     return output[0] if isinstance(output, list | tuple) and output else output
 
 
-def _around(name: str, seen: Container[str]) -> Iterator[str]:
-    """The modules that a module lies in, of those that were seen."""
+def _around(name: str) -> Iterator[str]:
+    """The modules that a module lies in."""
     while name := name.rpartition(".")[0]:
-        if name in seen:
-            yield name
+        yield name
 
 
 def _repeated(network: nn.Module, name: str) -> bool:
-    """Whether a module is one of several of its type in a list: a block, at the outermost level."""
-    parent, _, own = name.rpartition(".")
-    if not own.isdigit():
-        return False
-    siblings = list(network.get_submodule(parent).children())
-    mine = network.get_submodule(name)
-    return len(siblings) > 1 and sum(type(s) is type(mine) for s in siblings) == len(siblings)
+    """Whether a module is in a list of its type alone, as blocks are."""
+    parent = network.get_submodule(name.rpartition(".")[0])
+    return isinstance(parent, nn.ModuleList | nn.Sequential) and len({type(child) for child in parent}) == 1

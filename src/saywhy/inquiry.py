@@ -129,7 +129,9 @@ def answers_document(
     if operated is not None:
         matching = operated.matching
         document["surgery"] = asdict(operated.surgery)
-        document["matching"] = {"how": matching.how, "images": matching.images, "layers": matching.quality()}
+        document["matching"] = {
+            "how": matching.how, "images": matching.images, "decisive": matching.decisive, "layers": matching.quality(),
+        }  # fmt: skip
     return {key: _plain(value) for key, value in document.items()}
 
 

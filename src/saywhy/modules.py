@@ -1,10 +1,12 @@
-"""Borrowing a network: it is given back exactly as it was found."""
+"""Borrowing a network: it is given back exactly as it was found; and copies that have learned nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 
+import torch
 from torch import nn
 
 
@@ -23,3 +25,24 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
             module.training = True
         for parameter in requiring:
             parameter.requires_grad_(True)
+
+
+def untrained(network: nn.Module, seed: int) -> nn.Module:
+    """A copy of the network that has learned nothing: every layer's weights drawn anew as the layer draws them.
+
+    Parameters that no layer knows how to draw (a class token) have their own values dealt anew.
+    """
+    copy = deepcopy(network)
+    drawn: set[int] = set()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in copy.modules():
+            draw = getattr(module, "reset_parameters", None)
+            if callable(draw):
+                draw()
+                drawn |= {id(tensor) for tensor in module.parameters(recurse=False)}
+        for parameter in copy.parameters():
+            if id(parameter) not in drawn:
+                order = torch.randperm(parameter.numel()).to(parameter.device)
+                parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return copy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import final
@@ -17,17 +18,25 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from saywhy.activation_matching import Matching, correlate, match
+from saywhy.activation_matching import Matching, check_way, correlate, match
+from saywhy.channel_influence import DecisiveChannels
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import convolutions, stages
-from saywhy.surgery import AS_PUBLISHED, Surgery, run_operated
+from saywhy.surgery import Surgery, run_operated
 
 BATCH = 32  # pictures at once
-DEFAULT_SURGERY = AS_PUBLISHED  # where a user names none
-LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {"stages": stages, "convolutions": convolutions}
-"""Name -> the layers of a classifier that are matched. "stages" is quick; the paper took every convolution."""
+UNTRAINED = 2  # copies with random weights that tell which channels the decision depends on
+DECIDED = 256  # pictures by which that is found out
+LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
+    "stages": partial(stages, class_tokens=True),
+    "last": lambda network, pixels: stages(network, pixels, class_tokens=True)[-1:],
+    "convolutions": convolutions,
+}
+"""Name -> layers of a network. The paper took every convolution of the classifier, and the stages of CLIP."""
+DEFAULT_SURGERY = Surgery(unmatched="mean")
+"""Nothing passes but what the classifier passes: what CLIP sees for itself would answer for it."""
 
 
 @final
@@ -77,38 +86,62 @@ def match_classifier(
     images: Iterable[Image.Image],
     *,
     layers: str | Sequence[str] = "stages",
-    clip_layers: Sequence[str] | None = None,
+    clip_layers: str | Sequence[str] = "last",
     how: str = "best",
     chance: float = 0.0,
     signed: bool = False,
+    untrained: int = UNTRAINED,
     batch_size: int = BATCH,
 ) -> Matching:
     """For each channel of CLIP's image tower the classifier's channel that goes with it on those pictures.
 
     images:      read once, in an order that is random with respect to what they show; see ``correlate``.
-    layers:      of the classifier: "stages", "convolutions" or their names; all are candidates for each of CLIP's.
-    clip_layers: None: CLIP's stages; of a ViT's blocks the class tokens too.
+    layers:      of the classifier: one of LAYERS, or their names; all are candidates for each of CLIP's.
+    clip_layers: of CLIP, likewise. Behind the last stage CLIP has nothing to add, so that it alone is enough where
+                 unmatched channels are silenced.
     how, chance, signed: see ``match``.
+    untrained:   only channels are matched on which the decision depends more than on any channel of so many copies of
+                 the classifier with random weights; 0: all channels, as in the paper.
 
-    Raises SaywhyError for unknown layers and fewer than two pictures.
+    Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
     """
+    check_way(how, chance)
     tower = image_tower(clip)
     batches = _batches(images, classifier, clip, batch_size)
     first = next(batches, None)
     if first is None:
         raise SaywhyError("matching needs at least two pictures; there are none")
-    source_pixels, target_pixels = (pixels[:1] for pixels in first)
-    if isinstance(layers, str):
-        if layers not in LAYERS:
-            raise SaywhyError(
-                f"there are no layers {layers!r}; there are {', '.join(LAYERS)}, and those of the network"
-            )
-        layers = LAYERS[layers](classifier.network, source_pixels)
-    clip_layers = clip_layers or stages(tower, target_pixels, class_tokens=True)
-    pairs = [(tuple(layers), layer) for layer in clip_layers]
-    found = match(correlate(classifier.network, tower, chain([first], batches), pairs), how, chance, signed)
-    fingerprints = {"source": classifier.fingerprint, "target": clip.key}
-    return replace(found, source=classifier.name, target=clip.source, fingerprints=fingerprints)
+    source_layers = _layers(layers, classifier.network, first[0][:1])
+    target_layers = _layers(clip_layers, tower, first[1][:1])
+    decisive = DecisiveChannels(classifier.network, source_layers, untrained) if untrained else None
+    watched = _watched(chain([first], batches), decisive)
+    found = correlate(classifier.network, tower, watched, [(source_layers, layer) for layer in target_layers])
+    masks = decisive.masks() if decisive else None
+    return replace(
+        match(found, how, chance, signed, masks),
+        source=classifier.name,
+        target=clip.source,
+        fingerprints={"source": classifier.fingerprint, "target": clip.key},
+        decisive={name: int(mask.sum()) for name, mask in (masks or {}).items()},
+    )
+
+
+def _layers(asked: str | Sequence[str], network: nn.Module, pixels: Tensor) -> tuple[str, ...]:
+    if not isinstance(asked, str):
+        return tuple(asked)
+    if asked not in LAYERS:
+        raise SaywhyError(f"there are no layers {asked!r}; there are {', '.join(LAYERS)}, and those of the network")
+    return LAYERS[asked](network, pixels)
+
+
+def _watched(
+    batches: Iterable[tuple[Tensor, Tensor]], decisive: DecisiveChannels | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches; the first of them are shown to ``decisive``, too."""
+    for source_pixels, target_pixels in batches:
+        if decisive is not None and decisive.images < DECIDED:
+            decisive.add(source_pixels)
+        yield source_pixels, target_pixels
 
 
 def load_operated(

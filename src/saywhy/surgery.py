@@ -51,7 +51,9 @@ AS_PUBLISHED = Surgery()
 
 
 @contextmanager
-def operated(target: nn.Module, matching: Matching, maps: dict[str, Tensor], how: Surgery) -> Iterator[None]:
+def operated(
+    target: nn.Module, matching: Matching, maps: dict[str, Tensor], how: Surgery = AS_PUBLISHED
+) -> Iterator[None]:
     """While in the context, the target's matched channels are replaced by the source's ``maps``.
 
     maps: layer of the source -> (N, C, h, w), of the pictures that the target is about to be given.
@@ -98,15 +100,17 @@ def _replace(layer: LayerMatch, maps: dict[str, Tensor], how: Surgery, view: Ten
     """Write into ``view`` (N, C_t, h, w), the target's own map."""
     grid = (view.shape[2], view.shape[3])
     for name, channels, places in _pieces(layer):
-        score = layer.scores[places]
-        ratio = score if how.gain == "regression" else score.sign()
-        gain = ratio * layer.target_std[places] / layer.source_std[places]
-        shift = layer.target_mean[places] - gain * layer.source_mean[places]
-        gain, shift = (x.to(view.device)[:, None, None] for x in (gain, shift))
-        theirs = resized(maps[name][:, channels].to(view.device).float(), grid) * gain + shift
-        view[:, places] = torch.lerp(view[:, places].float(), theirs, how.strength).to(view.dtype)
+        own = view[:, places].float()
+        ratio = layer.scores[places] if how.gain == "regression" else layer.scores[places].sign()
+        numbers = ratio * layer.target_std[places] / layer.source_std[places], layer.source_mean[places]
+        gain, source_mean, target_mean = (
+            x.to(own.device)[:, None, None] for x in (*numbers, layer.target_mean[places])
+        )
+        theirs = resized(maps[name][:, channels].to(own.device).float(), grid)
+        # Centred first: a large mean times the gain would leave little of float32 for the deviations.
+        view[:, places] = torch.lerp(own, (theirs - source_mean) * gain + target_mean, how.strength).to(view.dtype)
     if how.unmatched == "mean":
         places = (~layer.matched).nonzero()[:, 0]
-        mean = layer.target_mean[places].to(view.device)[:, None, None]
         own = view[:, places].float()
-        view[:, places] = torch.lerp(own, mean.expand_as(own), how.strength).to(view.dtype)
+        mean = layer.target_mean[places].to(own.device)[:, None, None].expand_as(own)
+        view[:, places] = torch.lerp(own, mean, how.strength).to(view.dtype)

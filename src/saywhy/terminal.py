@@ -16,6 +16,7 @@ from saywhy.types import Contrast, Explanation, Finding, Label, Prediction, Sent
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from saywhy.activation_matching import Matching
     from saywhy.ask import Answers
     from saywhy.bench import Report
 
@@ -103,17 +104,21 @@ def _hex(image: Image, x: int, y: int) -> str:
 
 
 def show_answers(
-    answers: Answers, console: Console, *, quality: Sequence[Mapping[str, Any]] = (), by_class: bool = False
+    answers: Answers, console: Console, *, matching: Matching | None = None, by_class: bool = False
 ) -> None:
     """What was asked and answered: how well channels match, the captions, what is left of each group, the verdict.
 
-    quality:  rows of ``Matching.quality``.
+    matching: by which the surgery was done; None: it is not told how well channels match.
     by_class: also the pictures of each class, and those that the classifier gets right and wrong.
     """
     from saywhy.ask import answers_findings, concept_table
 
-    if quality:
-        _titled("channels of CLIP with one of the classifier's in their place", _quality_table(quality), console)
+    if matching is not None:
+        _titled("channels of CLIP with one of the classifier's in their place", _quality(matching.quality()), console)
+        if matching.decisive:
+            parts = ", ".join(f"{count} of {name}" for name, count in matching.decisive.items())
+            console.print(Text(f"Its decision depends on {parts}; only these are matched."))
+            console.print()
     findings, rows = answers_findings(answers), concept_table(answers)
     for subset in answers.subsets() if by_class else ("all",):
         some = [row for row in rows if row["pictures"] == subset]
@@ -147,7 +152,7 @@ def _columns(first: str, *others: str) -> Table:
     return table
 
 
-def _quality_table(quality: Sequence[Mapping[str, Any]]) -> Table:
+def _quality(quality: Sequence[Mapping[str, Any]]) -> Table:
     table = _columns("layer", "channels", "matched", "correlation", "10 to 90 %", "threshold")
     for row in quality:
         median, spread = "-", "-"
