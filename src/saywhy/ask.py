@@ -9,7 +9,6 @@ surgery: how much of what CLIP tells apart can still be told apart when it sees 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from typing import Any, final
@@ -242,7 +241,9 @@ def _with_interval(
             raise SaywhyError(f"{answers.groups[group][0]!r} stands alone; what is kept is of captions held together")
         pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
         if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
-            raise SaywhyError(f"{answers.spaces[0]} sees no difference in {' | '.join(answers.groups[group])!r}")
+            raise SaywhyError(
+                f"in {_quoted(answers, group)} {answers.spaces[0]} sees no difference between these pictures"
+            )
         parts.append(pair)
     count = len(parts[0][0])
     return _estimate(measure(parts, np.ones((1, count)))[0], _drawn(count, lambda weights: measure(parts, weights)))
@@ -290,29 +291,26 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 def answers_findings(answers: Answers) -> list[dict[str, Any]]:
     """What the answers say: sentences with their numbers, as plain values, for each subset of the pictures.
 
-    After surgery a finding of kind "kept" for each group of two captions or more, and, with exactly two such groups,
-    one of kind "verdict". Without surgery one of kind "nearest" for each such group. Nothing is said of a group in a
-    subset where CLIP itself sees no difference.
+    After surgery a finding of kind "kept" for each group of two captions or more, or "alike" where CLIP itself sees no
+    difference; and, with exactly two such groups, one of kind "verdict". Without surgery "nearest" for each group.
     """
     if answers.after is None:
         return _nearest(answers)
     findings = []
+    groups = [n for n, captions in enumerate(answers.groups) if len(captions) > 1]
     for subset, chosen in answers.subsets().items():
-        left = _left(answers, subset)
-        said = [_kept_finding(answers, subset, group, estimate) for group, estimate in left.items()]
-        if len(left) == 2 == sum(len(group) > 1 for group in answers.groups):
+        left: dict[int, Estimate] = {}
+        said = []
+        for group in groups:
+            try:
+                left[group] = kept(answers, group, subset)
+                said.append(_kept_finding(answers, subset, group, left[group]))
+            except SaywhyError as error:
+                said.append({"kind": "alike", "sentence": _sentence(error), "group": answers.groups[group]})
+        if len(left) == len(groups) == 2:
             said.append(_verdict_finding(answers, subset, left))
         findings += [{"pictures": subset, "count": int(chosen.sum()), **one} for one in said]
     return findings
-
-
-def _left(answers: Answers, subset: str) -> dict[int, Estimate]:
-    """``kept`` of each group of which it can be said."""
-    found = {}
-    for group in range(len(answers.groups)):
-        with suppress(SaywhyError):  # one caption, or CLIP sees no difference
-            found[group] = kept(answers, group, subset)
-    return found
 
 
 def _kept_finding(answers: Answers, subset: str, group: int, estimate: Estimate) -> dict[str, Any]:
@@ -336,12 +334,12 @@ def _judgement(first: Estimate, second: Estimate, difference: Estimate) -> str:
     """What may be said of two groups, and no more: an interval that holds zero says nothing."""
     more, less, name = (first, second, "first") if difference.value > 0 else (second, first, "second")
     if more.low <= 0:
-        return "it cannot be told that the classifier looks for either"
+        return "it cannot be told that the classifier passes on either"
     if difference.low <= 0 <= difference.high:
-        return "it cannot be told which of them the classifier looks for more"
+        return "it cannot be told which of them the classifier passes on more"
     if less.low <= 0:
-        return f"the classifier looks for the {name}, and as far as can be told not for the other"
-    return f"the classifier looks more for the {name}"
+        return f"the classifier passes on the {name}, and nothing of the other that can be told"
+    return f"the classifier passes on more of the {name}"
 
 
 def _nearest(answers: Answers) -> list[dict[str, Any]]:
@@ -369,6 +367,11 @@ def _of(subset: str) -> str:
     if subset == "all":
         return "Of"
     return f"Where the classifier is {subset}, of" if subset in _SUBSETS else f"In pictures of {subset}, of"
+
+
+def _sentence(error: SaywhyError) -> str:
+    reason = str(error)
+    return f"{reason[0].upper()}{reason[1:]}."
 
 
 def _percent(estimate: Estimate) -> str:

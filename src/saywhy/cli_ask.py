@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
@@ -32,9 +33,9 @@ def ask(
     words: Annotated[
         list[str],
         typer.Argument(
-            help='Pictures, folders, folders of class folders or world:NAME, and captions; "a|b" are held against each '
-            "other, and so are all without a bar.",
-            metavar="PHOTOS|DATA... CAPTION...",
+            help='Files, folders, folders of class folders, world:NAME; then captions. Those of "a|b" are held against '
+            "each other, and so are all without a bar.",
+            metavar="PICTURES... CAPTIONS",
         ),
     ],
     model: Annotated[str | None, typer.Option(help="The classifier, as for explain.")] = None,
@@ -110,33 +111,40 @@ def ask(
     operation = Operation(operate, matching, match_on, save, _given(how), _given(surgery), share)
     operation.check(model, space)
     groups = read_groups([word for word in words if not is_source(word)])
-    pictures = read_sources([word for word in words if is_source(word)], limit)
-    others = read_sources([match_on], limit) if match_on else pictures
-    if out is not None:
-        writable(out)
-    try:
+    with _told_when_interrupted():
+        pictures = read_sources([word for word in words if is_source(word)], limit)
+        others = read_sources([match_on], limit) if match_on else pictures
+        operation.check_pictures(others)
+        if out is not None:
+            writable(out)
         with errors.status("loading the models", spinner="dots"):
             classifier, place, operated = _load(model, labels, space, operation, device)
-        with Progress(console=errors, transient=True) as progress:
+        with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
             read = Reader(complain, lambda some, what: progress.track(some, description=what))
-            if classifier is not None and operation.clip is not None and operated is None:
-                operated = operation.perform(load_clip(operation.clip, device), classifier, others, read)
+            if classifier is not None and operation.anew:
+                operated = operation.perform(load_clip(str(operation.clip), device), classifier, others, read)
             answers, strangers = inquire(pictures, groups, place, operated, classifier, read)
+        if strangers:
+            named = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
+            note(f"{model} has no class {named}: what it gets right and wrong is left out")
+        document = answers_document(answers, operated, classifier, read.failures)
+        if out is not None:
+            _save(answers, document, out)
+        if as_json:
+            print(json.dumps(document, allow_nan=False))
+        else:
+            matched = None if operated is None else operated.matching
+            show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
+    raise typer.Exit(SOME_FAILED if read.failures else OK)
+
+
+@contextmanager
+def _told_when_interrupted() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         complain("interrupted; nothing was answered")
         raise typer.Exit(INTERRUPTED) from None
-    if strangers:
-        named = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
-        note(f"{model} has no class {named}: what it gets right and wrong is left out")
-    document = answers_document(answers, operated, classifier, read.failures)
-    if out is not None:
-        _save(answers, document, out)
-    if as_json:
-        print(json.dumps(document, allow_nan=False))
-    else:
-        matched = None if operated is None else operated.matching
-        show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
-    raise typer.Exit(SOME_FAILED if read.failures else OK)
 
 
 @final
@@ -161,23 +169,37 @@ class Operation:
         """Raises SaywhyError for options that do not go together, before anything is loaded or read."""
         from saywhy.activation_matching import HOW
 
-        anew = [*self.how, *_given({"match_on": self.match_on, "save": self.save})]
-        options = [*anew, *self.surgery, *_given({"share": self.share})]
+        matched = [*self.how, *_given({"match_on": self.match_on, "save": self.save})]
+        options = [*matched, *self.surgery, *_given({"share": self.share})]
         if self.clip is None and self.file is None:
             if options:
                 raise SaywhyError(f"{_flag(options[0])} is of surgery: name a CLIP with --operate")
             return
         if model is None:
-            raise SaywhyError("--operate puts a classifier into CLIP; name it with --model")
+            raise SaywhyError("surgery puts a classifier into CLIP; name it with --model")
         if space is not None:
             raise SaywhyError("--space goes without --operate: after surgery it is that CLIP's opinion that is asked")
-        if self.file is not None and anew:
-            raise SaywhyError(f"{_flag(anew[0])} is of matching anew; --matching uses what was found before")
+        if self.file is not None and matched:
+            raise SaywhyError(f"{_flag(matched[0])} is of matching anew; --matching uses what was found before")
         if self.how.get("how", HOW[0]) not in HOW:
             raise SaywhyError(f"--pairing is {' or '.join(HOW)}, not {self.how['how']!r}")
         if self.save is not None and (self.save.suffix != ".safetensors" or not self.save.absolute().parent.is_dir()):
             raise SaywhyError(f"--save {self.save}: needs the ending .safetensors, and a folder that exists")
         self.chosen()
+
+    @property
+    def anew(self) -> bool:
+        """Whether channels are to be matched."""
+        return self.clip is not None and self.file is None
+
+    def check_pictures(self, pictures: Sequence[LabelledImage]) -> None:
+        """Raises SaywhyError for too few to match on; says so where they are few."""
+        from saywhy.inquiry import ENOUGH
+
+        if self.anew and len(pictures) < 2:
+            raise SaywhyError("channels are matched on two pictures or more; name others with --match-on")
+        if self.anew and len(pictures) < ENOUGH:
+            note(f"channels are matched on {len(pictures)} pictures; with fewer than {ENOUGH} a match says little")
 
     def chosen(self) -> Surgery:
         """The surgery, with defaults for what was not given. Raises SaywhyError for what there is not."""
@@ -189,11 +211,9 @@ class Operation:
         self, clip: ClipSpace, classifier: Classifier, pictures: Sequence[LabelledImage], read: Reader
     ) -> OperatedSpace:
         """Match on pictures, keep the matching where that was asked for, and operate."""
-        from saywhy.inquiry import ENOUGH, find_matching
+        from saywhy.inquiry import find_matching
         from saywhy.operated_space import OperatedSpace
 
-        if len(pictures) < ENOUGH:
-            note(f"channels are matched on {len(pictures)} pictures; with fewer than {ENOUGH} a match says little")
         matching = find_matching(clip, classifier, pictures, read, **self._layers())
         if self.save is not None:
             matching.save(self.save)
