@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"cub", "language_filter", "language_training", "surgery", "labelled_images"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},
-    {"language_model", "sentence_scoring"},
+    {"language_model", "sentence_scoring", "class_evidence"},
     {"sentence_prefix", "sentence_guided"},
     {"classifier_space", "operated_space", "ask", "feature_cache", "sentence_metrics", "narrate"},
     {"concepts"},

@@ -117,6 +117,12 @@ class Classifier:
         return self._layer is not None
 
     @property
+    def head_path(self) -> str:
+        """Where the head's layer is in the network, as ``get_submodule`` takes it. Raises SaywhyError without one."""
+        layer = self._need_head()
+        return next(path for path, module in self.network.named_modules() if module is layer)
+
+    @property
     def head(self) -> Head:
         """The linear head, detached, float32, on the CPU. Raises SaywhyError where there is none."""
         layer = self._need_head()

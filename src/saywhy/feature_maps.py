@@ -109,6 +109,21 @@ def recorded(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Te
 
 
 @contextmanager
+def caught(network: nn.Module, name: str) -> Iterator[list[Tensor]]:
+    """While in the context, the layer's output of the last forward pass is in the list as it is, with its graph."""
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        outputs[:] = [_tensor(output)]
+
+    handle = find_layer(network, name).register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def rewritten(network: nn.Module, edits: dict[str, Callable[[Tensor], None]]) -> Iterator[None]:
     """While in the context, each named layer's map (N, C, h, w) is handed to its edit, which writes into it."""
 
@@ -136,6 +151,8 @@ def layer_view(output: Tensor, name: str) -> Tensor:
         if output.dim() != 3 or found is None or output.shape[1] == found[0] * found[1]:
             raise SaywhyError(f"layer {name}: its output of shape {tuple(output.shape)} has no class token")
         return output[:, 0, :, None, None]
+    if output.dim() == 4 and output.shape[2:] == (1, 1):  # of one position, and no doubt where it is
+        return output
     if found is None:
         raise SaywhyError(f"layer {name}: its output of shape {tuple(output.shape)} is not a map with positions")
     return channels_first(output)

@@ -7,7 +7,7 @@ CLIP, and CLIP's own for the rest; the controls of ``saywhy bench surgery`` say 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from saywhy.activation_matching import Matching, check_way, correlate, match
 from saywhy.channel_influence import DecisiveChannels
+from saywhy.class_evidence import EVIDENCE, class_evidence
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import convolutions, stages
-from saywhy.surgery import Surgery, run_operated
+from saywhy.surgery import Surgery, run_operated, source_layers
 
 BATCH = 32  # pictures at once
 UNTRAINED = 2  # copies with random weights that tell which channels the decision depends on
@@ -34,7 +35,10 @@ LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
     "last": lambda network, pixels: stages(network, pixels, class_tokens=True)[-1:],
     "convolutions": convolutions,
 }
-"""Name -> layers of a network. The paper took every convolution of the classifier, and the stages of CLIP."""
+"""Name -> layers of a network; of the classifier also EVIDENCE, its evidence for each class (class_evidence.py).
+
+The paper took every convolution of the classifier, and the stages of CLIP.
+"""
 DEFAULT_SURGERY = Surgery(unmatched="mean")
 """Nothing passes but what the classifier passes: what CLIP sees for itself would answer for it."""
 
@@ -48,6 +52,7 @@ class OperatedSpace:
     classifier: Classifier
     matching: Matching
     surgery: Surgery = DEFAULT_SURGERY
+    _evidence: list[nn.Module] = field(default_factory=list, repr=False)  # found with the first pictures
 
     @property
     def name(self) -> str:
@@ -59,12 +64,20 @@ class OperatedSpace:
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, d) unit vectors."""
-        tower, network = image_tower(self.clip), self.classifier.network
+        tower = image_tower(self.clip)
         vectors = [
-            run_operated(network, tower, self.matching, source_pixels, target_pixels, self.surgery)
+            run_operated(self._source(source_pixels), tower, self.matching, source_pixels, target_pixels, self.surgery)
             for source_pixels, target_pixels in _batches(images, self.classifier, self.clip, BATCH)
         ]
         return F.normalize(torch.cat(vectors).float(), dim=1).cpu()
+
+    def _source(self, pixels: Tensor) -> nn.Module:
+        """What the matching's layers are of. pixels: any pictures."""
+        if EVIDENCE not in source_layers(self.matching):
+            return self.classifier.network
+        if not self._evidence:
+            self._evidence.append(class_evidence(self.classifier, pixels[:1]))
+        return self._evidence[0]
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return self.clip.encode_texts(texts)
@@ -85,7 +98,7 @@ def match_classifier(
     classifier: Classifier,
     images: Iterable[Image.Image],
     *,
-    layers: str | Sequence[str] = "stages",
+    layers: str | Sequence[str] = EVIDENCE,
     clip_layers: str | Sequence[str] = "last",
     how: str = "best",
     chance: float = 0.0,
@@ -96,7 +109,7 @@ def match_classifier(
     """For each channel of CLIP's image tower the classifier's channel that goes with it on those pictures.
 
     images:      read once, in an order that is random with respect to what they show; see ``correlate``.
-    layers:      of the classifier: one of LAYERS, or their names; all are candidates for each of CLIP's.
+    layers:      of the classifier: EVIDENCE, one of LAYERS, or their names; all are candidates for each of CLIP's.
     clip_layers: of CLIP, likewise. Behind the last stage CLIP has nothing to add, so that it alone is enough where
                  unmatched channels are silenced.
     how, chance, signed: see ``match``.
@@ -111,11 +124,14 @@ def match_classifier(
     first = next(batches, None)
     if first is None:
         raise SaywhyError("matching needs at least two pictures; there are none")
-    source_layers = _layers(layers, classifier.network, first[0][:1])
+    network: nn.Module = classifier.network
+    if layers in (EVIDENCE, [EVIDENCE], (EVIDENCE,)):
+        network, layers = class_evidence(classifier, first[0][:1]), [EVIDENCE]
+    candidates = _layers(layers, network, first[0][:1])
     target_layers = _layers(clip_layers, tower, first[1][:1])
-    decisive = DecisiveChannels(classifier.network, source_layers, untrained) if untrained else None
+    decisive = DecisiveChannels(network, candidates, untrained) if untrained else None
     watched = _watched(chain([first], batches), decisive)
-    found = correlate(classifier.network, tower, watched, [(source_layers, layer) for layer in target_layers])
+    found = correlate(network, tower, watched, [(candidates, layer) for layer in target_layers])
     masks = decisive.masks() if decisive else None
     return replace(
         match(found, how, chance, signed, masks),
@@ -130,7 +146,9 @@ def _layers(asked: str | Sequence[str], network: nn.Module, pixels: Tensor) -> t
     if not isinstance(asked, str):
         return tuple(asked)
     if asked not in LAYERS:
-        raise SaywhyError(f"there are no layers {asked!r}; there are {', '.join(LAYERS)}, and those of the network")
+        raise SaywhyError(
+            f"there are no layers {asked!r}; there are {', '.join([EVIDENCE, *LAYERS])}, and those of the network"
+        )
     return LAYERS[asked](network, pixels)
 
 
