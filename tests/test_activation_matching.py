@@ -145,6 +145,13 @@ def test_several_layers_come_in_the_order_they_are_named_in() -> None:
         torch.testing.assert_close(one.values, of_stored(torch.cat(maps, 1), theirs), **CLOSE)
 
 
+def test_a_layer_that_is_named_twice_counts_once() -> None:
+    source, target = resnet(), clip_resnet()
+    twice, once = correlate(source, target, batches(4, 2), [(("layer2",) * 2, "layer1"), (("layer2",), "layer1")])
+    assert twice.sources == once.sources
+    assert torch.equal(twice.values, once.values)
+
+
 def test_more_pictures_need_no_more_memory() -> None:
     """What is kept after a batch has the size that the docstring says, however many batches came before."""
     from saywhy.activation_matching import _Sums

@@ -181,7 +181,7 @@ def correlate(
 
     batches: pixels for the source and for the target, of the same pictures, in an order that is random with respect to
              what they show (the null hands each picture's maps to its neighbour in the batch).
-    pairs:   (layers of the source, layer of the target), one Correlation each.
+    pairs:   (layers of the source, layer of the target), one Correlation each. A layer that is named twice counts once.
     null:    also correlate with pictures that are shuffled between the networks, in batches of more than one picture.
 
     Memory: 8 bytes * C_s * C_t for each pair, twice with the null, and the maps of one batch. What is returned takes
@@ -291,7 +291,7 @@ class _Sums:
     """
 
     def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], null: bool) -> None:
-        self.pairs, self.null = pairs, null
+        self.pairs, self.null = [(tuple(dict.fromkeys(layers)), layer) for layers, layer in pairs], null
         self.images = self.null_images = 0
         self.grids: dict[str, tuple[int, int]] = {}  # of the target's layers
         self.source: dict[tuple[str, tuple[int, int]], _Channels] = defaultdict(_Channels)
