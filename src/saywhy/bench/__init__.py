@@ -15,7 +15,7 @@ from saywhy.errors import SaywhyError
 
 BENCHMARKS = {
     "lrp-speed": "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
-    "surgery": "do captions say what a classifier goes by? classifiers of known bias, with controls (--data world:digits or MNIST)",
+    "surgery": "do captions say what a classifier goes by? classifiers of known bias, with controls (digits or MNIST)",
     "surgery-speed": "time and memory of matching two networks' channels, and of surgery, over running both networks",
     "lrp-clip": "LRP-CLIP's tables 1 and 2: are body parts in the crops, are their labels right? (world:aviary or CUB)",
     "shortcuts": "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
