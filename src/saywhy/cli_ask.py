@@ -48,6 +48,9 @@ def ask(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Do not load the model's weights: a control.")
+    ] = False,
     match_on: Annotated[
         str | None,
         typer.Option(help="Pictures to match on (default: those asked about).", rich_help_panel=MATCHING),
@@ -118,7 +121,7 @@ def ask(
         if out is not None:
             writable(out)
         with errors.status("loading the models", spinner="dots"):
-            classifier, place, operated = _load(model, labels, space, operation, device)
+            classifier, place, operated = _load(model, labels, space, operation, device, pretrained=not random_weights)
         with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
             read = Reader(complain, lambda some, what: progress.track(some, description=what))
             if classifier is not None and operation.anew:
@@ -234,15 +237,16 @@ class Operation:
 
 
 def _load(
-    model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None
-) -> tuple[Classifier | None, Space, OperatedSpace | None]:
+    model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None,
+    *, pretrained: bool,
+) -> tuple[Classifier | None, Space, OperatedSpace | None]:  # fmt: skip
     """The classifier, the space before surgery, and, by a matching that was kept, the one after it."""
     from saywhy.choices import default_space, resolve_space
     from saywhy.classifiers import Classifier
     from saywhy.clip_space import load_clip
     from saywhy.operated_space import load_operated
 
-    classifier = None if model is None else Classifier.load(model, labels=labels, device=device)
+    classifier = None if model is None else Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
     clip = None if operation.clip is None else load_clip(operation.clip, device)
     if classifier is not None and operation.file is not None:
         operated = load_operated(operation.file, classifier, operation.chosen(), device)
