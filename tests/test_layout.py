@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     | {"zero_shot", "files"},
     {"feature_maps"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
-    | {"activation_matching", "channel_influence"},
+    | {"activation_matching"},
     {"cub", "language_filter", "language_training", "surgery", "labelled_images"},
     {"worlds", "finetuning"},
     {"classifiers", "labels"},

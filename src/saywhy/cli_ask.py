@@ -48,13 +48,16 @@ def ask(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Do not load the model's weights: a control.")
+    ] = False,
     match_on: Annotated[
         str | None,
         typer.Option(help="Pictures to match on (default: those asked about).", rich_help_panel=MATCHING),
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Of the classifier: stages, last, convolutions, or NAME,NAME", rich_help_panel=MATCHING),
+        typer.Option(help="Of the classifier: evidence, stages, last, convolutions, NAMES", rich_help_panel=MATCHING),
     ] = None,
     clip_layers: Annotated[str | None, typer.Option(help="Of CLIP: likewise.", rich_help_panel=MATCHING)] = None,
     pairing: Annotated[str | None, typer.Option(help="best or one-to-one", rich_help_panel=MATCHING)] = None,
@@ -62,10 +65,12 @@ def ask(
         float | None,
         typer.Option(min=0, max=1, help="Share of channels (0..1) that may match by chance.", rich_help_panel=MATCHING),
     ] = None,
-    untrained: Annotated[
-        int | None,
+    floor: Annotated[
+        float | None,
         typer.Option(
-            min=0, help="Copies with random weights that tell which channels decide.", rich_help_panel=MATCHING
+            min=0,
+            help="Logits: evidence that varies by less decides nothing (with --layers evidence).",
+            rich_help_panel=MATCHING,
         ),
     ] = None,
     save: Annotated[
@@ -83,10 +88,6 @@ def ask(
     ] = None,
     unmatched: Annotated[
         str | None, typer.Option(help="Channels without a match: keep or mean", rich_help_panel=SURGERY)
-    ] = None,
-    gain: Annotated[
-        str | None,
-        typer.Option(help="How much replaced channels vary: deviation or regression", rich_help_panel=SURGERY),
     ] = None,
     by_class: Annotated[
         bool, typer.Option("--by-class", help="Also by class, right and wrong.", rich_help_panel=OUTPUT)
@@ -106,8 +107,8 @@ def ask(
     from saywhy.labelled_images import is_source, read_sources
     from saywhy.terminal import show_answers
 
-    how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "untrained": untrained}
-    surgery = {"strength": strength, "unmatched": unmatched, "gain": gain}
+    how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "floor": floor}
+    surgery = {"strength": strength, "unmatched": unmatched}
     operation = Operation(operate, matching, match_on, save, _given(how), _given(surgery), share)
     operation.check(model, space)
     groups = read_groups([word for word in words if not is_source(word)])
@@ -118,7 +119,7 @@ def ask(
         if out is not None:
             writable(out)
         with errors.status("loading the models", spinner="dots"):
-            classifier, place, operated = _load(model, labels, space, operation, device)
+            classifier, place, operated = _load(model, labels, space, operation, device, pretrained=not random_weights)
         with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
             read = Reader(complain, lambda some, what: progress.track(some, description=what))
             if classifier is not None and operation.anew:
@@ -234,15 +235,16 @@ class Operation:
 
 
 def _load(
-    model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None
-) -> tuple[Classifier | None, Space, OperatedSpace | None]:
+    model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None,
+    *, pretrained: bool,
+) -> tuple[Classifier | None, Space, OperatedSpace | None]:  # fmt: skip
     """The classifier, the space before surgery, and, by a matching that was kept, the one after it."""
     from saywhy.choices import default_space, resolve_space
     from saywhy.classifiers import Classifier
     from saywhy.clip_space import load_clip
     from saywhy.operated_space import load_operated
 
-    classifier = None if model is None else Classifier.load(model, labels=labels, device=device)
+    classifier = None if model is None else Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
     clip = None if operation.clip is None else load_clip(operation.clip, device)
     if classifier is not None and operation.file is not None:
         operated = load_operated(operation.file, classifier, operation.chosen(), device)

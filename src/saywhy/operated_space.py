@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from saywhy.activation_matching import Matching, check_way, correlate, match
-from saywhy.channel_influence import DecisiveChannels
 from saywhy.class_evidence import EVIDENCE, class_evidence
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
@@ -28,8 +27,9 @@ from saywhy.feature_maps import convolutions, stages
 from saywhy.surgery import Surgery, run_operated, source_layers
 
 BATCH = 32  # pictures at once
-UNTRAINED = 2  # copies with random weights that tell which channels the decision depends on
-DECIDED = 256  # pictures by which that is found out
+FLOOR = 0.2  # logits
+"""Evidence for a class that varies by less over the pictures decides nothing: the odds change by a fifth. A network
+with random weights has such evidence; scaled up to CLIP's activations it would speak as loudly as any other."""
 LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
     "stages": partial(stages, class_tokens=True),
     "last": lambda network, pixels: stages(network, pixels, class_tokens=True)[-1:],
@@ -103,7 +103,7 @@ def match_classifier(
     how: str = "best",
     chance: float = 0.0,
     signed: bool = False,
-    untrained: int = UNTRAINED,
+    floor: float = FLOOR,
     batch_size: int = BATCH,
 ) -> Matching:
     """For each channel of CLIP's image tower the classifier's channel that goes with it on those pictures.
@@ -113,8 +113,7 @@ def match_classifier(
     clip_layers: of CLIP, likewise. Behind the last stage CLIP has nothing to add, so that it alone is enough where
                  unmatched channels are silenced.
     how, chance, signed: see ``match``.
-    untrained:   only channels are matched on which the decision depends more than on any channel of so many copies of
-                 the classifier with random weights; 0: all channels, as in the paper.
+    floor:       evidence for a class is matched where its deviation over the pictures is above so many logits.
 
     Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
     """
@@ -129,16 +128,14 @@ def match_classifier(
         network, layers = class_evidence(classifier, first[0][:1]), [EVIDENCE]
     candidates = _layers(layers, network, first[0][:1])
     target_layers = _layers(clip_layers, tower, first[1][:1])
-    decisive = DecisiveChannels(network, candidates, untrained) if untrained else None
-    watched = _watched(chain([first], batches), decisive)
-    found = correlate(network, tower, watched, [(candidates, layer) for layer in target_layers])
-    masks = decisive.masks() if decisive else None
+    found = correlate(network, tower, chain([first], batches), [(candidates, layer) for layer in target_layers])
+    decisive = {EVIDENCE: found[-1].source_std > floor} if candidates == (EVIDENCE,) else None
     return replace(
-        match(found, how, chance, signed, masks),
+        match(found, how, chance, signed, decisive),
         source=classifier.name,
         target=clip.source,
         fingerprints={"source": classifier.fingerprint, "target": clip.key},
-        decisive={name: int(mask.sum()) for name, mask in (masks or {}).items()},
+        decisive={name: int(mask.sum()) for name, mask in (decisive or {}).items()},
     )
 
 
@@ -150,16 +147,6 @@ def _layers(asked: str | Sequence[str], network: nn.Module, pixels: Tensor) -> t
             f"there are no layers {asked!r}; there are {', '.join([EVIDENCE, *LAYERS])}, and those of the network"
         )
     return LAYERS[asked](network, pixels)
-
-
-def _watched(
-    batches: Iterable[tuple[Tensor, Tensor]], decisive: DecisiveChannels | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches; the first of them are shown to ``decisive``, too."""
-    for source_pixels, target_pixels in batches:
-        if decisive is not None and decisive.images < DECIDED:
-            decisive.add(source_pixels)
-        yield source_pixels, target_pixels
 
 
 def load_operated(

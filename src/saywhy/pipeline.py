@@ -46,8 +46,8 @@ def explain(
 
     model:      a source string (see ``Classifier.load``) or a Classifier.
     vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
-    space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME", or a Space;
-                None: the classifier's own where it has a linear head.
+    space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
+                "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
     target:     the class to explain, by index or name; None: the predicted one.
     method:     "lrp", or another name from saywhy.attribution.METHODS; composite: its rules, for LRP.
     regions:    how many regions at most. top: how many labels each.

@@ -20,7 +20,6 @@ from saywhy.errors import SaywhyError
 from saywhy.feature_maps import recorded, resized, rewritten
 from saywhy.modules import frozen
 
-GAINS = ("deviation", "regression")
 UNMATCHED = ("keep", "mean")
 
 
@@ -30,21 +29,18 @@ class Surgery:
     """How the source's channels are put into the target.
 
     strength:  0 leaves the target's own activations, 1 replaces them, between them a mixture.
-    gain:      "deviation": a channel varies as much as the one it replaces (the paper); "regression": as much of that
-               as its correlation allows, the best linear guess of the replaced channel.
     unmatched: what becomes of a channel without a match: "keep" leaves it (the paper), "mean" sets it to its mean, so
                that nothing passes but what the source passes.
     """
 
     strength: float = 1.0
-    gain: str = "deviation"
     unmatched: str = "keep"
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise SaywhyError(f"the strength of surgery must lie in 0..1; it is {self.strength}")
-        if self.gain not in GAINS or self.unmatched not in UNMATCHED:
-            raise SaywhyError(f"surgery has gain {' or '.join(GAINS)}, and unmatched {' or '.join(UNMATCHED)}")
+        if self.unmatched not in UNMATCHED:
+            raise SaywhyError(f"unmatched channels are {' or '.join(UNMATCHED)}, not {self.unmatched!r}")
 
 
 AS_PUBLISHED = Surgery()
@@ -101,8 +97,8 @@ def _replace(layer: LayerMatch, maps: dict[str, Tensor], how: Surgery, view: Ten
     grid = (view.shape[2], view.shape[3])
     for name, channels, places in _pieces(layer):
         own = view[:, places].float()
-        ratio = layer.scores[places] if how.gain == "regression" else layer.scores[places].sign()
-        numbers = ratio * layer.target_std[places] / layer.source_std[places], layer.source_mean[places]
+        sign = layer.scores[places].sign()
+        numbers = sign * layer.target_std[places] / layer.source_std[places], layer.source_mean[places]
         gain, source_mean, target_mean = (
             x.to(own.device)[:, None, None] for x in (*numbers, layer.target_mean[places])
         )

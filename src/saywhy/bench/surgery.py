@@ -120,7 +120,7 @@ def run(limit: int | None = None, data: str = "world:digits", space: str = "worl
         (bias, seed, graded_classifier(bias, seed, study.mnist))
         for seed, bias in _shown([(seed, bias) for seed in seeds for bias in BIASES], "training classifiers")
     ]
-    random = [replace(trained[0][2], network=untrained(trained[0][2].network, 100 + n)) for n in range(RANDOM)]
+    random = [_random(trained[0][2], 100 + n) for n in range(RANDOM)]
     biased, unbiased = (graded_classifier(bias, 0, study.mnist, doubt=0.0) for bias in (1.0, None))
     matchings = [match_classifier(study.clip, one, study.matched_on) for _, _, one in _shown(trained, "matching")]
     rows = [_row(study, *one, matching) for one, matching in zip(trained, matchings, strict=True)]
@@ -155,6 +155,13 @@ def _mnist(data: str) -> Path | None:
     if not Path(data).is_dir():
         raise SaywhyError(f"--data {data}: neither world:digits nor a folder with MNIST's idx files")
     return Path(data)
+
+
+def _random(classifier: Classifier, seed: int) -> Classifier:
+    network = untrained(classifier.network, seed)
+    return Classifier.from_module(
+        network, transform=classifier.transform, labels=classifier.labels, name=f"random weights {seed}"
+    )
 
 
 def _shown(things: Sequence[Any], what: str) -> Any:
@@ -203,12 +210,12 @@ def _controls(
         matching = match_classifier(study.clip, one, study.matched_on)
         chosen.append(_matched(matching))
         drawn.append(study.ask(one, matching)[2].value)
-        everything = match_classifier(study.clip, one, study.matched_on, untrained=0)
+        everything = match_classifier(study.clip, one, study.matched_on, floor=0)
         free.append(study.ask(one, everything)[2].value)
     return [
         _control("random weights", drawn, float(np.mean(chosen))),
         _control("shuffled matches, mean of each classifier", np.mean(shuffled, 1), _mean_matched(matchings)),
-        _control("random weights, matched though the decision does not depend on them", free, None),
+        _control("random weights, matched though their evidence decides nothing", free, None),
         _itself(study),
     ]
 
@@ -234,7 +241,7 @@ def _itself(study: Study) -> Row:
     itself = Classifier.from_module(
         image_tower(clip), transform=clip.transform, labels=[str(n) for n in range(width)], name="CLIP itself"
     )
-    matching = match_classifier(clip, itself, study.matched_on, clip_layers="stages", untrained=0)
+    matching = match_classifier(clip, itself, study.matched_on, layers="stages", clip_layers="stages")
     space = OperatedSpace(clip, itself, matching)
     changed = float((space.encode_images(study.coloured.images) @ study.texts.T - study.coloured.before).abs().max())
     return {"control": "CLIP with itself: largest change of a cosine", "count": 1, "verdict": changed,
@@ -299,7 +306,7 @@ def _counts(study: Study, biased: Classifier, unbiased: Classifier) -> list[Row]
     for name, one, asked, bias in (("biased", biased, study.coloured, 0.0), ("unbiased", unbiased, study.grey, None)):
         test = digits("test", bias, ASKED, 9, study.mnist)
         matching = match_classifier(
-            study.clip, one, study.matched_on, layers="convolutions", clip_layers="stages", chance=1.0, untrained=0
+            study.clip, one, study.matched_on, layers="convolutions", clip_layers="stages", chance=1.0
         )
         before = study.clip.encode_images(asked.images) @ texts.T
         after = OperatedSpace(study.clip, one, matching, AS_PUBLISHED).encode_images(asked.images) @ texts.T
