@@ -13,6 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from saywhy.errors import SaywhyError
 from saywhy.feature_maps import find_layer, layer_view
 from saywhy.modules import frozen, untrained
 
@@ -24,6 +25,7 @@ class InfluenceMeter:
     It is the root mean square, over pictures, of what a channel's departure from its mean does to the decision, to
     first order: sum over positions of (A - mean A) * dM / dA. M is the logit of the predicted class less the mean of
     all logits.
+    Raises SaywhyError for layers that do not run or are no maps, and networks that run without gradients.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
@@ -45,14 +47,16 @@ class InfluenceMeter:
         return {name: (squares / self.images).sqrt() for name, squares in self._squares.items()}
 
     def _maps_and_gradients(self, pixels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        outputs: dict[str, Tensor] = {}
+        outputs: dict[str, Any] = {}
 
         def keeper(path: str) -> Callable[..., Any]:
             def hook(module: nn.Module, args: Any, output: Any) -> Any:
-                first = output if isinstance(output, Tensor) else output[0]
+                first = output[0] if isinstance(output, list | tuple) and output else output
                 outputs[path] = first
+                if not isinstance(first, Tensor):
+                    return output
                 passed = first.clone()  # the next layer may work in place
-                return passed if isinstance(output, Tensor) else type(output)([passed, *output[1:]])
+                return passed if first is output else type(output)([passed, *output[1:]])
 
             return hook
 
@@ -62,13 +66,20 @@ class InfluenceMeter:
                 stack.callback(find_layer(self.network, path).register_forward_hook(keeper(path)).remove)
             logits = self.network(pixels.detach().requires_grad_()).float()
             margin = logits.max(1).values - logits.mean(1)
-            gradients = torch.autograd.grad(margin.sum(), list(outputs.values()), allow_unused=True)
-        found = dict(zip(outputs, gradients, strict=True))
+            if not margin.requires_grad:
+                raise SaywhyError(
+                    f"{type(self.network).__name__} runs without gradients, which tell what its logits go by"
+                )
+            live = [path for path, one in outputs.items() if isinstance(one, Tensor) and one.requires_grad]
+            gradients = torch.autograd.grad(margin.sum(), [outputs[path] for path in live], allow_unused=True)
+        found = dict(zip(live, gradients, strict=True))
         views = {}
         for name, path in paths.items():
-            maps = outputs[path].detach()
-            gradient = torch.zeros_like(maps) if found[path] is None else found[path]
-            views[name] = layer_view(maps, name).float(), layer_view(gradient, name).float()
+            if path not in outputs:
+                raise SaywhyError(f"layer {name} does not run when the network does")
+            maps = layer_view(outputs[path], name).detach().float()
+            gradient = found.get(path)  # None where no logit depends on it
+            views[name] = maps, torch.zeros_like(maps) if gradient is None else layer_view(gradient, name).float()
         return views
 
 
