@@ -234,7 +234,7 @@ def _itself(study: Study) -> Row:
     itself = Classifier.from_module(
         image_tower(clip), transform=clip.transform, labels=[str(n) for n in range(width)], name="CLIP itself"
     )
-    matching = match_classifier(clip, itself, study.matched_on, clip_layers="stages", untrained=0)
+    matching = match_classifier(clip, itself, study.matched_on, layers="stages", clip_layers="stages", untrained=0)
     space = OperatedSpace(clip, itself, matching)
     changed = float((space.encode_images(study.coloured.images) @ study.texts.T - study.coloured.before).abs().max())
     return {"control": "CLIP with itself: largest change of a cosine", "count": 1, "verdict": changed,
