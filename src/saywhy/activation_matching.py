@@ -393,7 +393,7 @@ def match(
     chance: share of the target's channels that may find a match by chance: the threshold is that quantile of their
             best correlations with shuffled pictures. 0: their maximum. Without a null the threshold is 0.
     signed: count a channel that runs the other way (a negative correlation) as going with it.
-    candidates: layer of the source -> (C,) bool, the channels that may be matched; see channel_influence.py. None: all.
+    candidates: layer of the source -> (C,) bool, the channels that may be matched; None: all.
 
     Raises SaywhyError for another ``how``, and a ``chance`` outside 0..1.
     """

@@ -19,7 +19,7 @@ from saywhy.modules import frozen
 
 EVIDENCE = "evidence"
 """The one layer of a ClassEvidence that others read: (N, classes, h, w)."""
-CLOSE = 1e-3  # of the features' size: so far may the mean of the last maps lie from what the head is given
+CLOSE, CLOSE_HALF = 1e-3, 1e-2  # of the features' size: so far may the mean of the last maps lie from them
 
 
 @final
@@ -41,14 +41,15 @@ class ClassEvidence(nn.Module):
         else:
             with caught(self.network, self.stage) as outputs:
                 self.network(pixels)
-            weight = self.network.get_submodule(self.head).get_parameter("weight").flatten(1)
-            maps = torch.einsum("cd,ndhw->nchw", weight.to(outputs[0].dtype), channels_first(outputs[0]))
+            weight = self.network.get_submodule(self.head).weight
+            assert isinstance(weight, Tensor)
+            maps = torch.einsum("cd,ndhw->nchw", weight.flatten(1).to(outputs[0].dtype), channels_first(outputs[0]))
         return self.evidence(maps - maps.mean(1, keepdim=True)).mean((2, 3))
 
 
 def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
     """The classifier's network with its evidence as a layer. pixels: (N, 3, h, w) of any picture, to find it by."""
-    network = classifier.network
+    network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
     if classifier.has_head:
         with frozen(network):
             try:
@@ -59,6 +60,7 @@ def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
                 features = classifier.features(pixels).float()
         if positions(outputs[0]) is not None:
             means = channels_first(outputs[0]).float().mean((2, 3))
-            if means.shape == features.shape and bool((means - features).norm() <= CLOSE * features.norm()):
+            close = CLOSE if outputs[0].dtype == torch.float32 else CLOSE_HALF
+            if means.shape == features.shape and bool((means - features).norm() <= close * features.norm()):
                 return ClassEvidence(network, stage, classifier.head_path)
     return ClassEvidence(network, None, None)

@@ -52,7 +52,7 @@ class Classifier:
     transform: Transform
     labels: tuple[str, ...]
     name: str
-    _layer: Linear | None = field(repr=False)  # the head's module; None where there is none
+    _head_path: str | None = field(repr=False)  # of the head's module; None where there is none
     _no_head: str = field(repr=False)  # why there is none
 
     @staticmethod
@@ -114,13 +114,14 @@ class Classifier:
     @property
     def has_head(self) -> bool:
         """Whether the logits come from a linear layer, so that ``features`` and ``head`` exist."""
-        return self._layer is not None
+        return self._head_path is not None
 
     @property
     def head_path(self) -> str:
         """Where the head's layer is in the network, as ``get_submodule`` takes it. Raises SaywhyError without one."""
-        layer = self._need_head()
-        return next(path for path, module in self.network.named_modules() if module is layer)
+        if self._head_path is None:
+            raise SaywhyError(f"{self.name} has no linear head: {self._no_head}. Its own space cannot be used")
+        return self._head_path
 
     @property
     def head(self) -> Head:
@@ -198,9 +199,9 @@ class Classifier:
         raise SaywhyError(f"{self.name} has no class {target!r}{hint}")
 
     def _need_head(self) -> Linear:
-        if self._layer is None:
-            raise SaywhyError(f"{self.name} has no linear head: {self._no_head}. Its own space cannot be used")
-        return self._layer
+        layer = self.network.get_submodule(self.head_path)
+        assert isinstance(layer, Linear)
+        return layer
 
 
 @lru_cache(maxsize=256)
@@ -256,9 +257,10 @@ def _assemble(
     if output.dim() != 2:
         raise SaywhyError(f"{name} returns {tuple(output.shape)}; expected (N, classes) logits")
     layer, reason = _find_head(network, noise, revive)
+    head_path = next((path for path, module in network.named_modules() if module is layer), None)
     names = read_class_names(labels) if labels is not None else tuple(f"class {c}" for c in range(output.shape[1]))
     check_count(names, output.shape[1], str(labels) if isinstance(labels, str | Path) else name)
-    return Classifier(network, transform, names, name, layer, reason)
+    return Classifier(network, transform, names, name, head_path, reason)
 
 
 def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, str]:

@@ -30,11 +30,12 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 def untrained(network: nn.Module, seed: int) -> nn.Module:
     """A copy of the network that has learned nothing: every layer's weights drawn anew as the layer draws them.
 
-    Parameters that no layer knows how to draw (a class token) have their own values dealt anew.
+    Parameters that no layer knows how to draw (a class token) have their own values dealt anew. The same seed draws the
+    same on the same kind of device.
     """
     copy = deepcopy(network)
     drawn: set[int] = set()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
         torch.manual_seed(seed)
         for module in copy.modules():
             draw = getattr(module, "reset_parameters", None)

@@ -52,7 +52,7 @@ class OperatedSpace:
     classifier: Classifier
     matching: Matching
     surgery: Surgery = DEFAULT_SURGERY
-    _evidence: list[nn.Module] = field(default_factory=list, repr=False)  # found with the first pictures
+    _evidence: list[nn.Module] = field(default_factory=list, init=False, repr=False)  # found with the first pictures
 
     @property
     def name(self) -> str:

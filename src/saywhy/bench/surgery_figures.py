@@ -12,9 +12,11 @@ from PIL import Image
 
 from saywhy.activation_matching import Matching
 from saywhy.ask import Estimate
+from saywhy.class_evidence import EVIDENCE, class_evidence
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace
 from saywhy.feature_maps import recorded, resized
+from saywhy.modules import frozen
 from saywhy.operated_space import image_tower, match_classifier
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Im
 
     matching = match_classifier(clip, classifier, images, clip_layers="stages")
     layer, ours, theirs = _best_layer(matching, clip, classifier, images[:4])
-    order = layer.scores.argsort(descending=True)[:PAIRS]
+    order = layer.scores.argsort(descending=True)[: min(PAIRS, int(layer.matched.sum()))]
     figure = Figure(figsize=(9, 1.25 * len(order) + 0.6), layout="constrained")
     axes = figure.subplots(len(order) + 1, 9, width_ratios=[1.6, *[1] * 8], squeeze=False)
     for axis in axes.flat:
@@ -70,20 +72,20 @@ def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Im
 
 
 def _best_layer(matching: Matching, clip: ClipSpace, classifier: Classifier, images: Sequence[Image.Image]) -> Any:
-    """The layer with most positions of those with a match; its maps, and the source's on its grid (N, C, h, w)."""
+    """The layer with most positions of those with a match; its maps, and the evidence on its grid (N, C, h, w)."""
     tower = image_tower(clip)
     pixels = torch.stack([clip.transform(image) for image in images]).to(clip.device)
-    layer = next(one for one in matching.layers if one.matched.any())
-    names = [name for name, _ in layer.sources]
-    with recorded(tower, [layer.layer]) as ours, recorded(classifier.network, names) as theirs:
+    layer = next((one for one in matching.layers if one.matched.any()), matching.layers[0])
+    their_pixels = classifier.preprocess(images).to(classifier.device, classifier.dtype)
+    source = class_evidence(classifier, their_pixels)
+    with (
+        frozen(tower), frozen(source),
+        recorded(tower, [layer.layer]) as ours, recorded(source, [EVIDENCE]) as theirs,
+    ):  # fmt: skip
         tower(pixels)
-        classifier.logits(classifier.preprocess(images))
-    grid = ours[layer.layer].shape[2:]
-    return (
-        layer,
-        ours[layer.layer].cpu(),
-        torch.cat([resized(theirs[name].cpu(), (grid[0], grid[1])) for name in names], 1),
-    )
+        source(their_pixels)
+    height, width = ours[layer.layer].shape[2:]
+    return layer, ours[layer.layer].cpu(), resized(theirs[EVIDENCE].cpu().float(), (height, width))
 
 
 def _source_name(layer: Any, channel: int) -> str:
@@ -104,6 +106,7 @@ def bias_figure(
     """For each classifier: Grad-CAM on the same pictures, and beside it what is kept of colour and of shape."""
     from matplotlib.figure import Figure
 
+    shown = [estimate for pair in bars.values() for estimate in pair]
     figure = Figure(figsize=(2 * len(images) + 3.2, 2.1 * len(maps)), layout="constrained")
     axes = figure.subplots(len(maps), len(images) + 1, width_ratios=[*[1] * len(images), 1.6], squeeze=False)
     for row, (name, heat) in zip(axes, maps.items(), strict=True):
@@ -116,7 +119,7 @@ def bias_figure(
             spread = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
             row[-1].barh(1 - place, estimate.value, xerr=spread, color=colour, height=0.6)
         row[-1].set_yticks([1, 0], ["colour", "shape"])
-        row[-1].set_xlim(min(0, *(b.low for pair in bars.values() for b in pair)), 1.3)
+        row[-1].set_xlim(min(0, *(one.low for one in shown)), 1.05 * max(1, *(one.high for one in shown)))
         row[-1].set_title("what captions still tell apart", loc="left", fontsize=9)
         row[-1].spines[["top", "right"]].set_visible(False)
     return _png(figure)
