@@ -88,7 +88,7 @@ class Matching:
     """What ``match`` found, layer by layer of the target, and how. Keep it with ``save``.
 
     source, target: whose layers these are; ``fingerprints`` of their weights refuse others on loading.
-    decisive: layer of the source -> how many of its channels were candidates; empty where all were.
+    decisive: layer of the source -> how many of its channels were candidates; empty where all of all layers were.
     """
 
     layers: tuple[LayerMatch, ...]

@@ -78,7 +78,7 @@ def _draw_kept(axis: Axes, findings: Sequence[dict[str, Any]], places: Sequence[
         axis.barh(y, value, height=0.55, color=colour, alpha=0.85)
         axis.plot([low, high], [y, y], color="black", linewidth=1.4)
         axis.annotate(
-            f"{value:.0f} %", (max(high, 0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
+            f"{round(value)} %", (max(high, 0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
         )
         words = fill(" | ".join(finding["group"]), 44)
         axis.annotate(

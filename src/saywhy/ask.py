@@ -375,4 +375,5 @@ def _sentence(error: SaywhyError) -> str:
 
 
 def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.0f} % [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+    value, low, high = (round(100 * x) for x in (estimate.value, estimate.low, estimate.high))  # whole: no "-0"
+    return f"{value} % [{low}, {high}]"

@@ -116,8 +116,10 @@ def show_answers(
     if matching is not None:
         _titled("channels of CLIP with one of the classifier's in their place", _quality(matching.quality()), console)
         if matching.decisive:
-            parts = ", ".join(f"{count} of {name}" for name, count in matching.decisive.items())
-            console.print(Text(f"Its decision depends on {parts}; only these are matched."))
+            count = sum(matching.decisive.values())
+            console.print(
+                Text(f"Matched is its evidence for classes; that for {count} of them decides something here.")
+            )
             console.print()
     findings, rows = answers_findings(answers), concept_table(answers)
     for subset in answers.subsets() if by_class else ("all",):
@@ -182,7 +184,7 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
     table = _columns("group", "left, %", "95 % interval")
     for one in findings:
-        value, low, high = (f"{100 * one['kept'][key]:.0f}" for key in ("value", "low", "high"))
+        value, low, high = (str(round(100 * one["kept"][key])) for key in ("value", "low", "high"))
         table.add_row(Text(" | ".join(one["group"])), value, f"{low} to {high}")
     return table
 

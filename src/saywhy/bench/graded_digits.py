@@ -7,6 +7,7 @@ does not: a shape that is always right leaves the colour unused until that is al
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +51,18 @@ class TrueBias:
 
 
 def graded_classifier(
-    bias: float | None, seed: int, mnist: str | Path | None = None, doubt: float = DOUBT
+    bias: float | None, seed: int, mnist: str | Path | None = None, doubt: float = DOUBT, tower: str = "resnet"
 ) -> Classifier:
-    """A small ResNet trained on digits whose colour follows the label so far; trained once, and kept in the cache."""
+    """A classifier trained on digits whose colour follows the label so far; trained once, and kept in the cache.
+
+    tower: see ``train_digits``.
+    """
     source = "digits" if mnist is None else f"mnist-{Path(mnist).resolve().name}"
-    out = cache_directory() / "graded" / f"{source}-{bias}-{doubt}-{EPOCHS}-{seed}"
+    kind = re.sub(r"[^\w.-]+", "-", "" if tower == "resnet" else f"{tower}-")
+    out = cache_directory() / "graded" / f"{source}-{kind}{bias}-{doubt}-{EPOCHS}-{seed}"
     if not (out / "done").exists():
         shutil.rmtree(out, ignore_errors=True)
-        train_digits(out, bias=bias, epochs=EPOCHS, seed=seed, doubt=doubt, mnist=mnist)
+        train_digits(out, bias=bias, epochs=EPOCHS, seed=seed, doubt=doubt, mnist=mnist, tower=tower)
         (out / "done").touch()
     return Classifier.load(f"timm:{out}")
 

@@ -32,6 +32,7 @@ from saywhy.modules import untrained
 from saywhy.operated_space import DEFAULT_SURGERY, OperatedSpace, image_tower, match_classifier
 from saywhy.surgery import AS_PUBLISHED, Surgery
 from saywhy.types import Space
+from saywhy.worlds import TOWERS
 from saywhy.worlds.digits import DigitSet, digits
 
 BIASES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -112,16 +113,23 @@ _DOSES = ("chance", *(f"bias {bias}" for bias in BIASES), "random weights")
 _COUNTS = ("classifier", "pictures", "surgery", "correct shape", "wrong shape", "correct colour", "wrong colour")
 
 
-def run(limit: int | None = None, data: str = "world:digits", space: str = "world:digits") -> Report:
-    """limit: seeds of each bias, at most. data: "world:digits", or a folder with MNIST. space: the CLIP to operate."""
+def run(
+    limit: int | None = None, data: str = "world:digits", space: str = "world:digits", model: str = "resnet"
+) -> Report:
+    """limit: seeds of each bias, at most. data: "world:digits", or a folder with MNIST. space: the CLIP to operate.
+
+    model: what classifiers are trained: "resnet", "vit" (small), or "timm:NAME" or "timm:DIR", which is fine-tuned.
+    """
+    if model not in TOWERS and not model.startswith("timm:"):
+        raise SaywhyError(f"--model here is {', '.join(TOWERS)}, timm:NAME or timm:DIR: the classifiers to be trained")
     study = Study.of(load_clip(space), _mnist(data))
     seeds = SEEDS[: limit or len(SEEDS)]
     trained = [
-        (bias, seed, graded_classifier(bias, seed, study.mnist))
+        (bias, seed, graded_classifier(bias, seed, study.mnist, tower=model))
         for seed, bias in _shown([(seed, bias) for seed in seeds for bias in BIASES], "training classifiers")
     ]
     random = [_random(trained[0][2], 100 + n) for n in range(RANDOM)]
-    biased, unbiased = (graded_classifier(bias, 0, study.mnist, doubt=0.0) for bias in (1.0, None))
+    biased, unbiased = (graded_classifier(bias, 0, study.mnist, 0.0, model) for bias in (1.0, None))
     matchings = [match_classifier(study.clip, one, study.matched_on) for _, _, one in _shown(trained, "matching")]
     rows = [_row(study, *one, matching) for one, matching in zip(trained, matchings, strict=True)]
     controls = _controls(study, [one for _, _, one in trained], matchings, random)
@@ -146,7 +154,9 @@ def run(limit: int | None = None, data: str = "world:digits", space: str = "worl
         "bias.png": bias_figure(study.coloured.images[:4], maps, _bars(study, pair)),
     }  # fmt: skip
     title = f"digit classifiers of known bias and what captions say of them: {data}, {study.clip.name} operated"
-    return Report("surgery", title, _ROWS, rows, {"data": data, "space": space} | _agreement(rows), more, figures)
+    return Report(
+        "surgery", title, _ROWS, rows, {"data": data, "space": space, "model": model} | _agreement(rows), more, figures
+    )
 
 
 def _mnist(data: str) -> Path | None:

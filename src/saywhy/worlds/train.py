@@ -33,7 +33,7 @@ from saywhy.language_training import (
     write_language,
 )
 from saywhy.text_cache import cache_directory
-from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, WEIGHTS, aviary_facts
+from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, TOWERS, WEIGHTS, aviary_facts
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, phrases_of, render
 from saywhy.worlds.digits import (
     CLASSES,
@@ -141,17 +141,19 @@ def train_digits(
 ) -> dict[str, float]:
     """A digit classifier on coloured (``bias``) or grey (None) training pictures, measured on all three test halves.
 
+    tower: "resnet" or "vit", small, from random weights; or "timm:NAME", "timm:DIR": that one fine-tuned, at its size.
     seed: of the pictures and of training. doubt, mnist: see ``digits``.
     """
     data = digits("train", bias, 2000, seed, mnist, doubt=doubt)
     torch.manual_seed(seed)
-    network, arguments = aviary_network(tower, len(CLASSES), DIGIT_SIDE)
+    network, arguments, side = _digit_network(tower)
     pixels, labels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2), torch.as_tensor(data.labels).long()
-    _fit(out, network, pixels, labels, DIGIT_SIDE, tower, epochs, batch, resume, mirror=False, seed=seed)
-    _write_timm(out, network, arguments, CLASSES, DIGIT_SIDE)
+    _fit(out, network, pixels, labels, side, tower, epochs, batch, resume, mirror=False, seed=seed)
+    network.cpu()
+    _write_timm(out, network, arguments, CLASSES, side)
 
     def accuracy(test: DigitSet) -> float:
-        predicted = _predict(network.eval(), torch.as_tensor(test.pixels).permute(0, 3, 1, 2), DIGIT_SIDE)
+        predicted = _predict(network.eval(), torch.as_tensor(test.pixels).permute(0, 3, 1, 2), side)
         return float((predicted == test.labels).mean())
 
     return {
@@ -161,13 +163,26 @@ def train_digits(
     }
 
 
+def _digit_network(tower: str) -> tuple[nn.Module, dict[str, Any], int]:
+    """A network for two digits, the arguments it was made with, and the side of its input, pixels."""
+    if tower in TOWERS:
+        return *aviary_network(tower, len(CLASSES), DIGIT_SIDE), DIGIT_SIDE
+    from saywhy.classifiers import Classifier
+
+    network: Any = Classifier.load(tower, device="cpu").network
+    network.reset_classifier(len(CLASSES))
+    return network, {}, network.pretrained_cfg["input_size"][-1]
+
+
 def _fit(
     out: Path, network: nn.Module, pixels: Tensor, labels: Tensor, side: int, tower: str, epochs: int, batch: int,
     resume: bool, *, mirror: bool, seed: int = 0,
 ) -> None:  # fmt: skip
     """AdamW, one cycle, label smoothing; crops, mirrored where ``mirror``, lit anew, with a blank square."""
     torch.manual_seed(seed)
-    rate = {"resnet": 4e-3, "vit": 1.5e-3}[tower]
+    rate = {"resnet": 4e-3, "vit": 1.5e-3}.get(tower, 2e-4)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(labels) // batch))
     for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
@@ -177,7 +192,7 @@ def _fit(
         for start in range(0, len(order) - batch + 1, batch):
             rows = order[start : start + batch]
             x = _augment(_cropped(pixels[rows], side, rng), rng, mirror)
-            loss = F.cross_entropy(network(x), labels[rows], label_smoothing=0.05)
+            loss = F.cross_entropy(network(x.to(device)), labels[rows].to(device), label_smoothing=0.05)
             _step(network, loss, optimiser, schedule)
 
 
