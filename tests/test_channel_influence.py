@@ -133,6 +133,8 @@ def test_what_nothing_depends_on_has_no_influence() -> None:
 )  # fmt: skip
 def test_layers_that_cannot_be_measured_are_refused(layer: str, message: str) -> None:
     with pytest.raises(SaywhyError, match=message):
+        influence(Aside(), [layer], pixels(2, 8))
+    with pytest.raises(SaywhyError, match=message):
         influence(Aside(), ["body", layer], pixels(2, 8))
 
 

@@ -71,7 +71,8 @@ class InfluenceMeter:
                     f"{type(self.network).__name__} runs without gradients, which tell what its logits go by"
                 )
             live = [path for path, one in outputs.items() if isinstance(one, Tensor) and one.requires_grad]
-            gradients = torch.autograd.grad(margin.sum(), [outputs[path] for path in live], allow_unused=True)
+            inputs = [outputs[path] for path in live]
+            gradients = torch.autograd.grad(margin.sum(), inputs, allow_unused=True) if live else ()
         found = dict(zip(live, gradients, strict=True))
         views = {}
         for name, path in paths.items():
