@@ -67,7 +67,7 @@ def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Im
         row[0].text(0, 0.5, text, fontsize=8, va="center")
         for start, maps in ((1, ours[:, channel]), (5, theirs[:, int(layer.channels[channel])])):
             for n, one in enumerate(maps):
-                row[start + n].imshow(one, vmin=float(maps.min()), vmax=float(maps.max()), cmap="viridis")
+                row[start + n].imshow(one.numpy(), vmin=float(maps.min()), vmax=float(maps.max()), cmap="viridis")
     return _png(figure)
 
 
