@@ -309,6 +309,45 @@ def test_noise_matches_nothing() -> None:
     assert matching.layers[0].matched.float().mean() < 0.1
 
 
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("signed", [False, True])
+def test_only_candidates_are_matched(how: str, signed: bool) -> None:
+    source, target = resnet(), clip_resnet()
+    correlations = correlate(
+        source, target, batches(12, 6), [(("layer2", "layer3"), name) for name in ("layer2", "layer3")]
+    )
+    masks = {name: torch.rand(count) < 0.3 for name, count in correlations[0].sources}
+    allowed = torch.cat(list(masks.values()))
+    everything = {name: torch.ones_like(mask) for name, mask in masks.items()}
+    for one, layer in zip(correlations, match(correlations, how, 0.5, signed, masks).layers, strict=True):
+        assert layer.matched.any()
+        assert allowed[layer.channels[layer.matched]].all()
+        if how == "best":
+            strength = one.values.abs() if signed else one.values
+            best = strength[allowed].max(0).values
+            assert torch.equal(layer.matched, best > layer.threshold)
+            torch.testing.assert_close(
+                strength[layer.channels, torch.arange(len(best))][layer.matched], best[layer.matched]
+            )
+    for found, free in zip(
+        match(correlations, how, 0.5, signed, everything).layers,
+        match(correlations, how, 0.5, signed).layers,
+        strict=True,
+    ):
+        assert torch.equal(found.channels, free.channels)
+        assert found.threshold == free.threshold
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_without_candidates_nothing_is_matched(how: str) -> None:
+    one = made_up([[0.9, 0.8], [0.7, -0.1]])
+    (layer,) = match([one], how, candidates={"s": torch.tensor([False, False])}).layers
+    assert layer.channels.tolist() == [-1, -1]
+    assert layer.scores.tolist() == [0, 0]
+    (layer,) = match([one], how, candidates={"s": torch.tensor([False, True])}).layers
+    assert layer.channels.tolist() == [1, -1]
+
+
 # -- what is done with matchings --------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import (
+    caught,
     channels_first,
     convolutions,
     find_layer,
+    layer_view,
     positions,
     recorded,
     resized,
@@ -199,13 +201,13 @@ def test_what_is_recorded_is_what_the_layer_put_out() -> None:
 
 def test_tokens_are_recorded_in_their_places() -> None:
     network, x = vit(), pixels(2)
-    caught: list[Tensor] = []
-    handle = network.get_submodule("blocks.2").register_forward_hook(lambda m, a, output: caught.append(output))
+    outputs: list[Tensor] = []
+    handle = network.get_submodule("blocks.2").register_forward_hook(lambda m, a, output: outputs.append(output))
     with torch.no_grad(), recorded(network, ["blocks.2", "blocks.2:class"]) as maps:
         network(x)
     handle.remove()
-    assert torch.equal(maps["blocks.2"][1, :, 3, 5], caught[0][1, 1 + 3 * 8 + 5])
-    assert torch.equal(maps["blocks.2:class"][1, :, 0, 0], caught[0][1, 0])
+    assert torch.equal(maps["blocks.2"][1, :, 3, 5], outputs[0][1, 1 + 3 * 8 + 5])
+    assert torch.equal(maps["blocks.2:class"][1, :, 0, 0], outputs[0][1, 0])
 
 
 class Pair(nn.Module):
@@ -326,3 +328,47 @@ def test_an_output_that_is_no_tensor_is_refused() -> None:
 def test_find_layer() -> None:
     network = vit()
     assert find_layer(network, "blocks.1:class") is network.get_submodule("blocks.1")
+
+
+# -- one position, and outputs as they are ----------------------------------------------------------------------------
+
+
+def test_maps_of_one_position_are_maps_channels_first() -> None:
+    """After pooling there is no doubt where the channels are; of (N, 1, 1, C) there is."""
+    x = torch.randn(2, 5, 1, 1)
+    assert layer_view(x, "pool") is x
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with torch.no_grad(), recorded(network, ["1"]) as maps:
+        network(pixels(2, 8))
+    assert maps["1"].shape == (2, 4, 1, 1)
+    for shape in ((2, 1, 1, 5), (2, 5)):
+        with pytest.raises(SaywhyError, match="is not a map with positions"):
+            layer_view(torch.randn(shape), "pool")
+    with pytest.raises(SaywhyError, match="has no class token"):
+        layer_view(x, "pool:class")
+
+
+def test_what_is_caught_is_the_last_output_with_its_graph() -> None:
+    network, x = resnet(), pixels(1)
+    with caught(network, "layer4") as outputs:
+        assert outputs == []
+        network(x + 1)
+        logits = network(x)
+    (maps,) = outputs
+    assert torch.autograd.grad(logits.sum(), maps)[0].any()
+    with torch.no_grad(), recorded(network, ["layer4"]) as own:
+        network(x)
+    assert torch.equal(maps.detach(), own["layer4"])
+    assert hooks(network) == 0
+
+
+def test_of_several_outputs_the_first_is_caught_and_hooks_are_gone_after_an_error() -> None:
+    network = Unpacked(tuple)
+    with torch.no_grad(), caught(network, "block") as outputs:
+        found = network(pixels(1, 8))
+    assert torch.equal(outputs[0], found)
+    with pytest.raises(RuntimeError), caught(network, "block"):
+        network(torch.zeros(1, 7, 8, 8))
+    assert hooks(network) == 0
+    with pytest.raises(SaywhyError, match="no layer 'blok'; block"), caught(network, "blok"):
+        raise AssertionError("unreachable")

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from saywhy.activation_matching import Matching
+from saywhy.ask import Estimate, ask, kept, verdict
+from saywhy.class_evidence import EVIDENCE
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
-from saywhy.operated_space import OperatedSpace, image_tower, load_operated, match_classifier
+from saywhy.modules import untrained
+from saywhy.operated_space import DEFAULT_SURGERY, OperatedSpace, image_tower, load_operated, match_classifier
 from saywhy.pipeline import explain
 from saywhy.surgery import Surgery
 from saywhy.types import Space, Vocabulary
+from saywhy.worlds.digits import digits
 from tests.helpers import picture, tiny_classifier
 
 TOWERS = {
@@ -169,3 +175,121 @@ def test_what_cannot_be_matched_is_refused(clip: ClipSpace, classifier: Classifi
         match_classifier(bare, classifier, PICTURES)
     with pytest.raises(SaywhyError, match=r"must lie in 0\.\.1"):
         OperatedSpace(clip, classifier, match_classifier(clip, classifier, PICTURES), Surgery(1.5))
+
+
+# -- evidence ---------------------------------------------------------------------------------------------------------
+
+
+def test_evidence_is_what_is_matched_if_nothing_is_said(clip: ClipSpace, classifier: Classifier) -> None:
+    """At CLIP's last stage, all its channels but the matched silenced; only where the decision depends on it."""
+    for matching in (
+        match_classifier(clip, classifier, PICTURES, floor=0),
+        match_classifier(clip, classifier, PICTURES, layers=[EVIDENCE], floor=0),
+    ):
+        (layer,) = matching.layers
+        assert layer.sources == ((EVIDENCE, 5),)
+        assert matching.decisive == {EVIDENCE: 5}
+    assert match_classifier(clip, classifier, PICTURES, floor=1e6).decisive == {EVIDENCE: 0}
+    assert OperatedSpace(clip, classifier, matching).surgery == DEFAULT_SURGERY == Surgery(unmatched="mean")
+
+
+@pytest.fixture
+def evident(clip: ClipSpace, classifier: Classifier) -> OperatedSpace:
+    return OperatedSpace(clip, classifier, match_classifier(clip, classifier, PICTURES, chance=1.0, floor=0))
+
+
+def test_evidence_is_kept_and_comes_back(evident: OperatedSpace, tmp_path: Path) -> None:
+    path = evident.matching.save(tmp_path / "matching.safetensors")
+    again = load_operated(path, evident.classifier)
+    assert again.surgery == DEFAULT_SURGERY
+    torch.testing.assert_close(again.encode_images(PICTURES), evident.encode_images(PICTURES), rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_classifier_is_seen(evident: OperatedSpace) -> None:
+    """Where all is at its mean but what comes from it: with its evidence gone, all pictures are the same."""
+    classifier = evident.classifier
+    assert evident.matching.layers[0].matched.any()
+    before = evident.encode_images(PICTURES[:3])
+    with torch.no_grad():
+        classifier.network.get_submodule("head").get_parameter("weight").zero_()
+    after = evident.encode_images(PICTURES[:3])
+    assert after.std(0).max() < 0.05 * before.std(0).max()
+
+
+def test_another_classifier_put_in_is_the_one_that_is_seen(evident: OperatedSpace) -> None:
+    from dataclasses import replace
+
+    before = evident.encode_images(PICTURES[:3])
+    other = tiny_classifier()
+    expected = OperatedSpace(evident.clip, other, evident.matching).encode_images(PICTURES[:3])
+    found = replace(evident, classifier=other).encode_images(PICTURES[:3])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert (found - before).abs().max() > 10 * (found - expected).abs().max()
+
+
+def test_a_picture_is_explained_by_the_evidence(evident: OperatedSpace) -> None:
+    words = Vocabulary(("red", "green", "blue", "thing", "other"), ("",) * 5)
+    e = explain(picture(), model=evident.classifier, vocabulary=words, space=evident, top=2)
+    assert len(e.findings) >= 1
+    assert all(finding.space == evident.name for finding in e.findings)
+
+
+def test_with_nothing_decisive_nothing_is_seen(clip: ClipSpace, classifier: Classifier) -> None:
+    """A head that says nothing: no match, one vector for all pictures, and still it can be kept and used."""
+    with torch.no_grad():
+        classifier.network.get_submodule("head").get_parameter("weight").zero_()
+    matching = match_classifier(clip, classifier, PICTURES)
+    assert matching.decisive == {EVIDENCE: 0}
+    vectors = OperatedSpace(clip, classifier, matching).encode_images(PICTURES[:3])
+    torch.testing.assert_close(vectors, vectors[:1].expand_as(vectors), rtol=1e-4, atol=1e-5)
+
+
+# -- what it says of classifiers of which it is known what they go by -------------------------------------------------
+
+COLOUR, SHAPE = ("a red digit", "a green digit"), ("the digit 5", "the digit 8")
+
+
+@pytest.fixture(scope="module")
+def digit_clip() -> ClipSpace:
+    return load_clip("world:digits", device="cpu")
+
+
+def digit_pictures(split: str, count: int) -> list[Image.Image]:
+    """In an order that is random with respect to the digits; colour says nothing."""
+    pictures = [Image.fromarray(pixels) for pixels in digits(split, 0.0, count, 9).pixels]
+    return [pictures[n] for n in torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()]
+
+
+def said_of(clip: ClipSpace, classifier: Classifier, matching: Matching) -> tuple[Estimate, Estimate, Estimate]:
+    """(colour kept, shape kept, verdict)."""
+    asked = ask(digit_pictures("test", 100), (COLOUR, SHAPE), clip, OperatedSpace(clip, classifier, matching))
+    return kept(asked, 0), kept(asked, 1), verdict(asked, 0, 1)
+
+
+def test_a_classifier_that_goes_by_colour_is_told_from_one_that_never_saw_any(digit_clip: ClipSpace) -> None:
+    shown = digit_pictures("train", 256)
+    for name, by_colour in (("world:digits-coloured", True), ("world:digits", False)):
+        classifier = Classifier.load(name, device="cpu")
+        matching = match_classifier(digit_clip, classifier, shown)
+        colour, shape, found = said_of(digit_clip, classifier, matching)
+        if by_colour:
+            assert found.low > 0.5
+            assert colour.low > 0.5
+            assert abs(shape.value) < 0.2
+        else:
+            assert found.high < -0.2
+            assert shape.low > 0.3
+            assert colour.value < 0.3
+        dealt = [said_of(digit_clip, classifier, matching.shuffled(seed))[2].value for seed in range(4)]
+        assert abs(sum(dealt) / 4) < 0.2 < abs(found.value)
+
+
+def test_of_a_classifier_that_has_learned_nothing_nothing_is_said(digit_clip: ClipSpace) -> None:
+    from dataclasses import replace
+
+    classifier = Classifier.load("world:digits-coloured", device="cpu")
+    shown = digit_pictures("train", 128)
+    for seed in (100, 101):
+        random = replace(classifier, network=untrained(classifier.network, seed))
+        _, _, found = said_of(digit_clip, random, match_classifier(digit_clip, random, shown))
+        assert abs(found.value) < 0.1

@@ -311,3 +311,54 @@ def test_a_matching_of_other_networks_is_refused() -> None:
         run_operated(source, clip_vit(), matching, pixels(2), pixels(2))
     with pytest.raises(SaywhyError, match="VisionTransformer has no layer 'layer"):
         run_operated(vit(), target, matching, pixels(2), pixels(2))
+
+
+# -- nothing passes but what the source passes ------------------------------------------------------------------------
+
+
+def test_unmatched_channels_are_at_their_means() -> None:
+    """At full strength everywhere and always; in between so much of the way; and the matched ones as without."""
+    source, target, x = resnet(), clip_resnet(), pixels(3)
+    matching = matched(source, target, [(("layer2",), "layer2")]).strongest(0.25)
+    (layer,) = matching.layers
+    with torch.no_grad(), recorded(target, ["layer2"]) as own, recorded(source, source_layers(matching)) as maps:
+        source(x), target(x)
+
+    def changed(how: Surgery) -> Tensor:
+        with torch.no_grad(), operated(target, matching, maps, how), recorded(target, ["layer2"]) as found:
+            target(x)
+        return found["layer2"]
+
+    silent = ~layer.matched
+    mean = layer.target_mean[silent][:, None, None]
+    for strength in (1.0, 0.3):
+        found = changed(Surgery(strength, unmatched="mean"))
+        expected = own["layer2"][:, silent] + strength * (mean - own["layer2"][:, silent])
+        torch.testing.assert_close(found[:, silent], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[:, layer.matched], changed(Surgery(strength))[:, layer.matched])
+    assert changed(Surgery(unmatched="mean"))[:, silent].transpose(0, 1).flatten(1).std(1).max() < 1e-5
+
+
+@pytest.mark.parametrize(("source_of", "target_of"), [(resnet, clip_resnet), (resnet, clip_vit), (vit, clip_vit)])
+def test_with_nothing_matched_all_pictures_are_one(
+    source_of: Callable[[], nn.Module], target_of: Callable[[], nn.Module]
+) -> None:
+    source, target, x = source_of(), target_of(), pixels(4)
+    layers = stages(target, x[:1], class_tokens=True)
+    last = [name for name in layers if name.partition(":")[0] == layers[-1].partition(":")[0]]
+    nothing = matched(source, target).only(last).strongest(0)
+    found = run_operated(source, target, nothing, x, x, Surgery(unmatched="mean"))
+    torch.testing.assert_close(found, found[:1].expand_as(found), rtol=1e-4, atol=1e-5)
+    halfway = run_operated(source, target, nothing, x, x, Surgery(0.5, unmatched="mean"))
+    assert 1e-3 < halfway.std(0).max() < plain(target, x).std(0).max()
+    assert torch.equal(run_operated(source, target, nothing, x, x, Surgery(0, unmatched="mean")), plain(target, x))
+    torch.testing.assert_close(run_operated(source, target, nothing, x, x), plain(target, x))
+
+
+@pytest.mark.parametrize("make", [resnet, clip_resnet, vit, clip_vit])
+def test_with_itself_it_is_as_before_though_the_unmatched_are_silenced(make: Callable[[], nn.Module]) -> None:
+    """On pictures that were matched on: a channel that is constant on them is unmatched, and at its mean anyway."""
+    network, x = make(), pixels(12)
+    matching = matched(network, network, [((name,), name) for name in stages(network, x[:1], class_tokens=True)])
+    found = run_operated(network, network, matching, x, x, Surgery(unmatched="mean"))
+    torch.testing.assert_close(found, plain(network, x), rtol=1e-4, atol=1e-5)

@@ -48,7 +48,12 @@ class ClassEvidence(nn.Module):
 
 
 def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
-    """The classifier's network with its evidence as a layer. pixels: (N, 3, h, w) of any picture, to find it by."""
+    """The classifier's network with its evidence as a layer. pixels: (N, 3, h, w) of any picture, to find it by.
+
+    Raises SaywhyError for a classifier of one logit.
+    """
+    if len(classifier.labels) < 2:
+        raise SaywhyError(f"{classifier.name} has one logit; evidence is for one class against others")
     network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
     if classifier.has_head:
         with frozen(network):

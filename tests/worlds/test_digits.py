@@ -81,3 +81,45 @@ def test_mnist_is_read_where_it_is(pack: Path, tmp_path: Path) -> None:
     assert set(data.labels) == {0, 1}
     with pytest.raises(SaywhyError, match="no MNIST here"):
         digits("test", 1.0, 4, mnist=tmp_path)
+
+
+@pytest.mark.parametrize("doubt", [0.0, 0.3])
+def test_swapped_pictures_differ_in_their_ink_alone(doubt: float) -> None:
+    one, other = (digits("test", 0.0, 60, 3, doubt=doubt, swap=swap) for swap in (False, True))
+    assert np.array_equal(one.labels, other.labels)
+    assert np.array_equal(one.colour, 1 - other.colour)
+    bright = [data.pixels.astype(float).max(3) for data in (one, other)]
+    for a, b in zip(*bright, strict=True):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+    redness = other.pixels[..., 0].sum((1, 2)) > other.pixels[..., 1].sum((1, 2))
+    assert (redness == (other.colour == 0)).all()
+
+
+def test_grey_has_nothing_to_swap() -> None:
+    one, other = (digits("test", None, 10, swap=swap) for swap in (False, True))
+    assert np.array_equal(one.pixels, other.pixels)
+    assert (other.colour == -1).all()
+
+
+def test_doubt_is_in_the_label_and_not_in_the_shape() -> None:
+    plain, doubted = (digits("train", None, 1000, doubt=doubt) for doubt in (0.0, 0.15))
+    assert np.array_equal(plain.pixels, doubted.pixels)
+    assert (plain.labels == np.arange(1000) % 2).all()
+    wrong = plain.labels != doubted.labels
+    assert abs(wrong.mean() - 0.15) < 0.04
+    assert abs(wrong[plain.labels == 0].mean() - wrong[plain.labels == 1].mean()) < 0.06
+    assert (digits("train", None, 50, doubt=1.0).labels == 1 - plain.labels[:50]).all()
+
+
+@pytest.mark.parametrize(("bias", "agrees"), [(1.0, 1.0), (0.0, 0.5), (-1.0, 0.0), (0.5, 0.75)])
+def test_colour_follows_the_label_whatever_the_shape(bias: float, agrees: float) -> None:
+    data = digits("train", bias, 600, doubt=0.3)
+    follows = data.colour == data.labels
+    doubted = data.labels != np.arange(600) % 2
+    assert abs(follows.mean() - agrees) < 0.06
+    assert abs(follows[doubted].mean() - agrees) < 0.12
+    redness = data.pixels[..., 0].sum((1, 2)) > data.pixels[..., 1].sum((1, 2))
+    assert (redness == (data.colour == 0)).all()
+    certain = digits("train", bias, 600)
+    same = certain.colour == data.colour
+    assert np.array_equal(certain.pixels[same], data.pixels[same])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import final
 
@@ -57,7 +58,7 @@ def graded_classifier(
 
     tower: see ``train_digits``.
     """
-    source = "digits" if mnist is None else f"mnist-{Path(mnist).resolve().name}"
+    source = "digits" if mnist is None else f"mnist-{sha256(str(Path(mnist).resolve()).encode()).hexdigest()[:8]}"
     kind = re.sub(r"[^\w.-]+", "-", "" if tower == "resnet" else f"{tower}-")
     out = cache_directory() / "graded" / f"{source}-{kind}{bias}-{doubt}-{EPOCHS}-{seed}"
     if not (out / "done").exists():

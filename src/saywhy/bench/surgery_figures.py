@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from saywhy.activation_matching import Matching
+from saywhy.activation_matching import LayerMatch
 from saywhy.ask import Estimate
-from saywhy.class_evidence import EVIDENCE, class_evidence
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace
-from saywhy.feature_maps import recorded, resized
-from saywhy.modules import frozen
+from saywhy.feature_maps import recorded, resized, stages
 from saywhy.operated_space import image_tower, match_classifier
 
 if TYPE_CHECKING:
@@ -47,13 +45,22 @@ def verdict_figure(rows: Sequence[Mapping[str, Any]], controls: Sequence[Mapping
 
 @torch.no_grad()
 def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Image.Image]) -> bytes:
-    """Channels of CLIP beside the classifier's that replace them, on the same four pictures; the best matches."""
+    """Channels of CLIP's first stage beside the classifier's that go with them best, on the same four pictures."""
     from matplotlib.figure import Figure
 
-    matching = match_classifier(clip, classifier, images, clip_layers="stages")
-    layer, ours, theirs = _best_layer(matching, clip, classifier, images[:4])
+    tower = image_tower(clip)
+    pixels = torch.stack([clip.transform(image) for image in images[:4]]).to(clip.device)
+    first = stages(tower, pixels)[0]
+    (layer,) = match_classifier(clip, classifier, images, layers="stages", clip_layers=[first]).layers
+    names = [name for name, _ in layer.sources]
+    with recorded(tower, [first]) as own, recorded(classifier.network, names) as others:
+        tower(pixels)
+        classifier.logits(classifier.preprocess(images[:4]))
+    ours = own[first].cpu()
+    grid = (ours.shape[2], ours.shape[3])
+    theirs = torch.cat([resized(others[name].cpu(), grid) for name in names], 1)
     order = layer.scores.argsort(descending=True)[: min(PAIRS, int(layer.matched.sum()))]
-    figure = Figure(figsize=(9, 1.25 * len(order) + 0.6), layout="constrained")
+    figure = Figure(figsize=(9, 1.1 * len(order) + 1.2), layout="constrained")
     axes = figure.subplots(len(order) + 1, 9, width_ratios=[1.6, *[1] * 8], squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -61,7 +68,7 @@ def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Im
         axes[0, 1 + n].imshow(image)
         axes[0, 5 + n].imshow(image)
     axes[0, 1].set_title("CLIP's channel", loc="left", fontsize=9)
-    axes[0, 5].set_title(f"that of {classifier.name.rpartition('/')[2]}", loc="left", fontsize=9)
+    axes[0, 5].set_title("the classifier's that goes with it", loc="left", fontsize=9)
     for row, channel in zip(axes[1:], order.tolist(), strict=True):
         text = f"{layer.layer} {channel}\n{_source_name(layer, channel)}\nr = {layer.scores[channel]:.2f}"
         row[0].text(0, 0.5, text, fontsize=8, va="center")
@@ -71,24 +78,7 @@ def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Im
     return _png(figure)
 
 
-def _best_layer(matching: Matching, clip: ClipSpace, classifier: Classifier, images: Sequence[Image.Image]) -> Any:
-    """The layer with most positions of those with a match; its maps, and the evidence on its grid (N, C, h, w)."""
-    tower = image_tower(clip)
-    pixels = torch.stack([clip.transform(image) for image in images]).to(clip.device)
-    layer = next((one for one in matching.layers if one.matched.any()), matching.layers[0])
-    their_pixels = classifier.preprocess(images).to(classifier.device, classifier.dtype)
-    source = class_evidence(classifier, their_pixels)
-    with (
-        frozen(tower), frozen(source),
-        recorded(tower, [layer.layer]) as ours, recorded(source, [EVIDENCE]) as theirs,
-    ):  # fmt: skip
-        tower(pixels)
-        source(their_pixels)
-    height, width = ours[layer.layer].shape[2:]
-    return layer, ours[layer.layer].cpu(), resized(theirs[EVIDENCE].cpu().float(), (height, width))
-
-
-def _source_name(layer: Any, channel: int) -> str:
+def _source_name(layer: LayerMatch, channel: int) -> str:
     """ "layer3 17" of the source's channel that goes with one of the target's."""
     place = int(layer.channels[channel])
     for name, count in layer.sources:
@@ -103,24 +93,27 @@ def bias_figure(
     maps: Mapping[str, np.ndarray],
     bars: Mapping[str, tuple[Estimate, Estimate]],
 ) -> bytes:
-    """For each classifier: Grad-CAM on the same pictures, and beside it what is kept of colour and of shape."""
+    """Pictures, each classifier's Grad-CAM of them, and beside it what is kept of colour and of shape."""
     from matplotlib.figure import Figure
 
-    shown = [estimate for pair in bars.values() for estimate in pair]
-    figure = Figure(figsize=(2 * len(images) + 3.2, 2.1 * len(maps)), layout="constrained")
-    axes = figure.subplots(len(maps), len(images) + 1, width_ratios=[*[1] * len(images), 1.6], squeeze=False)
-    for row, (name, heat) in zip(axes, maps.items(), strict=True):
-        for axis, image, one in zip(row, images, heat, strict=False):
-            axis.imshow(image)
-            axis.imshow(one, cmap="inferno", alpha=0.55, extent=(0, image.width, image.height, 0))
-            axis.set_axis_off()
-        row[0].set_title(f"{name}: Grad-CAM", loc="left", fontsize=9)
+    figure = Figure(figsize=(1.6 * len(images) + 3.4, 1.7 * (len(maps) + 1)), layout="constrained")
+    axes = figure.subplots(len(maps) + 1, len(images) + 1, width_ratios=[*[1] * len(images), 1.8], squeeze=False)
+    for axis in (*axes[:, :-1].flat, axes[0, -1]):
+        axis.set_axis_off()
+    for axis, image in zip(axes[0], images, strict=False):
+        axis.imshow(image)
+    widest = 1.05 * max(1.0, *(bar.high for pair in bars.values() for bar in pair))
+    for row, (name, heat) in zip(axes[1:], maps.items(), strict=True):
+        for axis, one in zip(row, heat, strict=False):
+            axis.imshow(one, cmap="inferno")
+        row[0].set_title(f"Grad-CAM, {name}", loc="left", fontsize=9)
         for place, (estimate, colour) in enumerate(zip(bars[name], (RED, BLUE), strict=True)):
             spread = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
             row[-1].barh(1 - place, estimate.value, xerr=spread, color=colour, height=0.6)
-        row[-1].set_yticks([1, 0], ["colour", "shape"])
-        row[-1].set_xlim(min(0, *(one.low for one in shown)), 1.05 * max(1, *(one.high for one in shown)))
-        row[-1].set_title("what captions still tell apart", loc="left", fontsize=9)
+        row[-1].set_yticks([1, 0], ["red | green", "5 | 8"])
+        row[-1].set_xlim(min(0.0, *(bar.low for pair in bars.values() for bar in pair)), widest)
+        row[-1].axvline(1, color="black", lw=0.8, ls=":")
+        row[-1].set_title(f"told apart by captions through the {name} one, of CLIP's 1", loc="left", fontsize=7)
         row[-1].spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
