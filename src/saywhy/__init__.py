@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from saywhy.attribution import attribute as attribute
     from saywhy.classifier_space import ClassifierSpace as ClassifierSpace
     from saywhy.classifiers import Classifier as Classifier
+    from saywhy.clip_space import load_clip as load_clip
     from saywhy.errors import SaywhyError as SaywhyError
     from saywhy.language_model import load_language_model as load_language_model
+    from saywhy.operated_space import OperatedSpace as OperatedSpace
+    from saywhy.operated_space import match_classifier as match_classifier
     from saywhy.pipeline import explain as explain
     from saywhy.regions import find_regions as find_regions
     from saywhy.text_encoder import load_encoder as load_encoder
@@ -25,14 +28,17 @@ _PUBLIC = {
     "ClassifierSpace": "classifier_space",
     "Explanation": "types",
     "Heatmap": "types",
+    "OperatedSpace": "operated_space",
     "SaywhyError": "errors",
     "Vocabulary": "types",
     "attribute": "attribution",
     "explain": "pipeline",
     "find_regions": "regions",
+    "load_clip": "clip_space",
     "load_encoder": "text_encoder",
     "load_language_model": "language_model",
     "load_vocabulary": "vocabulary",
+    "match_classifier": "operated_space",
 }
 __all__ = ["__version__", *_PUBLIC]
 

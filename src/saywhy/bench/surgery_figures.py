@@ -74,7 +74,7 @@ def matching_figure(clip: ClipSpace, classifier: Classifier, images: Sequence[Im
         row[0].text(0, 0.5, text, fontsize=8, va="center")
         for start, maps in ((1, ours[:, channel]), (5, theirs[:, int(layer.channels[channel])])):
             for n, one in enumerate(maps):
-                row[start + n].imshow(one, vmin=float(maps.min()), vmax=float(maps.max()), cmap="viridis")
+                row[start + n].imshow(one.numpy(), vmin=float(maps.min()), vmax=float(maps.max()), cmap="viridis")
     return _png(figure)
 
 
@@ -113,7 +113,7 @@ def bias_figure(
         row[-1].set_yticks([1, 0], ["red | green", "5 | 8"])
         row[-1].set_xlim(min(0.0, *(bar.low for pair in bars.values() for bar in pair)), widest)
         row[-1].axvline(1, color="black", lw=0.8, ls=":")
-        row[-1].set_title(f"told apart by captions through the {name} one, of CLIP's 1", loc="left", fontsize=7)
+        row[-1].set_title(f"left to captions, {name} (CLIP: 1)", loc="left", fontsize=9)
         row[-1].spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
