@@ -49,12 +49,12 @@ def test_it_is_listed() -> None:
 
 def test_all_columns_are_there_and_all_is_plain(report: Report) -> None:
     tables = [(report.columns, report.rows), *((columns, rows) for _, columns, rows in report.more)]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for columns, rows in tables:
         assert rows
         assert all(set(row) == set(columns) for row in rows)
     document = json.loads(json.dumps(report.document(), allow_nan=False))
-    assert len(document["rows"]) == document["classifiers"] == 2
+    assert len(document["rows"]) == 2
 
 
 def test_figures_are_pictures(report: Report) -> None:
@@ -71,19 +71,20 @@ def test_the_verdict_goes_with_what_the_classifiers_go_by(report: Report) -> Non
     assert all(row["low"] > 0.5 for row in coloured)
     assert grey["flips"] < 60 < 90 < coloured[0]["flips"]
     assert grey["colour's share"] < 0.6 < 0.9 < coloured[0]["colour's share"]
-    assert report.summary["Spearman of the verdict with colour's share"] == 1
+    agreement = {row["measure"]: row["Spearman"] for row in report.more[0][2]}
+    assert agreement["colour's share"] == pytest.approx(1)
 
 
 def test_controls_are_zero(report: Report) -> None:
-    controls = {row["control"]: row for row in report.more[0][2]}
+    controls = {row["control"]: row for row in report.more[1][2]}
     assert abs(controls["random weights"]["verdict"]) < 0.1
     assert abs(next(row["verdict"] for name, row in controls.items() if name.startswith("shuffled"))) < 0.4
     itself = controls["CLIP with itself: largest change of a cosine"]
     assert itself["channels matched"] > 0
     assert itself["verdict"] < 1e-4
-    none, full = report.more[2][2]
+    none, full = report.more[3][2]
     assert none["colour kept"].startswith("+1.000")
-    assert none["verdict"].startswith("+0.000")
+    assert abs(float(none["verdict"].split()[0])) < 1e-3
     assert full["verdict"].startswith("+1.")
 
 
