@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.ask import Answers, Estimate, answers_findings, ask, concept_table, kept, read_groups, verdict
+from saywhy.ask import Answers, Estimate, _judgement, answers_findings, ask, concept_table, kept, read_groups, verdict
 from saywhy.errors import SaywhyError
 
 from .helpers import FakeSpace
@@ -117,7 +117,7 @@ def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pyte
         (lambda: answers(scores()), "after surgery only"),
         (lambda: replace(answers(scores(), scores()), groups=(("red",), *GROUPS[1:])), "stands alone"),
         (lambda: answers(torch.full((9, 5), 0.3), scores(9)), "no difference"),
-        (lambda: answers(scores(1), scores(1)), "no difference"),
+        (lambda: answers(scores(1), scores(1)), "there is one"),
     ],
 )
 def test_what_cannot_be_said_is_refused(found: object, message: str) -> None:
@@ -211,6 +211,19 @@ def test_a_verdict_says_no_more_than_its_interval() -> None:
     assert said(1, 0, 0.05).endswith("passes on the first, and nothing of the other that can be told.")
     assert said(0, 0, 0.05).endswith("it cannot be told that the classifier passes on either.")
     assert said(0.5, 0.5, 0.1).endswith("which of them the classifier passes on more.")
+
+
+def test_a_rough_interval_does_not_hide_what_is_sure_of_the_other() -> None:
+    rough, sure = Estimate(1.6, -0.1, 1.7), Estimate(0.2, 0.15, 0.25)
+    expected = "it cannot be told which of them the classifier passes on more"
+    assert _judgement(rough, sure, Estimate(1.4, -0.3, 1.5)) == expected
+    assert _judgement(sure, rough, Estimate(-1.4, -1.5, 0.3)) == expected
+
+
+def test_of_one_picture_nothing_is_said_to_be_left() -> None:
+    findings = answers_findings(answers(scores(1), scores(1)))
+    assert [one["kind"] for one in findings] == ["alike", "alike"]
+    assert findings[0]["sentence"] == "What is left is told from how pictures differ; there is one."
 
 
 def test_findings_of_every_subset() -> None:

@@ -172,3 +172,16 @@ def test_a_folder_without_pictures_and_an_out_that_is_a_file(tmp_path: Path) -> 
 def test_a_matching_with_another_clip(matching: Path) -> None:
     wrong = (*COLOURED, "--operate", "world:digits/vit", "--matching", matching)
     refused(saywhy("ask", "world:digits", "a|b", *wrong), "was made with the digits' CLIP")
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "kept.safetensors").mkdir()
+    (tmp_path / "out" / "answers.json").mkdir(parents=True)
+    words = ("ask", "world:digits", "red|green", *OPERATE, "--limit", 4)
+    refused(saywhy(*words, "--save", tmp_path / "kept.safetensors"), "kept.safetensors: cannot be written")
+    refused(saywhy(*words, "--out", tmp_path / "out"), "out: cannot be written to")
+
+
+def test_that_nothing_matches_is_said(folder: Path) -> None:
+    result = saywhy("ask", folder, "red|green", *OPERATE, "--floor", 1e9, "--unmatched", "keep")
+    assert "No channel has a match: nothing below is the classifier's." in result.stdout

@@ -165,6 +165,7 @@ def test_what_cannot_be_matched_is_refused(clip: ClipSpace, classifier: Classifi
         (PICTURES, ["body.0:class"], "last", "has no class token"),
         (PICTURES, [], "last", "at least one layer"),
         (PICTURES, "stages", ["layer9"], "has no layer 'layer9'"),
+        (PICTURES, ["evidence", "body"], "last", "evidence is matched alone"),
     ):  # fmt: skip
         with pytest.raises(SaywhyError, match=message):
             match_classifier(clip, classifier, pictures, layers=layers, clip_layers=clip_layers)

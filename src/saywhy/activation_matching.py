@@ -127,7 +127,11 @@ class Matching:
         return replace(self, layers=tuple(there[name] for name in layers))
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH (safetensors) and, beside it, PATH with the ending .json: what a person may want to read."""
+        """Write PATH (safetensors) and, beside it, PATH with the ending .json: what a person may want to read.
+
+        Raises SaywhyError where they cannot be written.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         path = Path(path)
@@ -139,8 +143,11 @@ class Matching:
             {"layer": layer.layer, "sources": layer.sources, "threshold": layer.threshold, "dead": layer.dead}
             for layer in self.layers
         ]
-        save_file(tensors, path, metadata={"saywhy": json.dumps(about)})
-        path.with_suffix(".json").write_text(json.dumps(about | {"quality": self.quality()}, indent=1))
+        try:
+            save_file(tensors, path, metadata={"saywhy": json.dumps(about)})
+            path.with_suffix(".json").write_text(json.dumps(about | {"quality": self.quality()}, indent=1))
+        except (OSError, SafetensorError) as error:
+            raise SaywhyError(f"{path}: cannot be written ({error})") from None
         return path
 
     @staticmethod

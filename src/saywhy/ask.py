@@ -209,7 +209,8 @@ def kept(answers: Answers, group: int, subset: str = "all") -> Estimate:
     caption's mean over the pictures, are taken off, so that neither a shift of all captions nor their unequal base
     similarities count.
 
-    Raises SaywhyError without surgery, for a group of one caption, and where CLIP itself sees no difference.
+    Raises SaywhyError without surgery, for one picture or a group of one caption, and where CLIP itself sees no
+    difference.
     """
     return _with_interval(answers, subset, lambda parts, weights: _slope(parts[0], weights), [group])
 
@@ -234,6 +235,8 @@ def _with_interval(
     if answers.after is None:
         raise SaywhyError("what is kept can be said after surgery only")
     chosen = answers.subsets()[subset]
+    if chosen.sum() < 2:
+        raise SaywhyError("what is left is told from how pictures differ; there is one")
     parts: list[_Pair] = []
     for group in groups:
         columns = answers.columns(group)
@@ -292,7 +295,8 @@ def answers_findings(answers: Answers) -> list[dict[str, Any]]:
     """What the answers say: sentences with their numbers, as plain values, for each subset of the pictures.
 
     After surgery a finding of kind "kept" for each group of two captions or more, or "alike" where CLIP itself sees no
-    difference; and, with exactly two such groups, one of kind "verdict". Without surgery "nearest" for each group.
+    difference or there is one picture; and, with exactly two such groups, one of kind "verdict". Without surgery
+    "nearest" for each group.
     """
     if answers.after is None:
         return _nearest(answers)
@@ -333,7 +337,7 @@ def _verdict_finding(answers: Answers, subset: str, left: dict[int, Estimate]) -
 def _judgement(first: Estimate, second: Estimate, difference: Estimate) -> str:
     """What may be said of two groups, and no more: an interval that holds zero says nothing."""
     more, less, name = (first, second, "first") if difference.value > 0 else (second, first, "second")
-    if more.low <= 0:
+    if max(more.low, less.low) <= 0:
         return "it cannot be told that the classifier passes on either"
     if difference.low <= 0 <= difference.high:
         return "it cannot be told which of them the classifier passes on more"

@@ -24,10 +24,11 @@ CLOSE, CLOSE_HALF = 1e-3, 1e-2  # of the features' size: so far may the mean of 
 
 @final
 class ClassEvidence(nn.Module):
-    """A classifier's network, its logits taken apart: pixels -> (N, C) logits, less their mean and the head's biases.
+    """A classifier's network, its logits taken apart: pixels -> (N, C) logits, less their mean.
 
     Where the head reads the mean of the last maps (ResNet, DenseNet, EfficientNet, ...) the module ``evidence`` puts
-    out (N, C, h, w), whose means over positions are those logits. Of another network it is the logits, at one position.
+    out (N, C, h, w), whose means over positions are those logits but for the head's biases. Of
+    another network it is the logits, at one position.
     """
 
     def __init__(self, network: nn.Module, stage: str | None, head: str | None) -> None:

@@ -59,7 +59,9 @@ def ask(
         str | None,
         typer.Option(help="Of the classifier: evidence, stages, last, convolutions, NAMES", rich_help_panel=MATCHING),
     ] = None,
-    clip_layers: Annotated[str | None, typer.Option(help="Of CLIP: likewise.", rich_help_panel=MATCHING)] = None,
+    clip_layers: Annotated[
+        str | None, typer.Option(help="Of CLIP: last, stages, convolutions, NAMES", rich_help_panel=MATCHING)
+    ] = None,
     pairing: Annotated[str | None, typer.Option(help="best or one-to-one", rich_help_panel=MATCHING)] = None,
     chance: Annotated[
         float | None,
@@ -258,9 +260,12 @@ def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:
     from saywhy.answers_figure import draw_answers
     from saywhy.inquiry import answers_csv
 
-    (out / "answers.json").write_text(json.dumps(document, indent=1, allow_nan=False))
-    (out / "pictures.csv").write_text(answers_csv(answers), encoding="utf-8")
-    draw_answers(answers).savefig(out / "answers.png", dpi=120)
+    try:
+        (out / "answers.json").write_text(json.dumps(document, indent=1, allow_nan=False))
+        (out / "pictures.csv").write_text(answers_csv(answers), encoding="utf-8")
+        draw_answers(answers).savefig(out / "answers.png", dpi=120)
+    except OSError as error:
+        raise SaywhyError(f"--out {out}: cannot be written to ({error})") from None
     errors.print(f"answers: {out}", markup=False, soft_wrap=True)
 
 

@@ -110,10 +110,11 @@ def match_classifier(
 
     images:      read once, in an order that is random with respect to what they show; see ``correlate``.
     layers:      of the classifier: EVIDENCE, one of LAYERS, or their names; all are candidates for each of CLIP's.
-    clip_layers: of CLIP, likewise. Behind the last stage CLIP has nothing to add, so that it alone is enough where
-                 unmatched channels are silenced.
+    clip_layers: of CLIP: one of LAYERS, or their names. Behind the last stage CLIP has nothing to add, so that it alone
+                 is enough where unmatched channels are silenced.
     how, chance, signed: see ``match``.
-    floor:       evidence for a class is matched where its deviation over the pictures is above so many logits.
+    floor:       evidence for a class is matched where its deviation over pictures and positions is above so many
+                 logits; says nothing of other layers.
 
     Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
     """
@@ -141,6 +142,8 @@ def match_classifier(
 
 def _layers(asked: str | Sequence[str], network: nn.Module, pixels: Tensor) -> tuple[str, ...]:
     if not isinstance(asked, str):
+        if EVIDENCE in asked and len(asked) > 1:
+            raise SaywhyError(f"{EVIDENCE} is matched alone, not with other layers")
         return tuple(asked)
     if asked not in LAYERS:
         raise SaywhyError(

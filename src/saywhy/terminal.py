@@ -121,6 +121,9 @@ def show_answers(
                 Text(f"Matched is its evidence for classes; that for {count} of them decides something here.")
             )
             console.print()
+        if not any(layer.matched.any() for layer in matching.layers):
+            console.print(Text("No channel has a match: nothing below is the classifier's.", style="bold red"))
+            console.print()
     findings, rows = answers_findings(answers), concept_table(answers)
     for subset in answers.subsets() if by_class else ("all",):
         some = [row for row in rows if row["pictures"] == subset]
@@ -136,8 +139,8 @@ def show_answers(
 
 
 def _pictures(subset: str, count: int) -> str:
-    known = {"all": "pictures", "right": "pictures it gets right", "wrong": "pictures it gets wrong"}
-    return f"{count} {known.get(subset, f'pictures of {subset}')}"
+    known = {"all": "", "right": " it gets right", "wrong": " it gets wrong"}
+    return f"{count} picture{'s' if count > 1 else ''}{known.get(subset, f' of {subset}')}"
 
 
 def _titled(title: str, table: Table, console: Console) -> None:
