@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import recorded, resized
+from saywhy.files import replacing
 from saywhy.modules import frozen
 
 HOW = ("best", "one-to-one")
@@ -144,7 +145,9 @@ class Matching:
             for layer in self.layers
         ]
         try:
-            save_file(tensors, path, metadata={"saywhy": json.dumps(about)})
+            with replacing(path) as unfinished:
+                save_file(tensors, unfinished, metadata={"saywhy": json.dumps(about)})
+                unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
             path.with_suffix(".json").write_text(json.dumps(about | {"quality": self.quality()}, indent=1))
         except (OSError, SafetensorError) as error:
             raise SaywhyError(f"{path}: cannot be written ({error})") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any
 
 from saywhy.ask import Answers, answers_findings, concept_table
@@ -38,7 +38,9 @@ def draw_answers(answers: Answers) -> Figure:
         _draw_kept(axes[1], kept, middles, [_colour(group) for group in groups])
         axes[1].set_ylim(axes[0].get_ylim())
     said = [one["sentence"] for one in findings if one["kind"] in ("verdict", "nearest")]
-    figure.suptitle(literal("\n".join(fill(sentence, 125 if kept else 85) for sentence in said)), fontsize=9.5)
+    figure.suptitle(
+        literal("\n".join(fill(shorten(sentence, 600), 125 if kept else 85) for sentence in said)), fontsize=9.5
+    )
     return figure
 
 
@@ -57,7 +59,7 @@ def _draw_captions(axis: Axes, answers: Answers, rows: Sequence[dict[str, Any]],
             [one.value for one in found], [y + aside for y in places], xerr=_errors(found), fmt="o", color=colour,
             markersize=6, elinewidth=1.4, capsize=2.5, label=LEGEND[when],
         )  # fmt: skip
-    axis.set_yticks(places, [literal(fill(row["caption"], 34)) for row in rows])
+    axis.set_yticks(places, [literal(fill(shorten(row["caption"], 100), 34)) for row in rows])
     for label, row in zip(axis.get_yticklabels(), rows, strict=True):
         label.set_color(_colour(row["group"]))
     axis.set_ylim(places[-1] + 0.7, -0.7)

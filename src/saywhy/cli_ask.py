@@ -247,6 +247,8 @@ def _load(
     from saywhy.operated_space import load_operated
 
     classifier = None if model is None else Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
+    if classifier is not None and not pretrained:
+        classifier = replace(classifier, name=f"{classifier.name} at random weights")
     clip = None if operation.clip is None else load_clip(operation.clip, device)
     if classifier is not None and operation.file is not None:
         operated = load_operated(operation.file, classifier, operation.chosen(), device)

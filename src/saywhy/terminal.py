@@ -118,7 +118,7 @@ def show_answers(
         if matching.decisive:
             count = sum(matching.decisive.values())
             console.print(
-                Text(f"Matched is its evidence for classes; that for {count} of them decides something here.")
+                Text(f"Matched: its evidence for classes, where it varies by more than the floor: {count} of them.")
             )
             console.print()
         if not any(layer.matched.any() for layer in matching.layers):
@@ -132,6 +132,9 @@ def show_answers(
         kept = [one for one in said if one["kind"] == "kept"]
         if kept:
             _titled(f"left of what {answers.spaces[0]} tells apart", _kept(kept), console)
+            if any(one["kept"]["value"] > 1 for one in kept):
+                console.print(Text("Above 100: what is replaced varies with this and with nothing else.", style="dim"))
+                console.print()
         for one in said:
             if one["kind"] != "kept":
                 console.print(Text(one["sentence"], style="bold"))
