@@ -151,6 +151,7 @@ def test_ctrl_c_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (["world:digits", "a|b", *COLOURED, "--matching", "x", "--save", "y"], ["--save", "--matching"]),
         (["world:digits", "a|b", *OPERATE, "--pairing", "first"], ["best or one-to-one"]),
         (["world:digits", "a|b", *OPERATE, "--unmatched", "none"], ["keep or mean"]),
+        (["world:digits", "a|b", "--model", "world:digits", "--operate", "own"], ["a CLIP is operated on"]),
         (["world:digits", "a|b", *OPERATE, "--share", "2"], ["share"]),
         (["world:digits", "a|b", *OPERATE, "--save", "none/found.safetensors"], ["--save", "folder"]),
         (["world:digits", "a|b", *OPERATE, "--save", "found.json"], [".safetensors"]),

@@ -249,6 +249,10 @@ def _load(
     classifier = None if model is None else Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
     if classifier is not None and not pretrained:
         classifier = replace(classifier, name=f"{classifier.name} at random weights")
+    if operation.clip is not None and operation.clip.startswith(("own", "operated:")):
+        raise SaywhyError(
+            f"--operate {operation.clip}: a CLIP is operated on; clip, clip:ARCH/TAG, clip:DIR or world:NAME"
+        )
     clip = None if operation.clip is None else load_clip(operation.clip, device)
     if classifier is not None and operation.file is not None:
         operated = load_operated(operation.file, classifier, operation.chosen(), device)
