@@ -127,7 +127,9 @@ def test_a_vocabulary_with_duplicates_is_used_and_noted(model: str, photo: Path,
 def test_ctrl_c_keeps_what_is_done(model: str, tmp_path: Path) -> None:
     picture(400, 300).save(tmp_path / "x.jpg")
     out = tmp_path / "why"
-    command = [sys.executable, "-m", "saywhy", "explain", *[str(tmp_path / "x.jpg")] * 400, "--model", model]
+    # What was started in the background of a script ignores SIGINT, and so does all that it starts.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import saywhy.cli as c; c.main()"
+    command = [sys.executable, "-c", code, "explain", *[str(tmp_path / "x.jpg")] * 400, "--model", model]
     command += ["--out", str(out), "--batch-size", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
