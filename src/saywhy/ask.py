@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Any, final
 
@@ -161,6 +162,7 @@ def ask(
     )
 
 
+@lru_cache(maxsize=2)  # terminal, document and figure show the same; a bootstrap over many pictures takes seconds
 def concept_table(answers: Answers) -> list[dict[str, Any]]:
     """The quantitative concept analysis: a row for each subset of pictures and each caption.
 
@@ -291,6 +293,7 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 # -- in words ---------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=2)  # as concept_table
 def answers_findings(answers: Answers) -> list[dict[str, Any]]:
     """What the answers say: sentences with their numbers, as plain values, for each subset of the pictures.
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from saywhy.cub import Bird, CubData, read_cub
 from saywhy.errors import SaywhyError
+from saywhy.files import replacing
 from saywhy.hub import patience
 from saywhy.images import read_picture
 
@@ -207,9 +208,8 @@ def _write(out: Path, network: Any, cub: CubData, settings: Settings) -> None:
 
 
 def _save(path: Path, states: dict[str, Any], done: dict[str, Any], settings: Settings) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save({"states": states, "done": done, "settings": asdict(settings)}, partial)
-    partial.replace(path)  # Ctrl-C half way leaves the one before
+    with replacing(path) as unfinished:  # Ctrl-C half way leaves the one before
+        torch.save({"states": states, "done": done, "settings": asdict(settings)}, unfinished)
 
 
 def _resume(path: Path, parts: dict[str, Any], settings: Settings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from saywhy.activation_matching import Matching, check_way, correlate, match
+from saywhy.activation_matching import Correlation, Matching, check_way, correlate, match
 from saywhy.class_evidence import EVIDENCE, class_evidence
 from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
@@ -119,6 +119,19 @@ def match_classifier(
     Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
     """
     check_way(how, chance)
+    found = correlate_classifier(clip, classifier, images, layers, clip_layers, batch_size)
+    return matched(clip, classifier, found, how, chance, signed, floor)
+
+
+def correlate_classifier(
+    clip: ClipSpace,
+    classifier: Classifier,
+    images: Iterable[Image.Image],
+    layers: str | Sequence[str] = EVIDENCE,
+    clip_layers: str | Sequence[str] = "last",
+    batch_size: int = BATCH,
+) -> list[Correlation]:
+    """The pass over the data of ``match_classifier``, one Correlation for each of CLIP's layers."""
     tower = image_tower(clip)
     batches = _batches(images, classifier, clip, batch_size)
     first = next(batches, None)
@@ -129,8 +142,21 @@ def match_classifier(
         network, layers = class_evidence(classifier, first[0][:1]), [EVIDENCE]
     candidates = _layers(layers, network, first[0][:1])
     target_layers = _layers(clip_layers, tower, first[1][:1])
-    found = correlate(network, tower, chain([first], batches), [(candidates, layer) for layer in target_layers])
-    decisive = {EVIDENCE: found[-1].source_std > floor} if candidates == (EVIDENCE,) else None
+    return correlate(network, tower, chain([first], batches), [(candidates, layer) for layer in target_layers])
+
+
+def matched(
+    clip: ClipSpace,
+    classifier: Classifier,
+    found: Sequence[Correlation],
+    how: str = "best",
+    chance: float = 0.0,
+    signed: bool = False,
+    floor: float = FLOOR,
+) -> Matching:
+    """The matches of ``match_classifier`` among correlations that were found; several thresholds need one pass."""
+    alone = all(one.sources[0][0] == EVIDENCE for one in found)
+    decisive = {EVIDENCE: found[-1].source_std > floor} if alone else None
     return replace(
         match(found, how, chance, signed, decisive),
         source=classifier.name,

@@ -21,6 +21,7 @@ from PIL import Image
 from saywhy.classifiers import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.text_cache import cache_directory
+from saywhy.worlds import TOWERS
 from saywhy.worlds.digits import DigitSet, digits
 from saywhy.worlds.train import train_digits
 
@@ -56,14 +57,15 @@ def graded_classifier(
 ) -> Classifier:
     """A classifier trained on digits whose colour follows the label so far; trained once, and kept in the cache.
 
-    tower: see ``train_digits``.
+    tower: "resnet" or "vit", small; or "timm:NAME", "timm:DIR": that one, fine-tuned.
     """
     source = "digits" if mnist is None else f"mnist-{sha256(str(Path(mnist).resolve()).encode()).hexdigest()[:8]}"
     kind = re.sub(r"[^\w.-]+", "-", "" if tower == "resnet" else f"{tower}-")
     out = cache_directory() / "graded" / f"{source}-{kind}{bias}-{doubt}-{EPOCHS}-{seed}"
     if not (out / "done").exists():
         shutil.rmtree(out, ignore_errors=True)
-        train_digits(out, bias=bias, epochs=EPOCHS, seed=seed, doubt=doubt, mnist=mnist, tower=tower)
+        ready = None if tower in TOWERS else Classifier.load(tower, device="cpu").network
+        train_digits(out, bias=bias, tower=tower, epochs=EPOCHS, seed=seed, doubt=doubt, mnist=mnist, ready=ready)
         (out / "done").touch()
     return Classifier.load(f"timm:{out}")
 

@@ -29,7 +29,14 @@ from saywhy.classifiers import Classifier
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.modules import untrained
-from saywhy.operated_space import DEFAULT_SURGERY, OperatedSpace, image_tower, match_classifier
+from saywhy.operated_space import (
+    DEFAULT_SURGERY,
+    OperatedSpace,
+    correlate_classifier,
+    image_tower,
+    match_classifier,
+    matched,
+)
 from saywhy.surgery import AS_PUBLISHED, Surgery
 from saywhy.types import Space
 from saywhy.worlds import TOWERS
@@ -135,13 +142,17 @@ def run(
     rows = [_row(study, *one, matching) for one, matching in zip(trained, matchings, strict=True)]
     controls = _controls(study, [one for _, _, one in trained], matchings, random)
     pair = {"biased": biased, "unbiased": unbiased}
+    spaces = {
+        name: OperatedSpace(study.clip, one, match_classifier(study.clip, one, study.matched_on))
+        for name, one in pair.items()
+    }
     relevance, maps = _grad_cam(study, pair)
     most = BIASES.index(1.0)
     agreement = _agreement(rows)
     more = (
         ("agreement of the verdict with the true bias, over all classifiers", _AGREEMENT, agreement),
         ("controls: the verdict where it should be zero", _CONTROLS, controls),
-        ("the source's two classifiers, asked about the same pictures", _TWO, _two_by_two(study, biased, unbiased)),
+        ("the source's two classifiers, asked about the same pictures", _TWO, _two_by_two(study, spaces)),
         (
             "strength of surgery, most biased classifier",
             ("strength", "colour kept", "shape kept", "verdict"),
@@ -154,7 +165,7 @@ def run(
     figures = {
         "verdict.png": verdict_figure(rows, controls),
         "matching.png": matching_figure(study.clip, biased, study.matched_on[:64]),
-        "bias.png": bias_figure(study.coloured.images[:4], maps, _bars(study, pair)),
+        "bias.png": bias_figure(study.coloured.images[:4], maps, _bars(study, spaces)),
     }  # fmt: skip
     title = f"digit classifiers of known bias and what captions say of them: {data}, {study.clip.name} operated"
     return Report("surgery", title, _ROWS, rows, {"data": data, "space": space, "model": model}, more, figures)
@@ -169,10 +180,7 @@ def _mnist(data: str) -> Path | None:
 
 
 def _random(classifier: Classifier, seed: int) -> Classifier:
-    network = untrained(classifier.network, seed)
-    return Classifier.from_module(
-        network, transform=classifier.transform, labels=classifier.labels, name=f"random weights {seed}"
-    )
+    return replace(classifier, network=untrained(classifier.network, seed), name=f"random weights {seed}")
 
 
 def _shown(things: Sequence[Any], what: str) -> Any:
@@ -260,21 +268,22 @@ def _itself(study: Study) -> Row:
             "low": None, "high": None, "channels matched": _matched(matching)}  # fmt: skip
 
 
-def _two_by_two(study: Study, biased: Classifier, unbiased: Classifier) -> list[Row]:
+def _two_by_two(study: Study, spaces: dict[str, OperatedSpace]) -> list[Row]:
     """The source's classifiers (all colours right in training; all grey) by the same pictures in colour and in grey.
 
     Of grey pictures nothing can be kept of a colour; the table then says how much of the shape is.
     """
     rows = []
-    for name, one in (("biased", biased), ("unbiased", unbiased)):
-        space = OperatedSpace(study.clip, one, match_classifier(study.clip, one, study.matched_on))
+    for name, space in spaces.items():
+        one = space.classifier
+        flips = true_bias(one, study.mnist).flips
         right = [accuracy(one, bias, study.mnist) for bias in (1.0, 0.0, None)]
         for pictured, asked in (("coloured", study.coloured), ("grey", study.grey)):
             answers = study.answers(asked, space)
             in_colour = pictured == "coloured"
             rows.append({
                 "classifier": name, "right, biased colours": right[0], "right, any colour": right[1],
-                "right, grey": right[2], "flips": true_bias(one, study.mnist).flips, "pictures": pictured,
+                "right, grey": right[2], "flips": flips, "pictures": pictured,
                 "colour kept": str(kept(answers, 0)) if in_colour else None, "shape kept": str(kept(answers, 1)),
                 "verdict": str(verdict(answers, 0, 1)) if in_colour else None,
             })  # fmt: skip
@@ -290,21 +299,16 @@ def _strengths(study: Study, classifier: Classifier, matching: Matching) -> list
 
 
 def _doses(study: Study, trained: Sequence[tuple[float, int, Classifier]], random: Sequence[Classifier]) -> list[Row]:
-    """Verdicts by bias, for thresholds ever less strict. Of one seed, as each dose matches anew."""
-    rows = []
-    for chance in _shown(DOSES, "doses"):
-        row: Row = {"chance": chance}
-        for bias, seed, one in trained:
-            if seed == trained[0][1]:
-                row[f"bias {bias}"] = _verdict_at(study, one, chance)
-        row["random weights"] = float(np.mean([_verdict_at(study, one, chance) for one in random[:2]]))
-        rows.append(row)
+    """Verdicts by bias, for thresholds ever less strict; of one seed."""
+    networks = {f"bias {bias}": [one] for bias, seed, one in trained if seed == trained[0][1]}
+    networks["random weights"] = list(random[:2])
+    rows: list[Row] = [{"chance": chance} for chance in DOSES]
+    for name, some in _shown(list(networks.items()), "doses"):
+        found = [(one, correlate_classifier(study.clip, one, study.matched_on)) for one in some]
+        for row in rows:
+            verdicts = [study.ask(one, matched(study.clip, one, c, chance=row["chance"]))[2].value for one, c in found]
+            row[name] = float(np.mean(verdicts))
     return rows
-
-
-def _verdict_at(study: Study, classifier: Classifier, chance: float) -> float:
-    matching = match_classifier(study.clip, classifier, study.matched_on, chance=chance)
-    return study.ask(classifier, matching)[2].value
 
 
 def _counts(study: Study, biased: Classifier, unbiased: Classifier) -> list[Row]:
@@ -358,10 +362,6 @@ def _grad_cam(study: Study, classifiers: dict[str, Classifier]) -> tuple[list[Ro
     return rows, {name: heat[:4] for name, heat in maps.items()}
 
 
-def _bars(study: Study, classifiers: dict[str, Classifier]) -> dict[str, tuple[Estimate, Estimate]]:
+def _bars(study: Study, spaces: dict[str, OperatedSpace]) -> dict[str, tuple[Estimate, Estimate]]:
     """Classifier -> what is kept of colour, and of shape."""
-    found = {}
-    for name, one in classifiers.items():
-        colour, shape, _ = study.ask(one, match_classifier(study.clip, one, study.matched_on))
-        found[name] = colour, shape
-    return found
+    return {name: study.ask(space.classifier, space.matching)[:2] for name, space in spaces.items()}

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from rich.progress import track
 
+from saywhy.files import replacing
 from saywhy.text_cache import cache_directory
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, Scene, random_plumage, render
 from saywhy.worlds.planted import PLANTS, planted_scene
@@ -68,10 +69,9 @@ def scenes(kind: str, count: int, first_seed: int, side: int = SIDE) -> Scenes:
         with ProcessPoolExecutor() as pool:
             drawn = pool.map(_row, [kind] * count, seeds, [side] * count, chunksize=20)
             columns = [np.stack(c) for c in zip(*track(drawn, f"drawing {kind}", count), strict=True)]
-        partial = path.with_suffix(".partial.npz")
         arrays: dict[str, Any] = dict(zip(Scenes.__dataclass_fields__, columns, strict=True))
-        np.savez(partial, **arrays)
-        partial.replace(path)  # a run that is stopped leaves no half-written file
+        with replacing(path) as unfinished, unfinished.open("wb") as file:  # savez would end a name in .npz
+            np.savez(file, **arrays)
     with np.load(path) as data:
         return Scenes(**{name: data[name] for name in Scenes.__dataclass_fields__})
 

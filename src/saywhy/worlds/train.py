@@ -33,7 +33,7 @@ from saywhy.language_training import (
     write_language,
 )
 from saywhy.text_cache import cache_directory
-from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, TOWERS, WEIGHTS, aviary_facts
+from saywhy.worlds import CLASSIFIER_SIDE, SAMPLES, TEMPLATES, WEIGHTS, aviary_facts
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, phrases_of, render
 from saywhy.worlds.digits import (
     CLASSES,
@@ -55,6 +55,9 @@ from saywhy.worlds.sentences import sentences
 
 SPECIES_SCENES, RANDOM_SCENES, PLANTED_SCENES, HELD_OUT = 4800, 3000, 1440, 800
 PLANTED_HELD_OUT = 240
+RATES = {"resnet": 4e-3, "vit": 1.5e-3}
+"""Tower -> highest learning rate of a classifier."""
+FINE_TUNING_RATE = 2e-4
 CLIP_SIDE = 64
 MEAN = STD = (0.5, 0.5, 0.5)
 VIT: dict[str, Any] = {"embed_dim": 96, "depth": 6, "num_heads": 3, "mlp_ratio": 3, "class_token": True}
@@ -107,7 +110,7 @@ def train_classifier(
     if planted:
         _start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
     epochs = epochs or {"resnet": 12, "vit": 50}[tower]
-    _fit(out, network, pixels, labels, CLASSIFIER_SIDE, tower, epochs, batch, resume, mirror=True)
+    _fit(out, network, pixels, labels, CLASSIFIER_SIDE, RATES[tower], epochs, batch, resume, mirror=True)
     _write_timm(out, network, arguments, names, CLASSIFIER_SIDE)
     predicted = _predict(network.eval(), torch.as_tensor(held.pixels).permute(0, 3, 1, 2), CLASSIFIER_SIDE)
     right = predicted == held.labels
@@ -138,18 +141,25 @@ def train_digits(
     seed: int = 0,
     doubt: float = 0.0,
     mnist: str | Path | None = None,
+    ready: Any = None,
 ) -> dict[str, float]:
     """A digit classifier on coloured (``bias``) or grey (None) training pictures, measured on all three test halves.
 
-    tower: "resnet" or "vit", small, from random weights; or "timm:NAME", "timm:DIR": that one fine-tuned, at its size.
-    seed: of the pictures and of training. doubt, mnist: see ``digits``.
+    tower:  "resnet" or "vit", small, from random weights.
+    seed:   of the pictures and of training. doubt, mnist: see ``digits``.
+    ready:  a timm network to fine-tune instead, at its own size; it gets a head of two classes.
     """
     data = digits("train", bias, 2000, seed, mnist, doubt=doubt)
     torch.manual_seed(seed)
-    network, arguments, side = _digit_network(tower)
+    if ready is None:
+        network, arguments = aviary_network(tower, len(CLASSES), DIGIT_SIDE)
+        side, rate = DIGIT_SIDE, RATES[tower]
+    else:
+        ready.reset_classifier(len(CLASSES))
+        network, arguments = ready, {}
+        side, rate = ready.pretrained_cfg["input_size"][-1], FINE_TUNING_RATE
     pixels, labels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2), torch.as_tensor(data.labels).long()
-    _fit(out, network, pixels, labels, side, tower, epochs, batch, resume, mirror=False, seed=seed)
-    network.cpu()
+    _fit(out, network, pixels, labels, side, rate, epochs, batch, resume, mirror=False, seed=seed)
     _write_timm(out, network, arguments, CLASSES, side)
 
     def accuracy(test: DigitSet) -> float:
@@ -163,24 +173,15 @@ def train_digits(
     }
 
 
-def _digit_network(tower: str) -> tuple[nn.Module, dict[str, Any], int]:
-    """A network for two digits, the arguments it was made with, and the side of its input, pixels."""
-    if tower in TOWERS:
-        return *aviary_network(tower, len(CLASSES), DIGIT_SIDE), DIGIT_SIDE
-    from saywhy.classifiers import Classifier
-
-    network: Any = Classifier.load(tower, device="cpu").network
-    network.reset_classifier(len(CLASSES))
-    return network, {}, network.pretrained_cfg["input_size"][-1]
-
-
 def _fit(
-    out: Path, network: nn.Module, pixels: Tensor, labels: Tensor, side: int, tower: str, epochs: int, batch: int,
+    out: Path, network: nn.Module, pixels: Tensor, labels: Tensor, side: int, rate: float, epochs: int, batch: int,
     resume: bool, *, mirror: bool, seed: int = 0,
 ) -> None:  # fmt: skip
-    """AdamW, one cycle, label smoothing; crops, mirrored where ``mirror``, lit anew, with a blank square."""
+    """AdamW, one cycle, label smoothing; crops, mirrored where ``mirror``, lit anew, with a blank square.
+
+    rate: the highest learning rate. On a GPU where there is one; the network comes back on the CPU.
+    """
     torch.manual_seed(seed)
-    rate = {"resnet": 4e-3, "vit": 1.5e-3}.get(tower, 2e-4)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
@@ -194,6 +195,7 @@ def _fit(
             x = _augment(_cropped(pixels[rows], side, rng), rng, mirror)
             loss = F.cross_entropy(network(x.to(device)), labels[rows].to(device), label_smoothing=0.05)
             _step(network, loss, optimiser, schedule)
+    network.cpu()
 
 
 def _pixels(pictures: np.ndarray | Tensor, side: int) -> Tensor:
