@@ -1,0 +1,94 @@
+"""The words of a doubly right answer: categories, rationales, which rationale is listed for which category, and how
+they are put into a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from saywhy.errors import SaywhyError
+
+
+@final
+@dataclass(frozen=True)
+class Templates:
+    """How rationales and categories are said to CLIP; ``{c}`` and ``{r}`` are filled in (ECOR, section III-C).
+
+    rationale: of one rationale. rationales: of several, joined by "and".
+    category:  of a category alone. pair: the category because of the rationale. inverse: the other way round (AB4).
+    """
+
+    rationale: str = "There is {r} in the photo."
+    rationales: str = "There are {r} in the photo."
+    category: str = "This is a photo of a {c}."
+    pair: str = "This is a photo of a {c} because there is {r}"
+    inverse: str = "There is {r} because this is a photo of a {c}"
+
+
+@final
+@dataclass(frozen=True)
+class RationaleWords:
+    """C categories, R rationales, and the lists that say which rationales speak for which category.
+
+    categories: unique, as they are said ("kit fox"), see ``spoken``.
+    rationales: unique, as they are said.
+    lists:      for each category the indices of its rationales, in the order of its list, each once; may be empty.
+    several:    rationales that stand for more than one thing ("a red bill and a long tail") -> their members, by
+                name; see ``datasets.joined``.
+    """
+
+    categories: tuple[str, ...]
+    rationales: tuple[str, ...]
+    lists: tuple[tuple[int, ...], ...]
+    several: Mapping[int, tuple[str, ...]] | None = None
+    templates: Templates = Templates()
+
+    def __post_init__(self) -> None:
+        if len(self.lists) != len(self.categories):
+            raise SaywhyError(f"{len(self.lists)} lists of rationales for {len(self.categories)} categories")
+        for names in (self.categories, self.rationales):
+            if len(set(names)) != len(names):
+                raise SaywhyError("categories and rationales are named once each")
+
+    def rationale_texts(self) -> list[str]:
+        """(R) what is said of each rationale alone."""
+        several = self.several or {}
+        one, more = self.templates.rationale, self.templates.rationales
+        return [(more if r in several else one).replace("{r}", name) for r, name in enumerate(self.rationales)]
+
+    def category_texts(self) -> list[str]:
+        """(C) what is said of each category alone."""
+        return [self.templates.category.replace("{c}", name) for name in self.categories]
+
+    def pair_text(self, category: int, rationale: int, inverse: bool = False) -> str:
+        """What is said of a category and a rationale together."""
+        template = self.templates.inverse if inverse else self.templates.pair
+        return template.replace("{c}", self.categories[category]).replace("{r}", self.rationales[rationale])
+
+    def category(self, name: str) -> int:
+        """The index of a category by name, however it is spelled. Raises SaywhyError where there is none."""
+        return _index(self.categories, name, "category")
+
+    def rationale(self, name: str) -> int:
+        """The index of a rationale by name, however it is spelled. Raises SaywhyError where there is none."""
+        return _index(self.rationales, name, "rationale")
+
+
+def spoken(name: str) -> str:
+    """A name as it is said: ``_`` and ``-`` are spaces, ``/`` (also written ``__``) is "or", lower case, single spaces.
+
+    "kit_fox" and "Kit-Fox" are the same; "sea" and "seal" are not.
+    """
+    return " ".join(name.replace("__", " or ").replace("/", " or ").replace("_", " ").replace("-", " ").lower().split())
+
+
+def _index(names: Sequence[str], name: str, what: str) -> int:
+    wanted = spoken(name)
+    for n, known in enumerate(names):
+        if spoken(known) == wanted:
+            return n
+    from difflib import get_close_matches
+
+    near = ", ".join(get_close_matches(wanted, names, n=3)) or "see the list of rationales"
+    raise SaywhyError(f"there is no {what} {name!r}; {near}")
