@@ -1,4 +1,4 @@
-"""Does a doubly right answer come from the picture? Blind controls beside every method, and skill: what it has over them.
+"""Does a doubly right answer come from the picture? Blind controls beside every method, and its skill over them.
 
 A method that predicts the category and then lists rationales of that category's own list, without a look at the
 picture, names the true one most of the time where lists are short (about 5 rationales; RR at k = 5 asks for one of
@@ -28,6 +28,7 @@ from saywhy.errors import SaywhyError
 from saywhy.rationale_metrics import (
     ABSENT,
     DRAWS,
+    NEEDS,
     OUTCOMES,
     RR,
     WR,
@@ -49,24 +50,24 @@ Lists = Sequence[Sequence[int]]  # of each category its rationales, as Rationale
 # -- controls ---------------------------------------------------------------------------------------------------------
 
 
-def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, **how: Any) -> np.ndarray:
+def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any", **how: Any) -> np.ndarray:
     """(N, 4) shares of RR, RW, WR, WW where k rationales of the voted category's list are given, drawn by chance.
 
     Exact, by the hypergeometric distribution: of a list of L rationales of which g are true, one of these is among
     k with probability 1 - C(L - g, k) / C(L, k); all G true ones are with C(L - G, k - G) / C(L, k), where the list
     has them all. A category without a list has no hit.
 
-    how: mode, names and need, as ``outcomes``. The category is that of the plain vote in both modes.
+    need: as in ``outcomes``. how: its mode and names; the category is that of the plain vote in both modes.
     """
     from scipy.special import comb
 
+    if need not in NEEDS:
+        raise SaywhyError(f"there is no need {need!r}; there are {', '.join(NEEDS)}")
     voted = vote(ranked, k)
     own = _padded(lists)[voted]
-    need = how.pop("need", "any")
     # One pair at a time through the ordinary evaluation: what counts as right is said in one place.
-    codes = np.stack(
-        [outcomes(_of_one_category(voted, own[:, j : j + 1]), gold, 1, **how) for j in range(own.shape[1])]
-    )
+    columns = [own[:, j : j + 1] for j in range(own.shape[1])]
+    codes = np.stack([outcomes(_of_one_category(voted, one), gold, 1, **how) for one in columns])
     right = codes[0] < WR
     length, true = (own >= 0).sum(1), ((codes == RR) | (codes == WR)).sum(0)
     drawn = np.minimum(k, length)
@@ -95,10 +96,9 @@ def own_list_draw(ranked: Ranked, lists: Lists, k: int, rng: np.random.Generator
 
 def by_frequency(lists: Lists, training: Gold) -> list[list[int]]:
     """The lists with the rationales first that a category's training pictures have most often; of equals as before."""
-    seen = Counter(
-        (int(c), r) for c, true in zip(training.categories, training.rationales, strict=True) for r in true
-    )  # fmt: skip
-    return [sorted(own, key=lambda r: -seen[c, r]) for c, own in enumerate(lists)]  # noqa: B023
+    pictures = zip(training.categories.tolist(), training.rationales, strict=True)
+    seen = Counter((c, r) for c, true in pictures for r in true)
+    return [sorted(own, key=lambda r: -seen[c, r]) for c, own in enumerate(lists)]
 
 
 def shuffled_pictures(
@@ -151,11 +151,13 @@ class Measured:
                   in percent.
     drawn:        the same names -> (draws,).
     best_control: the one with the highest RR; "" where there is none.
+    pictures:     N.
     """
 
     values: dict[str, float]
     drawn: dict[str, np.ndarray]
     best_control: str
+    pictures: int
 
     def interval(self, name: str) -> Interval:
         return interval_of(self.values[name], self.drawn[name])
@@ -274,10 +276,12 @@ def compare(a: Measured, b: Measured) -> dict[str, Interval]:
     They must have been measured on the same pictures with the same draws and seed. Runs are paired too where there
     are as many; that is right whether or not run n of both has something in common.
 
-    Raises SaywhyError for different numbers of draws.
+    Raises SaywhyError for different numbers of pictures or draws.
     """
-    if len(a.drawn["RR"]) != len(b.drawn["RR"]):
-        raise SaywhyError("only what was measured with as many draws of the same pictures can be compared")
+    if (a.pictures, len(a.drawn["RR"])) != (b.pictures, len(b.drawn["RR"])):
+        raise SaywhyError(
+            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same ones, with as many draws"
+        )
     return {
         name: interval_of(a.values[name] - b.values[name], a.drawn[name] - b.drawn[name])
         for name in a.values
@@ -295,7 +299,7 @@ def _measured(measures: Mapping[str, np.ndarray], blind: Mapping[str, np.ndarray
     if best:
         values["skill"] = values["RR"] - values[best]
         drawn["skill"] = drawn["RR"] - np.max([drawn[name] for name in blind], 0)
-    return Measured(values, drawn, best)
+    return Measured(values, drawn, best, stacked.shape[-1])
 
 
 def _shuffled(
