@@ -262,7 +262,7 @@ def evaluate(
 
     rows = []
     jobs = [(k, name) for k in ks for name in methods]
-    quick = len(jobs) * len(gold.categories) * max(map(len, methods.values())) < QUICK
+    quick = len(jobs) * len(gold.categories) * max(map(len, methods.values()), default=0) < QUICK
     for k, name in track(jobs, "evaluating", console=Console(stderr=True), disable=quick):
         runs, bank = methods[name], (random_banks or {}).get(name, ())
         one = measure(runs, gold, lists, k, training=training, random_bank=bank, draws=draws, seed=seed, **how)
