@@ -385,7 +385,7 @@ def _said(names: Sequence[str]) -> str:
 
 
 def _readings(names: Sequence[str]) -> Iterator[str]:
-    """What folders in each other may mean: one name with "/", or a rationale and its detail (see ``read_rationales``)."""
+    """What folders in each other may mean: one name with "/", or a rationale and its detail (``read_rationales``)."""
     yield _said(names)
     for cut in range(1, len(names)):
         yield f"{_said(names[:cut])}, {_said(names[cut:])}"
