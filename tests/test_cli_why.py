@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,11 @@ from PIL import Image
 
 import saywhy.why as main_path
 from saywhy import similarity
-from saywhy.cli import app
-from saywhy.cli_why import VISIBLE_FROM, why
+from saywhy.cli_why import VISIBLE_FROM
 from saywhy.clip_space import load_clip
 from saywhy.worlds.aviary import SPECIES, phrases_of, render
 
 from .test_cli import refused, saywhy
-
-if all(command.callback is not why for command in app.registered_commands):
-    app.command()(why)
-
-pytestmark = pytest.mark.skipif(
-    not all(find_spec(f"saywhy.{name}") for name in ("datasets", "prompt_bank", "rationale_losses", "tuned_space")),
-    reason="needs the rest of ECOR",
-)
 
 ASKED = ("--space", "world:aviary/vit", "--device", "cpu")
 
@@ -125,8 +115,6 @@ def test_a_tuned_space_brings_its_own_words_and_objective(photo: Path, birds: Pa
         "why", photo, "--space", f"tuned:{tmp_path / 'tuned'}", "--method", "gscorecam", "--conditional", "category",
         "--device", "cpu", "--json",
     )  # fmt: skip
-    if "there is no space" in result.stderr:
-        pytest.skip("tuned: is not registered in choices yet")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["settings"]["terms"] == ["rationale", "inverse"]

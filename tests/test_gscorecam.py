@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from saywhy.attribution.gscorecam import gscorecam
 from saywhy.errors import SaywhyError
 from saywhy.feature_maps import find_layer, stages
+from saywhy.visual_prompts import PromptedTower, draw_prompts
 from tests.helpers import unit
 from tests.networks import SIZE, clip_resnet, clip_vit, pixels, two_convolutions
 
@@ -111,9 +112,8 @@ def test_the_network_is_given_back_as_it_was() -> None:
 @pytest.mark.parametrize(("deep", "count"), [(False, 0), (False, 3), (True, 20), (True, 40)])
 def test_prompts_behind_the_patches_are_no_part_of_the_map(deep: bool, count: int) -> None:
     """Whatever their number, be it one that would make a square of other tokens."""
-    prompts = pytest.importorskip("saywhy.visual_prompts")
     plain, x = clip_vit(), pixels(1)
-    tower = prompts.PromptedTower(plain, prompts.draw_prompts(plain, count, deep, 0, 1e-4))
+    tower = PromptedTower(plain, draw_prompts(plain, count, deep, 0, 1e-4))
     texts = unit(2, tower(x).shape[1])
     found = gscorecam(tower, x, texts, 30.0, 4)
     for one, text in zip(found, texts, strict=True):
