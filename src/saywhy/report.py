@@ -25,7 +25,7 @@ def explanation_to_html(explanation: Explanation, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
     template = "report.html" if page else "notebook.html"
     title = f"Why {explanation.target.name}?"
-    return _environment().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
+    return environment().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
 
 
 def save_explanation(explanation: Explanation, path: Path) -> Path:
@@ -51,7 +51,7 @@ def save_report(
 ) -> Path:
     """One page about many pictures. failures: (name, reason) of those that could not be explained."""
     html = (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(title=title, cards=[_card(e) for e in explanations], failures=list(failures))
     )
@@ -64,7 +64,8 @@ def save_report(
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The page templates, which escape every text."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("saywhy"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -86,7 +87,7 @@ def _card(explanation: Explanation) -> dict[str, Any]:
     picture = open_picture(e)
     regions = [
         {
-            "crop": _data_uri(_enlarged(picture.crop(display_box(e, n, picture.size)))),
+            "crop": data_uri(_enlarged(picture.crop(display_box(e, n, picture.size)))),
             "share": region.share,
             "where": position(region.box, (e.picture.width, e.picture.height)),
             "colour": BOXES[n % len(BOXES)],
@@ -99,7 +100,7 @@ def _card(explanation: Explanation) -> dict[str, Any]:
         "name": e.picture.name,
         "size": (e.picture.width, e.picture.height),
         "picture": "data:image/jpeg;base64," + base64.b64encode(e.picture.jpeg).decode(),
-        "overlay": _data_uri(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)),
+        "overlay": data_uri(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)),
         "summary": e.summary,
         "target": e.target,
         "predictions": e.predictions,
@@ -148,7 +149,8 @@ def _enlarged(crop: Image.Image, side: int = 220) -> Image.Image:
     return crop.resize((max(1, round(crop.width * zoom)), max(1, round(crop.height * zoom))), Image.Resampling.BICUBIC)
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
+    """A picture as the text that an <img> takes."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

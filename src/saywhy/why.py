@@ -70,7 +70,8 @@ class Reason:
     rank:        of the pair of both, 1 for the best. score: see ``Scoring``.
     probability: P(r | I). given: P(c | r, I). Their product is that of the pair.
     listed:      whether it is one of the category's own.
-    unusual:     how many standard deviations it stands above what is usual; None where that is not known.
+    unusual:     how many standard deviations it stands above what is usual. visible: whether that is enough to say that
+                 it is there. Both None where it is not known.
     heat:        (2, H, W) float32 in the preprocessed frame, where the picture shows it: the text of the pair, and that
                  of the rationale alone. LRP's is signed, gScoreCAM's is not. None where no method was asked for.
     """
@@ -82,12 +83,8 @@ class Reason:
     given: float
     listed: bool
     unusual: float | None
+    visible: bool | None
     heat: Tensor | None
-
-    @property
-    def visible(self) -> bool | None:
-        """Whether it stands out; None where that is not known."""
-        return None if self.unusual is None else self.unusual >= UNUSUAL
 
 
 @final
@@ -136,7 +133,7 @@ class Why:
             "visible": self.visible,
             "reasons": [
                 {key: value for key, value in vars(reason).items() if key != "heat"}
-                | {"visible": reason.visible, "heat": None if reason.heat is None else _packed(reason.heat)}
+                | {"heat": None if reason.heat is None else _packed(reason.heat)}
                 for reason in self.reasons
             ],
             "alternatives": [asdict(other) for other in self.alternatives],
@@ -180,6 +177,7 @@ def why_pictures(
     method: str = "lrp",
     inverse: Bank | None = None,
     usual: Usual | None = None,
+    visible_from: float = UNUSUAL,
     track: Track = iter,
 ) -> Iterator[Why]:
     """An answer for each (name, RGB picture), ranked together and looked at one by one.
@@ -191,6 +189,7 @@ def why_pictures(
     method:  of the heatmaps, in METHODS. LRP by default: in the aviary its maps lie on the right part more often than
              gScoreCAM's, which is what ECOR showed, and it takes one pass instead of 300.
     usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
+    visible_from: standard deviations above what is usual from which a rationale is said to be visible.
     track:   goes through gScoreCAM's batches, and may show how far it is.
 
     Raises SaywhyError for an unknown method, a space that is no CLIP, and as ``rank``.
@@ -210,20 +209,21 @@ def why_pictures(
     settings = {
         "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
         "temperatures": dict(scoring.temperatures), "k": k, "method": method, "exact": bank is not None,
-        "usual": "the rationales" if usual is None else "a reference", "categories": len(words.categories),
+        "usual": "the rationales" if usual is None else "a reference", "visible from": visible_from,
+        "categories": len(words.categories),
         "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": __version__,
         "torch": torch.__version__,
     }  # fmt: skip
     rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
     for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
         answer = decide(belief.ranked, row, k)
-        found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n])
+        found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
         if method != "none":
             texts = _texts(words, answer, belief.ranked.rationales[row], space)
             maps = _heat(tower, clip.transform(image)[None].to(clip.device), texts, space.scale, method, track)
             found = [replace(reason, heat=heat) for reason, heat in zip(found, maps, strict=True)]
         own = words.lists[answer.category]
-        visible = None if unusual is None else bool((unusual[n, list(own)] >= UNUSUAL).any())
+        visible = None if unusual is None else bool((unusual[n, list(own)] >= visible_from).any())
         category = words.categories[answer.category]
         yield Why(
             display_copy(image, name), probe_geometry(clip.transform, image.size), category,
@@ -294,15 +294,18 @@ def _believe_shortlists(
         yield replace(belief, ranked=part.named(belief.ranked))
 
 
-def _reasons(answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None) -> list[Reason]:
+def _reasons(
+    answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible_from: float
+) -> list[Reason]:
     found = []
     for place in answer.reasons:
         r = int(belief.ranked.rationales[row, place])
+        out = None if unusual is None else float(unusual[r])
         found.append(
             Reason(
                 words.rationales[r], place + 1, float(belief.ranked.scores[row, place]),
                 float(belief.rationales[row, place]), float(belief.given[row, place]),
-                r in words.lists[answer.category], None if unusual is None else float(unusual[r]), None,
+                r in words.lists[answer.category], out, None if out is None else out >= visible_from, None,
             )
         )  # fmt: skip
     return found

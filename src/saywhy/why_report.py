@@ -1,0 +1,53 @@
+"""Answers with their rationales as one self-contained HTML page, as ``report`` writes explanations."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from saywhy.errors import SaywhyError
+from saywhy.overlay import overlay
+from saywhy.report import data_uri, environment
+from saywhy.why import Why
+from saywhy.why_figure import why_picture
+
+
+def save_why_report(
+    answers: Sequence[Why], path: Path, *, failures: Sequence[tuple[str, str]] = (), title: str = "Why?"
+) -> Path:
+    """One page about many pictures. failures: (name, reason) of those without an answer.
+
+    Raises SaywhyError where it cannot be written.
+    """
+    html = (
+        environment()
+        .get_template("why.html")
+        .render(title=title, cards=[_card(answer) for answer in answers], failures=list(failures))
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return path
+
+
+def _card(why: Why) -> dict[str, Any]:
+    """What the template shows of one answer: plain values and data URIs."""
+    picture = why_picture(why)
+    reasons = [
+        {
+            "reason": reason,
+            "maps": []
+            if reason.heat is None
+            else [data_uri(overlay(picture, values.numpy(), why.geometry)) for values in reason.heat],
+        }
+        for reason in why.reasons
+    ]
+    return {
+        "why": why,
+        "picture": "data:image/jpeg;base64," + base64.b64encode(why.picture.jpeg).decode(),
+        "reasons": reasons,
+    }
