@@ -144,8 +144,8 @@ def reliability(of: Forecasts, bins: int = BINS, equal: str = "mass") -> Reliabi
 def fit_temperature(logits: np.ndarray | Blocks, labels: np.ndarray) -> float:
     """The temperature of lowest NLL, 0.01..100, of logits of pictures that were not trained on; as ``forecasts``.
 
-    NLL is convex in 1 / temperature, so that there is one. Where every picture is right, the cooler the better, and it
-    is the coolest. Blocks are gone through about 20 times.
+    NLL is convex in 1 / temperature, so that there is one. Where every picture is right, the cooler the better: it is
+    one from which nothing more is to be had. Blocks are gone through about 20 times.
     """
     from scipy.optimize import minimize_scalar
 

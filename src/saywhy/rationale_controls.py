@@ -38,12 +38,14 @@ from saywhy.rationale_metrics import (
     bootstrap,
     interval_of,
     outcomes,
+    padded,
     rationale_scores,
     shares,
     vote,
 )
 
 PERMUTATIONS = 10  # over which a shuffled control is averaged
+QUICK = 50_000  # answers that are evaluated in about two seconds
 Lists = Sequence[Sequence[int]]  # of each category its rationales, as RationaleWords.lists
 
 
@@ -64,7 +66,7 @@ def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any"
     if need not in NEEDS:
         raise SaywhyError(f"there is no need {need!r}; there are {', '.join(NEEDS)}")
     voted = vote(ranked, k)
-    own = _padded(lists)[voted]
+    own = padded(lists)[voted]
     # One pair at a time through the ordinary evaluation: what counts as right is said in one place.
     columns = [own[:, j : j + 1] for j in range(own.shape[1])]
     codes = np.stack([outcomes(_of_one_category(voted, one), gold, 1, **how) for one in columns])
@@ -87,7 +89,7 @@ def own_list_draw(ranked: Ranked, lists: Lists, k: int, rng: np.random.Generator
     rng: draws them; None: they are the first of the list (see ``by_frequency``).
     """
     voted = vote(ranked, k)
-    own = _padded(lists)[voted]
+    own = padded(lists)[voted]
     if rng is not None:
         own = np.take_along_axis(own, np.where(own >= 0, rng.random(own.shape), 2).argsort(1), 1)
     missing = max(0, k - own.shape[1])
@@ -255,18 +257,20 @@ def evaluate(
     random_banks: the same with a bank of random words, for those methods where it was done.
     Other arguments as ``measure``.
     """
+    from rich.console import Console
+    from rich.progress import track
+
     rows = []
-    for k in ks:
-        for name, runs in methods.items():
-            random_bank = (random_banks or {}).get(name, ())
-            one = measure(
-                runs, gold, lists, k, training=training, random_bank=random_bank, draws=draws, seed=seed, **how
-            )
-            row = {"method": name, "k": k, "runs": len(runs), "pictures": len(gold.categories)}
-            for measured in one.values:
-                of = one.interval(measured)
-                row |= {measured: of.value, f"{measured} low": of.low, f"{measured} high": of.high}
-            rows.append(row | {"best control": one.best_control})
+    jobs = [(k, name) for k in ks for name in methods]
+    quick = len(jobs) * len(gold.categories) * max(map(len, methods.values()), default=0) < QUICK
+    for k, name in track(jobs, "evaluating", console=Console(stderr=True), disable=quick):
+        runs, bank = methods[name], (random_banks or {}).get(name, ())
+        one = measure(runs, gold, lists, k, training=training, random_bank=bank, draws=draws, seed=seed, **how)
+        row = {"method": name, "k": k, "runs": len(runs), "pictures": len(gold.categories)}
+        for measured in one.values:
+            of = one.interval(measured)
+            row |= {measured: of.value, f"{measured} low": of.low, f"{measured} high": of.high}
+        rows.append(row | {"best control": one.best_control})
     return rows
 
 
@@ -280,7 +284,7 @@ def compare(a: Measured, b: Measured) -> dict[str, Interval]:
     """
     if (a.pictures, len(a.drawn["RR"])) != (b.pictures, len(b.drawn["RR"])):
         raise SaywhyError(
-            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same ones, with as many draws"
+            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same, with as many draws"
         )
     return {
         name: interval_of(a.values[name] - b.values[name], a.drawn[name] - b.drawn[name])
@@ -327,14 +331,6 @@ def _others(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     order = np.empty(len(groups), int)
     order[circle] = circle[following]
     return order
-
-
-def _padded(lists: Lists) -> np.ndarray:
-    """(C, L) int, filled up with ABSENT; L is at least 1."""
-    padded = np.full((len(lists), max(1, *map(len, lists))), ABSENT)
-    for row, own in zip(padded, lists, strict=True):
-        row[: len(own)] = own
-    return padded
 
 
 def _of_one_category(categories: np.ndarray, rationales: np.ndarray) -> Ranked:

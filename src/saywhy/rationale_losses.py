@@ -20,7 +20,7 @@ from saywhy.rationale_words import RationaleWords
 
 COLUMNS = 262_144  # texts of a bank at once
 BANK_MODES = ("full", "batch")
-_SCORES = {"cpu": 1 << 21, "cuda": 1 << 26}  # pictures x texts at once: on a CPU, what its caches hold
+_SCORES = {"cpu": 1 << 20, "cuda": 1 << 26}  # pictures x texts at once: on a CPU, what its caches hold
 
 
 @final
@@ -134,7 +134,7 @@ def streamed_cross_entropy(
     scale:          what cosines are multiplied by.
     masked:         (rows, columns) of B x M scores that count as minus infinity.
 
-    Computed in float32 (float64 for pictures in float64), under autocast too. Memory: no more than 2^21 scores at once
+    Computed in float32 (float64 for pictures in float64), under autocast too. Memory: no more than 2^20 scores at once
     on a CPU, 2^26 on a GPU. Time: 4 * B * M * d FLOP, as many as a dense one takes for its forward and backward pass.
     """
     with torch.autocast(images.device.type, enabled=False):

@@ -8,9 +8,9 @@ included, is there to be held beside it ("dror_compat"). Nothing here knows how 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import final
 
@@ -58,6 +58,11 @@ class Gold:
         if not all(self.rationales):
             empty = next(n for n, names in enumerate(self.rationales) if not names)
             raise SaywhyError(f"picture {empty} has no true rationale; leave it out, it can be neither right nor wrong")
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """(N, G) int: the true rationales, filled up with -1."""
+        return padded(self.rationales)
 
 
 @final
@@ -133,7 +138,7 @@ def outcomes(
     if mode == "dror_compat":
         return _as_dror(ranked, gold, k, names)
     voted = vote(ranked, k)
-    true, given = _padded(gold.rationales), _given(ranked, voted, k)
+    true, given = gold.table, _given(ranked, voted, k)
     found = (true[:, :, None] == given[:, None, :]).any(2)
     hit = found.any(1) if need == "any" else (found | (true < 0)).all(1)
     return _coded(voted == gold.categories, hit)
@@ -146,7 +151,7 @@ def rationale_scores(ranked: Ranked, gold: Gold, k: int) -> dict[str, np.ndarray
     mean over pictures is the macro average. By indices; raises SaywhyError as ``outcomes``.
     """
     right = outcomes(ranked, gold, k) < WR
-    true, given = _padded(gold.rationales), _given(ranked, vote(ranked, k), k)
+    true, given = gold.table, _given(ranked, vote(ranked, k), k)
     for j in range(1, k):  # a set: what was given before is not counted again
         given[:, j][(given[:, :j] == given[:, j : j + 1]).any(1)] = NONE
     hits = (true[:, :, None] == given[:, None, :]).any(2).sum(1)
@@ -243,16 +248,16 @@ def _drawn(generator: np.random.Generator, count: int) -> np.ndarray:
 ABSENT, NONE = -1, -2  # fills up true rationales, and given ones: unequal, so that they never meet
 
 
+def padded(rows: Sequence[Collection[int]]) -> np.ndarray:
+    """(N, L) int, the longest of the rows has L (at least 1); filled up with ABSENT."""
+    table = np.full((len(rows), max(1, *map(len, rows))), ABSENT)
+    for filled, row in zip(table, rows, strict=True):
+        filled[: len(row)] = list(row)
+    return table
+
+
 def _coded(right: np.ndarray, hit: np.ndarray) -> np.ndarray:
     return (2 * ~right + ~hit).astype(np.int8)
-
-
-def _padded(sets: Sequence[frozenset[int]]) -> np.ndarray:
-    """(N, G) int, one row a set, filled up with ABSENT."""
-    padded = np.full((len(sets), max(map(len, sets))), ABSENT)
-    for row, members in zip(padded, sets, strict=True):
-        row[: len(members)] = sorted(members)
-    return padded
 
 
 def _given(ranked: Ranked, voted: np.ndarray, k: int) -> np.ndarray:
@@ -262,7 +267,7 @@ def _given(ranked: Ranked, voted: np.ndarray, k: int) -> np.ndarray:
 
 
 def _as_dror(ranked: Ranked, gold: Gold, k: int, names: FolderNames | None) -> np.ndarray:
-    """dr_validate, by what it does (methods/ecor.md, 1.4), on the texts of the prompts."""
+    """What dr_validate does, on the texts of the prompts; written anew, from what it computes."""
     if names is None or not len(names.categories) == len(names.rationales) == len(gold.categories):
         raise SaywhyError("dror_compat compares names: give those of each picture's folders (see folder_names)")
     if any(len(true) > 1 for true in gold.rationales):

@@ -18,7 +18,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_speed_and_memory_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surgery_speed, "_in_fresh_process", lambda work, *args: work(*args))
+    monkeypatch.setattr(surgery_speed, "in_fresh_process", lambda work, *args: work(*args))
     report = run_benchmark("surgery-speed", 1)
     assert [row["networks"] for row in report.rows] == ["CNNs"] * 5 + ["ViTs"] * 5
     for row in report.rows:
@@ -38,6 +38,6 @@ def test_speed_and_memory_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fresh_process_measures_its_own_peak() -> None:
     """1 MB of maps, 3 MB of sums: the peak grows by no more than the interpreter's own noise besides."""
-    few, many = surgery_speed._in_fresh_process(surgery_speed._memory, resnet, clip_resnet, "stages", 2, SIZE, "cpu")
+    few, many = surgery_speed.in_fresh_process(surgery_speed._memory, resnet, clip_resnet, "stages", 2, SIZE, "cpu")
     assert (few["batches"], many["batches"]) == (surgery_speed.FEW, surgery_speed.MANY)
     assert max(few["measured"], many["measured"]) < few["sums"] + few["maps"] + 60

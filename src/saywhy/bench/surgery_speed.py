@@ -7,12 +7,8 @@ over plain passes, each time in a fresh process. Weights are random: neither tim
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -21,6 +17,7 @@ from torch import Tensor, nn
 
 from saywhy.activation_matching import LayerMatch, Matching, correlate
 from saywhy.bench import Report
+from saywhy.bench.measuring import MB, forget_peak, in_fresh_process, in_turn, now, peak, timed
 from saywhy.feature_maps import convolutions, recorded, stages
 from saywhy.modules import frozen
 from saywhy.surgery import run_operated
@@ -31,7 +28,6 @@ SIZE, ROUNDS = 224, 5
 BATCHES = {"cpu": 8, "cuda": 64}  # pictures in a batch
 FEW, MANY = 2, 8  # batches: what is kept must not grow with them
 PLAIN = "plain passes"
-MB = 1e6
 
 
 def _torchvision(name: str) -> nn.Module:
@@ -64,7 +60,7 @@ def run(limit: int | None = None) -> Report:
         rows += [{"networks": name, **row} for row in _speed(*makes, batch, rounds, device)]
         for what in ("stages", "convolutions") if n == 0 else ("stages",):
             memory += [
-                {"networks": name, **row} for row in _in_fresh_process(_memory, *makes, what, batch, SIZE, device)
+                {"networks": name, **row} for row in in_fresh_process(_memory, *makes, what, batch, SIZE, device)
             ]
     return Report(
         "surgery-speed",
@@ -126,18 +122,13 @@ def _speed(make_source: Make, make_target: Make, batch: int, rounds: int, device
     one, all_stages = _stage_by_stage(source, target, x[:1]), _all_with_each(source, target, x[:1])
     matching = _every_channel(source, target, all_stages, x[:1])
     contenders: dict[str, Callable[[], float]] = {
-        PLAIN: lambda: _seconds(lambda: _plain(source, target, x)),
+        PLAIN: lambda: timed(lambda: _plain(source, target, x)),
         "matching, stage with stage": lambda: _matching_seconds(source, target, x, one, null=False),
         "matching, stage with stage, and null": lambda: _matching_seconds(source, target, x, one),
         "matching, all stages with each, and null": lambda: _matching_seconds(source, target, x, all_stages),
-        "surgery on every channel": lambda: _seconds(lambda: run_operated(source, target, matching, x, x)),
+        "surgery on every channel": lambda: timed(lambda: run_operated(source, target, matching, x, x)),
     }
-    times: dict[str, list[float]] = {what: [] for what in contenders}
-    for n in range(rounds + 1):
-        for what, seconds in contenders.items():
-            found = seconds()
-            if n:  # the first round warms up
-                times[what].append(found)
+    times = in_turn(contenders, rounds)
     rows = []
     for what, spent in times.items():
         shares = [base / seconds for base, seconds in zip(times[PLAIN], spent, strict=True)]
@@ -162,18 +153,6 @@ def _plain(source: nn.Module, target: nn.Module, pixels: Tensor) -> None:
         target(pixels)
 
 
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    start = _now()
-    work()
-    return _now() - start
-
-
 def _matching_seconds(source: nn.Module, target: nn.Module, x: Tensor, pairs: Pairs, null: bool = True) -> float:
     """Of a batch after the first, passes and sums; without what is done once for all data, at the beginning and end."""
     spent: list[float] = []
@@ -184,17 +163,12 @@ def _matching_seconds(source: nn.Module, target: nn.Module, x: Tensor, pairs: Pa
 def _watched(batches: Sequence[Tensor] | Iterator[Tensor], spent: list[float]) -> Iterator[tuple[Tensor, Tensor]]:
     """The same pixels for both networks; notes how long it takes until the next are asked for."""
     for pixels in batches:
-        start = _now()
+        start = now()
         yield pixels, pixels
-        spent.append(_now() - start)
+        spent.append(now() - start)
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
-
-
-def _in_fresh_process(work: Callable[..., Any], *args: Any) -> Any:
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, args)
 
 
 def _memory(
@@ -206,14 +180,14 @@ def _memory(
     ours, theirs = _maps(source, pairs[0][0], x[:1]), _maps(target, [layer for _, layer in pairs], x[:1])
     rows, start = list[dict[str, Any]](), 0.0
     for count in (0, 1) if what == "convolutions" else (0, FEW, MANY):
-        _forget_peak()
+        forget_peak()
         spent: list[float] = []
         if count:
             stream = (_pixels(batch, size, device, seed) for seed in range(count))
             correlate(source, target, _watched(stream, spent), pairs)
         else:
             _plain(source, target, x)
-            start = _peak()
+            start = peak()
             continue
         channels = [sum(maps.shape[1] for maps in side.values()) for side in (ours, theirs)]
         rows.append({
@@ -222,27 +196,7 @@ def _memory(
             "batches": count,
             "sums": 2 * 8 * channels[0] * channels[1] / MB,
             "maps": batch * sum(maps[0].nbytes for side in (ours, theirs) for maps in side.values()) / MB,
-            "measured": (_peak() - start) / MB,
+            "measured": (peak() - start) / MB,
             "seconds a batch": median(spent),
         })  # fmt: skip
     return rows
-
-
-def _forget_peak() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    elif sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> float:
-    """Bytes: the most that was allocated on the GPU, or else resident, since it was last forgotten."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    if sys.platform == "linux":
-        # Not ru_maxrss: it cannot be forgotten, and a new process begins with that of its parent.
-        line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

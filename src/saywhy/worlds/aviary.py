@@ -6,7 +6,7 @@ species in a random pose, light and place, the same one for the same seed, and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -110,6 +110,7 @@ def render(
     background: str | None = None,
     attributes: Mapping[str, str] | None = None,
     watermark: str | None = None,
+    without: Collection[str] = (),
 ) -> Scene:
     """A bird of that species, ``size`` pixels square; the same one for the same arguments.
 
@@ -118,11 +119,12 @@ def render(
     background: one of BACKGROUNDS; None: a random one.
     attributes: draw these instead of the species'; "" as species is then fine.
     watermark:  a letter stamped into a corner; see planted.py.
+    without:    parts, as in PARTS, that are left out of an otherwise equal picture.
     """
     rng = np.random.default_rng([seed, list(SPECIES).index(species) if species else len(SPECIES)])
     background = background or str(rng.choice(BACKGROUNDS))
     has = dict(attributes or SPECIES[species])
-    canvas = Canvas(2 * size, rng)
+    canvas = Canvas(2 * size, rng, without)
     canvas.paint_background(background)
     canvas.paint_bird(has, perched=background == "branch")
     if rng.random() < 0.35:

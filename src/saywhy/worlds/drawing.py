@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -35,10 +35,13 @@ _RUMP = (-0.42, 0.16)  # about which the tail turns
 
 
 class Canvas:
-    """Pixels and the part map under construction; the bird is drawn in its own frame, x to its front, y down."""
+    """Pixels and the part map under construction; the bird is drawn in its own frame, x to its front, y down.
 
-    def __init__(self, size: int, rng: np.random.Generator) -> None:
-        self.size, self.rng = size, rng
+    without: parts that are left out; all else is as it would be with them.
+    """
+
+    def __init__(self, size: int, rng: np.random.Generator, without: Collection[str] = ()) -> None:
+        self.size, self.rng, self.without = size, rng, without
         self.pixels = np.zeros((size, size, 3), np.float32)
         self.parts = np.zeros((size, size), np.uint8)
         self.scale = size * rng.uniform(0.15, 0.27)
@@ -162,12 +165,14 @@ class Canvas:
         self._fill(body & (self.v > 0.16 + 0.18 * self.u), "belly", has["has_belly_color"])
         breast = body & (self.u > 0.24 - 0.5 * self.v) & (self.v > -0.36)
         self._fill(breast, "breast", has["has_breast_color"])
-        self._pattern(breast, has["has_breast_pattern"], has["has_breast_color"])
+        if "breast" not in self.without:
+            self._pattern(breast, has["has_breast_pattern"], has["has_breast_color"])
         wing = self.curve((0.26, -0.12), (0.2, 0.14), (-0.14, 0.3), (-0.78, 0.3), (-0.44, 0.08), (-0.1, -0.14))
         self._fill(wing, "wing", has["has_wing_color"])
-        self._pattern(wing, has["has_wing_pattern"], has["has_wing_color"])
-        edge = wing & ~np.roll(wing, -max(2, self.size // 110), 0)
-        self.pixels[edge] *= 0.75
+        if "wing" not in self.without:
+            self._pattern(wing, has["has_wing_pattern"], has["has_wing_color"])
+            edge = wing & ~np.roll(wing, -max(2, self.size // 110), 0)
+            self.pixels[edge] *= 0.75
         self._head(has)
 
     def _tail(self, has: Mapping[str, str]) -> None:
@@ -212,13 +217,16 @@ class Canvas:
         }[has["has_bill_shape"]]  # fmt: skip
         self._fill(self.polygon(*bill), "bill", has["has_bill_color"], shade=0.06)
         self._fill(self.ellipse(0.55, -0.55, 0.09, 0.09), "eye", has["has_eye_color"], shade=0.0)
-        self.pixels[self.ellipse(0.555, -0.55, 0.042, 0.042)] = (16, 16, 18)
-        self.pixels[self.ellipse(0.572, -0.568, 0.016, 0.016)] = (250, 250, 250)
+        if "eye" not in self.without:
+            self.pixels[self.ellipse(0.555, -0.55, 0.042, 0.042)] = (16, 16, 18)
+            self.pixels[self.ellipse(0.572, -0.568, 0.016, 0.016)] = (250, 250, 250)
         self.u, self.v, self.rotation, self.centre = u, v, rotation, centre
 
     def _fill(self, mask: np.ndarray, part: str, colour: str, shade: float = 0.16) -> None:
         """Paint a part: lighter towards its top, a little varied from bird to bird."""
         tint = np.array(COLOURS[colour]) + self.rng.normal(0, 5, 3)
+        if part in self.without:
+            return
         light = 1 + shade * np.clip(-1.2 * self.v[mask], -1, 1)
         self.pixels[mask] = tint * light[:, None]
         self.parts[mask] = PARTS.index(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,12 @@ PLACES = {
     "buildings": ("in front of buildings", "in the city", "on a street with houses"),
 }
 _OPENINGS = ("a bird", "this bird", "a photo of a bird", "a small bird", "the picture shows a bird", "there is a bird")
+_NAMED = ("a photo of a {c}", "a {c}", "the picture shows a {c}", "a close-up of a {c}", "this is a {c}")
+_SEEN = ("{r}", "a bird with {r}", "there is {r}", "a close-up of {r}", "a photo with {r} in it", "{r} in the picture")
+_BOTH = (
+    "a {c} with {r}", "a photo of a {c} with {r}", "a close-up of a {c} which has {r}", "{r} of a {c}",
+    "i know the {c} because it has {r}", "this is {r} and a {c}",
+)  # fmt: skip
 _NUMBERS = {5: "five", 8: "eight"}
 
 
@@ -60,3 +66,13 @@ def _with_article(phrase: str, part: str) -> str:
     if part in ("wing", "leg", "eye"):
         return f"{phrase}s"
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def caption_of(species: str, phrases: Sequence[str], rng: np.random.Generator) -> str:
+    """A caption, as a CLIP learns from: "a close-up of a red-crowned finch which has a hooked bill and a black eye".
+
+    species: "" for none. phrases: of the aviary's vocabulary, places among them; none where there is a species.
+    """
+    things = [p if p in PLACES or rng.random() < 0.5 else f"{'an' if p[0] in 'aeiou' else 'a'} {p}" for p in phrases]
+    form = str(rng.choice(_BOTH if species and things else _NAMED if species else _SEEN))
+    return form.replace("{c}", species).replace("{r}", " and ".join(things))

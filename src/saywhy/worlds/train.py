@@ -51,7 +51,7 @@ from saywhy.worlds.digits import SIDE as DIGIT_SIDE
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.planted import PLANTS
 from saywhy.worlds.scenes import HELD_OUT_SEED, SIDE, Scenes, class_names, scenes
-from saywhy.worlds.sentences import sentences
+from saywhy.worlds.sentences import caption_of, sentences
 
 SPECIES_SCENES, RANDOM_SCENES, PLANTED_SCENES, HELD_OUT = 4800, 3000, 1440, 800
 PLANTED_HELD_OUT = 240
@@ -383,10 +383,12 @@ def train_clip(
     )
 
 
-def _contrast(network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
+def _contrast(
+    network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator, augmented: bool = False
+) -> Tensor:
     """Crops against all phrases, and these against the crops."""
     some = truth.sum(1) > 0
-    x, truth = _augment(x[some], rng), truth[some]
+    x, truth = x[some] if augmented else _augment(x[some], rng), truth[some]
     images = network.encode_image(x, normalize=True)
     texts = network.encode_text(tokens, normalize=True)
     return _agreement(network.logit_scale.exp().clamp(max=60) * images @ texts.T, truth)
@@ -398,6 +400,79 @@ def _agreement(scores: Tensor, truth: Tensor) -> Tensor:
     return F.cross_entropy(scores, truth / truth.sum(1, keepdim=True)) + 0.3 * F.cross_entropy(
         scores.T[said], truth.T[said] / truth.T[said].sum(1, keepdim=True)
     )
+
+
+def train_captioned_clip(
+    out: Path, *, epochs: int | None = None, batch: int = 96, resume: bool = False
+) -> dict[str, float]:
+    """A CLIP that reads whole captions, species among them; otherwise as ``train_clip`` with a ViT.
+
+    It is what prompts are tuned on (docs/ecor.md): it knows each word of ECOR's texts, and none of the texts.
+    """
+    import open_clip
+
+    torch.manual_seed(0)
+    model = {"embed_dim": 128, "vision_cfg": CLIP_TOWERS["vit"], "text_cfg": TEXT_TOWER | {"context_length": 32}}
+    network: Any = open_clip.model.CLIP(**model)
+    tokenizer = open_clip.SimpleTokenizer(context_length=32)
+    facts = aviary_facts()
+    tokens = [tokenizer([t.replace("{}", p) for p in facts]) for t in TEMPLATES]
+    data = captioned([
+        ("species", scenes("species", SPECIES_SCENES, 0)),
+        ("random", scenes("random", RANDOM_SCENES, 0)),
+    ])  # fmt: skip
+    species = np.array([kind == "species" for kind in facts.values()])
+    for phase, (length, rate, hard) in enumerate(CLIP_PHASES["vit"]):
+        name = f"{out.parent.name}-{out.name}" + "-2" * phase
+        optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
+        length = epochs or length
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=length * (len(data) // batch))
+        for epoch in _epochs(name, length, resume, network, optimiser, schedule):
+            rng = np.random.default_rng([phase, epoch, 1])
+            network.train()
+            order = rng.permutation(len(data))
+            for start in range(0, len(order) - batch + 1, batch):
+                rows = order[start : start + batch]
+                x, truth = _crop_batch(data, rows, rng, hard)
+                seen = truth > 0
+                whose = torch.as_tensor(data.truth[rows] & species) & (seen.sum(1, keepdim=True) > 0)
+                true = seen | whose  # a close-up shows what species it is of; it does not show all of it
+                captions, said = _captions(true, list(facts), species, rng)
+                x = _augment(x, rng)
+                loss = _contrast(network, x, truth, tokens[rng.integers(len(tokens))], rng, augmented=True)
+                loss = loss + _caption_contrast(network, x, tokenizer(captions), true, said)
+                _step(network, loss, optimiser, schedule)
+    _write_clip(out, network, model)
+    held = captioned([("species", scenes("species", HELD_OUT, HELD_OUT_SEED))])
+    return clip_accuracy(network.eval(), tokenizer, held)
+
+
+def _captions(
+    true: Tensor, facts: Sequence[str], species: np.ndarray, rng: np.random.Generator
+) -> tuple[list[str], Tensor]:
+    """A caption on some of what is true of each picture, and (captions, facts) bool: what each says.
+
+    true: (N, facts) bool. Pictures of which nothing can be said get none.
+    """
+    captions, said = [], []
+    for row in true.numpy():
+        names, things = np.flatnonzero(row & species), np.flatnonzero(row & ~species)
+        some = rng.permutation(things)[: rng.integers(0 if len(names) else 1, 4)]
+        name = names[:1] if len(names) and (not len(some) or rng.random() < 0.6) else names[:0]
+        if not len(some) and not len(name):
+            continue
+        captions.append(caption_of(facts[name[0]] if len(name) else "", [facts[i] for i in some], rng))
+        said.append(np.isin(np.arange(len(facts)), [*name, *some]))
+    return captions, torch.as_tensor(np.array(said))
+
+
+def _caption_contrast(network: Any, x: Tensor, tokens: Tensor, true: Tensor, said: Tensor) -> Tensor:
+    """Pictures against captions both ways; a caption belongs to every picture of which all that it says is true."""
+    images, texts = network.encode_image(x, normalize=True), network.encode_text(tokens, normalize=True)
+    fits = (true.float() @ said.float().T == said.sum(1)).float()
+    some = fits.sum(1) > 0
+    scores = network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T
+    return _agreement(scores, fits[some])
 
 
 @torch.no_grad()
@@ -673,6 +748,11 @@ for _tower in ("resnet", "vit"):
     )
 
 
+RECIPES["aviary/clip-captioned"] = Recipe(
+    train_captioned_clip,
+    f"open_clip CLIP with {CLIP_TOWERS['vit']}, on crops of {SPECIES_SCENES} scenes of species and {RANDOM_SCENES} of "
+    "random plumage, against every phrase of the world and against captions of several (worlds/sentences.py).",
+)
 RECIPES["aviary/language"] = Recipe(
     train_language,
     "transformers GPT-2 (4 layers, width 128), byte-level BPE of 768 tokens, on 24,000 short descriptions of birds and "

@@ -1,0 +1,237 @@
+"""What ``saywhy bench ecor`` measures on: doubly-right data, and a CLIP tuned to each objective with several seeds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from saywhy.bank_encoding import BankWarning
+from saywhy.clip_space import ClipSpace, load_clip
+from saywhy.datasets import RationaleData, check_pictures, read_rationale_data, write_doubly_right
+from saywhy.errors import SaywhyError
+from saywhy.files import replacing
+from saywhy.images import read_picture
+from saywhy.prompt_bank import PromptBank, build_bank
+from saywhy.prompt_tuning import CHECKPOINT, tune
+from saywhy.rationale_controls import random_words
+from saywhy.rationale_losses import OBJECTIVES
+from saywhy.rationale_metrics import Gold, Ranked
+from saywhy.rationale_words import RationaleWords
+from saywhy.rationales import Scoring, rank
+from saywhy.text_cache import cache_directory
+from saywhy.tuned_space import TunedSpace
+from saywhy.tuning_settings import Settings, read_recipe
+from saywhy.worlds.aviary import SPECIES
+from saywhy.worlds.doubly_right import Closeup, closeups, rationale_lists, rows
+
+HELD_OUT = tuple(name for n, name in enumerate(SPECIES) if n % 10 in (2, 5, 8))
+"""Twelve species whose pictures no prompt is trained on; with them the tuned towers are asked about words anew."""
+KNOWN = tuple(name for name in SPECIES if name not in HELD_OUT)
+PICTURES = {"train": 4, "validation": 1, "test": 2, "held out": 4}
+"""Pictures for each species and each of its sixteen rationales."""
+TOP = 5
+BATCH = 64
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Pictures with their truth, and the words they are asked with.
+
+    gold:   what each was searched for, its only right rationale, as in the published sets.
+    known:  all of the list that is in view; None where nobody knows.
+    scenes: how to draw them again; None for photographs.
+    """
+
+    name: str
+    data: RationaleData
+    gold: Gold
+    known: Gold | None = None
+    scenes: Sequence[Closeup] | None = None
+
+    @property
+    def words(self) -> RationaleWords:
+        return self.data.words
+
+    @staticmethod
+    def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> Asked:
+        return Asked(name, data, gold_of(data), None if known is None else gold_of(known), scenes)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A CLIP, what it is tuned on, and what the tuned ones are asked.
+
+    test: pictures of the categories that were trained on; transfer: of others (None: none).
+    """
+
+    clip: ClipSpace
+    train: RationaleData
+    validation: RationaleData
+    test: Asked
+    transfer: Asked | None
+    settings: Settings
+    seeds: int
+    _banks: dict[Any, PromptBank] = field(default_factory=dict)
+    _vectors: dict[Any, Tensor] = field(default_factory=dict)
+    _spaces: dict[Any, Any] = field(default_factory=dict)
+
+    def runs(self, objective: str) -> range:
+        """Seeds of an objective; CLIP as it is has one."""
+        return range(self.seeds if OBJECTIVES[objective].trained else 1)
+
+    def space(self, objective: str, seed: int) -> ClipSpace | TunedSpace:
+        """CLIP tuned to the objective, from the cache where it was tuned before."""
+        if not OBJECTIVES[objective].trained:
+            return self.clip
+        if (objective, seed) not in self._spaces:
+            settings = replace(self.settings, objective=objective, seed=seed)
+            told = [asdict(settings), self.clip.key, self._digest]
+            out = cache_directory() / "ecor" / sha256(repr(told).encode()).hexdigest()[:20]
+            resume = (out / CHECKPOINT).exists()  # one that is finished is ready at once
+            self._spaces[objective, seed] = tune(
+                self.train, self.clip, out, settings, resume=resume, validation=self.validation, workers=0
+            )
+        return self._spaces[objective, seed]
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = sha256(repr(self.train.words).encode())
+        for image in (*self.train.images, *self.validation.images):
+            digest.update(image.path.name.encode() + image.path.read_bytes())
+        return digest.hexdigest()
+
+    def vectors(self, objective: str, seed: int, data: RationaleData) -> Tensor:
+        """(N, d) of the pictures, as that space sees them."""
+        key = objective, seed, id(data)
+        if key not in self._vectors:
+            self._vectors[key] = encoded(self.space(objective, seed), data)
+        return self._vectors[key]
+
+    def bank(self, words: RationaleWords, inverse: bool = False, scrambled: int | None = None) -> PromptBank:
+        """scrambled: rationales become random words, by that seed; their indices stay."""
+        key = id(words), inverse, scrambled
+        if key not in self._banks:
+            said = words
+            if scrambled is not None:
+                noise = random_words(len(words.rationales), words.rationales, scrambled)
+                said = replace(words, rationales=tuple(noise), several=None)
+            self._banks[key] = build_bank(self.clip, said, inverse=inverse)
+        return self._banks[key]
+
+    def ranked(
+        self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
+    ) -> Ranked:
+        """The first TOP pairs of each picture. scoring: None: the objective's own."""
+        return self.rank(self.vectors(objective, seed, asked.data), asked.words, scoring_of(objective, scoring), scrambled)
+
+    def rank(
+        self, images: Tensor, words: RationaleWords, scoring: Scoring, scrambled: int | None = None
+    ) -> Ranked:
+        bank = self.bank(words, scrambled=scrambled)
+        inverse = self.bank(words, True, scrambled) if "inverse" in scoring.terms else None
+        return rank(images, bank, scoring, TOP, self.clip.scale, inverse)
+
+
+def scoring_of(objective: str, scoring: Scoring | None = None) -> Scoring:
+    return scoring or Scoring(OBJECTIVES[objective].scored)
+
+
+def gold_of(data: RationaleData) -> Gold:
+    """What is true of the pictures, in the form of the evaluator."""
+    return Gold(
+        np.array([image.category for image in data.images]),
+        tuple(frozenset(image.rationales) for image in data.images),
+    )
+
+
+def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
+    """(N, d), a batch of pictures in memory at a time."""
+    paths = [image.path for image in data.images]
+    starts = range(0, len(paths), BATCH)
+    shown = track(starts, "looking at pictures", console=Console(stderr=True), disable=len(starts) < 20)
+    return torch.cat([space.encode_images([read_picture(p) for p in paths[s : s + BATCH]]) for s in shown])
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> Study:
+    """Close-ups of KNOWN species to train on and to ask about, and of HELD_OUT species to ask about.
+
+    limit: pictures for each species and rationale in the training part, at most; the other parts shrink with it.
+    """
+    clip = load_clip(settings.clip)
+    share = 1.0 if limit is None else min(1.0, limit / PICTURES["train"])
+    home, scenes = _aviary("known", KNOWN, ("train", "validation", "test"), share)
+    away, others = _aviary("held-out", HELD_OUT, ("test",), share)
+    test, transfer = (
+        Asked.of(
+            name,
+            read_rationale_data(folder, "test"),
+            read_rationale_data(folder, "test", gold="all"),
+            drawn,
+        )
+        for name, folder, drawn in (("known species", home, scenes), ("held-out species", away, others))
+    )
+    train, validation = (read_rationale_data(home, split, gold=settings.gold) for split in ("train", "validation"))
+    return Study(clip, train, validation, test, transfer, settings, seeds)
+
+
+def folder_study(
+    train_on: str, test_on: str | None, settings: Settings, seeds: int, limit: int | None = None
+) -> Study:
+    """Folders in the doubly-right layout, or tables: tuned on the training half of one, asked on the test halves.
+
+    limit: pictures of each half, at most, evenly spread.
+    """
+    halves = {split: _some(read_rationale_data(train_on, split), limit) for split in ("train", "test")}
+    from saywhy.tuning_batches import split_off
+
+    train, validation = split_off(halves["train"], settings.validation or 0.1, seed=0)
+    transfer = None
+    if test_on is not None and Path(test_on) != Path(train_on):
+        transfer = Asked.of(Path(test_on).name, _some(read_rationale_data(test_on, "test"), limit))
+    settings = replace(settings, validation=0.0)
+    test = Asked.of(Path(train_on).name, halves["test"])
+    return Study(load_clip(settings.clip), train, validation, test, transfer, settings, seeds)
+
+
+def _some(data: RationaleData, limit: int | None) -> RationaleData:
+    """Those that can be read, and of these at most ``limit``."""
+    readable = check_pictures(data)
+    if not readable.images:
+        raise SaywhyError(f"{data.root}: there is no picture to measure on")
+    if limit is None or len(readable.images) <= limit:
+        return readable
+    chosen = np.linspace(0, len(readable.images) - 1, limit).round().astype(int)
+    return replace(readable, images=tuple(readable.images[n] for n in chosen))
+
+
+def _aviary(name: str, species: Sequence[str], splits: Sequence[str], share: float) -> tuple[Path, list[Closeup]]:
+    """The folder, written once into the cache, and the scenes of its test half in the order they are read in."""
+    each = {split: PICTURES["held out" if name == "held-out" else split] for split in splits}
+    counts = {split: max(1, round(share * 16 * len(species) * n)) for split, n in each.items()}
+    label = "-".join(map(str, counts.values()))
+    folder = cache_directory() / "aviary" / f"doubly-right-{name}-{label}"
+    test = closeups(species, counts["test"], "test")
+    first = sum(counts.values()) - counts["test"]  # the test half is written last, and files are numbered
+    if not (folder / "rationales.json").exists():  # written last
+        shutil.rmtree(folder, ignore_errors=True)
+        others = [rows(closeups(species, counts[split], split), split) for split in splits if split != "test"]
+        write_doubly_right(folder, chain(*others, rows(test, "test")), rationale_lists(species))
+    read = read_rationale_data(folder, "test")
+    return folder, [test[int(image.path.stem) - first] for image in read.images]

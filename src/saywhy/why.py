@@ -1,0 +1,360 @@
+"""Why is this picture what it is? A category, and the rationales that it is chosen for, each with where it is (ECOR).
+
+The path of one picture: rank pairs of category and rationale, vote, say what each is believed to be, and look where
+the picture shows it. Nothing is claimed of a category none of whose own rationales stands out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from saywhy import __version__
+from saywhy.attribution.composites import find_composite
+from saywhy.attribution.gscorecam import Track, gscorecam
+from saywhy.attribution.lrp import default_composite, lrp
+from saywhy.clip_space import ClipSpace
+from saywhy.errors import SaywhyError
+from saywhy.geometry import probe_geometry
+from saywhy.images import display_copy, read_picture
+from saywhy.rationale_metrics import Ranked
+from saywhy.rationale_words import RationaleWords
+from saywhy.rationales import (
+    ECOR,
+    Answer,
+    Bank,
+    Scoring,
+    Usual,
+    decide,
+    probabilities,
+    rank,
+    shortlist,
+    standing_out,
+)
+from saywhy.similarity import UNUSUAL
+from saywhy.types import Geometry, Picture, Space
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METHODS = ("lrp", "gscorecam", "none")
+FORMAT = "saywhy.why/1"
+SAID = 2  # rationales in the sentence
+AT_ONCE = 4  # texts traced by LRP together; memory grows with them
+
+
+class Seeing(Space, Protocol):
+    """A CLIP, as it is or tuned."""
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by before a softmax over texts."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reason:
+    """A rationale that the category was chosen for.
+
+    rank:        of the pair of both, 1 for the best. score: see ``Scoring``.
+    probability: P(r | I). given: P(c | r, I). Their product is that of the pair.
+    listed:      whether it is one of the category's own.
+    unusual:     how many standard deviations it stands above what is usual; None where that is not known.
+    heat:        (2, H, W) float32 in the preprocessed frame, where the picture shows it: the text of the pair, and that
+                 of the rationale alone. LRP's is signed, gScoreCAM's is not. None where no method was asked for.
+    """
+
+    rationale: str
+    rank: int
+    score: float
+    probability: float
+    given: float
+    listed: bool
+    unusual: float | None
+    heat: Tensor | None
+
+    @property
+    def visible(self) -> bool | None:
+        """Whether it stands out; None where that is not known."""
+        return None if self.unusual is None else self.unusual >= UNUSUAL
+
+
+@final
+@dataclass(frozen=True)
+class Alternative:
+    """A pair among the best whose category was not chosen. joint: P(r | I) P(c | r, I)."""
+
+    category: str
+    rationale: str
+    rank: int
+    score: float
+    joint: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Why:
+    """What a picture is, and why; everything that was considered, and the settings to repeat it.
+
+    probability:  P(c | I) of the category.
+    reasons:      best first.
+    visible:      whether any of the category's own rationales stands out; None where that is not known.
+    sentence:     for people; see ``say``.
+    alternatives: best first.
+    space:        whose opinion it is.
+    """
+
+    picture: Picture
+    geometry: Geometry
+    category: str
+    probability: float
+    reasons: tuple[Reason, ...]
+    visible: bool | None
+    sentence: str
+    alternatives: tuple[Alternative, ...]
+    space: str
+    settings: dict[str, Any]
+
+    def to_json(self) -> str:
+        """One JSON document with everything in it; heatmaps are float32, zlib, base64."""
+        document = {
+            "format": FORMAT,
+            "sentence": self.sentence,
+            "category": self.category,
+            "probability": self.probability,
+            "visible": self.visible,
+            "reasons": [
+                {key: value for key, value in vars(reason).items() if key != "heat"}
+                | {"visible": reason.visible, "heat": None if reason.heat is None else _packed(reason.heat)}
+                for reason in self.reasons
+            ],
+            "alternatives": [asdict(other) for other in self.alternatives],
+            "space": self.space,
+            "picture": vars(self.picture) | {"jpeg": base64.b64encode(self.picture.jpeg).decode()},
+            "geometry": vars(self.geometry),
+            "settings": self.settings,
+        }
+        return json.dumps(document, allow_nan=False)
+
+    def figure(self) -> Figure:
+        """A matplotlib figure: the picture, and where each rationale is."""
+        from saywhy.why_figure import draw_why
+
+        return draw_why(self)
+
+
+def why(
+    image: str | Path | Image.Image, space: Seeing, words: RationaleWords, bank: Bank | None, **options: Any
+) -> Why:
+    """Why one picture is what it is. Options as of ``why_pictures``.
+
+    >>> answer = why("toucan.jpg", clip, words, build_bank(clip, words))
+    >>> answer.sentence
+    'This is a toucan because there is a large bill and a white throat.'
+
+    Raises SaywhyError for a picture that cannot be read, and as ``why_pictures``.
+    """
+    name = Path(image).name if isinstance(image, str | Path) else "picture"
+    return next(why_pictures([(name, read_picture(image))], space, words, bank, **options))
+
+
+def why_pictures(
+    pictures: Sequence[tuple[str, Image.Image]],
+    space: Seeing,
+    words: RationaleWords,
+    bank: Bank | None,
+    *,
+    scoring: Scoring = ECOR,
+    k: int = 5,
+    method: str = "lrp",
+    inverse: Bank | None = None,
+    usual: Usual | None = None,
+    track: Track = iter,
+) -> Iterator[Why]:
+    """An answer for each (name, RGB picture), ranked together and looked at one by one.
+
+    space:   a ClipSpace, or one with a tuned ``tower`` and the ``clip`` it was made from.
+    bank:    of all pairs of the words. None: only those of each picture's shortlist, which is not exact.
+    inverse: the bank the other way round, where the scoring has that term.
+    k:       how many of the best pairs vote; all where there are fewer.
+    method:  of the heatmaps, in METHODS. LRP by default: in the aviary its maps lie on the right part more often than
+             gScoreCAM's, which is what ECOR showed, and it takes one pass instead of 300.
+    usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
+    track:   goes through gScoreCAM's batches, and may show how far it is.
+
+    Raises SaywhyError for an unknown method, a space that is no CLIP, and as ``rank``.
+    """
+    if method not in METHODS:
+        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    tower, clip = _tower(space)
+    k = min(k, len(words.categories) * len(words.rationales))
+    images = space.encode_images([image for _, image in pictures])
+    rationales = space.encode_texts(words.rationale_texts()) if bank is None else bank.rationales
+    beliefs = (
+        _believe_shortlists(images, space, words, rationales, scoring, k)
+        if bank is None
+        else iter([_believe(images, bank, scoring, k, space.scale, inverse)])
+    )
+    unusual = standing_out(images, rationales, usual)
+    settings = {
+        "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
+        "temperatures": dict(scoring.temperatures), "k": k, "method": method, "exact": bank is not None,
+        "usual": "the rationales" if usual is None else "a reference", "categories": len(words.categories),
+        "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": __version__,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
+    for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
+        answer = decide(belief.ranked, row, k)
+        found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n])
+        if method != "none":
+            texts = _texts(words, answer, belief.ranked.rationales[row], space)
+            maps = _heat(tower, clip.transform(image)[None].to(clip.device), texts, space.scale, method, track)
+            found = [replace(reason, heat=heat) for reason, heat in zip(found, maps, strict=True)]
+        own = words.lists[answer.category]
+        visible = None if unusual is None else bool((unusual[n, list(own)] >= UNUSUAL).any())
+        category = words.categories[answer.category]
+        yield Why(
+            display_copy(image, name), probe_geometry(clip.transform, image.size), category,
+            float(belief.categories[row, answer.reasons[0]]), tuple(found), visible,
+            say(category, found, visible, bool(own)), _alternatives(answer, belief, row, words), space.name, settings,
+        )  # fmt: skip
+
+
+def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
+    """The answer in one sentence, which names no rationale that is known not to stand out as if it did.
+
+    visible: whether any of the category's own rationales stands out. listed: whether it has any.
+    """
+    if not listed:
+        return f"This looks like {with_article(category)}, but no rationale is listed for it."
+    if visible is False:
+        return f"This looks like {with_article(category)}, but none of its listed rationales is visible."
+    seen = [reason.rationale for reason in reasons if reason.visible is not False][:SAID]
+    if not seen:
+        best = reasons[0].rationale
+        return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
+    return f"This is {with_article(category)} because there is {' and '.join(seen)}."
+
+
+def with_article(name: str) -> str:
+    """ "an owl", "a unicorn", "an hourglass": by its first letters, which is right but for rare words."""
+    low = name.lower()
+    if low.startswith(("a ", "an ", "the ")):
+        return name
+    vowel = low.startswith(tuple("aeiou")) and not low.startswith(("eu", "ewe", "uni", "use", "usu", "uku", "one "))
+    return f"{'an' if vowel or low.startswith(('hour', 'honest', 'heir')) else 'a'} {name}"
+
+
+# -- what is believed -------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Belief:
+    """Ranked pairs of n pictures, and of each pair (n, K): P(r | I), P(c | r, I) and P(c | I)."""
+
+    ranked: Ranked
+    rationales: np.ndarray
+    given: np.ndarray
+    categories: np.ndarray
+
+
+def _believe(images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None) -> _Belief:
+    ranked = rank(images, bank, scoring, k, scale, inverse)
+    all_of = probabilities(images, bank, scoring, scale, ranked, inverse)
+    return _Belief(
+        ranked,
+        np.take_along_axis(all_of.rationales.numpy(), ranked.rationales, 1),
+        all_of.given.numpy(),
+        np.take_along_axis(all_of.categories.numpy(), ranked.categories, 1),
+    )
+
+
+def _believe_shortlists(
+    images: Tensor, space: Seeing, words: RationaleWords, rationales: Tensor, scoring: Scoring, k: int
+) -> Iterator[_Belief]:
+    """One belief for each picture: probabilities are among its shortlist."""
+    categories = space.encode_texts(words.category_texts())
+    for image in images:
+        part = shortlist(image, space, words, rationales, categories, "inverse" in scoring.terms)
+        most = min(k, part.texts.shape[0] * part.texts.shape[1])
+        belief = _believe(image[None], part, scoring, most, space.scale, part.inverse)
+        yield replace(belief, ranked=part.named(belief.ranked))
+
+
+def _reasons(answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None) -> list[Reason]:
+    found = []
+    for place in answer.reasons:
+        r = int(belief.ranked.rationales[row, place])
+        found.append(
+            Reason(
+                words.rationales[r], place + 1, float(belief.ranked.scores[row, place]),
+                float(belief.rationales[row, place]), float(belief.given[row, place]),
+                r in words.lists[answer.category], None if unusual is None else float(unusual[r]), None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWords) -> tuple[Alternative, ...]:
+    ranked = belief.ranked
+    return tuple(
+        Alternative(
+            words.categories[int(ranked.categories[row, place])], words.rationales[int(ranked.rationales[row, place])],
+            place + 1, float(ranked.scores[row, place]),
+            float(belief.rationales[row, place] * belief.given[row, place]),
+        )
+        for place in answer.alternatives
+    )  # fmt: skip
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------
+
+
+def _tower(space: Seeing) -> tuple[nn.Module, ClipSpace]:
+    """What sees pictures, and the CLIP it is of."""
+    clip = getattr(space, "clip", space)
+    tower = getattr(space, "tower", None) or getattr(clip, "image_tower", None)
+    if not isinstance(clip, ClipSpace) or not isinstance(tower, nn.Module):
+        raise SaywhyError(f"rationales are asked of a CLIP, as it is or tuned; {space.name} is none")
+    return tower, clip
+
+
+def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Space) -> Tensor:
+    """(2 * reasons, d): of each reason the text of the pair, and that of the rationale alone."""
+    alone = words.rationale_texts()
+    named = [int(ranked[place]) for place in answer.reasons]
+    return space.encode_texts([text for r in named for text in (words.pair_text(answer.category, r), alone[r])])
+
+
+def _heat(tower: nn.Module, pixels: Tensor, texts: Tensor, scale: float, method: str, track: Track) -> Tensor:
+    """(reasons, 2, H, W) on the CPU."""
+    if method == "gscorecam":
+        return gscorecam(tower, pixels, texts, scale, track=track).unflatten(0, (-1, 2))
+    rules = find_composite(default_composite(tower, pixels))
+    traced = []
+    for some in texts.to(pixels).split(AT_ONCE):
+
+        def cosines(output: Tensor, some: Tensor = some) -> Tensor:
+            return (F.normalize(output, dim=1) * some).sum(1)
+
+        relevance, _ = lrp(tower, pixels.repeat(len(some), 1, 1, 1), cosines, rules)
+        traced.append(relevance.sum(1).float().cpu())
+    return torch.cat(traced).unflatten(0, (-1, 2))
+
+
+def _packed(heat: Tensor) -> dict[str, Any]:
+    values = zlib.compress(heat.numpy().astype("<f4").tobytes())
+    return {"values": base64.b64encode(values).decode(), "shape": list(heat.shape)}
