@@ -139,9 +139,10 @@ def test_resuming_changes_no_bit(
     """Three steps to a pass (two where pictures are held out): both stops are in the middle of one, or at its end."""
     settings = replace(SMALL, **changes)
     whole = run(data, clip, tmp_path / "whole", settings, save_every=0)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+    with pytest.MonkeyPatch.context() as patch:
         stopped_after(steps, patch)
-        run(data, clip, tmp_path / "parts", settings, save_every=0)
+        with pytest.raises(Stopped):
+            run(data, clip, tmp_path / "parts", settings, save_every=0)
     np.random.seed(5)  # noqa: NPY002
     torch.manual_seed(5)
     parts = run(data, clip, tmp_path / "parts", settings, resume=True)
@@ -351,15 +352,15 @@ def test_what_cannot_be_trained_is_refused(data: RationaleData, clip: ClipSpace,
         run(data, clip, tmp_path, replace(SMALL, precision="fp16"))
     with pytest.raises(SaywhyError, match="both are given"):
         run(data, clip, tmp_path, replace(SMALL, validation=0.2), validation=data)
+    other = replace(data.words, rationales=("a", "b", "c"))
     with pytest.raises(SaywhyError, match="are not those of"):
-        other = replace(data.words, rationales=("a", "b", "c"))
         run(data, clip, tmp_path, validation=replace(data, words=other))
     with pytest.raises(SaywhyError, match="no picture to validate on"):
         run(data, clip, tmp_path, validation=replace(data, images=()))
     with pytest.raises(SaywhyError, match="visual prompts need open_clip's own ViT"):
         run(data, replace(clip, image_tower=torch.nn.Linear(2, 2)), tmp_path)
+    plain = replace(clip, transform=lambda picture: clip.transform(picture))
     with pytest.raises(SaywhyError, match="preprocessing is not open_clip's"):
-        plain = replace(clip, transform=lambda picture: clip.transform(picture))
         run(data, plain, tmp_path, replace(SMALL, transform="squash"))
     (tmp_path / "file").write_text("")
     with pytest.raises(SaywhyError, match="file: cannot be written"):

@@ -91,8 +91,18 @@ def train_prompts(
             f"stopped; go on with the same command and --resume (in {out}: what was learned up to half a minute ago)"
         )
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        _leave_together()
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps({"out": str(out)} | json.loads((out / HISTORY).read_text())["history"][-1]))
+
+
+def _leave_together() -> None:
+    """Processes that were launched together say goodbye; NCCL complains of those that do not."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _own_device() -> str | None:

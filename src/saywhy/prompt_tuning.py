@@ -97,15 +97,21 @@ def tune(
         run.load()
     accelerator.wait_for_everyone()  # nobody overwrites what another still reads
     run.keep()
-    console = Console(stderr=True, highlight=False, quiet=not accelerator.is_main_process)
-    console.print(
-        f"{parameter_report(clip.image_tower, prompts)} parameters; {len(data.images):,} pictures against "
-        f"{len(data.words.categories) * len(data.words.rationales):,} texts; {plan.total:,} steps of "
-        f"{settings.batch_size}",
-        soft_wrap=True,
-    )
-    _train(run, workers, save_every, console)
+    if run.done.step < plan.total:
+        console = Console(stderr=True, highlight=False)
+        if accelerator.is_main_process:
+            console.print(_announced(run), soft_wrap=True)
+        _train(run, workers, save_every, console)
     return run.space()
+
+
+def _announced(run: _Run) -> str:
+    words, plan = run.plan.data.words, run.plan
+    return (
+        f"{parameter_report(run.clip.image_tower, run.tower.prompts)} parameters; {len(plan.data.images):,} pictures "
+        f"against {len(words.categories) * len(words.rationales):,} texts; {plan.total:,} steps of "
+        f"{plan.settings.batch_size}"
+    )
 
 
 def _train(run: _Run, workers: int, save_every: float, console: Console) -> None:
@@ -115,10 +121,10 @@ def _train(run: _Run, workers: int, save_every: float, console: Console) -> None
     pictures = Pictures(plan.data, transform)
     parts = Parts(plan, done.step, accelerator.process_index, accelerator.num_processes)
     loaded, bank = pictures.load(parts, workers), _at_hand(run.bank, run.clip.device, plan.settings)
-    validate = None if run.validation is None else _Validation(Pictures(run.validation, run.clip.transform), workers)
+    validate = run.validation and _Validation(Pictures(run.validation, run.clip.transform), bank, workers)
     unreadable: set[str] = set()
-    saved = monotonic()
-    with _scalars(run, console) as write, Progress(console=console, transient=True) as progress:
+    saved, first = monotonic(), accelerator.is_main_process
+    with _scalars(run, console) as write, Progress(console=console, transient=True, disable=not first) as progress:
         bar = progress.add_task("tuning", total=plan.total, completed=done.step)
         for batch in plan.batches(done.step):
             some = [next(loaded) for _ in range(plan.settings.accumulate)]
@@ -130,7 +136,8 @@ def _train(run: _Run, workers: int, save_every: float, console: Console) -> None
             if done.step % plan.per_epoch == 0 or done.step == plan.total:
                 row = _close_epoch(run, validate)
                 write("validation", row["validation"])
-                console.print(_worded(row), markup=False, soft_wrap=True)
+                if first:
+                    console.print(_worded(row), markup=False, soft_wrap=True)
             elif monotonic() - saved < save_every:
                 continue
             run.keep()
@@ -151,7 +158,7 @@ def _step(run: _Run, bank: Bank, parts: list[Loaded], count: int) -> dict[str, f
             if not part.pictures:  # the others wait for this process's gradients, of nothing
                 accelerator.backward(0 * run.model(torch.zeros(1, *part.pixels.shape[1:], device=device)).sum())
                 continue
-            images = F.normalize(run.model(part.pixels.to(device)).float(), dim=1)
+            images = F.normalize(run.model(part.pixels.to(device, non_blocking=True)).float(), dim=1)
             shown = [run.plan.data.images[picture] for picture in part.pictures]
             loss, values = objective_loss(
                 images,
@@ -218,6 +225,7 @@ class _Validation:
     """Calling it measures the prompts as they are: RR and category accuracy among the best five pairs, 0..1."""
 
     pictures: Pictures
+    bank: Bank
     workers: int
 
     def __call__(self, run: _Run) -> dict[str, float]:
@@ -236,10 +244,10 @@ class _Validation:
         if not found:
             raise SaywhyError(f"{self.pictures.data.root}: none of the pictures held out can be read")
         shown = [images[n] for n, _ in found]
-        k = min(TOP, len(run.bank.words.categories) * len(run.bank.words.rationales))
+        k = min(TOP, len(self.bank.categories) * len(self.bank.rationales))
         vectors = torch.stack([vector for _, vector in found]).to(run.clip.device)
         scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
-        ranked = rank(vectors, run.bank, scoring, k, run.clip.scale, run.bank)
+        ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
         gold = Gold(np.array([i.category for i in shown]), tuple(frozenset(i.rationales) for i in shown))
         found_out = outcomes(ranked, gold, k)
         return {"RR": float((found_out == RR).mean()), "accuracy": float((found_out < WR).mean())}
