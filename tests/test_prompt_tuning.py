@@ -319,13 +319,47 @@ def test_a_loss_that_is_not_finite_loses_nothing(
         return loss * broken, {term: value * broken for term, value in values.items()}
 
     monkeypatch.setattr(prompt_tuning, "objective_loss", loss_of)
-    with pytest.raises(SaywhyError, match=r"no longer finite \(step 5, rate .*\): begin anew with a lower --rate"):
+    with pytest.raises(SaywhyError, match=r"no longer finite \(step 5\): begin anew with a lower --rate than 1"):
         run(data, clip, tmp_path / "parts", save_every=1e9)
     kept = torch.load(tmp_path / "parts" / "training.pt", weights_only=True)
     assert kept["done"]["step"] == 4
     monkeypatch.setattr(prompt_tuning, "objective_loss", objective_loss)
     parts = run(data, clip, tmp_path / "parts", resume=True)  # had it been the machine's fault
     assert torch.equal(parts.prompts, run(data, clip, tmp_path / "whole").prompts)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(
+    data: RationaleData, clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def loss_of(images: torch.Tensor, *arguments: Any, **more: Any) -> Any:
+        calls.append(images)
+        if len(calls) == 3:
+            images.register_hook(lambda gradient: gradient * float("inf"))
+        return objective_loss(images, *arguments, **more)
+
+    monkeypatch.setattr(prompt_tuning, "objective_loss", loss_of)
+    with pytest.raises(SaywhyError, match=r"no longer finite \(step 3\)"):
+        run(data, clip, tmp_path)
+    kept = torch.load(tmp_path / "training.pt", weights_only=True)
+    assert kept["done"]["step"] == 2
+    assert kept["prompts"].isfinite().all()
+
+
+def test_prompts_that_overflow_are_not_kept(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
+    with pytest.raises(SaywhyError, match="no longer finite"):
+        run(data, clip, tmp_path, replace(SMALL, rate=3e38, warmup=0, init_std=1e-3), save_every=0)
+    kept = torch.load(tmp_path / "training.pt", weights_only=True)
+    assert kept["done"]["step"] == 0
+    assert kept["prompts"].isfinite().all()
+
+
+def test_a_run_is_not_overwritten(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
+    first = run(data, clip, tmp_path)
+    with pytest.raises(SaywhyError, match=r"a run here already; go on with it \(--resume\), or name a new --out"):
+        run(data, clip, tmp_path)
+    assert torch.equal(run(data, clip, tmp_path, resume=True).prompts, first.prompts)
 
 
 def test_what_must_be_the_same_to_resume(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:

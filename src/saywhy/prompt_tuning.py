@@ -76,11 +76,13 @@ def tune(
     NumPy and Python is set by the seed.
 
     Raises SaywhyError for a CLIP whose image tower takes no prompts, data or settings that cannot be trained on, a run
-    to be resumed that is not there or had other settings or data, and a loss that is not finite: the state before that
-    step is kept.
+    that is there but not to be resumed, one to be resumed that is not there or had other settings or data, and a loss
+    that is not finite: the state before that step is kept.
     """
     from accelerate.utils import set_seed
 
+    out = Path(out)
+    _check_place(out, resume)
     accelerator = _accelerator(clip, settings)
     data, validation = _halves(data, validation, settings)
     plan = Plan.of(data, settings)
@@ -92,7 +94,7 @@ def tune(
         )
     set_seed(settings.seed)
     model, optimiser = accelerator.prepare(tower, _optimiser(tower, settings))
-    run = _Run(Path(out), clip, plan, validation, bank, accelerator, tower, model, optimiser)
+    run = _Run(out, clip, plan, validation, bank, accelerator, tower, model, optimiser)
     if resume:
         run.load()
     accelerator.wait_for_everyone()  # nobody overwrites what another still reads
@@ -103,6 +105,14 @@ def tune(
             console.print(_announced(run), soft_wrap=True)
         _train(run, workers, save_every, console)
     return run.space()
+
+
+def _check_place(out: Path, resume: bool) -> None:
+    path = out / CHECKPOINT
+    if resume and not path.is_file():
+        raise SaywhyError(f"{path}: there is no run here to resume")
+    if not resume and path.exists():
+        raise SaywhyError(f"{out}: there is a run here already; go on with it (--resume), or name a new --out")
 
 
 def _announced(run: _Run) -> str:
@@ -152,7 +162,7 @@ def _step(run: _Run, bank: Bank, parts: list[Loaded], count: int) -> dict[str, f
     """
     settings, accelerator, device = run.plan.settings, run.accelerator, run.clip.device
     terms = OBJECTIVES[settings.objective].trained
-    sums = torch.zeros(len(terms) + 1, dtype=torch.float64, device=device)
+    sums = torch.zeros(len(terms) + 2, dtype=torch.float64, device=device)  # losses, pictures, broken gradients
     for n, part in enumerate(parts):
         with accelerator.no_sync(run.model) if n + 1 < len(parts) else nullcontext():
             if not part.pictures:  # the others wait for this process's gradients, of nothing
@@ -174,16 +184,13 @@ def _step(run: _Run, bank: Bank, parts: list[Loaded], count: int) -> dict[str, f
             )
             # The mean over the whole batch: processes' gradients are averaged, those of parts are added.
             accelerator.backward(loss * (len(shown) / count * accelerator.num_processes))
-            sums += len(shown) * torch.stack([*(values[term] for term in terms), torch.ones_like(loss)]).double()
-    *totals, read = accelerator.reduce(sums, "sum").tolist()
+            sums[:-1] += len(shown) * torch.stack([*(values[term] for term in terms), torch.ones_like(loss)])
+    sums[-1] = _broken(run)
+    *totals, read, broken = accelerator.reduce(sums, "sum").tolist()
     done, rate = run.done, settings.rate_at(run.done.step, run.plan.total)
-    if not all(isfinite(total) for total in totals):
-        if torch.isfinite(run.tower.prompts).all():
-            run.keep()
-        raise SaywhyError(
-            f"the loss is no longer finite (step {done.step + 1}, rate {rate:g}): begin anew with a lower "
-            f"--rate; the prompts that were learned before are in {run.out}"
-        )
+    if broken or not all(isfinite(total) for total in totals):
+        run.keep()
+        raise _diverged(run)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     run.optimiser.step()
@@ -194,9 +201,25 @@ def _step(run: _Run, bank: Bank, parts: list[Loaded], count: int) -> dict[str, f
     return {term: total / max(read, 1) for term, total in zip(terms, totals, strict=True)} | {"rate": rate}
 
 
+def _broken(run: _Run) -> Tensor:
+    """(): how many numbers of the gradient are not finite; 0 where gradients are scaled and such steps are skipped."""
+    gradient = run.tower.prompts.grad
+    if gradient is None or run.accelerator.scaler is not None:
+        return torch.zeros((), device=run.clip.device)
+    return (~gradient.isfinite()).sum()
+
+
+def _diverged(run: _Run) -> SaywhyError:
+    return SaywhyError(
+        f"the loss is no longer finite (step {run.done.step + 1}): begin anew with a lower --rate than "
+        f"{run.plan.settings.rate:g}; what was learned before is in {run.out}"
+    )
+
+
 def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
     """The row of history.json that sums up the steps since the last one."""
     done, plan = run.done, run.plan
+    run.check()
     if not done.read:
         raise SaywhyError(f"{plan.data.root}: none of its pictures can be read")
     row: dict[str, Any] = {
@@ -249,8 +272,8 @@ class _Validation:
         scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
         ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
         gold = Gold(np.array([i.category for i in shown]), tuple(frozenset(i.rationales) for i in shown))
-        found_out = outcomes(ranked, gold, k)
-        return {"RR": float((found_out == RR).mean()), "accuracy": float((found_out < WR).mean())}
+        verdicts = outcomes(ranked, gold, k)
+        return {"RR": float((verdicts == RR).mean()), "accuracy": float((verdicts < WR).mean())}
 
 
 # -- what a run is made of, and how it is kept ------------------------------------------------------------------------
@@ -296,8 +319,14 @@ class _Run:
             self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key, temperatures={}
         )
 
+    def check(self) -> None:
+        """Raises SaywhyError for prompts that are not finite: what was kept before stays."""
+        if not self.tower.prompts.isfinite().all():
+            raise _diverged(self)
+
     def keep(self) -> None:
         """Write all there is: the checkpoint first, from which the others would be written again."""
+        self.check()
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -316,15 +345,13 @@ class _Run:
             with replacing(self.out / HISTORY) as unfinished:
                 about = {"settings": asdict(self.plan.settings), "steps": self.done.step, "history": self.done.history}
                 unfinished.write_text(json.dumps(about, indent=1))
-        except OSError as error:
-            raise SaywhyError(f"{self.out}: cannot be written ({error.strerror or error})") from None
+        except (OSError, RuntimeError) as error:  # the latter of torch.save, for a disk that is full
+            raise SaywhyError(f"{self.out}: cannot be written ({str(error).splitlines()[0]})") from None
         self.space().save(self.out)
 
     def load(self) -> None:
         """Go on from what ``keep`` wrote."""
         path = self.out / CHECKPOINT
-        if not path.is_file():
-            raise SaywhyError(f"{path}: there is no run here to resume")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             self._check(state["identity"])
