@@ -20,6 +20,8 @@ SPACES = {
     "clip:DIR": "an open_clip local directory",
     "world:aviary": "the aviary's own CLIP, embedded; world:aviary/vit has a ViT tower",
     "world:digits": "the digits' own CLIP, embedded, of ten digits in six colours; world:digits/vit has a ViT tower",
+    "tuned:DIR": "CLIP with the visual prompts of `saywhy train prompts`, tuned to name rationales",
+    "world:aviary/captioned": "another CLIP of the aviary's, which has read whole captions: what prompts are tuned on",
     "operated:FILE": "CLIP with the classifier's activations in it, by a matching of `saywhy ask --save`",
 }
 
@@ -35,6 +37,10 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
         from saywhy.clip_space import load_clip
 
         return load_clip(name, device)
+    if name.startswith("tuned:"):
+        from saywhy.tuned_space import load_tuned
+
+        return load_tuned(name.removeprefix("tuned:"), device=device)
     if name != "own" and not name.startswith("operated:"):
         raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
     if classifier is None:

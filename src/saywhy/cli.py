@@ -1,4 +1,4 @@
-"""The command line: ``saywhy explain | ask | models | doctor | bench | train | world``. An edge: nothing imports it."""
+"""The command line: ``saywhy explain | why | ask | models | doctor | bench | train | data | world``. An edge: nothing imports it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import typer
 from rich.console import Console
 
 from saywhy.cli_ask import ask
+from saywhy.cli_data import check
+from saywhy.cli_tuning import train_prompts
+from saywhy.cli_why import why
 from saywhy.console import INTERRUPTED, OK, SOME_FAILED, USAGE, complain, errors, note, writable
 from saywhy.errors import SaywhyError
 
@@ -233,6 +236,7 @@ def _save_one(explanation: Explanation, out: Path, number: int) -> None:
     explanation.save(out / f"{stem}.png")
 
 
+app.command()(why)
 app.command()(ask)
 
 
@@ -277,6 +281,10 @@ def bench(
     sentences: Annotated[str | None, typer.Option(help="nle: files of sentences, NAME=FILE,FILE.")] = None,
     painter: Annotated[str | None, typer.Option(help="nle: a diffusers text-to-image pipeline.")] = None,
     bank: Annotated[str | None, typer.Option(help="concepts: a file of texts.")] = None,
+    train_on: Annotated[str | None, typer.Option(help="ecor: data with rationales to tune on.")] = None,
+    test_on: Annotated[str | None, typer.Option(help="ecor: other such data, only asked about.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="ecor: settings of the runs, as for train prompts.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="ecor: runs of each objective.")] = None,
 ) -> None:
     """Measure. Prints a table, then one JSON document as the last line."""
     import json
@@ -292,7 +300,8 @@ def bench(
         report = run_benchmark(
             name, limit, data=data, model=model, space=space, images=images, folds=folds, mappers=mappers,
             encoder=encoder, wordnet=wordnet, transfer=transfer, writer=writer, methods=methods, scenes=scenes,
-            sentences=sentences, painter=painter, bank=bank,
+            sentences=sentences, painter=painter, bank=bank, train_on=train_on, test_on=test_on, recipe=recipe,
+            seeds=seeds,
         )  # fmt: skip
         show_report(report, Console(highlight=False))
         reports[name] = report.document()
@@ -308,6 +317,10 @@ train = typer.Typer(
     help="Train a classifier to explain, or a language model to word explanations.", no_args_is_help=True
 )
 app.add_typer(train, name="train")
+train.command("prompts")(train_prompts)
+data = typer.Typer(help="Data with rationales.", no_args_is_help=True)
+app.add_typer(data, name="data")
+data.command("check")(check)
 worlds = typer.Typer(help="The embedded worlds' data.", no_args_is_help=True)
 app.add_typer(worlds, name="world")
 
@@ -365,9 +378,10 @@ def train_language_command(
     print(json.dumps(measured))
 
 
+@data.callback()
 @worlds.callback()
-def _worlds() -> None:
-    """Keeps "write" a command of its own: Typer would run a lone one under the group's name."""
+def _group() -> None:
+    """Keeps a lone command one of its own: Typer would run it under the group's name."""
 
 
 @worlds.command("write")
@@ -376,18 +390,38 @@ def world_write(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     train_pictures: Annotated[int, typer.Option("--train", min=0, help="Pictures of the training half.")] = 0,
     test_pictures: Annotated[int, typer.Option("--test", min=0, help="Pictures of the test half.")] = 200,
-    size: Annotated[int, typer.Option(min=32, help="Pixels, square.")] = 384,
+    size: Annotated[int, typer.Option(min=32, help="cub: pixels, square.")] = 384,
+    layout: Annotated[str, typer.Option(help="cub, or doubly-right: close-ups with their rationales.")] = "cub",
 ) -> None:
-    """Write an aviary in CUB-200-2011's layout, with part masks, and what decides each picture's class."""
+    """Write an aviary in CUB-200-2011's layout, with part masks and what decides each class, or as doubly right data."""
     from saywhy.worlds.cub_layout import write_cub
     from saywhy.worlds.planted import PLANTS
 
+    if layout == "doubly-right":
+        _write_closeups(name, out, {"train": train_pictures, "test": test_pictures})
+        return
+    if layout != "cub":
+        raise SaywhyError(f"there is no layout {layout!r}; there are cub and doubly-right")
     kinds = {"aviary": "species", **{f"aviary-{kind}": f"planted-{kind}" for kind in PLANTS}}
     if name.removeprefix("world:") not in kinds:
         raise SaywhyError(f"there is no aviary {name!r}; there are {', '.join(kinds)}")
     writable(out)
     write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)
     errors.print(f"{train_pictures + test_pictures} pictures in {out}")
+
+
+def _write_closeups(name: str, out: Path, counts: dict[str, int]) -> None:
+    from itertools import chain
+
+    from saywhy.datasets import write_doubly_right
+    from saywhy.worlds.aviary import SPECIES
+    from saywhy.worlds.doubly_right import closeups, rationale_lists, rows
+
+    if name.removeprefix("world:") != "aviary":
+        raise SaywhyError(f"only the aviary has rationales, not {name!r}")
+    parts = (rows(closeups(tuple(SPECIES), count, split), split) for split, count in counts.items() if count)
+    write_doubly_right(out, chain.from_iterable(parts), rationale_lists())
+    errors.print(f"{sum(counts.values())} pictures in {out}")
 
 
 if __name__ == "__main__":

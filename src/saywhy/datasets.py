@@ -300,8 +300,12 @@ def _folders(top: Path) -> Iterator[_Folder]:
         folders[:] = sorted(set(folders) - LITTER) if len(names) < DEEPEST else []
         files = sorted(name for name in set(files) - LITTER if not name.startswith("._"))
         if files or not folders:
-            pictures = tuple(name for name in files if os.path.splitext(name)[1].lower() in ENDINGS)
-            yield _Folder(names, pictures, tuple(name for name in files if name not in set(pictures)))
+            pictures = {name: os.path.splitext(name)[1].lower() in ENDINGS for name in files}
+            yield _Folder(
+                names,
+                tuple(name for name, is_picture in pictures.items() if is_picture),
+                tuple(name for name, is_picture in pictures.items() if not is_picture),
+            )
 
 
 def _lists_of_folders(
@@ -317,6 +321,9 @@ def _lists_of_folders(
         )
     words, oddities = words_of_pairs(sorted(pairs), where, templates)
     says = "there is no file of lists: a category's rationales are those that it has folders of"
+    deeper = sum(len(names) > 2 for names in chains)
+    if deeper:
+        says += f"; {deeper} lie a folder deeper, whose name was read as the rationale's after a slash"
     return words, (Oddity("no lists", where, says), *oddities)
 
 
@@ -378,7 +385,7 @@ def _said(names: Sequence[str]) -> str:
 
 
 def _readings(names: Sequence[str]) -> Iterator[str]:
-    """What folders in each other may mean: one name with "/", or a rationale and its detail (see ``_flat``)."""
+    """What folders in each other may mean: one name with "/", or a rationale and its detail (``read_rationales``)."""
     yield _said(names)
     for cut in range(1, len(names)):
         yield f"{_said(names[:cut])}, {_said(names[cut:])}"
@@ -510,7 +517,7 @@ def _several(cell: str) -> list[str]:
     return [one.strip() for one in cell.split(";") if one.strip()]
 
 
-# What both share
+# Of both
 
 
 def _check_split(root: Path, split: str) -> None:

@@ -383,15 +383,18 @@ def train_clip(
     )
 
 
-def _contrast(
-    network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator, augmented: bool = False
-) -> Tensor:
+def _contrast(network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
     """Crops against all phrases, and these against the crops."""
     some = truth.sum(1) > 0
-    x, truth = x[some] if augmented else _augment(x[some], rng), truth[some]
-    images = network.encode_image(x, normalize=True)
+    images = network.encode_image(_augment(x[some], rng), normalize=True)
+    return _phrase_contrast(network, images, truth[some], tokens)
+
+
+def _phrase_contrast(network: Any, images: Tensor, truth: Tensor, tokens: Tensor) -> Tensor:
+    """Unit vectors of crops against all phrases; a crop that none is true of is left out."""
+    some = truth.sum(1) > 0
     texts = network.encode_text(tokens, normalize=True)
-    return _agreement(network.logit_scale.exp().clamp(max=60) * images @ texts.T, truth)
+    return _agreement(network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T, truth[some])
 
 
 def _agreement(scores: Tensor, truth: Tensor) -> Tensor:
@@ -438,9 +441,9 @@ def train_captioned_clip(
                 whose = torch.as_tensor(data.truth[rows] & species) & (seen.sum(1, keepdim=True) > 0)
                 true = seen | whose  # a close-up shows what species it is of; it does not show all of it
                 captions, said = _captions(true, list(facts), species, rng)
-                x = _augment(x, rng)
-                loss = _contrast(network, x, truth, tokens[rng.integers(len(tokens))], rng, augmented=True)
-                loss = loss + _caption_contrast(network, x, tokenizer(captions), true, said)
+                images = network.encode_image(_augment(x, rng), normalize=True)
+                loss = _phrase_contrast(network, images, truth, tokens[rng.integers(len(tokens))])
+                loss = loss + _caption_contrast(network, images, tokenizer(captions), true, said)
                 _step(network, loss, optimiser, schedule)
     _write_clip(out, network, model)
     held = captioned([("species", scenes("species", HELD_OUT, HELD_OUT_SEED))])
@@ -466,9 +469,9 @@ def _captions(
     return captions, torch.as_tensor(np.array(said))
 
 
-def _caption_contrast(network: Any, x: Tensor, tokens: Tensor, true: Tensor, said: Tensor) -> Tensor:
+def _caption_contrast(network: Any, images: Tensor, tokens: Tensor, true: Tensor, said: Tensor) -> Tensor:
     """Pictures against captions both ways; a caption belongs to every picture of which all that it says is true."""
-    images, texts = network.encode_image(x, normalize=True), network.encode_text(tokens, normalize=True)
+    texts = network.encode_text(tokens, normalize=True)
     fits = (true.float() @ said.float().T == said.sum(1)).float()
     some = fits.sum(1) > 0
     scores = network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T
