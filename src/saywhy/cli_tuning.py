@@ -62,7 +62,8 @@ def train_prompts(
 ) -> None:
     """Learn visual prompts that make a CLIP name the rationales it sees, and from them the category.
 
-    Several processes: accelerate launch --num_processes 2 -m saywhy train prompts ..., or torchrun in its place.
+    Several processes share each batch: torchrun --nproc-per-node 2 -m saywhy train prompts ...; with GPUs also
+    accelerate launch -m saywhy train prompts ...
     """
     from saywhy.clip_space import load_clip
     from saywhy.datasets import read_rationale_data
