@@ -137,7 +137,7 @@ def test_a_bank_goes_on_where_it_was(
     clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, inverse: bool
 ) -> None:
     whole = build_bank(clip, WORDS, inverse=inverse, directory=tmp_path / "whole")
-    write, written = prompt_bank._write, list[int]()
+    write, written = prompt_bank.write_shard, list[int]()
 
     def stopped(folder: Path, first: int, vectors: Tensor) -> None:
         if len(written) == left:
@@ -145,12 +145,12 @@ def test_a_bank_goes_on_where_it_was(
         written.append(first)
         write(folder, first, vectors)
 
-    monkeypatch.setattr(prompt_bank, "_write", stopped)
+    monkeypatch.setattr(prompt_bank, "write_shard", stopped)
     with pytest.raises(KeyboardInterrupt):
         build_bank(clip, WORDS, inverse=inverse, directory=tmp_path / "stopped")
     assert len(shards(tmp_path / "stopped")) == left
     assert not list((tmp_path / "stopped").glob("*.part"))
-    monkeypatch.setattr(prompt_bank, "_write", write)
+    monkeypatch.setattr(prompt_bank, "write_shard", write)
     again = build_bank(clip, WORDS, inverse=inverse, directory=tmp_path / "stopped")
     assert shards(tmp_path / "stopped") == shards(tmp_path / "whole")
     assert torch.equal(again.dense(), whole.dense())
@@ -203,7 +203,7 @@ def test_unfinished_files_are_cleared_once_nobody_writes_them(clip: ClipSpace, t
 
 def test_another_process_may_be_quicker(clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While we encode our second shard, another process makes all that is missing."""
-    write, written = prompt_bank._write, list[int]()
+    write, written = prompt_bank.write_shard, list[int]()
 
     def overtaken(folder: Path, first: int, vectors: Tensor) -> None:
         written.append(first)
@@ -211,7 +211,7 @@ def test_another_process_may_be_quicker(clip: ClipSpace, tmp_path: Path, monkeyp
             build_bank(clip, WORDS, directory=tmp_path)
         write(folder, first, vectors)
 
-    monkeypatch.setattr(prompt_bank, "_write", overtaken)
+    monkeypatch.setattr(prompt_bank, "write_shard", overtaken)
     build_bank(clip, WORDS, directory=tmp_path)
     assert written == [0, 3, 3, 6, 9]
     assert len(shards(tmp_path)) == 4
@@ -263,8 +263,8 @@ def test_only_a_damaged_shard_is_encoded_again(
         return
     if noticed == "resumed":
         before.shards[3].path.unlink()
-    write, encoded = prompt_bank._write, list[int]()
-    monkeypatch.setattr(prompt_bank, "_write", lambda *args: (encoded.append(args[1]), write(*args)))
+    write, encoded = prompt_bank.write_shard, list[int]()
+    monkeypatch.setattr(prompt_bank, "write_shard", lambda *args: (encoded.append(args[1]), write(*args)))
     with pytest.warns(BankWarning, match=rf"{before.shards[1].path.name}: .*; its 18 texts are encoded anew") as said:
         again = build_bank(clip, WORDS, directory=tmp_path, verify=noticed == "verified")
     assert len(said) == 1
