@@ -215,7 +215,7 @@ def build_bank(
         clip.key, [*words.rationale_texts(), *words.category_texts()], lambda some: encoder().alone(some)
     )
     count, dimension = len(words.rationales), alone.shape[1]
-    blocks = _plan(len(words.categories), count, dimension)
+    blocks = shard_plan(len(words.categories), count, dimension)
     shape = (count, dimension)
     try:
         _claim(folder, key, {
@@ -245,7 +245,7 @@ def build_bank(
 # -- on disk ----------------------------------------------------------------------------------------------------------
 
 
-def _plan(categories: int, rationales: int, dimension: int) -> list[range]:
+def shard_plan(categories: int, rationales: int, dimension: int) -> list[range]:
     """The categories of each shard."""
     step = max(1, SHARD // (2 * rationales * dimension))
     return [range(first, min(first + step, categories)) for first in range(0, categories, step)]
@@ -332,10 +332,10 @@ def _encode(folder: Path, encoder: PairEncoder, missing: list[range], shape: tup
         bar = progress.add_task("encoding texts", total=count)
         for block in missing:
             if not list(folder.glob(f"{block.start:06d}-*.npy")):  # else another process was quicker
-                _write(folder, block.start, encoder.block(block, advance=partial(progress.advance, bar)))
+                write_shard(folder, block.start, encoder.block(block, advance=partial(progress.advance, bar)))
 
 
-def _write(folder: Path, first: int, vectors: Tensor) -> None:
+def write_shard(folder: Path, first: int, vectors: Tensor) -> None:
     """A whole shard, or none."""
     values = vectors.numpy()
     with (
