@@ -47,6 +47,7 @@ OBJECTIVES: dict[str, Objective] = {
         ("rationale", "pair"), ("rationale", "pair"), "the rationale, then the category because of it (ECOR)"
     ),
     "clip": Objective((), ("pair",), "CLIP as it is: nothing is trained"),
+    "untrained": Objective((), ("rationale", "pair"), "CLIP as it is, asked for what ECOR asks"),
     "dror": _DROR,
     "dror-imagenet": Objective(
         ("pair", "category"),

@@ -291,9 +291,7 @@ def _probabilities(
     images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None, pairs: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The fields of Probabilities, on the CPU, for few enough pictures. pairs: (2, n, K) categories, rationales."""
-    normalisers = _normalisers(images, bank, scoring, scale, inverse)
-    asked = "rationale" in scoring.terms
-    alone = (_rationale_scores(images, bank, scoring, scale) if asked else normalisers).log_softmax(1)
+    normalisers, alone = _conditioned(images, bank, scoring, scale, inverse)
     rows = torch.arange(len(images))[:, None]
     categories, rationales = pairs
     overall, given = [], torch.zeros(categories.shape)
@@ -304,6 +302,24 @@ def _probabilities(
         given = torch.where(inside, grid.cpu()[rows, local, rationales], given)
         overall.append(grid.add_(alone[:, None]).logsumexp(2))
     return alone.exp().cpu(), torch.cat(overall, 1).exp().cpu(), given.exp()
+
+
+def log_joint(
+    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order; see ``Probabilities``. For pictures that are few."""
+    normalisers, alone = _conditioned(images, bank, scoring, scale, inverse)
+    for start, grid in _grids(images, bank, scoring, scale, inverse):
+        yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])
+
+
+def _conditioned(
+    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None
+) -> tuple[Tensor, Tensor]:
+    """(n, R) the normalisers of P(c | r, I), and (n, R) log P(r | I)."""
+    normalisers = _normalisers(images, bank, scoring, scale, inverse)
+    asked = "rationale" in scoring.terms
+    return normalisers, (_rationale_scores(images, bank, scoring, scale) if asked else normalisers).log_softmax(1)
 
 
 def _rationale_scores(images: Tensor, bank: Bank, scoring: Scoring, scale: float) -> Tensor:

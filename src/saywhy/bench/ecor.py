@@ -26,6 +26,7 @@ from saywhy.bench.ecor_figures import use_figure
 from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, gold_of, scoring_of
 from saywhy.calibration import forecasts
 from saywhy.errors import SaywhyError
+from saywhy.rationale_bottleneck import bottleneck
 from saywhy.rationale_calibration import calibrated_scoring, logits
 from saywhy.rationale_controls import Measured, compare, measure, own_list_draw
 from saywhy.rationale_losses import OBJECTIVES
@@ -36,7 +37,6 @@ from saywhy.rationale_use import (
     Trial,
     Use,
     absent_rationales,
-    bottleneck,
     picture_change,
     rationale_use,
     text_swap,
@@ -100,7 +100,7 @@ def run(
     }
     uses = {name: _use(study, name, study.test) for name in _shown(ALL, "testing whether rationales are used")}
     test = study.test.name
-    more = [("table IV: ablations", _RATES, _table(measured, uses, test, ABLATIONS))]
+    more: list[tuple[str, Sequence[str], Sequence[Row]]] = [("table IV: ablations", _RATES, _table(measured, uses, test, ABLATIONS))]
     if study.transfer is not None:
         name = study.transfer.name
         more.append((f"table III: {name}, nothing trained on them", _RATES, _table(measured, {}, name, MAIN)))

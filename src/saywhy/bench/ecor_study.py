@@ -174,6 +174,7 @@ def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> St
 
     limit: pictures for each species and rationale in the training part, at most; the other parts shrink with it.
     """
+    settings = replace(settings, validation=0.0)  # it has pictures of its own
     clip = load_clip(settings.clip)
     share = 1.0 if limit is None else min(1.0, limit / PICTURES["train"])
     home, scenes = _aviary("known", KNOWN, ("train", "validation", "test"), share)
