@@ -226,7 +226,7 @@ def _scoring(space: object, objective: str | None, conditional: str, weight: flo
     from saywhy.rationale_losses import objective_named
     from saywhy.rationales import Scoring
 
-    terms = objective_named(objective or getattr(space, "objective", "ecor")).scored
+    terms = objective_named(objective or str(getattr(space, "objective", "ecor"))).scored
     return Scoring(terms, conditional, weight, getattr(space, "temperatures", {}))
 
 
