@@ -13,13 +13,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
     {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"}
-    | {"zero_shot", "files"},
-    {"feature_maps"},
+    | {"zero_shot", "files", "rationale_words", "visual_prompts", "masking", "calibration", "bank_search"},
+    {"feature_maps", "rationale_lists", "rationale_losses", "rationale_metrics"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
-    | {"activation_matching"},
-    {"cub", "language_filter", "language_training", "surgery", "labelled_images"},
-    {"worlds", "finetuning"},
-    {"classifiers", "labels"},
+    | {"activation_matching", "datasets", "rationales", "rationale_controls", "rationale_bottleneck", "rationale_use"},
+    {"cub", "language_filter", "language_training", "surgery", "labelled_images", "bank_encoding", "tuned_space"}
+    | {"tuning_settings"},
+    {"worlds", "finetuning", "prompt_bank", "tuning_batches", "why"},
+    {"classifiers", "labels", "prompt_tuning", "rationale_calibration"},
     {"language_model", "sentence_scoring", "class_evidence"},
     {"sentence_prefix", "sentence_guided"},
     {"classifier_space", "operated_space", "ask", "feature_cache", "sentence_metrics", "narrate"},
@@ -27,8 +28,8 @@ LAYERS: list[set[str]] = [
     {"choices"},
     {"pipeline", "inquiry"},
     {"serialize", "overlay", "bench", "doctor"},
-    {"report", "terminal", "answers_figure", "console"},
-    {"cli_ask"},
+    {"report", "terminal", "answers_figure", "why_figure", "console"},
+    {"cli_ask", "cli_data", "cli_tuning", "cli_why", "why_report"},
     {"cli"},
     {"__main__"},
 ]

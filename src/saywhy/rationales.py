@@ -6,7 +6,6 @@ ECOR ranks all C x R pairs by s_r + s_cr (eq. 11); its ablations and its predece
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -17,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saywhy.bank_search import streaming_top_k
 from saywhy.errors import SaywhyError
-from saywhy.rationale_metrics import Ranked
+from saywhy.rationale_metrics import Ranked, vote
 from saywhy.rationale_words import RationaleWords
 from saywhy.similarity import FEWEST
 from saywhy.types import Space
@@ -262,29 +262,11 @@ def _ranked(
     alone = _rationale_scores(images, bank, scoring, scale)
     if scoring.conditional == "category":
         alone = alone - _normalisers(images, bank, scoring, scale, inverse)
-    scores = images.new_empty(len(images), 0)
-    places = torch.empty_like(scores, dtype=torch.long)
-    for start, grid in _grids(images, bank, scoring, scale, inverse):
-        more, where = _best(grid.add_(alone[:, None]).flatten(1), k)
-        # Blocks come in order: what was found before stands first, and stays first among equals.
-        scores, places = torch.cat([scores, more], 1), torch.cat([places, where + start * alone.shape[1]], 1)
-        order = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-        scores, places = scores.gather(1, order), places.gather(1, order)
+    width = alone.shape[1]
+    grids = _grids(images, bank, scoring, scale, inverse)
+    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in grids)
+    scores, places = streaming_top_k(blocks, k)
     return scores.cpu(), places.cpu()
-
-
-def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(n, k) values and places of the k greatest of (n, m) scores; of equal ones the first, which topk leaves open."""
-    k = min(k, scores.shape[1])
-    values, places = scores.topk(min(k + 1, scores.shape[1]), 1)
-    places = places[:, :k]
-    cut = values[:, k - 1] == values[:, -1] if values.shape[1] > k else values.new_zeros(len(values), dtype=torch.bool)
-    if cut.any():  # equal scores on both sides of the end of the list
-        places[cut] = scores[cut].argsort(dim=1, descending=True, stable=True)[:, :k]
-    places = places.sort(1).values
-    values = scores.gather(1, places)
-    order = values.argsort(dim=1, descending=True, stable=True)
-    return values.gather(1, order), places.gather(1, order)
 
 
 def _probabilities(
@@ -373,8 +355,7 @@ def _cosines(images: Tensor, block: Tensor) -> Tensor:
 def decide(ranked: Ranked, n: int, k: int) -> Answer:
     """The vote of picture n's first k pairs: the most frequent category (methods note 2.2, points 12 and 13)."""
     named = [int(c) for c in ranked.categories[n][:k]]
-    votes = Counter(named)  # in order of their first pair, which max keeps
-    category = max(votes, key=lambda c: votes[c])
+    category = int(vote(ranked, len(named))[n])
     return Answer(
         category,
         tuple(place for place, c in enumerate(named) if c == category),

@@ -9,10 +9,8 @@ validation part, never on what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +98,9 @@ def run(
     }
     uses = {name: _use(study, name, study.test) for name in _shown(ALL, "testing whether rationales are used")}
     test = study.test.name
-    more: list[tuple[str, Sequence[str], Sequence[Row]]] = [("table IV: ablations", _RATES, _table(measured, uses, test, ABLATIONS))]
+    more: list[tuple[str, Sequence[str], Sequence[Row]]] = [
+        ("table IV: ablations", _RATES, _table(measured, uses, test, ABLATIONS))
+    ]
     if study.transfer is not None:
         name = study.transfer.name
         more.append((f"table III: {name}, nothing trained on them", _RATES, _table(measured, {}, name, MAIN)))
@@ -112,7 +112,11 @@ def run(
     if study.test.known is not None:
         more.append((f"all rationales in view, k = {TOP}", _SEVERAL, _several(study)))
     more += [
-        ("of right categories, those whose rationale is used (percent)", _USE, [_use_row(n, u) for n, u in uses.items()]),
+        (
+            "of right categories, those whose rationale is used (percent)",
+            _USE,
+            [_use_row(n, u) for n, u in uses.items()],
+        ),
         ("the category from the rationales' scores alone", _BOTTLENECK, _bottlenecks(study)),
         ("probabilities, before and after a temperature for each term", _CALIBRATION, _calibration(study)),
         ("one family: weight and conditional of ECOR's second term", _SWEEP, _sweep(study)),
@@ -167,7 +171,9 @@ def _measured(study: Study, name: str, asked: Asked, k: int) -> Measured:
 
 
 def _table(measured: Mapping[Any, Measured], uses: Mapping[str, Use], of: str, names: Sequence[str]) -> list[Row]:
-    return [_rates(name, measured[of, _trained(name), k], uses.get(_trained(name)), k) for k in (TOP, 1) for name in names]
+    return [
+        _rates(name, measured[of, _trained(name), k], uses.get(_trained(name)), k) for k in (TOP, 1) for name in names
+    ]
 
 
 def _trained(name: str) -> str:

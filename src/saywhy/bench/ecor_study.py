@@ -17,11 +17,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from saywhy.bank_encoding import BankWarning
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.datasets import RationaleData, check_pictures, read_rationale_data, write_doubly_right
 from saywhy.errors import SaywhyError
-from saywhy.files import replacing
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.prompt_tuning import CHECKPOINT, tune
@@ -32,7 +30,7 @@ from saywhy.rationale_words import RationaleWords
 from saywhy.rationales import Scoring, rank
 from saywhy.text_cache import cache_directory
 from saywhy.tuned_space import TunedSpace
-from saywhy.tuning_settings import Settings, read_recipe
+from saywhy.tuning_settings import Settings
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.doubly_right import Closeup, closeups, rationale_lists, rows
 
@@ -136,11 +134,11 @@ class Study:
         self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
     ) -> Ranked:
         """The first TOP pairs of each picture. scoring: None: the objective's own."""
-        return self.rank(self.vectors(objective, seed, asked.data), asked.words, scoring_of(objective, scoring), scrambled)
+        return self.rank(
+            self.vectors(objective, seed, asked.data), asked.words, scoring_of(objective, scoring), scrambled
+        )
 
-    def rank(
-        self, images: Tensor, words: RationaleWords, scoring: Scoring, scrambled: int | None = None
-    ) -> Ranked:
+    def rank(self, images: Tensor, words: RationaleWords, scoring: Scoring, scrambled: int | None = None) -> Ranked:
         bank = self.bank(words, scrambled=scrambled)
         inverse = self.bank(words, True, scrambled) if "inverse" in scoring.terms else None
         return rank(images, bank, scoring, TOP, self.clip.scale, inverse)
@@ -192,9 +190,7 @@ def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> St
     return Study(clip, train, validation, test, transfer, settings, seeds)
 
 
-def folder_study(
-    train_on: str, test_on: str | None, settings: Settings, seeds: int, limit: int | None = None
-) -> Study:
+def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: int, limit: int | None = None) -> Study:
     """Folders in the doubly-right layout, or tables: tuned on the training half of one, asked on the test halves.
 
     limit: pictures of each half, at most, evenly spread.
