@@ -223,3 +223,5 @@ def test_weights_that_are_no_numbers_are_refused() -> None:
     clip.text_tower.__self__.ln_final.weight.fill_(torch.nan)  # type: ignore[attr-defined]
     with pytest.raises(SaywhyError, match="a tiny CLIP: its text tower gives values that are no numbers"):
         whole(encoder)
+    with pytest.raises(SaywhyError, match="no numbers"):
+        encoder.alone(["an owl"])

@@ -293,13 +293,20 @@ class PairEncoder:
                 found[rows[:, None], columns] = F.normalize(vectors.float(), dim=-1).to(kind).cpu()
                 advance(len(rows) * len(columns))
         assert found is not None
-        if not found.isfinite().all():
-            raise SaywhyError(f"{self.clip.name}: its text tower gives values that are no numbers; check its weights")
+        self._check(found)
         return found.transpose(0, 1).contiguous() if texts.rationale_first else found
+
+    def _check(self, vectors: Tensor) -> None:
+        if not vectors.isfinite().all():
+            raise SaywhyError(f"{self.clip.name}: its text tower gives values that are no numbers; check its weights")
+
+    @property
+    def _budget(self) -> int:
+        return TOKENS.get(self.clip.device.type, TOKENS["cpu"])
 
     def _shared(self, heads: range, tails: range) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(rows, columns, vectors): each head is read once for all its tails."""
-        tower, tokens, budget = self.tower, self.texts.tokens, TOKENS.get(self.clip.device.type, TOKENS["cpu"])
+        tower, tokens = self.tower, self.texts.tokens
         assert tower is not None
         assert tokens is not None
         by_length = defaultdict[int, list[int]](list)
@@ -307,8 +314,8 @@ class PairEncoder:
             by_length[len(tokens.cut_head(head))].append(row)
         for taken, rows in by_length.items():
             ids = [tokens.cut_tail(tail, taken) for tail in tails]
-            batches = [(columns, *self._batch([ids[n] for n in columns])) for columns in _batches(ids, budget)]
-            at_once = max(1, budget // max(batch.numel() for _, batch, _ in batches))
+            batches = [(columns, *self._batch([ids[n] for n in columns])) for columns in _batches(ids, self._budget)]
+            at_once = max(1, self._budget // max(batch.numel() for _, batch, _ in batches))
             for some in (rows[start : start + at_once] for start in range(0, len(rows), at_once)):
                 memory = _remembered(tower, padded([tokens.cut_head(heads[n]) for n in some], taken).to(tower.device))
                 for columns, batch, ends in batches:
@@ -334,19 +341,25 @@ class PairEncoder:
 
     @torch.no_grad()
     def alone(self, texts: Sequence[str]) -> Tensor:
-        """(M, d) float32 unit vectors of any texts, on the CPU: ``ClipSpace.encode_texts_once`` without padding."""
+        """(M, d) float32 unit vectors of any texts, on the CPU: ``ClipSpace.encode_texts_once`` without padding.
+
+        Raises SaywhyError as ``block`` does.
+        """
+        from rich.console import Console
+        from rich.progress import track
+
         if not self.tower:
-            return self.clip.encode_texts_once(texts)
-        budget = TOKENS.get(self.clip.device.type, TOKENS["cpu"])
-        rows = self.clip.tokenizer(list(texts))
-        ids = [tuple(row[: end + 1].tolist()) for row, end in zip(rows, rows.argmax(1).tolist(), strict=True)]
-        found: Tensor | None = None
-        for some in _batches(ids, budget):
-            vectors = F.normalize(_read_on(self.tower, *self._batch([ids[n] for n in some]))[0].float(), dim=1).cpu()
-            if found is None:
-                found = torch.empty(len(ids), vectors.shape[1])
-            found[some] = vectors
-        assert found is not None
+            found = self.clip.encode_texts_once(texts)
+        else:
+            rows = self.clip.tokenizer(list(texts))
+            ids = [tuple(row[: end + 1].tolist()) for row, end in zip(rows, rows.argmax(1).tolist(), strict=True)]
+            batches = _batches(ids, self._budget)
+            console, few = Console(stderr=True), len(batches) < 8
+            shown = track(batches, "encoding names", console=console, transient=True, disable=few)
+            vectors = [_read_on(self.tower, *self._batch([ids[n] for n in some]))[0].float().cpu() for some in shown]
+            found = torch.empty(len(ids), vectors[0].shape[1])
+            found[[n for some in batches for n in some]] = F.normalize(torch.cat(vectors), dim=1)
+        self._check(found)
         return found
 
     def seconds(self) -> float:

@@ -186,7 +186,7 @@ def build_bank(
     words: RationaleWords,
     *,
     inverse: bool = False,
-    directory: Path | None = None,
+    directory: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
     verify: bool = False,
 ) -> PromptBank:
@@ -303,7 +303,7 @@ def _damage(path: Path, shape: tuple[int, ...], verify: bool) -> str | None:
 def _encode(folder: Path, encoder: PairEncoder, missing: list[range], shape: tuple[int, int], all_blocks: int) -> None:
     """Encode the missing shards, with an announcement before and a bar while it goes."""
     from rich.console import Console
-    from rich.progress import Progress, TimeRemainingColumn
+    from rich.progress import Progress
 
     count = sum(map(len, missing)) * shape[0]
     everything = len(encoder.texts.heads) * len(encoder.texts.tails)
@@ -327,8 +327,7 @@ def _encode(folder: Path, encoder: PairEncoder, missing: list[range], shape: tup
     if long:
         kept = f" ({all_blocks - len(missing)} of {all_blocks} shards are there)" if len(missing) < all_blocks else ""
         console.print(f"prompt bank: {needs}{kept}", markup=False, soft_wrap=True)
-    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not long) as progress:
+    with Progress(console=console, transient=True, disable=not long) as progress:
         bar = progress.add_task("encoding texts", total=count)
         for block in missing:
             if not list(folder.glob(f"{block.start:06d}-*.npy")):  # else another process was quicker

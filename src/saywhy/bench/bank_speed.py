@@ -203,8 +203,9 @@ def _best_pairs(images: Tensor, bank: PromptBank, watched: list[float]) -> tuple
 
     def blocks() -> Any:
         for first, block in bank.blocks():
-            pairs = 100 * images @ block.float().flatten(0, 1).T
-            watched.append(_resident("RssAnon"))
+            texts = block.float().flatten(0, 1)
+            pairs = 100 * images @ texts.T
+            watched.append(_resident("RssAnon"))  # while all of a block is in memory
             yield first * bank.rationales.shape[0], pairs + alone.repeat(1, len(block))
 
     return streaming_top_k(blocks(), K)
