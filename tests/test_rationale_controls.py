@@ -9,11 +9,11 @@ import pytest
 
 from saywhy.errors import SaywhyError
 from saywhy.rationale_controls import (
-    _others,
     by_frequency,
     compare,
     controls,
     evaluate,
+    exchanged,
     measure,
     own_list,
     own_list_draw,
@@ -149,7 +149,7 @@ def test_everyone_has_another_one_of_the_group() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         groups = rng.integers(0, 6, int(rng.integers(1, 30)))
-        order = _others(groups, rng)
+        order = exchanged(groups, rng)
         assert sorted(order) == list(range(len(groups)))
         assert np.array_equal(groups[order], groups)
         alone = np.bincount(groups)[groups] == 1
@@ -230,7 +230,7 @@ def test_random_words_do_not_run_out() -> None:
 
 def blind_methods(gold: Gold, seed: int) -> dict[str, Ranked]:
     rng, seeing = np.random.default_rng(seed), method(gold, seed, 0.9)
-    order = _others(vote(seeing, 5), rng)
+    order = exchanged(vote(seeing, 5), rng)
     return {
         "own list": own_list_draw(seeing, LISTS, 5, rng),
         "the first of the list": own_list_draw(seeing, LISTS, 5, None),

@@ -32,7 +32,7 @@ def streaming_top_k(blocks: Iterable[tuple[int, Tensor]], k: int) -> tuple[Tenso
     if best is None or not best[0].numel():
         raise SaywhyError("there are no scores to find the best of")
     if best[0].isnan().any():
-        raise SaywhyError("some scores are no numbers; check the weights of the model and the pictures' vectors")
+        raise SaywhyError("some scores are not finite; the weights of the model or the pictures' vectors are damaged")
     return best
 
 

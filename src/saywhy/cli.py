@@ -1,4 +1,7 @@
-"""The command line: ``saywhy explain | why | ask | models | doctor | bench | train | data | world``. An edge: nothing imports it."""
+"""The command line: ``saywhy explain | why | ask | models | doctor | bench | train | data | world``.
+
+An edge: nothing imports it.
+"""
 
 from __future__ import annotations
 
@@ -393,7 +396,7 @@ def world_write(
     size: Annotated[int, typer.Option(min=32, help="cub: pixels, square.")] = 384,
     layout: Annotated[str, typer.Option(help="cub, or doubly-right: close-ups with their rationales.")] = "cub",
 ) -> None:
-    """Write an aviary in CUB-200-2011's layout, with part masks and what decides each class, or as doubly right data."""
+    """Write an aviary in CUB-200-2011's layout, with part masks and what decides each class, or as close-ups."""
     from saywhy.worlds.cub_layout import write_cub
     from saywhy.worlds.planted import PLANTS
 

@@ -1,7 +1,7 @@
 """Temperatures for the terms of a scoring, so that its probabilities of rationales and categories are what they say.
 
-CLIP's scale of 100 makes softmaxes over thousands of texts; after tuning they are too sure. Each term gets a temperature
-of its own, fitted on pictures that were not trained on (Guo et al. 2017).
+Softmaxes over thousands of texts at CLIP's scale are too sure after tuning. Each term gets a temperature of its own,
+fitted on pictures that were not trained on (Guo et al. 2017).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def calibrated_scoring(
 def logits(
     images: Tensor, bank: PromptBank, scoring: Scoring, scale: float, inverse: PromptBank | None = None
 ) -> dict[str, np.ndarray | Blocks]:
-    """Log-probabilities of "category" (N, C), "rationale" (N, R) and "joint" (N, C * R, in blocks), for ``forecasts``."""
+    """Log-probabilities of "category" (N, C), "rationale" (N, R) and "joint" (N, C * R, in blocks)."""
     best = rank(images, bank, scoring, 1, scale, inverse)
     found = probabilities(images, bank, scoring, scale, best, inverse)
 

@@ -312,13 +312,13 @@ def _shuffled(
     rng = np.random.default_rng(seed)
     found = np.zeros((len(groups), 4))
     for _ in range(permutations):
-        order = _others(groups, rng)
+        order = exchanged(groups, rng)
         answers = Ranked(ranked.categories[order], ranked.rationales[order], ranked.scores[order])
         found += shares(outcomes(answers, gold, k, **how))
     return found / permutations
 
 
-def _others(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def exchanged(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(N,) for each picture another one of its group; itself where it is alone. A permutation.
 
     Each group is put in a random circle, in which everyone takes what the next one has.

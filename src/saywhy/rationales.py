@@ -289,7 +289,7 @@ def _probabilities(
 def log_joint(
     images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order; see ``Probabilities``. For pictures that are few."""
+    """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order, of few pictures; see ``Probabilities``."""
     normalisers, alone = _conditioned(images, bank, scoring, scale, inverse)
     for start, grid in _grids(images, bank, scoring, scale, inverse):
         yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])

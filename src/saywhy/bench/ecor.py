@@ -26,8 +26,7 @@ from saywhy.calibration import forecasts
 from saywhy.errors import SaywhyError
 from saywhy.rationale_bottleneck import bottleneck
 from saywhy.rationale_calibration import calibrated_scoring, logits
-from saywhy.rationale_controls import Measured, compare, measure, own_list_draw
-from saywhy.rationale_losses import OBJECTIVES
+from saywhy.rationale_controls import Measured, compare, exchanged, measure, own_list_draw
 from saywhy.rationale_metrics import WR, Interval, Ranked, folder_names, outcomes, rates, vote
 from saywhy.rationale_use import (
     PictureChange,
@@ -46,10 +45,17 @@ from saywhy.tuning_settings import read_recipe, with_settings
 from saywhy.worlds.doubly_right import PART_OF, Closeup, attributes_said
 from saywhy.worlds.drawing import PARTS
 
-MAIN = ("clip", "dror", "ecor")
+MAIN = ("clip", "untrained", "dror", "ecor")
 ABLATIONS = ("ab1", "ab2", "ab3", "ab4", "ab5", "ab6", "ecor")
-ALL = ("clip", "dror", "ecor", "ab1", "ab2", "ab4", "ab5", "ab6")
-NAMES = {"clip": "CLIP", "dror": "DROR", "ecor": "ECOR"} | {name: name.upper() for name in ABLATIONS[:-1]}
+ALL = (*MAIN, "ab1", "ab2", "ab4", "ab5", "ab6")
+NAMES = {
+    "clip": "CLIP", "untrained": "ECOR, untrained", "dror": "DROR", "ecor": "ECOR", "ab1": "AB1 rationale alone",
+    "ab2": "AB2 category alone", "ab3": "AB3 (DROR)", "ab4": "AB4 inverse text", "ab5": "AB5 independent",
+    "ab6": "AB6 category first",
+}  # fmt: skip
+NAMED, ANOTHERS = "named", "another picture's"
+"""The rationale that is tested: the method's own, and what it named for another picture of the same category."""
+PAIRS = (("ecor", "dror"), ("dror", "clip"), ("ecor", "clip"), ("ecor", "untrained"), ("ecor", "ab5"))
 SEEDS = 5
 DRAWS = 4  # equal areas that a part is held against
 TESTED = 320  # pictures that are changed, at most
@@ -63,8 +69,9 @@ _DIFFERENCES = ("pictures", "k", "difference", "RR", "RR low", "RR high", "skill
 _CONTROLS = ("pictures", "method", "k", "RR", "own list", "most frequent first", "shuffled pictures",
              "shuffled rationales", "random words")  # fmt: skip
 _SEVERAL = ("pictures", "method", "precision", "recall", "F1", "F1 low", "F1 high", "doubly F1", "own list drawn")
-_USE = ("method", "tested", "used by text", "low", "high", "chance", "used by picture", "picture low", "picture high",
-        "used by both", "both low", "both high", "fall of P(r)", "elsewhere", "fall of P(c|r)", "elsewhere too")  # fmt: skip
+_USE = ("method", "rationale", "tested", "used by text", "low", "high", "chance", "used by picture", "picture low",
+        "picture high", "used by both", "both low", "both high", "fall of P(r)", "elsewhere", "fall of P(c|r)",
+        "elsewhere too")  # fmt: skip
 _BOTTLENECK = ("method", "category", "from all rationales", "gap", "gap low", "gap high", "from the best five",
                "gap of five", "chance")  # fmt: skip
 _CALIBRATION = ("method", "of", "accuracy", "ECE", "ECE, calibrated", "Brier", "Brier, calibrated", "NLL",
@@ -96,7 +103,11 @@ def run(
         for name in _shown(ALL, f"measuring on {asked.name}")
         for k in (TOP, 1)
     }
-    uses = {name: _use(study, name, study.test) for name in _shown(ALL, "testing whether rationales are used")}
+    uses = {
+        (name, which): use
+        for name in _shown(ALL, "testing whether rationales are used")
+        for which, use in _use(study, name, study.test).items()
+    }
     test = study.test.name
     more: list[tuple[str, Sequence[str], Sequence[Row]]] = [
         ("table IV: ablations", _RATES, _table(measured, uses, test, ABLATIONS))
@@ -111,12 +122,9 @@ def run(
     ]
     if study.test.known is not None:
         more.append((f"all rationales in view, k = {TOP}", _SEVERAL, _several(study)))
+    used = [_use_row(*which, use) for which, use in uses.items()]
     more += [
-        (
-            "of right categories, those whose rationale is used (percent)",
-            _USE,
-            [_use_row(n, u) for n, u in uses.items()],
-        ),
+        ("of right categories, those whose rationale is used (percent)", _USE, used),
         ("the category from the rationales' scores alone", _BOTTLENECK, _bottlenecks(study)),
         ("probabilities, before and after a temperature for each term", _CALIBRATION, _calibration(study)),
         ("one family: weight and conditional of ECOR's second term", _SWEEP, _sweep(study)),
@@ -170,9 +178,13 @@ def _measured(study: Study, name: str, asked: Asked, k: int) -> Measured:
     return measure(runs, asked.gold, asked.words.lists, k, training=training, random_bank=noise)
 
 
-def _table(measured: Mapping[Any, Measured], uses: Mapping[str, Use], of: str, names: Sequence[str]) -> list[Row]:
+def _table(
+    measured: Mapping[Any, Measured], uses: Mapping[tuple[str, str], Use], of: str, names: Sequence[str]
+) -> list[Row]:
     return [
-        _rates(name, measured[of, _trained(name), k], uses.get(_trained(name)), k) for k in (TOP, 1) for name in names
+        _rates(name, measured[of, _trained(name), k], uses.get((_trained(name), NAMED)), k)
+        for k in (TOP, 1)
+        for name in names
     ]
 
 
@@ -199,7 +211,7 @@ def _differences(measured: Mapping[Any, Measured], study: Study) -> list[Row]:
     rows = []
     for asked in _asked(study):
         for k in (TOP, 1):
-            for a, b in (("ecor", "dror"), ("dror", "clip"), ("ecor", "clip"), ("ecor", "ab5")):
+            for a, b in PAIRS:
                 found = compare(measured[asked.name, a, k], measured[asked.name, b, k])
                 rows.append(
                     {"pictures": asked.name, "k": k, "difference": f"{NAMES[a]} - {NAMES[b]}"}
@@ -275,8 +287,8 @@ def _compat(study: Study) -> list[Row]:
 # -- is it used? ------------------------------------------------------------------------------------------------------
 
 
-def _use(study: Study, name: str, asked: Asked) -> Use:
-    """Of right categories, those whose first rationale is used, by the text and by the picture.
+def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
+    """Of right categories, those whose first rationale is used, by the text and by the picture; NAMED and ANOTHERS.
 
     In the aviary the part that the rationale is about is left out of the drawing, and the same area is blurred
     elsewhere. A rationale whose part is not in view is not used. Of photographs nobody knows where a part is: there
@@ -286,22 +298,27 @@ def _use(study: Study, name: str, asked: Asked) -> Use:
     truth = asked.gold.categories[chosen]
     known = [(asked.known or asked.gold).rationales[n] for n in chosen]
     absent = absent_rationales(asked.words, truth.tolist(), known)
-    terms = dict.fromkeys(OBJECTIVES[name].scored, 1.0)
+    terms = scoring_of(name).factors(1.0)
     bank = study.bank(asked.words, inverse="inverse" in terms)
-    right, texts, pictures = [], list[TextSwap](), list[PictureChange]()
+    scale = study.clip.scale
+    right: list[np.ndarray] = []
+    texts: dict[str, list[TextSwap]] = {NAMED: [], ANOTHERS: []}
+    pictures: dict[str, list[PictureChange]] = {NAMED: [], ANOTHERS: []}
     for seed in study.runs(name):
         categories, rationales = first_reasons(study.ranked(name, seed, asked))
-        categories, rationales = categories[chosen], rationales[chosen]
+        order = exchanged(categories, np.random.default_rng(seed))
+        categories, tested = categories[chosen], {NAMED: rationales[chosen], ANOTHERS: rationales[order][chosen]}
         right.append(categories == truth)
-        answer = torch.as_tensor(categories), torch.as_tensor(rationales)
         vectors = study.vectors(name, seed, asked.data)[chosen]
-        texts.append(text_swap(vectors, bank, *answer, absent, study.clip.scale, terms=terms))
-        if asked.scenes is not None:
-            said = [asked.words.rationales[r] for r in rationales]
-            trials = (_trial(asked.scenes[n], rationale, int(n)) for n, rationale in zip(chosen, said, strict=True))
-            encode = study.space(name, seed).encode_images
-            pictures.append(picture_change(encode, trials, bank, *answer, study.clip.scale, terms))
-    return rationale_use(np.stack(right), texts, pictures)
+        for which, some in tested.items():
+            answer = torch.as_tensor(categories), torch.as_tensor(some)
+            texts[which].append(text_swap(vectors, bank, *answer, absent, scale, terms=terms))
+            if asked.scenes is not None:
+                said = [asked.words.rationales[r] for r in some]
+                trials = (_trial(asked.scenes[n], one, int(n)) for n, one in zip(chosen, said, strict=True))
+                encode = study.space(name, seed).encode_images
+                pictures[which].append(picture_change(encode, trials, bank, *answer, scale, terms))
+    return {which: rationale_use(np.stack(right), texts[which], pictures[which]) for which in texts}
 
 
 def first_reasons(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
@@ -334,9 +351,9 @@ def _without(scene: Closeup, part: str) -> Any:
     return scene.redrawn(without=[part])
 
 
-def _use_row(name: str, use: Use) -> Row:
+def _use_row(name: str, which: str, use: Use) -> Row:
     assert use.text is not None
-    row: Row = {"method": NAMES[name], "tested": use.text.count, "chance": use.text.chance}
+    row: Row = {"method": NAMES[name], "rationale": which, "tested": use.text.count, "chance": use.text.chance}
     row |= {"used by text": use.text.share.value, "low": use.text.share.low, "high": use.text.share.high}
     if use.picture is not None and use.both is not None:
         for what, share in (("picture", use.picture.share), ("both", use.both.share)):

@@ -134,9 +134,8 @@ class Study:
         self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
     ) -> Ranked:
         """The first TOP pairs of each picture. scoring: None: the objective's own."""
-        return self.rank(
-            self.vectors(objective, seed, asked.data), asked.words, scoring_of(objective, scoring), scrambled
-        )
+        images = self.vectors(objective, seed, asked.data)
+        return self.rank(images, asked.words, scoring_of(objective, scoring), scrambled)
 
     def rank(self, images: Tensor, words: RationaleWords, scoring: Scoring, scrambled: int | None = None) -> Ranked:
         bank = self.bank(words, scrambled=scrambled)
