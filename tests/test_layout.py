@@ -18,9 +18,9 @@ LAYERS: list[set[str]] = [
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
     | {"activation_matching", "datasets", "rationales", "rationale_controls", "rationale_bottleneck", "rationale_use"},
     {"cub", "language_filter", "language_training", "surgery", "labelled_images", "bank_encoding", "tuned_space"}
-    | {"tuning_settings"},
+    | {"tuning_settings", "rationale_calibration"},
     {"worlds", "finetuning", "prompt_bank", "tuning_batches", "why"},
-    {"classifiers", "labels", "prompt_tuning", "rationale_calibration"},
+    {"classifiers", "labels", "prompt_tuning"},
     {"language_model", "sentence_scoring", "class_evidence"},
     {"sentence_prefix", "sentence_guided"},
     {"classifier_space", "operated_space", "ask", "feature_cache", "sentence_metrics", "narrate"},

@@ -81,7 +81,8 @@ def why(
         if out is not None:
             writable(out)
     banks = _banks(clip, words, scoring, shortlist=shortlist)
-    asked = Asked(place, words, scoring, k, method, visible_from, *banks).against(reference or [])
+    usual = getattr(place, "usual", None) if rationales is None else None
+    asked = Asked(place, words, scoring, k, method, visible_from, *banks, usual).against(reference or [])
     console = Console(highlight=False)
     done: list[Why] = []
     failures: list[tuple[str, str]] = []

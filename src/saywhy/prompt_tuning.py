@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -27,13 +27,16 @@ from rich.progress import Progress
 from torch import Tensor
 
 from saywhy.clip_space import BATCH, ClipSpace
-from saywhy.datasets import RationaleData, joined
+from saywhy.datasets import RationaleData, RationaleImage, joined
 from saywhy.errors import SaywhyError
 from saywhy.files import replacing
+from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
+from saywhy.rationale_calibration import calibrated_scoring
 from saywhy.rationale_losses import OBJECTIVES, Bank, objective_loss, resident
 from saywhy.rationale_metrics import RR, WR, Gold, outcomes
-from saywhy.rationales import Scoring, rank
+from saywhy.rationales import Scoring, Usual, rank, usual_scores
+from saywhy.similarity import FEWEST
 from saywhy.tuned_space import TunedSpace
 from saywhy.tuning_batches import Loaded, Parts, Pictures, Plan, split_off, squashed
 from saywhy.tuning_settings import Settings
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINT, HISTORY = "training.pt", "history.json"
+LOOKED_AT = 512  # pictures at most that say what is usual
 TOP = 5  # pairs that vote on a validation picture, as in the published tables
 
 
@@ -104,6 +108,10 @@ def tune(
         if accelerator.is_main_process:
             console.print(_announced(run), soft_wrap=True)
         _train(run, workers, save_every, console)
+    if run.done.usual is None and accelerator.is_main_process:
+        _look_back(run)
+        run.keep()
+    accelerator.wait_for_everyone()
     return run.space()
 
 
@@ -236,6 +244,34 @@ def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
     return row
 
 
+def _look_back(run: _Run) -> None:
+    """What the rationales usually score, and temperatures: by the pictures held out, else by some that were trained on.
+
+    Of those the probabilities say nothing; then there are no temperatures.
+    """
+    space, scoring = run.space(), Scoring(OBJECTIVES[run.plan.settings.objective].scored)
+    images = (run.validation or run.plan.data).images
+    chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().astype(int)
+    shown, vectors = [], []
+    for n in chosen:
+        try:
+            vectors.append(space.encode_images([read_picture(images[n].path)]))
+            shown.append(images[n])
+        except SaywhyError:
+            continue
+    if len(shown) < FEWEST:
+        return
+    run.done.usual = torch.stack(list(vars(usual_scores(torch.cat(vectors), run.bank.rationales)).values()))
+    if run.validation is not None:
+        seen = torch.cat(vectors)
+        fitted = calibrated_scoring(seen, run.bank, _gold(shown), scoring, run.clip.scale, run.bank)
+        run.done.temperatures = dict(fitted.temperatures)
+
+
+def _gold(images: Sequence[RationaleImage]) -> Gold:
+    return Gold(np.array([i.category for i in images]), tuple(frozenset(i.rationales) for i in images))
+
+
 def _worded(row: dict[str, Any]) -> str:
     losses = ", ".join(f"{term} {loss:.4f}" for term, loss in row["loss"].items())
     measured = ", ".join(f"{name} {value:.1%}" for name, value in row["validation"].items())
@@ -271,8 +307,7 @@ class _Validation:
         vectors = torch.stack([vector for _, vector in found]).to(run.clip.device)
         scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
         ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
-        gold = Gold(np.array([i.category for i in shown]), tuple(frozenset(i.rationales) for i in shown))
-        verdicts = outcomes(ranked, gold, k)
+        verdicts = outcomes(ranked, _gold(shown), k)
         return {"RR": float((verdicts == RR).mean()), "accuracy": float((verdicts < WR).mean())}
 
 
@@ -286,6 +321,7 @@ class _Done:
 
     losses, read: of each term the sum, and the number of pictures, since the last row of the history.
     best:         the prompts that did best on the validation pictures, with what was measured; None before.
+    temperatures, usual: of the space, found at the end; usual: (2, R) mean and deviation.
     """
 
     step: int = 0
@@ -294,6 +330,8 @@ class _Done:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Tensor | None = None
     best_measured: tuple[float, ...] = ()
+    temperatures: dict[str, float] = field(default_factory=dict)
+    usual: Tensor | None = None
 
 
 @final
@@ -315,9 +353,11 @@ class _Run:
     def space(self) -> TunedSpace:
         """With the best prompts so far, or the last where there is nothing to choose them by."""
         prompts = self.tower.prompts.detach().cpu().clone() if self.done.best is None else self.done.best
+        usual = None if self.done.usual is None else Usual(*self.done.usual)
         return TunedSpace(
-            self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key, temperatures={}
-        )
+            self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
+            self.done.temperatures, usual,
+        )  # fmt: skip
 
     def check(self) -> None:
         """Raises SaywhyError for prompts that are not finite: what was kept before stays."""

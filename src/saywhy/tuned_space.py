@@ -18,6 +18,7 @@ from saywhy.errors import SaywhyError
 from saywhy.files import replacing
 from saywhy.rationale_losses import objective_named
 from saywhy.rationale_words import RationaleWords, Templates
+from saywhy.rationales import Usual
 from saywhy.visual_prompts import PromptedTower, activation
 
 ADAPTER = "adapter.safetensors"
@@ -34,6 +35,7 @@ class TunedSpace:
     words:        the categories and rationales that it was tuned on.
     bank_key:     of the bank of prompts that it was tuned on; says nothing of what it may be asked.
     temperatures: term -> what its scores are divided by; empty where nothing was calibrated.
+    usual:        what the words' rationales score on pictures in general; None where that is not known.
 
     Raises SaywhyError for an objective that there is not.
     """
@@ -44,6 +46,7 @@ class TunedSpace:
     words: RationaleWords
     bank_key: str
     temperatures: Mapping[str, float] = field(default_factory=dict)
+    usual: Usual | None = None
 
     def __post_init__(self) -> None:
         objective_named(self.objective)
@@ -95,8 +98,10 @@ class TunedSpace:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as unfinished:
-                prompts = self.prompts.detach().float().cpu().contiguous()
-                save_file({"prompts": prompts}, unfinished, metadata={"saywhy": json.dumps(about)})
+                tensors = {"prompts": self.prompts.detach().float().cpu().contiguous()}
+                if self.usual is not None:
+                    tensors["usual"] = torch.stack([self.usual.mean, self.usual.std])
+                save_file(tensors, unfinished, metadata={"saywhy": json.dumps(about)})
                 unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
         except (OSError, SafetensorError) as error:
             raise SaywhyError(f"{path}: cannot be written ({error})") from None
@@ -113,7 +118,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     another: other weights, or another activation function.
     """
     path = Path(directory) / ADAPTER
-    prompts, about, words = _read(path)
+    prompts, usual, about, words = _read(path)
     try:
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
@@ -125,14 +130,14 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
         )
     _check_activation(path, about, base)
     try:
-        space = TunedSpace(base, prompts, about["objective"], words, about["bank"], about["temperatures"])
+        space = TunedSpace(base, prompts, about["objective"], words, about["bank"], about["temperatures"], usual)
         _ = space.tower  # what does not fit is said now, not with the first picture
     except SaywhyError as error:
         raise SaywhyError(f"{path}: cannot be used with {base.name} ({error})") from None
     return space
 
 
-def _read(path: Path) -> tuple[Tensor, dict[str, Any], RationaleWords]:
+def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWords]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -141,7 +146,10 @@ def _read(path: Path) -> tuple[Tensor, dict[str, Any], RationaleWords]:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["saywhy"])
             prompts = file.get_tensor("prompts")
+            usual = Usual(*file.get_tensor("usual")) if "usual" in file.keys() else None  # noqa: SIM118 (no dict)
         words = _words(about["words"])
+        if usual is not None and len(usual.mean) != len(words.rationales):
+            raise ValueError("what is usual is of other rationales")
         about["temperatures"] = {term: float(value) for term, value in about["temperatures"].items()}
         for key in ("clip", "weights", "activation", "objective", "bank"):
             if not isinstance(about[key], str):
@@ -151,7 +159,7 @@ def _read(path: Path) -> tuple[Tensor, dict[str, Any], RationaleWords]:
     except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, SaywhyError) as error:
         reason = (str(error).splitlines() or [""])[0][:120]
         raise SaywhyError(f"{path}: is damaged, or no adapter of saywhy ({reason}); train it anew") from None
-    return prompts, about, words
+    return prompts, usual, about, words
 
 
 def _words(saved: Mapping[str, Any]) -> RationaleWords:

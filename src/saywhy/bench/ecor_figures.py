@@ -1,4 +1,4 @@
-"""The figure of ``saywhy bench ecor``: what is right for every method, and how much of it needs no look at the picture."""
+"""The figure of ``saywhy bench ecor``: what is right for each method, and how much of it needs no look at a picture."""
 
 from __future__ import annotations
 
