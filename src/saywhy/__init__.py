@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from saywhy.pipeline import explain as explain
     from saywhy.regions import find_regions as find_regions
     from saywhy.text_encoder import load_encoder as load_encoder
+    from saywhy.tuned_space import TunedSpace as TunedSpace
+    from saywhy.tuned_space import load_tuned as load_tuned
     from saywhy.types import Explanation as Explanation
     from saywhy.types import Heatmap as Heatmap
     from saywhy.types import Vocabulary as Vocabulary
@@ -30,6 +32,7 @@ _PUBLIC = {
     "Heatmap": "types",
     "OperatedSpace": "operated_space",
     "SaywhyError": "errors",
+    "TunedSpace": "tuned_space",
     "Vocabulary": "types",
     "attribute": "attribution",
     "explain": "pipeline",
@@ -37,6 +40,7 @@ _PUBLIC = {
     "load_clip": "clip_space",
     "load_encoder": "text_encoder",
     "load_language_model": "language_model",
+    "load_tuned": "tuned_space",
     "load_vocabulary": "vocabulary",
     "match_classifier": "operated_space",
 }
