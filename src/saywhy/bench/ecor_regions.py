@@ -21,7 +21,7 @@ from saywhy.rationale_words import spoken
 from saywhy.worlds.doubly_right import PART_OF, Closeup, attributes_said
 from saywhy.worlds.drawing import PARTS
 
-LOOKED = 64  # close-ups that are looked at, at most
+LOOKED = 32  # close-ups that are looked at, at most
 CHANNELS = 30  # that gScoreCAM tries of the aviary's 96; the paper tries 300, of a ViT-B's 768 say
 COLUMNS = ("method", "pictures", *(f"{m}{end}" for m in METHODS for end in ("", " low", " high")),
            "lrp, another text", "another low", "another high")  # fmt: skip
