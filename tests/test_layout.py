@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
     | {"activation_matching", "datasets", "rationales", "rationale_controls", "rationale_bottleneck", "rationale_use"},
     {"cub", "language_filter", "language_training", "surgery", "labelled_images", "bank_encoding", "tuned_space"}
-    | {"tuning_settings", "rationale_calibration"},
+    | {"tuning_settings", "rationale_calibration", "rationale_regions"},
     {"worlds", "finetuning", "prompt_bank", "tuning_batches", "why"},
     {"classifiers", "labels", "prompt_tuning"},
     {"language_model", "sentence_scoring", "class_evidence"},

@@ -12,23 +12,20 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from saywhy import __version__
-from saywhy.attribution.composites import find_composite
-from saywhy.attribution.gscorecam import Track, gscorecam
-from saywhy.attribution.lrp import default_composite, lrp
-from saywhy.clip_space import ClipSpace
+from saywhy import __version__, rationale_regions
+from saywhy.attribution.gscorecam import Track
 from saywhy.errors import SaywhyError
 from saywhy.geometry import probe_geometry
 from saywhy.images import display_copy, read_picture
 from saywhy.rationale_metrics import Ranked
+from saywhy.rationale_regions import Seeing, text_heat, tower_of
 from saywhy.rationale_words import RationaleWords
 from saywhy.rationales import (
     ECOR,
@@ -48,18 +45,9 @@ from saywhy.types import Geometry, Picture, Space
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = ("lrp", "gscorecam", "none")
+METHODS = (*rationale_regions.METHODS, "none")
 FORMAT = "saywhy.why/1"
 SAID = 2  # rationales in the sentence
-AT_ONCE = 4  # texts traced by LRP together; memory grows with them
-
-
-class Seeing(Space, Protocol):
-    """A CLIP, as it is or tuned."""
-
-    @property
-    def scale(self) -> float:
-        """What cosines are multiplied by before a softmax over texts."""
 
 
 @final
@@ -196,7 +184,7 @@ def why_pictures(
     """
     if method not in METHODS:
         raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
-    tower, clip = _tower(space)
+    tower, clip = tower_of(space)
     k = min(k, len(words.categories) * len(words.rationales))
     images = space.encode_images([image for _, image in pictures])
     rationales = space.encode_texts(words.rationale_texts()) if bank is None else bank.rationales
@@ -220,7 +208,8 @@ def why_pictures(
         found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
         if method != "none":
             texts = _texts(words, answer, belief.ranked.rationales[row], space)
-            maps = _heat(tower, clip.transform(image)[None].to(clip.device), texts, space.scale, method, track)
+            pixels = clip.transform(image)[None].to(clip.device)
+            maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
             found = [replace(reason, heat=heat) for reason, heat in zip(found, maps, strict=True)]
         own = words.lists[answer.category]
         visible = None if unusual is None else bool((unusual[n, list(own)] >= visible_from).any())
@@ -326,36 +315,11 @@ def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWor
 # -- where it is ------------------------------------------------------------------------------------------------------
 
 
-def _tower(space: Seeing) -> tuple[nn.Module, ClipSpace]:
-    """What sees pictures, and the CLIP it is of."""
-    clip = getattr(space, "clip", space)
-    tower = getattr(space, "tower", None) or getattr(clip, "image_tower", None)
-    if not isinstance(clip, ClipSpace) or not isinstance(tower, nn.Module):
-        raise SaywhyError(f"rationales are asked of a CLIP, as it is or tuned; {space.name} is none")
-    return tower, clip
-
-
 def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Space) -> Tensor:
     """(2 * reasons, d): of each reason the text of the pair, and that of the rationale alone."""
     alone = words.rationale_texts()
     named = [int(ranked[place]) for place in answer.reasons]
     return space.encode_texts([text for r in named for text in (words.pair_text(answer.category, r), alone[r])])
-
-
-def _heat(tower: nn.Module, pixels: Tensor, texts: Tensor, scale: float, method: str, track: Track) -> Tensor:
-    """(reasons, 2, H, W) on the CPU."""
-    if method == "gscorecam":
-        return gscorecam(tower, pixels, texts, scale, track=track).unflatten(0, (-1, 2))
-    rules = find_composite(default_composite(tower, pixels))
-    traced = []
-    for some in texts.to(pixels).split(AT_ONCE):
-
-        def cosines(output: Tensor, some: Tensor = some) -> Tensor:
-            return (F.normalize(output, dim=1) * some).sum(1)
-
-        relevance, _ = lrp(tower, pixels.repeat(len(some), 1, 1, 1), cosines, rules)
-        traced.append(relevance.sum(1).float().cpu())
-    return torch.cat(traced).unflatten(0, (-1, 2))
 
 
 def _packed(heat: Tensor) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from saywhy.bench import Report
 from saywhy.bench.ecor_figures import use_figure
+from saywhy.bench.ecor_regions import COLUMNS, part_map, parts_said, seen_trials, where_rows
 from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, gold_of, scoring_of
 from saywhy.calibration import forecasts
 from saywhy.errors import SaywhyError
@@ -40,10 +41,9 @@ from saywhy.rationale_use import (
     text_swap,
     trial,
 )
-from saywhy.rationale_words import spoken
 from saywhy.rationales import Scoring
 from saywhy.tuning_settings import read_recipe, with_settings
-from saywhy.worlds.doubly_right import PART_OF, Closeup, attributes_said
+from saywhy.worlds.doubly_right import Closeup
 from saywhy.worlds.drawing import PARTS
 
 MAIN = ("clip", "untrained", "dror", "ecor")
@@ -125,8 +125,10 @@ def run(
     if study.test.known is not None:
         more.append((f"all rationales in view, k = {TOP}", _SEVERAL, _several(study)))
     used = [_use_row(*which, use) for which, use in uses.items()]
+    more.append(("of right categories, those whose rationale is used (percent)", _USE, used))
+    if study.test.scenes is not None:
+        more.append(("where it sees the rationale: the region on the part (times chance)", COLUMNS, _where(study)))
     more += [
-        ("of right categories, those whose rationale is used (percent)", _USE, used),
         ("the category from the rationales' scores alone", _BOTTLENECK, _bottlenecks(study)),
         ("probabilities, before and after a temperature for each term", _CALIBRATION, _calibration(study)),
         ("one family: weight and conditional of ECOR's second term", _SWEEP, _sweep(study)),
@@ -293,8 +295,9 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
     """Of right categories, those whose first rationale is used, by the text and by the picture; NAMED and ANOTHERS.
 
     In the aviary the part that the rationale is about is left out of the drawing, and the same area is blurred
-    elsewhere. A rationale whose part is not in view is not used. Of photographs nobody knows where a part is: there
-    only the text is tested.
+    elsewhere. A rationale whose part is not in view is not used. Of photographs nobody knows where a part is: there it
+    is blurred where the method itself sees it (LRP), and compared with equal areas elsewhere. A region that was chosen
+    for being seen beats others for that alone; what that makes is the share for another picture's rationale.
     """
     chosen = np.linspace(0, len(asked.data.images) - 1, min(TESTED, len(asked.data.images))).round().astype(int)
     truth = asked.gold.categories[chosen]
@@ -315,11 +318,14 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
         for which, some in tested.items():
             answer = torch.as_tensor(categories), torch.as_tensor(some)
             texts[which].append(text_swap(vectors, bank, *answer, absent, scale, terms=terms))
-            if asked.scenes is not None:
+            space = study.space(name, seed)
+            if asked.scenes is None:
+                paths = [asked.data.images[n].path for n in chosen]
+                trials = seen_trials(space, paths, bank.rationales[answer[1]], DRAWS, chosen.tolist())
+            else:
                 said = [asked.words.rationales[r] for r in some]
                 trials = (_trial(asked.scenes[n], one, int(n)) for n, one in zip(chosen, said, strict=True))
-                encode = study.space(name, seed).encode_images
-                pictures[which].append(picture_change(encode, trials, bank, *answer, scale, terms))
+            pictures[which].append(picture_change(space.encode_images, trials, bank, *answer, scale, terms))
     return {which: rationale_use(np.stack(right), texts[which], pictures[which]) for which in texts}
 
 
@@ -331,26 +337,28 @@ def first_reasons(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _trial(scene: Closeup, rationale: str, n: int) -> Trial:
-    part = _parts_said()[rationale]
-    mask = _part_map(scene) == PARTS.index(part)
+    part = parts_said()[rationale]
+    mask = part_map(scene) == PARTS.index(part)
     if not mask.any():
         return Trial(scene.image, scene.image, (scene.image,) * DRAWS)
     return trial(scene.image, mask, DRAWS, np.random.default_rng(n), changed=_without(scene, part))
 
 
-@lru_cache(maxsize=1)
-def _parts_said() -> dict[str, str]:
-    return {spoken(said): PART_OF[attribute] for said, (attribute, _) in attributes_said().items()}
-
-
-@lru_cache(maxsize=2 * TESTED)
-def _part_map(scene: Closeup) -> np.ndarray:
-    return scene.parts()
-
-
 @lru_cache(maxsize=12 * TESTED)
 def _without(scene: Closeup, part: str) -> Any:
     return scene.redrawn(without=[part])
+
+
+def _where(study: Study) -> list[Row]:
+    """Of the first run of ECOR and DROR, and of CLIP; see ``where_rows``."""
+    asked = study.test
+    assert asked.scenes is not None
+    assert asked.known is not None
+    words = asked.words.rationales
+    said = [[words[r] for r in sorted(known)] for known in asked.known.rationales]
+    texts = dict(zip(words, study.bank(asked.words).rationales, strict=True))
+    spaces = {NAMES[name]: study.space(name, 0) for name in ("ecor", "dror", "clip")}
+    return where_rows(spaces, asked.scenes, said, texts)
 
 
 def _use_row(name: str, which: str, use: Use) -> Row:
