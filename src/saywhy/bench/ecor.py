@@ -147,6 +147,10 @@ def _study(
     recipe: str | None, seeds: str | None,
 ) -> Study:  # fmt: skip
     train_on = train_on or data or WORLD
+    if data is not None and train_on != data:
+        if test_on is not None:
+            raise SaywhyError(f"--data {data} is neither trained on nor asked about; leave it out")
+        test_on = data
     if seeds is not None and not (seeds.isdigit() and int(seeds) > 0):
         raise SaywhyError(f"--seeds is a number of runs, 1 or more; it is {seeds!r}")
     count = int(seeds) if seeds else SEEDS
@@ -157,8 +161,6 @@ def _study(
         if train_on != WORLD or test_on is not None:
             raise SaywhyError(f"of the worlds only {WORLD} has rationales; its held-out species are asked anyhow")
         return aviary_study(settings, count, limit)
-    if data is not None and test_on is None and train_on != data:
-        test_on = data
     return folder_study(train_on, test_on, settings, count, limit)
 
 
