@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from saywhy.banks import WordBank
 from saywhy.clip_space import BATCH, ClipSpace
 from saywhy.datasets import RationaleData, RationaleImage, joined
 from saywhy.errors import SaywhyError
@@ -33,7 +34,7 @@ from saywhy.files import replacing
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.rationale_calibration import calibrated_scoring
-from saywhy.rationale_losses import OBJECTIVES, Bank, objective_loss, resident
+from saywhy.rationale_losses import OBJECTIVES, objective_loss, resident
 from saywhy.rationale_metrics import RR, WR, Gold, outcomes
 from saywhy.rationales import Scoring, Usual, rank, usual_scores
 from saywhy.similarity import FEWEST
@@ -162,7 +163,7 @@ def _train(run: _Run, workers: int, save_every: float, console: Console) -> None
             saved = monotonic()
 
 
-def _step(run: _Run, bank: Bank, parts: list[Loaded], count: int) -> dict[str, float]:
+def _step(run: _Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str, float]:
     """One step of the optimiser on a batch of ``count`` pictures, of which this process has ``parts``.
 
     Returns each term's mean over the pictures that could be read, and the rate. Raises SaywhyError for a loss that is
@@ -284,7 +285,7 @@ class _Validation:
     """Calling it measures the prompts as they are: RR and category accuracy among the best five pairs, 0..1."""
 
     pictures: Pictures
-    bank: Bank
+    bank: WordBank
     workers: int
 
     def __call__(self, run: _Run) -> dict[str, float]:
@@ -500,7 +501,7 @@ def _optimiser(tower: PromptedTower, settings: Settings) -> torch.optim.Optimize
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser](**what)
 
 
-def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> Bank:
+def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> WordBank:
     """The bank in the device's memory, for every step sweeps over it; where there is no room, as it is on disk."""
     terms = OBJECTIVES[settings.objective].trained
     if settings.bank_mode == "batch" or not {"pair", "inverse"} & set(terms):

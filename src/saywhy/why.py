@@ -24,6 +24,7 @@ from saywhy import __version__
 from saywhy.attribution.composites import find_composite
 from saywhy.attribution.gscorecam import Track, gscorecam
 from saywhy.attribution.lrp import default_composite, lrp
+from saywhy.banks import Bank
 from saywhy.clip_space import ClipSpace
 from saywhy.errors import SaywhyError
 from saywhy.geometry import probe_geometry
@@ -33,7 +34,6 @@ from saywhy.rationale_words import RationaleWords
 from saywhy.rationales import (
     ECOR,
     Answer,
-    Bank,
     Scoring,
     Usual,
     decide,
