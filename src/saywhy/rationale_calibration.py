@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saywhy.banks import WordBank
 from saywhy.calibration import Blocks, fit_temperature
-from saywhy.rationale_metrics import Gold
+from saywhy.rationale_metrics import Gold, padded
 from saywhy.rationales import Scoring, columns_for, log_joint, probabilities, rank
 
 
@@ -31,7 +31,7 @@ def calibrated_scoring(
     """
     plain = replace(scoring, temperatures={})
     if set(scoring.terms) <= {"pair", "inverse"}:
-        columns = _padded([[c * len(bank.rationales) + r for r in sorted(true)] for c, true in _truths(gold)])
+        columns = padded([[c * len(bank.rationales) + r for r in sorted(true)] for c, true in _truths(gold)])
         (term,) = scoring.terms
         of_pairs = bank if term == "pair" or inverse is None else inverse
         found = fit_temperature(_pair_logits(images, of_pairs, scale), columns)
@@ -40,7 +40,7 @@ def calibrated_scoring(
     first = torch.tensor([min(true) for _, true in _truths(gold)])
     for term in plain.terms:
         if term == "rationale":
-            cosines, labels = images @ bank.rationales.T, _padded([sorted(true) for true in gold.rationales])
+            cosines, labels = images @ bank.rationales.T, gold.table
         elif term == "category":
             cosines, labels = images @ bank.categories.T, gold.categories
         else:
@@ -89,10 +89,3 @@ def _given(images: Tensor, bank: WordBank, rationales: Tensor) -> Tensor:
         mine = rationales == rationale
         found[mine] = images[mine] @ bank.pairs(everything, rationale.expand(len(everything))).T
     return found
-
-
-def _padded(rows: list[list[int]]) -> np.ndarray:
-    padded = np.full((len(rows), max(map(len, rows))), -1)
-    for row, labels in zip(padded, rows, strict=True):
-        row[: len(labels)] = labels
-    return padded

@@ -359,8 +359,9 @@ def _cosines(images: Tensor, block: Tensor) -> Tensor:
 
 def decide(ranked: Ranked, n: int, k: int) -> Answer:
     """The vote of picture n's first k pairs: the most frequent category (methods note 2.2, points 12 and 13)."""
-    named = [int(c) for c in ranked.categories[n][:k]]
-    category = int(vote(ranked, len(named))[n])
+    one = Ranked(ranked.categories[n : n + 1, :k], ranked.rationales[n : n + 1, :k], ranked.scores[n : n + 1, :k])
+    named = one.categories[0].tolist()
+    category = int(vote(one, len(named))[0])
     return Answer(
         category,
         tuple(place for place, c in enumerate(named) if c == category),

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from saywhy.bench import Report
 from saywhy.bench.ecor_figures import use_figure
-from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, gold_of, scoring_of
+from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, scoring_of
 from saywhy.calibration import forecasts
+from saywhy.datasets import gold_of
 from saywhy.errors import SaywhyError
 from saywhy.rationale_bottleneck import bottleneck
 from saywhy.rationale_calibration import calibrated_scoring, logits
@@ -178,7 +179,7 @@ def _shown(things: Sequence[Any], what: str) -> Any:
 def _measured(study: Study, name: str, asked: Asked, k: int) -> Measured:
     runs = [study.ranked(name, seed, asked) for seed in study.runs(name)]
     noise = [study.ranked(name, seed, asked, scrambled=seed) for seed in study.runs(name)]
-    training = gold_of(study.train) if asked is study.test else None
+    training = gold_of(study.train.images) if asked is study.test else None
     return measure(runs, asked.gold, asked.words.lists, k, training=training, random_bank=noise)
 
 
@@ -373,7 +374,7 @@ def _bottlenecks(study: Study) -> list[Row]:
     for name in ALL:
         space_train, space_test = (study.vectors(name, 0, data) for data in (study.train, study.test.data))
         texts = study.bank(study.test.words).rationales
-        train, test = gold_of(study.train).categories, study.test.gold.categories
+        train, test = gold_of(study.train.images).categories, study.test.gold.categories
         full = vote(study.ranked(name, 0, study.test), TOP) == test
         scores = study.clip.scale * space_train @ texts.T, train, study.clip.scale * space_test @ texts.T, test
         every = bottleneck(*scores, full)
@@ -395,7 +396,7 @@ def _calibration(study: Study) -> list[Row]:
         plain = scoring_of(name)
         validation = study.vectors(name, 0, study.validation)
         fitted = calibrated_scoring(
-            validation, study.bank(study.train.words), gold_of(study.validation), plain, study.clip.scale
+            validation, study.bank(study.train.words), gold_of(study.validation.images), plain, study.clip.scale
         )
         found = {
             which: _forecasts(study.vectors(name, 0, study.test.data), study, scoring)
@@ -423,7 +424,7 @@ def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict
 def _sweep(study: Study) -> list[Row]:
     """ECOR's prompts asked with other weights: 0 is the rationale alone, a large one DROR's question."""
     rows = []
-    truth = gold_of(study.validation)
+    truth = gold_of(study.validation.images)
     seeds = study.runs("ecor")
     for conditional in ("all", "category"):
         for weight in WEIGHTS:

@@ -18,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.clip_space import ClipSpace, load_clip
-from saywhy.datasets import RationaleData, check_pictures, read_rationale_data, write_doubly_right
+from saywhy.datasets import RationaleData, check_pictures, gold_of, read_rationale_data, write_doubly_right
 from saywhy.errors import SaywhyError
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
@@ -66,7 +66,7 @@ class Asked:
 
     @staticmethod
     def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> Asked:
-        return Asked(name, data, gold_of(data), None if known is None else gold_of(known), scenes)
+        return Asked(name, data, gold_of(data.images), None if known is None else gold_of(known.images), scenes)
 
 
 @final
@@ -146,14 +146,6 @@ class Study:
 
 def scoring_of(objective: str, scoring: Scoring | None = None) -> Scoring:
     return scoring or Scoring(OBJECTIVES[objective].scored)
-
-
-def gold_of(data: RationaleData) -> Gold:
-    """What is true of the pictures, in the form of the evaluator."""
-    return Gold(
-        np.array([image.category for image in data.images]),
-        tuple(frozenset(image.rationales) for image in data.images),
-    )
 
 
 def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
