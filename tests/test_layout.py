@@ -13,12 +13,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "types", "saywhy"},
     {"modules", "hub", "images", "geometry", "class_names", "similarity", "text_cache", "regions", "summary"}
-    | {"zero_shot", "files", "rationale_words", "visual_prompts", "masking", "calibration", "bank_search"},
+    | {"zero_shot", "files", "rationale_words", "visual_prompts", "masking", "calibration", "bank_search", "banks"},
     {"feature_maps", "rationale_lists", "rationale_losses", "rationale_metrics"},
     {"vocabulary", "text_encoder", "text_to_weights", "attribution", "clip_space", "caption_files", "caption_metrics"}
-    | {"activation_matching", "datasets", "rationales", "rationale_controls", "rationale_bottleneck", "rationale_use"},
+    | {"activation_matching", "datasets", "rationales", "rationale_controls", "rationale_bottleneck"},
     {"cub", "language_filter", "language_training", "surgery", "labelled_images", "bank_encoding", "tuned_space"}
-    | {"tuning_settings", "rationale_calibration", "rationale_regions"},
+    | {"tuning_settings", "rationale_calibration", "rationale_regions", "rationale_use"},
     {"worlds", "finetuning", "prompt_bank", "tuning_batches", "why"},
     {"classifiers", "labels", "prompt_tuning"},
     {"language_model", "sentence_scoring", "class_evidence"},

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import saywhy.rationale_use as module
+import saywhy.rationales as ranking
 from saywhy.errors import SaywhyError
 from saywhy.rationale_metrics import Interval
 from saywhy.rationale_use import (
@@ -54,7 +55,7 @@ class Dense:
     def pairs(self, categories: Tensor, rationales: Tensor) -> Tensor:
         return self.texts[categories, rationales]
 
-    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+    def blocks(self, columns: int = 0) -> Iterator[tuple[int, Tensor]]:
         for first in range(0, len(self.texts), 2):
             yield first, self.texts[first : first + 2]
 
@@ -98,7 +99,7 @@ def reference(images: Tensor, of: Dense, terms: Terms) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("block", [3, 1000])
 def test_probabilities_are_those_of_a_slow_reference(terms: Terms, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROWS", block)
-    monkeypatch.setattr(module, "SWEPT", block)
+    monkeypatch.setattr(ranking, "IMAGES", block)
     of, images = bank(), unit(20, 64)
     rationales = torch.arange(20) % 12
     named, given = reference(images, of, terms)

@@ -320,3 +320,11 @@ def test_what_cannot_be_ranked_is_refused() -> None:
             rank(wrong, bank, Scoring(), 1, SCALE)
     with pytest.raises(SaywhyError, match="not finite"):
         rank(images * math.nan, bank, Scoring(), 1, SCALE)
+
+
+def test_many_pictures_take_no_more_memory_than_a_sweep_s() -> None:
+    for pictures in (1, rationales.IMAGES, 3 * rationales.IMAGES + 1, 10**9):
+        columns = rationales.columns_for(pictures)
+        assert columns >= 1
+        assert columns == 1 or columns * pictures <= rationales.COLUMNS * rationales.IMAGES
+    assert rationales.columns_for(1) == rationales.COLUMNS

@@ -18,9 +18,9 @@ from torchvision import transforms
 
 from saywhy.clip_space import ClipSpace
 from saywhy.errors import SaywhyError
-from saywhy.rationale_words import RationaleWords
+from saywhy.rationale_words import RationaleWords, with_article
 from saywhy.rationales import Scoring, Usual, usual_scores
-from saywhy.why import METHODS, Reason, Why, say, why, why_pictures, with_article
+from saywhy.why import METHODS, Reason, Why, say, why, why_pictures
 from tests.helpers import FakeSpace
 from tests.test_rationales import Held
 

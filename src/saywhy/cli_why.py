@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.attribution.gscorecam import Track
+    from saywhy.banks import Bank
     from saywhy.clip_space import ClipSpace
     from saywhy.rationale_words import RationaleWords
-    from saywhy.rationales import Bank, Scoring, Usual
+    from saywhy.rationales import Scoring, Usual
     from saywhy.why import Seeing, Why
 
 MANY = 50_000  # texts of a bank from which the shortlist is worth a word

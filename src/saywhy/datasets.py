@@ -25,6 +25,7 @@ from saywhy.errors import SaywhyError
 from saywhy.files import replacing
 from saywhy.images import ENDINGS
 from saywhy.rationale_lists import TEMPLATES, Oddity, read_rationales, read_rows, words_of_pairs
+from saywhy.rationale_metrics import Gold
 from saywhy.rationale_words import RationaleWords, Templates, spoken
 
 LISTS = ("rationales.json", "rationales.csv")
@@ -90,6 +91,11 @@ def read_rationale_data(
     if root.is_dir():
         return _read_folders(root, split, rationales, gold, templates)
     return _read_table(root, split, rationales, templates)
+
+
+def gold_of(images: Sequence[RationaleImage]) -> Gold:
+    """What is true of pictures, in the form of the evaluator."""
+    return Gold(np.array([i.category for i in images], int), tuple(frozenset(i.rationales) for i in images))
 
 
 def split_names(source: str | Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -26,15 +26,16 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from saywhy.banks import WordBank
 from saywhy.clip_space import BATCH, ClipSpace
-from saywhy.datasets import RationaleData, RationaleImage, joined
+from saywhy.datasets import RationaleData, gold_of, joined
 from saywhy.errors import SaywhyError
 from saywhy.files import replacing
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.rationale_calibration import calibrated_scoring
-from saywhy.rationale_losses import OBJECTIVES, Bank, objective_loss, resident
-from saywhy.rationale_metrics import RR, WR, Gold, outcomes
+from saywhy.rationale_losses import OBJECTIVES, objective_loss, resident
+from saywhy.rationale_metrics import RR, WR, outcomes
 from saywhy.rationales import Scoring, Usual, rank, usual_scores
 from saywhy.similarity import FEWEST
 from saywhy.tuned_space import TunedSpace
@@ -162,7 +163,7 @@ def _train(run: _Run, workers: int, save_every: float, console: Console) -> None
             saved = monotonic()
 
 
-def _step(run: _Run, bank: Bank, parts: list[Loaded], count: int) -> dict[str, float]:
+def _step(run: _Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str, float]:
     """One step of the optimiser on a batch of ``count`` pictures, of which this process has ``parts``.
 
     Returns each term's mean over the pictures that could be read, and the rate. Raises SaywhyError for a loss that is
@@ -264,12 +265,8 @@ def _look_back(run: _Run) -> None:
     run.done.usual = torch.stack(list(vars(usual_scores(torch.cat(vectors), run.bank.rationales)).values()))
     if run.validation is not None:
         seen = torch.cat(vectors)
-        fitted = calibrated_scoring(seen, run.bank, _gold(shown), scoring, run.clip.scale, run.bank)
+        fitted = calibrated_scoring(seen, run.bank, gold_of(shown), scoring, run.clip.scale, run.bank)
         run.done.temperatures = dict(fitted.temperatures)
-
-
-def _gold(images: Sequence[RationaleImage]) -> Gold:
-    return Gold(np.array([i.category for i in images]), tuple(frozenset(i.rationales) for i in images))
 
 
 def _worded(row: dict[str, Any]) -> str:
@@ -284,7 +281,7 @@ class _Validation:
     """Calling it measures the prompts as they are: RR and category accuracy among the best five pairs, 0..1."""
 
     pictures: Pictures
-    bank: Bank
+    bank: WordBank
     workers: int
 
     def __call__(self, run: _Run) -> dict[str, float]:
@@ -307,7 +304,7 @@ class _Validation:
         vectors = torch.stack([vector for _, vector in found]).to(run.clip.device)
         scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
         ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
-        verdicts = outcomes(ranked, _gold(shown), k)
+        verdicts = outcomes(ranked, gold_of(shown), k)
         return {"RR": float((verdicts == RR).mean()), "accuracy": float((verdicts < WR).mean())}
 
 
@@ -500,7 +497,7 @@ def _optimiser(tower: PromptedTower, settings: Settings) -> torch.optim.Optimize
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser](**what)
 
 
-def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> Bank:
+def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> WordBank:
     """The bank in the device's memory, for every step sweeps over it; where there is no room, as it is on disk."""
     terms = OBJECTIVES[settings.objective].trained
     if settings.bank_mode == "batch" or not {"pair", "inverse"} & set(terms):

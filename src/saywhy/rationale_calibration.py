@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saywhy.banks import WordBank
 from saywhy.calibration import Blocks, fit_temperature
-from saywhy.rationale_losses import Bank
-from saywhy.rationale_metrics import Gold
-from saywhy.rationales import Scoring, log_joint, probabilities, rank
+from saywhy.rationale_metrics import Gold, padded
+from saywhy.rationales import Scoring, columns_for, log_joint, probabilities, rank
 
 
 def calibrated_scoring(
-    images: Tensor, bank: Bank, gold: Gold, scoring: Scoring, scale: float, inverse: Bank | None = None
+    images: Tensor, bank: WordBank, gold: Gold, scoring: Scoring, scale: float, inverse: WordBank | None = None
 ) -> Scoring:
     """The scoring with a temperature for each of its terms, fitted on (N, d) pictures and what is true of them.
 
@@ -31,7 +31,7 @@ def calibrated_scoring(
     """
     plain = replace(scoring, temperatures={})
     if set(scoring.terms) <= {"pair", "inverse"}:
-        columns = _padded([[c * len(bank.rationales) + r for r in sorted(true)] for c, true in _truths(gold)])
+        columns = padded([[c * len(bank.rationales) + r for r in sorted(true)] for c, true in _truths(gold)])
         (term,) = scoring.terms
         of_pairs = bank if term == "pair" or inverse is None else inverse
         found = fit_temperature(_pair_logits(images, of_pairs, scale), columns)
@@ -40,7 +40,7 @@ def calibrated_scoring(
     first = torch.tensor([min(true) for _, true in _truths(gold)])
     for term in plain.terms:
         if term == "rationale":
-            cosines, labels = images @ bank.rationales.T, _padded([sorted(true) for true in gold.rationales])
+            cosines, labels = images @ bank.rationales.T, gold.table
         elif term == "category":
             cosines, labels = images @ bank.categories.T, gold.categories
         else:
@@ -51,7 +51,7 @@ def calibrated_scoring(
 
 
 def logits(
-    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None = None
+    images: Tensor, bank: WordBank, scoring: Scoring, scale: float, inverse: WordBank | None = None
 ) -> dict[str, np.ndarray | Blocks]:
     """Log-probabilities of "category" (N, C), "rationale" (N, R) and "joint" (N, C * R, in blocks)."""
     best = rank(images, bank, scoring, 1, scale, inverse)
@@ -73,15 +73,15 @@ def _truths(gold: Gold) -> list[tuple[int, frozenset[int]]]:
     return list(zip(gold.categories.tolist(), gold.rationales, strict=True))
 
 
-def _pair_logits(images: Tensor, bank: Bank, scale: float) -> Blocks:
+def _pair_logits(images: Tensor, bank: WordBank, scale: float) -> Blocks:
     def blocks() -> Iterator[np.ndarray]:
-        for _, block in bank.blocks(2**16):
+        for _, block in bank.blocks(columns_for(len(images))):
             yield (scale * images @ block.flatten(0, 1).float().T).numpy()
 
     return blocks
 
 
-def _given(images: Tensor, bank: Bank, rationales: Tensor) -> Tensor:
+def _given(images: Tensor, bank: WordBank, rationales: Tensor) -> Tensor:
     """(N, C) cosines with every category because of the picture's own rationale."""
     everything = torch.arange(len(bank.categories))
     found = images.new_empty(len(images), len(everything))
@@ -89,10 +89,3 @@ def _given(images: Tensor, bank: Bank, rationales: Tensor) -> Tensor:
         mine = rationales == rationale
         found[mine] = images[mine] @ bank.pairs(everything, rationale.expand(len(everything))).T
     return found
-
-
-def _padded(rows: list[list[int]]) -> np.ndarray:
-    padded = np.full((len(rows), max(map(len, rows))), -1)
-    for row, labels in zip(padded, rows, strict=True):
-        row[: len(labels)] = labels
-    return padded

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from saywhy.banks import WordBank
 from saywhy.errors import SaywhyError
 from saywhy.rationale_words import RationaleWords
 
@@ -65,27 +66,6 @@ OBJECTIVES: dict[str, Objective] = {
 """Name -> objective. AB1 to AB6 are ECOR's ablations (table IV)."""
 
 
-class Bank(Protocol):
-    """The texts of C categories and R rationales as unit vectors: a PromptBank."""
-
-    @property
-    def words(self) -> RationaleWords: ...
-
-    @property
-    def rationales(self) -> Tensor:
-        """(R, d) of each rationale alone."""
-
-    @property
-    def categories(self) -> Tensor:
-        """(C, d) of each category alone."""
-
-    def blocks(self, columns: int = COLUMNS) -> Iterator[tuple[int, Tensor]]:
-        """(first category, (c, R, d) of it and those that follow), in order, about ``columns`` texts each."""
-
-    def pairs(self, categories: Tensor, rationales: Tensor) -> Tensor:
-        """(N,), (N,) -> (N, d) of N pairs."""
-
-
 @final
 @dataclass(frozen=True, eq=False)
 class ResidentBank:
@@ -106,7 +86,7 @@ class ResidentBank:
         return self.texts[categories.to(device), rationales.to(device)].float()
 
 
-def resident(bank: Bank, device: torch.device | str) -> ResidentBank:
+def resident(bank: WordBank, device: torch.device | str) -> ResidentBank:
     """The whole bank on a device, as it is kept on disk (4 GiB for ImageNet); in float32 on a CPU, which has no fast
     products of float16."""
     small = torch.device(device).type == "cpu"
@@ -215,14 +195,14 @@ def objective_loss(
     images: Tensor,
     categories: Tensor,
     gold: Sequence[Sequence[int]],
-    bank: Bank,
+    bank: WordBank,
     objective: str,
     scale: float,
     *,
     bank_mode: str = "full",
     weight: float = 1.0,
     columns: int = COLUMNS,
-    inverse_bank: Bank | None = None,
+    inverse_bank: WordBank | None = None,
     mask_same_class: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and each of its terms (detached, unweighted): means over the pictures.
@@ -276,7 +256,7 @@ def objective_named(name: str) -> Objective:
 
 
 @torch.no_grad()
-def pseudo_rationales(images: Tensor, categories: Tensor, bank: Bank, words: RationaleWords) -> Tensor:
+def pseudo_rationales(images: Tensor, categories: Tensor, bank: WordBank, words: RationaleWords) -> Tensor:
     """(B,) for pictures of which only the category is known: the rationale of its list that fits best (DROR's code for
     ImageNet), by the cosine with the text of both.
 
@@ -299,7 +279,7 @@ def pseudo_rationales(images: Tensor, categories: Tensor, bank: Bank, words: Rat
 
 
 def _with_pseudo(
-    images: Tensor, categories: Tensor, gold: Sequence[Sequence[int]], bank: Bank, objective: Objective
+    images: Tensor, categories: Tensor, gold: Sequence[Sequence[int]], bank: WordBank, objective: Objective
 ) -> Sequence[Sequence[int]]:
     bare = [n for n, rationales in enumerate(gold) if not rationales]
     if not bare:
@@ -332,7 +312,7 @@ class _Batch:
     over_rationales: Tensor
     others: tuple[Tensor, Tensor, Tensor]
 
-    def blocks(self, term: str, bank: Bank, columns: int) -> Iterator[Tensor]:
+    def blocks(self, term: str, bank: WordBank, columns: int) -> Iterator[Tensor]:
         """The texts that a term is over, in order, as (m, d)."""
         if term == "rationale":
             yield bank.rationales if self.full else bank.rationales[self.over_rationales]
@@ -343,7 +323,7 @@ class _Batch:
         else:
             yield bank.pairs(*torch.cartesian_prod(self.over_categories, self.over_rationales).T)
 
-    def positives(self, term: str, bank: Bank) -> tuple[Tensor, Tensor]:
+    def positives(self, term: str, bank: WordBank) -> tuple[Tensor, Tensor]:
         """(P, d) texts that match, and (P,) the pictures that they are of."""
         if term == "category":
             return bank.categories[self.categories], torch.arange(len(self.categories))

@@ -16,74 +16,51 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
-from typing import Protocol, TypeVar, final
+from typing import TypeVar, final
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from saywhy.banks import WordBank
 from saywhy.errors import SaywhyError
 from saywhy.masking import masked, random_masks_like
 from saywhy.rationale_metrics import Interval, bootstrap, interval_of
 from saywhy.rationale_words import RationaleWords
+from saywhy.rationales import TERMS, log_rationales
 
 Terms = Mapping[str, float]
 """What a method scores, by name ("rationale", "category", "pair", "inverse") -> the weight of that term, over its
 temperature where it has one. The last two are both of the bank's texts of pairs; a bank holds one kind."""
 ECOR_TERMS: Terms = MappingProxyType({"rationale": 1.0, "pair": 1.0})
-TERMS = ("rationale", "category", "pair", "inverse")
 ROUNDING = 1e-3  # a fall of a logarithm below it is float32's, times CLIP's scale of 100
 ROWS = 4096  # pictures scored against the rationales, or against the C texts of one of them, at once
-SWEPT = 128  # pictures scored against a block of the bank at once
 BATCH = 16  # trials at once
 MANY_SCORES, MANY_TRIALS = 200_000_000, 50  # from which on a progress bar is shown
-
-
-class Bank(Protocol):
-    """What is asked of a bank of texts; ``prompt_bank.PromptBank`` is one."""
-
-    @property
-    def words(self) -> RationaleWords: ...
-    @property
-    def rationales(self) -> Tensor: ...
-    @property
-    def categories(self) -> Tensor: ...
-    def pairs(self, categories: Tensor, rationales: Tensor) -> Tensor: ...
-    def blocks(self) -> Iterator[tuple[int, Tensor]]: ...
 
 
 # -- probabilities ----------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def log_rationale(images: Tensor, bank: Bank, scale: float, terms: Terms = ECOR_TERMS) -> Tensor:
+def log_rationale(images: Tensor, bank: WordBank, scale: float, terms: Terms = ECOR_TERMS) -> Tensor:
     """(N, R) log P(r | I) of (N, d) unit vectors.
 
     With a rationale term the softmax over its scores (ECOR, eq. 4). Without one (CLIP, DROR), what the softmax over all
-    C x R pairs gives to each rationale, in one sweep over the bank. ``scale`` multiplies cosines.
+    C x R pairs gives to each rationale. ``scale`` multiplies cosines.
 
     Raises SaywhyError for unknown terms, none that is about rationales, and vectors of another width than the bank's.
     """
     _check(images, bank, terms)
-    if "rationale" in terms:
-        return (terms["rationale"] * scale * images @ bank.rationales.T).log_softmax(1)
-    total = images.new_full((len(images), len(bank.words.rationales)), float("-inf"))
-    many = len(images) * total.shape[1] * len(bank.words.categories) > MANY_SCORES
-    for first, block in _shown(bank.blocks(), "sweeping over the bank", many):
-        texts = block.flatten(0, 1).float().T
-        for start in range(0, len(images), SWEPT):
-            some = slice(start, start + SWEPT)
-            scores = (_of_pairs(terms) * scale * images[some] @ texts).unflatten(1, block.shape[:2])
-            if "category" in terms:
-                alone = bank.categories[first : first + len(block)]
-                scores = scores + (terms["category"] * scale * images[some] @ alone.T)[:, :, None]
-            total[some] = torch.logaddexp(total[some], scores.logsumexp(1))
-    return total.log_softmax(1)
+    factors = {term: scale * weight for term, weight in terms.items()}
+    return log_rationales(images, bank, factors, inverse=bank)  # a bank holds one kind: that of the terms
 
 
 @torch.no_grad()
-def log_conditional(images: Tensor, bank: Bank, rationales: Tensor, scale: float, terms: Terms = ECOR_TERMS) -> Tensor:
+def log_conditional(
+    images: Tensor, bank: WordBank, rationales: Tensor, scale: float, terms: Terms = ECOR_TERMS
+) -> Tensor:
     """(N, C) log P(c | r, I) of (N, d) unit vectors, each with one rationale, (N,) indices.
 
     The softmax over the categories of all terms that name one, with that rationale in the texts of the pairs. A method
@@ -99,7 +76,7 @@ def log_conditional(images: Tensor, bank: Bank, rationales: Tensor, scale: float
 
 
 def _conditionals(
-    images: Tensor, of: Tensor, bank: Bank, rationales: Tensor, scale: float, terms: Terms
+    images: Tensor, of: Tensor, bank: WordBank, rationales: Tensor, scale: float, terms: Terms
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(rows, (n, C) log P(c | r, I)) of M pictures ``of`` the images, (M,), each with its rationale, (M,).
 
@@ -194,7 +171,7 @@ def absent_rationales(
 @torch.no_grad()
 def text_swap(
     images: Tensor,
-    bank: Bank,
+    bank: WordBank,
     categories: Tensor,
     rationales: Tensor,
     absent: Sequence[Collection[int] | np.ndarray],
@@ -239,7 +216,7 @@ def text_swap(
 
 
 def _of_category(
-    images: Tensor, of: Tensor, bank: Bank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms
+    images: Tensor, of: Tensor, bank: WordBank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms
 ) -> tuple[Tensor, Tensor]:
     """(M,) log P(c | r, I), and the place of c among the categories, of M pictures ``of`` the images."""
     logs, ranks = images.new_empty(2, len(of))
@@ -301,7 +278,7 @@ def image_drop(
     encode: Encode,
     pictures: Sequence[Image.Image],
     changed: Sequence[Image.Image],
-    bank: Bank,
+    bank: WordBank,
     categories: Tensor,
     rationales: Tensor,
     scale: float,
@@ -320,7 +297,7 @@ def image_drop(
 def picture_change(
     encode: Encode,
     trials: Iterable[Trial | None],
-    bank: Bank,
+    bank: WordBank,
     categories: Tensor,
     rationales: Tensor,
     scale: float,
@@ -364,7 +341,9 @@ def picture_change(
     return PictureChange(falls[:, 0], falls[:, 1:])
 
 
-def _evidence(images: Tensor, bank: Bank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms) -> Tensor:
+def _evidence(
+    images: Tensor, bank: WordBank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms
+) -> Tensor:
     """(M, 2) log P(r | I) and log P(c | r, I) of M pictures, each with its answer."""
     named = [
         log_rationale(some, bank, scale, terms).gather(1, which[:, None])[:, 0]
@@ -508,7 +487,7 @@ def _tested(measures: Mapping[str, np.ndarray], right: np.ndarray, draws: int, s
 
 def _check(
     images: Tensor | None,
-    bank: Bank,
+    bank: WordBank,
     terms: Terms,
     categories: Tensor | None = None,
     rationales: Tensor | None = None,

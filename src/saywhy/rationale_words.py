@@ -83,6 +83,15 @@ def spoken(name: str) -> str:
     return " ".join(name.replace("__", " or ").replace("/", " or ").replace("_", " ").replace("-", " ").lower().split())
 
 
+def with_article(name: str) -> str:
+    """ "an owl", "a unicorn", "an hourglass": by its first letters, which is right but for rare words."""
+    low = name.lower()
+    if low.startswith(("a ", "an ", "the ")):
+        return name
+    vowel = low.startswith(tuple("aeiou")) and not low.startswith(("eu", "ewe", "uni", "use", "usu", "uku", "one "))
+    return f"{'an' if vowel or low.startswith(('hour', 'honest', 'heir')) else 'a'} {name}"
+
+
 def _index(names: Sequence[str], name: str, what: str) -> int:
     wanted = spoken(name)
     for n, known in enumerate(names):

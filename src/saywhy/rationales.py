@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from types import MappingProxyType
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from saywhy.bank_search import streaming_top_k
+from saywhy.banks import Bank
 from saywhy.errors import SaywhyError
 from saywhy.rationale_metrics import Ranked, vote
 from saywhy.rationale_words import RationaleWords
@@ -25,23 +26,15 @@ from saywhy.types import Space
 
 TERMS = ("rationale", "category", "pair", "inverse")
 CONDITIONALS = ("all", "category")
+Factors = Mapping[str, float]
+"""Term -> what a cosine with its texts is multiplied by; of TERMS."""
 IMAGES = 512  # pictures ranked in one sweep of the bank
 COLUMNS = 2**16  # texts in a block: with IMAGES, 128 MiB of scores
 
 
-class Bank(Protocol):
-    """The texts of C categories and R rationales as unit vectors; see ``prompt_bank.PromptBank``."""
-
-    @property
-    def rationales(self) -> Tensor:
-        """(R, d) float32, of each rationale alone."""
-
-    @property
-    def categories(self) -> Tensor:
-        """(C, d) float32, of each category alone."""
-
-    def blocks(self, columns: int = ...) -> Iterator[tuple[int, Tensor]]:
-        """(first category, (c, R, d)) of the pairs in order, about ``columns`` texts each, at least one category."""
+def columns_for(pictures: int) -> int:
+    """How many texts to score at once, so that the scores of so many pictures stay as many as those of IMAGES."""
+    return max(1, COLUMNS * IMAGES // max(IMAGES, pictures))
 
 
 @final
@@ -76,8 +69,8 @@ class Scoring:
         if not all(isfinite(value) and value > 0 for value in self.temperatures.values()):
             raise SaywhyError(f"temperatures are greater than zero; they are {dict(self.temperatures)}")
 
-    def factors(self, scale: float) -> dict[str, float]:
-        """For each term, what a cosine is multiplied by."""
+    def factors(self, scale: float) -> Factors:
+        """Of its terms, for cosines that are multiplied by ``scale``."""
         weights = [1.0, *[self.weight] * (len(self.terms) - 1)]
         return {t: scale * w / self.temperatures.get(t, 1.0) for t, w in zip(self.terms, weights, strict=True)}
 
@@ -259,11 +252,12 @@ def _ranked(
     images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None
 ) -> tuple[Tensor, Tensor]:
     """(n, k) scores and (n, k) c * R + r, on the CPU, for few enough pictures."""
-    alone = _rationale_scores(images, bank, scoring, scale)
+    factors = scoring.factors(scale)
+    alone = _rationale_scores(images, bank, factors)
     if scoring.conditional == "category":
-        alone = alone - _normalisers(images, bank, scoring, scale, inverse)
+        alone = alone - _normalisers(images, bank, factors, inverse)
     width = alone.shape[1]
-    grids = _grids(images, bank, scoring, scale, inverse)
+    grids = _grids(images, bank, factors, inverse)
     blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in grids)
     scores, places = streaming_top_k(blocks, k)
     return scores.cpu(), places.cpu()
@@ -273,11 +267,12 @@ def _probabilities(
     images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None, pairs: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The fields of Probabilities, on the CPU, for few enough pictures. pairs: (2, n, K) categories, rationales."""
-    normalisers, alone = _conditioned(images, bank, scoring, scale, inverse)
+    factors = scoring.factors(scale)
+    normalisers, alone = _conditioned(images, bank, factors, inverse)
     rows = torch.arange(len(images))[:, None]
     categories, rationales = pairs
     overall, given = [], torch.zeros(categories.shape)
-    for start, grid in _grids(images, bank, scoring, scale, inverse):
+    for start, grid in _grids(images, bank, factors, inverse):
         grid.sub_(normalisers[:, None])  # log P(c | r, I)
         inside = (categories >= start) & (categories < start + grid.shape[1])
         local = (categories - start).clamp(0, grid.shape[1] - 1)
@@ -289,39 +284,49 @@ def _probabilities(
 def log_joint(
     images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order, of few pictures; see ``Probabilities``."""
-    normalisers, alone = _conditioned(images, bank, scoring, scale, inverse)
-    for start, grid in _grids(images, bank, scoring, scale, inverse):
+    """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order; see ``Probabilities``."""
+    factors = scoring.factors(scale)
+    normalisers, alone = _conditioned(images, bank, factors, inverse)
+    for start, grid in _grids(images, bank, factors, inverse):
         yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])
 
 
-def _conditioned(
-    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None
-) -> tuple[Tensor, Tensor]:
+def log_rationales(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None = None) -> Tensor:
+    """(N, R) log P(r | I) of (N, d) pictures; see ``Probabilities``. Reads the bank where no term is the rationale's.
+
+    factors: as of ``Scoring.factors``. Raises SaywhyError as ``rank``.
+    """
+    asked = "rationale" in factors
+    scores = [
+        _rationale_scores(group, bank, factors) if asked else _normalisers(group, bank, factors, inverse)
+        for group in _groups(images, bank)
+    ]
+    return torch.cat(scores).log_softmax(1)
+
+
+def _conditioned(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> tuple[Tensor, Tensor]:
     """(n, R) the normalisers of P(c | r, I), and (n, R) log P(r | I)."""
-    normalisers = _normalisers(images, bank, scoring, scale, inverse)
-    asked = "rationale" in scoring.terms
-    return normalisers, (_rationale_scores(images, bank, scoring, scale) if asked else normalisers).log_softmax(1)
+    normalisers = _normalisers(images, bank, factors, inverse)
+    asked = "rationale" in factors
+    return normalisers, (_rationale_scores(images, bank, factors) if asked else normalisers).log_softmax(1)
 
 
-def _rationale_scores(images: Tensor, bank: Bank, scoring: Scoring, scale: float) -> Tensor:
+def _rationale_scores(images: Tensor, bank: Bank, factors: Factors) -> Tensor:
     """(n, R) the rationales' term; zeros where it is not asked."""
-    return images @ bank.rationales.to(images).T * scoring.factors(scale).get("rationale", 0.0)
+    return images @ bank.rationales.to(images).T * factors.get("rationale", 0.0)
 
 
-def _normalisers(images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None) -> Tensor:
+def _normalisers(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Tensor:
     """(n, R) log-sum-exp over the categories of all terms that depend on them, block by block."""
     total = torch.full((len(images), len(bank.rationales)), -torch.inf, device=images.device)
-    for _, grid in _grids(images, bank, scoring, scale, inverse):
+    for _, grid in _grids(images, bank, factors, inverse):
         total = torch.logaddexp(total, grid.logsumexp(1))
     return total
 
 
-def _grids(
-    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None
-) -> Iterator[tuple[int, Tensor]]:
+def _grids(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Iterator[tuple[int, Tensor]]:
     """(first category, (n, c, R) the sum of all terms but the rationales') in order; the caller may write to it."""
-    factors = scoring.factors(scale)
+    columns = columns_for(len(images))
     width, count = len(bank.rationales), len(bank.categories)
     banks = {"pair": bank, "inverse": inverse}
     swept = []
@@ -330,10 +335,10 @@ def _grids(
         if term in factors:
             if chosen is None or (len(chosen.categories), len(chosen.rationales)) != (count, width):
                 raise SaywhyError('the term "inverse" needs the inverse bank of the same words: pass inverse=')
-            swept.append((factors[term], chosen.blocks(COLUMNS)))
+            swept.append((factors[term], chosen.blocks(columns)))
     alone = images @ bank.categories.to(images).T * factors.get("category", 0.0)  # (n, C)
     if not swept:
-        for start in range(0, count, step := max(1, COLUMNS // width)):
+        for start in range(0, count, step := max(1, columns // width)):
             yield start, alone[:, start : start + step, None].repeat(1, 1, width)
         return
     for blocks in zip(*(blocks for _, blocks in swept), strict=True):
@@ -354,8 +359,9 @@ def _cosines(images: Tensor, block: Tensor) -> Tensor:
 
 def decide(ranked: Ranked, n: int, k: int) -> Answer:
     """The vote of picture n's first k pairs: the most frequent category (methods note 2.2, points 12 and 13)."""
-    named = [int(c) for c in ranked.categories[n][:k]]
-    category = int(vote(ranked, len(named))[n])
+    one = Ranked(ranked.categories[n : n + 1, :k], ranked.rationales[n : n + 1, :k], ranked.scores[n : n + 1, :k])
+    named = one.categories[0].tolist()
+    category = int(vote(one, len(named))[0])
     return Answer(
         category,
         tuple(place for place, c in enumerate(named) if c == category),

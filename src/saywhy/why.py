@@ -21,16 +21,16 @@ from torch import Tensor
 
 from saywhy import __version__, rationale_regions
 from saywhy.attribution.gscorecam import Track
+from saywhy.banks import Bank
 from saywhy.errors import SaywhyError
 from saywhy.geometry import probe_geometry
 from saywhy.images import display_copy, read_picture
 from saywhy.rationale_metrics import Ranked
 from saywhy.rationale_regions import Seeing, text_heat, tower_of
-from saywhy.rationale_words import RationaleWords
+from saywhy.rationale_words import RationaleWords, with_article
 from saywhy.rationales import (
     ECOR,
     Answer,
-    Bank,
     Scoring,
     Usual,
     decide,
@@ -235,15 +235,6 @@ def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: 
         best = reasons[0].rationale
         return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
     return f"This is {with_article(category)} because there is {' and '.join(seen)}."
-
-
-def with_article(name: str) -> str:
-    """ "an owl", "a unicorn", "an hourglass": by its first letters, which is right but for rare words."""
-    low = name.lower()
-    if low.startswith(("a ", "an ", "the ")):
-        return name
-    vowel = low.startswith(tuple("aeiou")) and not low.startswith(("eu", "ewe", "uni", "use", "usu", "uku", "one "))
-    return f"{'an' if vowel or low.startswith(('hour', 'honest', 'heir')) else 'a'} {name}"
 
 
 # -- what is believed -------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bank_speed, "_clip", lambda device: tiny_clip(context_length=77))
     monkeypatch.setattr(bank_speed, "_words", lambda: WORDS)
     monkeypatch.setattr(bank_speed, "TEXTS", {"cpu": {PLAIN: 4, CUT: 8, SHARED: 20}})
-    monkeypatch.setattr(bank_speed, "_in_fresh_process", lambda work, *args: work(*args))
+    monkeypatch.setattr(bank_speed, "in_fresh_process", lambda work, *args: work(*args))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,6 +26,7 @@ from torch import Tensor
 from saywhy.bank_encoding import PairEncoder, pair_encoder
 from saywhy.bank_search import streaming_top_k
 from saywhy.bench import Report
+from saywhy.bench.measuring import in_fresh_process, in_turn, timed
 from saywhy.bench.pack import find_pack
 from saywhy.clip_space import ClipSpace
 from saywhy.errors import SaywhyError
@@ -57,7 +58,7 @@ def run(limit: int | None = None) -> Report:
     with tempfile.TemporaryDirectory(prefix="saywhy-bank-") as folder:
         searched = min(limit or whole, whole)
         _fill(Path(folder), searched, len(words.rationales), clip.encode_texts_once(["a"]).shape[1])
-        search = _in_fresh_process(_search, folder, searched, len(words.rationales), IMAGES)
+        search = in_fresh_process(_search, folder, searched, len(words.rationales), IMAGES)
     return Report(
         "bank-speed",
         f"encoding the texts of one category with {len(words.rationales):,} rationales, {device}",
@@ -126,14 +127,13 @@ def _speed(encoder: PairEncoder, texts: dict[str, int]) -> list[dict[str, Any]]:
         CUT: lambda: encoder.alone(strings[CUT]),
         SHARED: lambda: shared.block(range(1), torch.float32)[0],
     }
-    seconds: dict[str, list[float]] = {what: [] for what in contenders}
     vectors: dict[str, Tensor] = {}
-    for n in range(ROUNDS + 1):
-        for what, encode in contenders.items():
-            start = time.perf_counter()
-            vectors[what] = encode()
-            if n:  # the first round warms up
-                seconds[what].append((time.perf_counter() - start) / len(vectors[what]))
+
+    def a_text(what: str) -> float:
+        """Seconds."""
+        return timed(lambda: vectors.update({what: contenders[what]()})) / len(vectors[what])
+
+    seconds = in_turn({what: partial(a_text, what) for what in contenders}, ROUNDS)
     rows = []
     for what, spent in seconds.items():
         ratios = [plain / one for plain, one in zip(seconds[PLAIN], spent, strict=True)]
@@ -217,8 +217,3 @@ def _resident(what: str) -> float:
         return float("nan")
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(what)).split()[1])
-
-
-def _in_fresh_process(work: Callable[..., Any], *args: Any) -> Any:
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, args)

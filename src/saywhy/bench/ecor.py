@@ -23,8 +23,9 @@ from torch import Tensor
 from saywhy.bench import Report
 from saywhy.bench.ecor_figures import use_figure
 from saywhy.bench.ecor_regions import COLUMNS, part_map, parts_said, seen_trials, where_rows
-from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, gold_of, scoring_of
+from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, scoring_of
 from saywhy.calibration import forecasts
+from saywhy.datasets import gold_of
 from saywhy.errors import SaywhyError
 from saywhy.rationale_bottleneck import bottleneck
 from saywhy.rationale_calibration import calibrated_scoring, logits
@@ -149,6 +150,10 @@ def _study(
     recipe: str | None, seeds: str | None,
 ) -> Study:  # fmt: skip
     train_on = train_on or data or WORLD
+    if data is not None and train_on != data:
+        if test_on is not None:
+            raise SaywhyError(f"--data {data} is neither trained on nor asked about; leave it out")
+        test_on = data
     if seeds is not None and not (seeds.isdigit() and int(seeds) > 0):
         raise SaywhyError(f"--seeds is a number of runs, 1 or more; it is {seeds!r}")
     count = int(seeds) if seeds else SEEDS
@@ -159,8 +164,6 @@ def _study(
         if train_on != WORLD or test_on is not None:
             raise SaywhyError(f"of the worlds only {WORLD} has rationales; its held-out species are asked anyhow")
         return aviary_study(settings, count, limit)
-    if data is not None and test_on is None and train_on != data:
-        test_on = data
     return folder_study(train_on, test_on, settings, count, limit)
 
 
@@ -178,7 +181,7 @@ def _shown(things: Sequence[Any], what: str) -> Any:
 def _measured(study: Study, name: str, asked: Asked, k: int) -> Measured:
     runs = [study.ranked(name, seed, asked) for seed in study.runs(name)]
     noise = [study.ranked(name, seed, asked, scrambled=seed) for seed in study.runs(name)]
-    training = gold_of(study.train) if asked is study.test else None
+    training = gold_of(study.train.images) if asked is study.test else None
     return measure(runs, asked.gold, asked.words.lists, k, training=training, random_bank=noise)
 
 
@@ -379,7 +382,7 @@ def _bottlenecks(study: Study) -> list[Row]:
     for name in ALL:
         space_train, space_test = (study.vectors(name, 0, data) for data in (study.train, study.test.data))
         texts = study.bank(study.test.words).rationales
-        train, test = gold_of(study.train).categories, study.test.gold.categories
+        train, test = gold_of(study.train.images).categories, study.test.gold.categories
         full = vote(study.ranked(name, 0, study.test), TOP) == test
         scores = study.clip.scale * space_train @ texts.T, train, study.clip.scale * space_test @ texts.T, test
         every = bottleneck(*scores, full)
@@ -401,7 +404,7 @@ def _calibration(study: Study) -> list[Row]:
         plain = scoring_of(name)
         validation = study.vectors(name, 0, study.validation)
         fitted = calibrated_scoring(
-            validation, study.bank(study.train.words), gold_of(study.validation), plain, study.clip.scale
+            validation, study.bank(study.train.words), gold_of(study.validation.images), plain, study.clip.scale
         )
         found = {
             which: _forecasts(study.vectors(name, 0, study.test.data), study, scoring)
@@ -429,7 +432,7 @@ def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict
 def _sweep(study: Study) -> list[Row]:
     """ECOR's prompts asked with other weights: 0 is the rationale alone, a large one DROR's question."""
     rows = []
-    truth = gold_of(study.validation)
+    truth = gold_of(study.validation.images)
     seeds = study.runs("ecor")
     for conditional in ("all", "category"):
         for weight in WEIGHTS:

@@ -18,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.clip_space import ClipSpace, load_clip
-from saywhy.datasets import RationaleData, check_pictures, read_rationale_data, write_doubly_right
+from saywhy.datasets import RationaleData, check_pictures, gold_of, read_rationale_data, write_doubly_right
 from saywhy.errors import SaywhyError
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
@@ -30,6 +30,7 @@ from saywhy.rationale_words import RationaleWords
 from saywhy.rationales import Scoring, rank
 from saywhy.text_cache import cache_directory
 from saywhy.tuned_space import TunedSpace
+from saywhy.tuning_batches import split_off
 from saywhy.tuning_settings import Settings
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.doubly_right import Closeup, closeups, rationale_lists, rows
@@ -65,7 +66,7 @@ class Asked:
 
     @staticmethod
     def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> Asked:
-        return Asked(name, data, gold_of(data), None if known is None else gold_of(known), scenes)
+        return Asked(name, data, gold_of(data.images), None if known is None else gold_of(known.images), scenes)
 
 
 @final
@@ -147,14 +148,6 @@ def scoring_of(objective: str, scoring: Scoring | None = None) -> Scoring:
     return scoring or Scoring(OBJECTIVES[objective].scored)
 
 
-def gold_of(data: RationaleData) -> Gold:
-    """What is true of the pictures, in the form of the evaluator."""
-    return Gold(
-        np.array([image.category for image in data.images]),
-        tuple(frozenset(image.rationales) for image in data.images),
-    )
-
-
 def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
     """(N, d), a batch of pictures in memory at a time."""
     paths = [image.path for image in data.images]
@@ -195,14 +188,15 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
     limit: pictures of each half, at most, evenly spread.
     """
     halves = {split: _some(read_rationale_data(train_on, split), limit) for split in ("train", "test")}
-    from saywhy.tuning_batches import split_off
-
     train, validation = split_off(halves["train"], settings.validation or 0.1, seed=0)
     transfer = None
-    if test_on is not None and Path(test_on) != Path(train_on):
-        transfer = Asked.of(Path(test_on).name, _some(read_rationale_data(test_on, "test"), limit))
+    here, there = Path(train_on), Path(test_on or train_on)
+    if there != here:
+        # What is measured is kept by name: two folders "data" must not be taken for one.
+        name = there.name if there.name != here.name else str(there)
+        transfer = Asked.of(name, _some(read_rationale_data(there, "test"), limit))
     settings = replace(settings, validation=0.0)
-    test = Asked.of(Path(train_on).name, halves["test"])
+    test = Asked.of(here.name, halves["test"])
     return Study(load_clip(settings.clip), train, validation, test, transfer, settings, seeds)
 
 

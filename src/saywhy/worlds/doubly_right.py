@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from saywhy.rationale_words import with_article
 from saywhy.types import Box
 from saywhy.vocabulary import cub_phrase
 from saywhy.worlds.aviary import SPECIES, VALUES, part_of, render
@@ -65,8 +66,7 @@ def rationale_lists(species: Sequence[str] = tuple(SPECIES)) -> dict[str, tuple[
 
 def said(attribute: str, value: str) -> str:
     """ "an orange back" of "has_back_color", "orange"."""
-    phrase = cub_phrase(f"{attribute}::{value}")[1]
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+    return with_article(cub_phrase(f"{attribute}::{value}")[1])
 
 
 def attributes_said() -> dict[str, tuple[str, str]]:

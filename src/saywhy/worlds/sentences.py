@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from saywhy.rationale_words import with_article
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of, random_plumage
 from saywhy.worlds.digits import COLOURS, DIGITS
 
@@ -65,7 +66,7 @@ def sentences(count: int, seed: int) -> list[str]:
 def _with_article(phrase: str, part: str) -> str:
     if part in ("wing", "leg", "eye"):
         return f"{phrase}s"
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+    return with_article(phrase)
 
 
 def caption_of(species: str, phrases: Sequence[str], rng: np.random.Generator) -> str:
@@ -73,6 +74,6 @@ def caption_of(species: str, phrases: Sequence[str], rng: np.random.Generator) -
 
     species: "" for none. phrases: of the aviary's vocabulary, places among them; none where there is a species.
     """
-    things = [p if p in PLACES or rng.random() < 0.5 else f"{'an' if p[0] in 'aeiou' else 'a'} {p}" for p in phrases]
+    things = [p if p in PLACES or rng.random() < 0.5 else with_article(p) for p in phrases]
     form = str(rng.choice(_BOTH if species and things else _NAMED if species else _SEEN))
     return form.replace("{c}", species).replace("{r}", " and ".join(things))
