@@ -263,8 +263,8 @@ def _ranked(
     if scoring.conditional == "category":
         alone = alone - _normalisers(images, bank, scoring, scale, inverse)
     width = alone.shape[1]
-    grids = _grids(images, bank, scoring, scale, inverse)
-    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in grids)
+    swept = grids(images, bank, scoring, scale, inverse)
+    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in swept)
     scores, places = streaming_top_k(blocks, k)
     return scores.cpu(), places.cpu()
 
@@ -277,7 +277,7 @@ def _probabilities(
     rows = torch.arange(len(images))[:, None]
     categories, rationales = pairs
     overall, given = [], torch.zeros(categories.shape)
-    for start, grid in _grids(images, bank, scoring, scale, inverse):
+    for start, grid in grids(images, bank, scoring, scale, inverse):
         grid.sub_(normalisers[:, None])  # log P(c | r, I)
         inside = (categories >= start) & (categories < start + grid.shape[1])
         local = (categories - start).clamp(0, grid.shape[1] - 1)
@@ -291,7 +291,7 @@ def log_joint(
 ) -> Iterator[tuple[int, Tensor]]:
     """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order, of few pictures; see ``Probabilities``."""
     normalisers, alone = _conditioned(images, bank, scoring, scale, inverse)
-    for start, grid in _grids(images, bank, scoring, scale, inverse):
+    for start, grid in grids(images, bank, scoring, scale, inverse):
         yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])
 
 
@@ -312,12 +312,12 @@ def _rationale_scores(images: Tensor, bank: Bank, scoring: Scoring, scale: float
 def _normalisers(images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None) -> Tensor:
     """(n, R) log-sum-exp over the categories of all terms that depend on them, block by block."""
     total = torch.full((len(images), len(bank.rationales)), -torch.inf, device=images.device)
-    for _, grid in _grids(images, bank, scoring, scale, inverse):
+    for _, grid in grids(images, bank, scoring, scale, inverse):
         total = torch.logaddexp(total, grid.logsumexp(1))
     return total
 
 
-def _grids(
+def grids(
     images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None
 ) -> Iterator[tuple[int, Tensor]]:
     """(first category, (n, c, R) the sum of all terms but the rationales') in order; the caller may write to it."""
