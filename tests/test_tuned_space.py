@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.rationale_words import RationaleWords, Templates
+from saywhy.rationales import Usual
 from saywhy.tuned_space import ADAPTER, TunedSpace, load_tuned
 from saywhy.types import Space
 from saywhy.visual_prompts import draw_prompts
@@ -91,6 +92,46 @@ def test_what_is_saved_comes_back(clip: ClipSpace, tmp_path: Path, deep: bool) -
     assert again.temperatures == {"pair": 1.5}
     assert again.name == space.name
     assert [file.name for file in (tmp_path / "new" / "space").iterdir()] == [ADAPTER]
+
+
+def test_what_is_usual_is_kept_with_the_prompts(clip: ClipSpace, tmp_path: Path) -> None:
+    usual = Usual(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.01, 0.02, 0.03]))
+    replace(tuned(clip), usual=usual).save(tmp_path / "knows")
+    again = load_tuned(tmp_path / "knows").usual
+    assert again is not None
+    assert torch.equal(again.mean, usual.mean)
+    assert torch.equal(again.std, usual.std)
+    tuned(clip).save(tmp_path / "does not")
+    assert load_tuned(tmp_path / "does not").usual is None
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [torch.zeros(2, 2), torch.zeros(2, 4), torch.zeros(3, 3), torch.zeros(3), torch.zeros(2, 3, 1),
+     torch.tensor([[0.1, float("nan"), 0.1], [0.1] * 3])],
+    ids=["too few", "too many", "three of them", "one of them", "tables", "not finite"],
+)  # fmt: skip
+def test_what_is_usual_of_other_rationales_is_refused(clip: ClipSpace, tmp_path: Path, damaged: torch.Tensor) -> None:
+    path = tuned(clip).save(tmp_path)
+    with safe_open(path, "pt") as file:
+        metadata, prompts = file.metadata(), file.get_tensor("prompts")
+    save_file({"prompts": prompts, "usual": damaged}, path, metadata=metadata)
+    with pytest.raises(SaywhyError, match="is damaged, or no adapter"):
+        load_tuned(tmp_path)
+
+
+def test_the_command_line_knows_it_by_its_folder(clip: ClipSpace, tmp_path: Path) -> None:
+    from saywhy.choices import SPACES, resolve_space
+
+    space = tuned(clip)
+    space.save(tmp_path)
+    found = resolve_space(f"tuned:{tmp_path}", None, "cpu")
+    assert isinstance(found, TunedSpace)
+    assert torch.equal(found.prompts, space.prompts)
+    assert "tuned:DIR" in SPACES
+    for nowhere in ("tuned:", f"tuned:{tmp_path / 'nowhere'}"):
+        with pytest.raises(SaywhyError, match="holds no tuned space"):
+            resolve_space(nowhere, None)
 
 
 def test_an_embedded_world_is_a_base_like_any_other(tmp_path: Path) -> None:

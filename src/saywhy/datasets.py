@@ -186,7 +186,7 @@ def check_pictures(data: RationaleData, tracked: Iterable[RationaleImage] | None
 
     tracked: the data's images, for a progress bar.
 
-    Raises SaywhyError where none can be opened.
+    Raises SaywhyError where there is none, or none can be opened.
     """
     images, oddities = [], []
     for image in data.images if tracked is None else tracked:
@@ -195,6 +195,8 @@ def check_pictures(data: RationaleData, tracked: Iterable[RationaleImage] | None
             images.append(image)
         else:
             oddities.append(Oddity("cannot be opened", _place(image.path, data.root), f"{problem}; it is left out", 1))
+    if not data.images:
+        raise SaywhyError(f"{data.root}: there is no picture in it")
     if not images:
         raise SaywhyError(f"{data.root}: none of the {len(data.images)} pictures can be opened ({oddities[0].says})")
     return replace(data, images=tuple(images), oddities=(*data.oddities, *oddities))

@@ -1,7 +1,7 @@
 """Temperatures for the terms of a scoring, so that its probabilities of rationales and categories are what they say.
 
-Softmaxes over thousands of texts at CLIP's scale are too sure after tuning. Each term gets a temperature of its own,
-fitted on pictures that were not trained on (Guo et al. 2017).
+Softmaxes over thousands of texts at CLIP's scale are too sure after tuning. P(r | I) and P(c | r, I) get a temperature
+each, fitted on pictures that were not trained on (Guo et al. 2017).
 """
 
 from __future__ import annotations
@@ -16,38 +16,34 @@ from torch import Tensor
 from saywhy.banks import WordBank
 from saywhy.calibration import Blocks, fit_temperature
 from saywhy.rationale_metrics import Gold, padded
-from saywhy.rationales import Scoring, columns_for, log_joint, probabilities, rank
+from saywhy.rationales import Factors, Scoring, grids, log_joint, probabilities, rank
 
 
 def calibrated_scoring(
     images: Tensor, bank: WordBank, gold: Gold, scoring: Scoring, scale: float, inverse: WordBank | None = None
 ) -> Scoring:
-    """The scoring with a temperature for each of its terms, fitted on (N, d) pictures and what is true of them.
+    """The scoring with temperatures for its terms, fitted on (N, d) pictures and what is true of them.
 
-    "rationale" over all rationales, "category" over all categories, "pair" and "inverse" over the categories given a
-    true rationale: P(c | r, I). A scoring of pairs alone has one softmax, over all of them, and is fitted on that.
+    The rationales' term has one of its own, fitted over all rationales. All others share one, for their sum is what
+    P(c | r, I) is made of: fitted over the categories given a true rationale. Of a scoring without the rationales' term
+    there is one softmax, over all pairs, and it is fitted on that.
 
-    Raises SaywhyError as ``rank``.
+    Raises SaywhyError as ``rank``, and for another number of truths than of pictures.
     """
     plain = replace(scoring, temperatures={})
-    if set(scoring.terms) <= {"pair", "inverse"}:
+    rank(images[:1], bank, plain, 1, scale, inverse)  # says what is wrong with banks and pictures
+    factors = plain.factors(scale)
+    if "rationale" not in plain.terms:
         columns = padded([[c * len(bank.rationales) + r for r in sorted(true)] for c, true in _truths(gold)])
-        (term,) = scoring.terms
-        of_pairs = bank if term == "pair" or inverse is None else inverse
-        found = fit_temperature(_pair_logits(images, of_pairs, scale), columns)
-        return replace(scoring, temperatures={term: found})
-    temperatures = {}
-    first = torch.tensor([min(true) for _, true in _truths(gold)])
-    for term in plain.terms:
-        if term == "rationale":
-            cosines, labels = images @ bank.rationales.T, gold.table
-        elif term == "category":
-            cosines, labels = images @ bank.categories.T, gold.categories
-        else:
-            of_pairs = bank if term == "pair" or inverse is None else inverse
-            cosines, labels = _given(images, of_pairs, first), gold.categories
-        temperatures[term] = fit_temperature((scale * cosines).numpy(), labels)
-    return replace(scoring, temperatures=temperatures)
+        found = fit_temperature(_pair_logits(images, bank, factors, inverse), columns)
+        return replace(scoring, temperatures=dict.fromkeys(plain.terms, found))
+    cosines = (images @ bank.rationales.T).numpy()
+    temperatures = {"rationale": fit_temperature(factors["rationale"] * cosines, gold.table)}
+    if others := [term for term in plain.terms if term != "rationale"]:
+        first = torch.tensor([min(true) for true in gold.rationales])
+        given = _given(images, bank, inverse, factors, first).numpy()
+        temperatures |= dict.fromkeys(others, fit_temperature(given, gold.categories))
+    return replace(scoring, temperatures={term: temperatures[term] for term in plain.terms})
 
 
 def logits(
@@ -73,19 +69,23 @@ def _truths(gold: Gold) -> list[tuple[int, frozenset[int]]]:
     return list(zip(gold.categories.tolist(), gold.rationales, strict=True))
 
 
-def _pair_logits(images: Tensor, bank: WordBank, scale: float) -> Blocks:
+def _pair_logits(images: Tensor, bank: WordBank, factors: Factors, inverse: WordBank | None) -> Blocks:
     def blocks() -> Iterator[np.ndarray]:
-        for _, block in bank.blocks(columns_for(len(images))):
-            yield (scale * images @ block.flatten(0, 1).float().T).numpy()
+        for _, grid in grids(images, bank, factors, inverse):
+            yield grid.flatten(1).numpy()
 
     return blocks
 
 
-def _given(images: Tensor, bank: WordBank, rationales: Tensor) -> Tensor:
-    """(N, C) cosines with every category because of the picture's own rationale."""
+def _given(images: Tensor, bank: WordBank, inverse: WordBank | None, factors: Factors, rationales: Tensor) -> Tensor:
+    """(N, C) scores of every category because of the picture's own rationale: the sum of all terms but that one's."""
     everything = torch.arange(len(bank.categories))
-    found = images.new_empty(len(images), len(everything))
-    for rationale in rationales.unique():
-        mine = rationales == rationale
-        found[mine] = images[mine] @ bank.pairs(everything, rationale.expand(len(everything))).T
+    found = factors.get("category", 0.0) * images @ bank.categories.T
+    for term, of_pairs in (("pair", bank), ("inverse", inverse)):
+        if term not in factors or of_pairs is None:
+            continue
+        for rationale in rationales.unique():
+            mine = rationales == rationale
+            texts = of_pairs.pairs(everything, rationale.expand(len(everything)))
+            found[mine] += factors[term] * images[mine] @ texts.T
     return found

@@ -257,8 +257,8 @@ def _ranked(
     if scoring.conditional == "category":
         alone = alone - _normalisers(images, bank, factors, inverse)
     width = alone.shape[1]
-    grids = _grids(images, bank, factors, inverse)
-    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in grids)
+    swept = grids(images, bank, factors, inverse)
+    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in swept)
     scores, places = streaming_top_k(blocks, k)
     return scores.cpu(), places.cpu()
 
@@ -272,7 +272,7 @@ def _probabilities(
     rows = torch.arange(len(images))[:, None]
     categories, rationales = pairs
     overall, given = [], torch.zeros(categories.shape)
-    for start, grid in _grids(images, bank, factors, inverse):
+    for start, grid in grids(images, bank, factors, inverse):
         grid.sub_(normalisers[:, None])  # log P(c | r, I)
         inside = (categories >= start) & (categories < start + grid.shape[1])
         local = (categories - start).clamp(0, grid.shape[1] - 1)
@@ -287,7 +287,7 @@ def log_joint(
     """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order; see ``Probabilities``."""
     factors = scoring.factors(scale)
     normalisers, alone = _conditioned(images, bank, factors, inverse)
-    for start, grid in _grids(images, bank, factors, inverse):
+    for start, grid in grids(images, bank, factors, inverse):
         yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])
 
 
@@ -319,12 +319,12 @@ def _rationale_scores(images: Tensor, bank: Bank, factors: Factors) -> Tensor:
 def _normalisers(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Tensor:
     """(n, R) log-sum-exp over the categories of all terms that depend on them, block by block."""
     total = torch.full((len(images), len(bank.rationales)), -torch.inf, device=images.device)
-    for _, grid in _grids(images, bank, factors, inverse):
+    for _, grid in grids(images, bank, factors, inverse):
         total = torch.logaddexp(total, grid.logsumexp(1))
     return total
 
 
-def _grids(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Iterator[tuple[int, Tensor]]:
+def grids(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Iterator[tuple[int, Tensor]]:
     """(first category, (n, c, R) the sum of all terms but the rationales') in order; the caller may write to it."""
     columns = columns_for(len(images))
     width, count = len(bank.rationales), len(bank.categories)

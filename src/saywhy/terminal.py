@@ -248,6 +248,6 @@ def show_report(report: Report, console: Console) -> None:
 
 
 def _cell(value: object) -> str:
-    if value is None:
+    if value is None or value != value:  # NaN is not itself
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

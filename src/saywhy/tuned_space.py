@@ -148,8 +148,10 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
             prompts = file.get_tensor("prompts")
             usual = Usual(*file.get_tensor("usual")) if "usual" in file.keys() else None  # noqa: SIM118 (no dict)
         words = _words(about["words"])
-        if usual is not None and len(usual.mean) != len(words.rationales):
+        if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
             raise ValueError("what is usual is of other rationales")
+        if usual is not None and not (usual.mean.isfinite() & usual.std.isfinite()).all():
+            raise ValueError("what is usual is not finite")
         about["temperatures"] = {term: float(value) for term, value in about["temperatures"].items()}
         for key in ("clip", "weights", "activation", "objective", "bank"):
             if not isinstance(about[key], str):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
+from math import isnan
 from typing import Any, final
 
 from saywhy.errors import SaywhyError
@@ -51,14 +52,14 @@ class Report:
     figures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def document(self) -> dict[str, Any]:
-        """Everything as plain values, with the machine it ran on."""
+        """Everything as plain values, with the machine it ran on; None for numbers that there are not (NaN)."""
         import torch
 
         machine = {
             "torch": torch.__version__, "threads": torch.get_num_threads(), "python": platform.python_version(),
             "machine": platform.machine(), "cores": os.cpu_count(), "cuda": torch.cuda.is_available(),
         }  # fmt: skip
-        return {
+        about = {
             "benchmark": self.name,
             "title": self.title,
             "rows": list(self.rows),
@@ -66,6 +67,15 @@ class Report:
             **self.summary,
             "machine": machine,
         }
+        return {key: _without_nan(value) for key, value in about.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def run_benchmark(name: str, limit: int | None = None, **options: str | None) -> Report:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from saywhy.clip_space import ClipSpace, load_clip
 from saywhy.datasets import RationaleData, check_pictures, gold_of, read_rationale_data, write_doubly_right
-from saywhy.errors import SaywhyError
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.prompt_tuning import CHECKPOINT, tune
@@ -203,8 +202,6 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
 def _some(data: RationaleData, limit: int | None) -> RationaleData:
     """Those that can be read, and of these at most ``limit``."""
     readable = check_pictures(data)
-    if not readable.images:
-        raise SaywhyError(f"{data.root}: there is no picture to measure on")
     if limit is None or len(readable.images) <= limit:
         return readable
     chosen = np.linspace(0, len(readable.images) - 1, limit).round().astype(int)
