@@ -11,8 +11,6 @@ import pytest
 from PIL import Image
 
 import saywhy.why as main_path
-from saywhy import similarity
-from saywhy.cli_why import VISIBLE_FROM
 from saywhy.clip_space import load_clip
 from saywhy.worlds.aviary import SPECIES, phrases_of, render
 
@@ -165,7 +163,3 @@ def test_a_reference_says_what_is_usual(photo: Path, birds: Path, tmp_path: Path
 def test_what_is_wrong_is_said(photo: Path, birds: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
     named = {"BIRDS": birds, "PHOTO": photo}
     refused(saywhy("why", photo, *ASKED, *(named.get(option, option) for option in options)), *words)
-
-
-def test_the_threshold_is_that_of_all_labels() -> None:
-    assert VISIBLE_FROM == similarity.UNUSUAL

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saywhy import rationales
 from saywhy.errors import SaywhyError
-from saywhy.rationale_metrics import Ranked
+from saywhy.rationale_metrics import Gold, Ranked
 from saywhy.rationale_words import RationaleWords
 from saywhy.rationales import (
     CONDITIONALS,
@@ -25,7 +25,9 @@ from saywhy.rationales import (
     rank_shortlist,
     standing_out,
     usual_scores,
+    visible_threshold,
 )
+from saywhy.similarity import UNUSUAL
 from tests.helpers import unit
 
 SCALE = 5.0  # small, so that no probability is so near 1 that floats cannot rank it
@@ -328,3 +330,18 @@ def test_many_pictures_take_no_more_memory_than_a_sweep_s() -> None:
         assert columns >= 1
         assert columns == 1 or columns * pictures <= rationales.COLUMNS * rationales.IMAGES
     assert rationales.columns_for(1) == rationales.COLUMNS
+
+
+def test_what_is_visible_is_told_where_true_and_absent_rationales_part() -> None:
+    """In view in half of the pictures, a rationale stands one deviation above its mean and never two."""
+    shown = torch.arange(40) % 2 == 0
+    standing = torch.stack([torch.where(shown, 1.0, -1.0), torch.where(shown, -1.0, 1.0)], 1)
+    gold = Gold(np.zeros(40, int), tuple(frozenset({0 if here else 1}) for here in shown.tolist()))
+    threshold = visible_threshold(standing, gold, [()])
+    assert -1 < threshold <= 1
+
+
+def test_a_threshold_needs_something_absent() -> None:
+    standing = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    gold = Gold(np.zeros(20, int), (frozenset({0}),) * 20)
+    assert visible_threshold(standing, gold, [(0, 1, 2)]) == UNUSUAL

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MANY = 50_000  # texts of a bank from which the shortlist is worth a word
 BATCH = 16  # pictures ranked at once
-VISIBLE_FROM = 2.0  # similarity.UNUSUAL, which would load torch for --help
 REFERENCES = 300  # pictures of the reference at most
 OPTIONS = ("scoring", "k", "method", "visible_from", "inverse", "usual")  # of why_pictures
 SCORE, OUTPUT = "Score", "Output"
@@ -47,8 +46,9 @@ def why(
         typer.Option(help="Pictures that say what a rationale usually scores: files, folders, world:NAME."),
     ] = None,
     visible_from: Annotated[
-        float, typer.Option(help="Standard deviations above usual from which a rationale is visible.")
-    ] = VISIBLE_FROM,
+        float | None,
+        typer.Option(help="Deviations above usual from which a rationale is visible (default: as tuned, or 2)."),
+    ] = None,
     shortlist: Annotated[
         bool, typer.Option("--shortlist", help="Pair only the likeliest rationales and categories: quick, not exact.")
     ] = False,
@@ -124,7 +124,7 @@ class Asked:
     scoring: Scoring
     k: int
     method: str
-    visible_from: float
+    visible_from: float | None
     bank: Bank | None = None
     inverse: Bank | None = None
     usual: Usual | None = None

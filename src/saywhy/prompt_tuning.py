@@ -36,8 +36,8 @@ from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.rationale_calibration import calibrated_scoring
 from saywhy.rationale_losses import OBJECTIVES, objective_loss, resident
 from saywhy.rationale_metrics import RR, WR, outcomes
-from saywhy.rationales import Scoring, Usual, rank, usual_scores
-from saywhy.similarity import FEWEST
+from saywhy.rationales import Scoring, Usual, rank, standing_out, usual_scores, visible_threshold
+from saywhy.similarity import FEWEST, UNUSUAL
 from saywhy.tuned_space import TunedSpace
 from saywhy.tuning_batches import Loaded, Parts, Pictures, Plan, split_off, squashed
 from saywhy.tuning_settings import Settings
@@ -246,9 +246,9 @@ def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
 
 
 def _look_back(run: _Run) -> None:
-    """What the rationales usually score, and temperatures: by the pictures held out, else by some that were trained on.
+    """What the rationales usually score, from where they are visible, and temperatures: by the pictures held out.
 
-    Of those the probabilities say nothing; then there are no temperatures.
+    Without these by some that were trained on, which say what is usual and nothing more.
     """
     space, scoring = run.space(), Scoring(OBJECTIVES[run.plan.settings.objective].scored)
     images = (run.validation or run.plan.data).images
@@ -262,9 +262,12 @@ def _look_back(run: _Run) -> None:
             continue
     if len(shown) < FEWEST:
         return
-    run.done.usual = torch.stack(list(vars(usual_scores(torch.cat(vectors), run.bank.rationales)).values()))
-    if run.validation is not None:
-        seen = torch.cat(vectors)
+    seen = torch.cat(vectors)
+    usual = usual_scores(seen, run.bank.rationales)
+    run.done.usual = torch.stack([usual.mean, usual.std])
+    standing = standing_out(seen, run.bank.rationales, usual)
+    if run.validation is not None and standing is not None:
+        run.done.visible_from = visible_threshold(standing, gold_of(shown), run.bank.words.lists)
         fitted = calibrated_scoring(seen, run.bank, gold_of(shown), scoring, run.clip.scale, run.bank)
         run.done.temperatures = dict(fitted.temperatures)
 
@@ -318,7 +321,7 @@ class _Done:
 
     losses, read: of each term the sum, and the number of pictures, since the last row of the history.
     best:         the prompts that did best on the validation pictures, with what was measured; None before.
-    temperatures, usual: of the space, found at the end; usual: (2, R) mean and deviation.
+    temperatures, usual, visible_from: of the space, found at the end; usual: (2, R) mean and deviation.
     """
 
     step: int = 0
@@ -329,6 +332,7 @@ class _Done:
     best_measured: tuple[float, ...] = ()
     temperatures: dict[str, float] = field(default_factory=dict)
     usual: Tensor | None = None
+    visible_from: float = UNUSUAL
 
 
 @final
@@ -350,7 +354,7 @@ class _Run:
     def space(self) -> TunedSpace:
         """With the best prompts so far, or the last where there is nothing to choose them by."""
         prompts = self.tower.prompts.detach().cpu().clone() if self.done.best is None else self.done.best
-        usual = None if self.done.usual is None else Usual(*self.done.usual)
+        usual = None if self.done.usual is None else Usual(*self.done.usual, self.done.visible_from)
         return TunedSpace(
             self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
             self.done.temperatures, usual,

@@ -6,7 +6,7 @@ ECOR ranks all C x R pairs by s_r + s_cr (eq. 11); its ablations and its predece
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from types import MappingProxyType
@@ -19,9 +19,9 @@ from torch import Tensor
 from saywhy.bank_search import streaming_top_k
 from saywhy.banks import Bank
 from saywhy.errors import SaywhyError
-from saywhy.rationale_metrics import Ranked, vote
+from saywhy.rationale_metrics import Gold, Ranked, vote
 from saywhy.rationale_words import RationaleWords
-from saywhy.similarity import FEWEST
+from saywhy.similarity import FEWEST, UNUSUAL
 from saywhy.types import Space
 
 TERMS = ("rationale", "category", "pair", "inverse")
@@ -113,10 +113,14 @@ class Answer:
 @final
 @dataclass(frozen=True, eq=False)
 class Usual:
-    """What rationales score on pictures in general: mean and deviation of their cosines, (R,) float32 each."""
+    """What rationales score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
+
+    visible_from: deviations above the mean from which a rationale is taken to be visible; see ``visible_threshold``.
+    """
 
     mean: Tensor
     std: Tensor
+    visible_from: float = UNUSUAL
 
 
 @final
@@ -375,6 +379,28 @@ def usual_scores(images: Tensor, rationales: Tensor) -> Usual:
         raise SaywhyError(f"{len(images)} pictures do not say what is usual; give {FEWEST} or more")
     cosines = images @ rationales.T
     return Usual(cosines.mean(0), cosines.std(0))
+
+
+def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> float:
+    """How far a rationale must stand out to be called visible: where true and absent ones are best told apart.
+
+    Youden's point of the ROC curve: the share of true rationales above it less that of absent ones is greatest. A
+    rationale that is in view in a third of all pictures can never stand two deviations above its mean, as 2 asks.
+
+    standing: (N, R), ``standing_out`` of pictures that were not trained on. gold: what is true of them; what is on the
+    list of a picture's category may be in view too, and counts for neither.
+    """
+    from sklearn.metrics import roc_curve
+
+    true = torch.zeros_like(standing, dtype=torch.bool)
+    known = torch.ones_like(true)
+    for n, (category, rationales) in enumerate(zip(gold.categories.tolist(), gold.rationales, strict=True)):
+        known[n, list(lists[category])] = False
+        true[n, list(rationales)] = known[n, list(rationales)] = True
+    if (known == true).all():  # nothing is known to be absent
+        return UNUSUAL
+    false_rate, true_rate, thresholds = roc_curve(true[known].numpy(), standing[known].numpy())
+    return float(thresholds[1:][np.argmax((true_rate - false_rate)[1:])])  # the first is above all scores
 
 
 def standing_out(images: Tensor, rationales: Tensor, usual: Usual | None = None) -> Tensor | None:

@@ -91,6 +91,7 @@ class TunedSpace:
             "objective": self.objective,
             "bank": self.bank_key,
             "temperatures": dict(self.temperatures),
+            "visible from": None if self.usual is None else self.usual.visible_from,
             "words": asdict(self.words),
             "saywhy": version("saywhy"),
         }
@@ -146,7 +147,9 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["saywhy"])
             prompts = file.get_tensor("prompts")
-            usual = Usual(*file.get_tensor("usual")) if "usual" in file.keys() else None  # noqa: SIM118 (no dict)
+            usual = None
+            if "usual" in file.keys():  # noqa: SIM118 (no dict)
+                usual = Usual(*file.get_tensor("usual"), float(about["visible from"]))
         words = _words(about["words"])
         if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
             raise ValueError("what is usual is of other rationales")

@@ -165,7 +165,7 @@ def why_pictures(
     method: str = "lrp",
     inverse: Bank | None = None,
     usual: Usual | None = None,
-    visible_from: float = UNUSUAL,
+    visible_from: float | None = None,
     track: Track = iter,
 ) -> Iterator[Why]:
     """An answer for each (name, RGB picture), ranked together and looked at one by one.
@@ -177,7 +177,8 @@ def why_pictures(
     method:  of the heatmaps, in METHODS. LRP by default: in the aviary its maps lie on the right part more often than
              gScoreCAM's, which is what ECOR showed, and it takes one pass instead of 300.
     usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
-    visible_from: standard deviations above what is usual from which a rationale is said to be visible.
+    visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as
+             ``usual`` has it.
     track:   goes through gScoreCAM's batches, and may show how far it is.
 
     Raises SaywhyError for an unknown method, a space that is no CLIP, and as ``rank``.
@@ -194,6 +195,8 @@ def why_pictures(
         else iter([_believe(images, bank, scoring, k, space.scale, inverse)])
     )
     unusual = standing_out(images, rationales, usual)
+    if visible_from is None:
+        visible_from = UNUSUAL if usual is None else usual.visible_from
     settings = {
         "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
         "temperatures": dict(scoring.temperatures), "k": k, "method": method, "exact": bank is not None,
