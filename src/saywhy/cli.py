@@ -21,7 +21,7 @@ from saywhy.cli_ask import ask
 from saywhy.cli_data import check
 from saywhy.cli_tuning import train_prompts
 from saywhy.cli_why import why
-from saywhy.console import INTERRUPTED, OK, SOME_FAILED, USAGE, complain, errors, note, writable
+from saywhy.console import INTERRUPTED, USAGE, complain, errors, note, tell_each, writable
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -126,36 +126,31 @@ def explain(
             writable(out)
 
     console = Console(highlight=False)
-    done: list[Explanation] = []
-    failures: list[tuple[str, str]] = []
-    interrupted = False
     options = {
         "target": index, "method": method, "composite": composite, "regions": regions, "top": top, "writer": language,
     }  # fmt: skip
-    try:
-        for result in _explained(photos, classifier, words, place, batch_size, options):
-            if isinstance(result, tuple):
-                failures.append(result)
-                complain(result[1])
-                continue
-            done.append(result)
-            if out is not None:
-                _save_one(result, out, len(done))
-            if json:
-                print(result.to_json(), flush=True)
-            else:
-                show(result, console, top=top, pictures=pictures)
-    except KeyboardInterrupt:
-        interrupted = True
-        complain(f"interrupted; {len(done)} of {len(photos)} pictures are done")
-    if out is not None and (done or failures):
+
+    def tell(result: Explanation, number: int) -> None:
+        if out is not None:
+            _save_one(result, out, number)
+        if json:
+            print(result.to_json(), flush=True)
+        else:
+            show(result, console, top=top, pictures=pictures)
+
+    def save_page(done: list[Explanation], failures: list[tuple[str, str]]) -> Path:
         from saywhy.report import save_report
 
-        page = save_report(done, out / "index.html", failures=failures, title=f"Why? {classifier.name}")
-        errors.print(f"report: {page}", markup=False, soft_wrap=True)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(SOME_FAILED if failures else OK)
+        assert out is not None
+        title = f"Why? {classifier.name}"
+        return save_report(done, out / "index.html", failures=failures, title=title)
+
+    tell_each(
+        _explained(photos, classifier, words, place, batch_size, options),
+        len(photos),
+        tell,
+        save_page if out is not None else None,
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.console import INTERRUPTED, OK, SOME_FAILED, complain, errors, note, writable
+from saywhy.console import complain, errors, note, tell_each, writable
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -85,33 +85,23 @@ def why(
     usual = getattr(place, "usual", None) if rationales is None else None
     asked = Asked(place, words, scoring, k, method, visible_from, *banks, usual).against(reference or [])
     console = Console(highlight=False)
-    done: list[Why] = []
-    failures: list[tuple[str, str]] = []
-    interrupted = False
-    try:
-        for result in asked.answers(photos):
-            if isinstance(result, tuple):
-                failures.append(result)
-                complain(result[1])
-                continue
-            done.append(result)
-            if out is not None:
-                _save_one(result, out, len(done))
-            if json:
-                print(result.to_json(), flush=True)
-            else:
-                show_why(result, console)
-    except KeyboardInterrupt:
-        interrupted = True
-        complain(f"interrupted; {len(done)} of {len(photos)} pictures are done")
-    if out is not None and (done or failures):
+
+    def tell(result: Why, number: int) -> None:
+        if out is not None:
+            _save_one(result, out, number)
+        if json:
+            print(result.to_json(), flush=True)
+        else:
+            show_why(result, console)
+
+    def save_page(done: list[Why], failures: list[tuple[str, str]]) -> Path:
         from saywhy.why_report import save_why_report
 
-        page = save_why_report(done, out / "index.html", failures=failures, title=f"Why? {place.name}")
-        errors.print(f"report: {page}", markup=False, soft_wrap=True)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(SOME_FAILED if failures else OK)
+        assert out is not None
+        title = f"Why? {place.name}"
+        return save_why_report(done, out / "index.html", failures=failures, title=title)
+
+    tell_each(asked.answers(photos), len(photos), tell, save_page if out is not None else None)
 
 
 @final

@@ -1,9 +1,12 @@
-"""What the commands share: exit codes, and how they complain."""
+"""What the commands share: exit codes, how they complain, and how they go through many pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
+import typer
 from rich.console import Console
 
 from saywhy.errors import SaywhyError
@@ -11,6 +14,7 @@ from saywhy.errors import SaywhyError
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 errors = Console(stderr=True, highlight=False)
+_T = TypeVar("_T")
 
 
 def complain(problem: object) -> None:
@@ -30,3 +34,38 @@ def writable(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SaywhyError(f"--out {out}: cannot be made a folder ({error.strerror or error})") from None
+
+
+def tell_each(
+    results: Iterable[_T | tuple[str, str]],
+    count: int,
+    tell: Callable[[_T, int], None],
+    save_page: Callable[[list[_T], list[tuple[str, str]]], Path] | None,
+) -> NoReturn:
+    """Say what is found of ``count`` pictures as it comes, write the page about all of them, and leave.
+
+    results:   in order; (name, reason) where a picture failed, which is said at once, and the others go on.
+    tell:      is given each of the others, and its number, counted from 1.
+    save_page: is given those that are done, and those that failed; None: no page is asked for.
+
+    Raises typer.Exit with OK, SOME_FAILED, or, after Ctrl+C, INTERRUPTED: what was done before is on the page.
+    """
+    done: list[_T] = []
+    failures: list[tuple[str, str]] = []
+    interrupted = False
+    try:
+        for result in results:
+            if isinstance(result, tuple):
+                failures.append(result)
+                complain(result[1])
+            else:
+                done.append(result)
+                tell(result, len(done))
+    except KeyboardInterrupt:
+        interrupted = True
+        complain(f"interrupted; {len(done)} of {count} pictures are done")
+    if save_page is not None and (done or failures):
+        errors.print(f"report: {save_page(done, failures)}", markup=False, soft_wrap=True)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(SOME_FAILED if failures else OK)

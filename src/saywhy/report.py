@@ -25,7 +25,7 @@ def explanation_to_html(explanation: Explanation, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
     template = "report.html" if page else "notebook.html"
     title = f"Why {explanation.target.name}?"
-    return environment().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
+    return _environment().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
 
 
 def save_explanation(explanation: Explanation, path: Path) -> Path:
@@ -50,11 +50,13 @@ def save_report(
     explanations: Sequence[Explanation], path: Path, *, failures: Sequence[tuple[str, str]] = (), title: str = "Why?"
 ) -> Path:
     """One page about many pictures. failures: (name, reason) of those that could not be explained."""
-    html = (
-        environment()
-        .get_template("report.html")
-        .render(title=title, cards=[_card(e) for e in explanations], failures=list(failures))
-    )
+    cards = [_card(e) for e in explanations]
+    return save_page(path, "report.html", title=title, cards=cards, failures=list(failures))
+
+
+def save_page(path: Path, template: str, **values: Any) -> Path:
+    """A template with its values, in a file whose folder is made. Raises SaywhyError where it cannot be written."""
+    html = _environment().get_template(template).render(**values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, encoding="utf-8")
@@ -64,7 +66,7 @@ def save_report(
 
 
 @cache
-def environment() -> Environment:
+def _environment() -> Environment:
     """The page templates, which escape every text."""
     from jinja2 import Environment, PackageLoader
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saywhy.errors import SaywhyError
 from saywhy.overlay import overlay
-from saywhy.report import data_uri, environment
+from saywhy.report import data_uri, save_page
 from saywhy.why import Why
 from saywhy.why_figure import why_picture
 
@@ -21,17 +20,8 @@ def save_why_report(
 
     Raises SaywhyError where it cannot be written.
     """
-    html = (
-        environment()
-        .get_template("why.html")
-        .render(title=title, cards=[_card(answer) for answer in answers], failures=list(failures))
-    )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path
+    cards = [_card(answer) for answer in answers]
+    return save_page(path, "why.html", title=title, cards=cards, failures=list(failures))
 
 
 def _card(why: Why) -> dict[str, Any]:
