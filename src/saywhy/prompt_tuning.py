@@ -354,7 +354,9 @@ class _Run:
     def space(self) -> TunedSpace:
         """With the best prompts so far, or the last where there is nothing to choose them by."""
         prompts = self.tower.prompts.detach().cpu().clone() if self.done.best is None else self.done.best
-        usual = None if self.done.usual is None else Usual(*self.done.usual, self.done.visible_from)
+        usual = None
+        if self.done.usual is not None:
+            usual = Usual(self.done.usual[0], self.done.usual[1], self.done.visible_from)
         return TunedSpace(
             self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
             self.done.temperatures, usual,

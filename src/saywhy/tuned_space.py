@@ -149,7 +149,8 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
             prompts = file.get_tensor("prompts")
             usual = None
             if "usual" in file.keys():  # noqa: SIM118 (no dict)
-                usual = Usual(*file.get_tensor("usual"), float(about["visible from"]))
+                mean, std = file.get_tensor("usual")
+                usual = Usual(mean, std, float(about["visible from"]))
         words = _words(about["words"])
         if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
             raise ValueError("what is usual is of other rationales")
