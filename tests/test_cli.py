@@ -156,6 +156,45 @@ def test_help_is_quick_and_models_and_doctor_answer() -> None:
     assert saywhy("--version").stdout.startswith("saywhy 0.")
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("why",), ("--space", "--rationales", "--reference", "--conditional")),
+        (("data", "check"), ("--rationales", "--split", "--json")),
+        (("train", "prompts"), ("--data", "--recipe", "--objective", "--resume")),
+        (("world", "write"), ("--layout", "doubly-right")),
+        (("bench",), ("--train-on", "--test-on", "--recipe", "--seeds")),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_commands_are_there_and_say_what_they_take(
+    command: tuple[str, ...], words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    result = saywhy(*command, "--help")
+    assert result.returncode == 0, result.stderr
+    assert all(word in result.stdout for word in words), result.stdout
+
+
+def test_an_aviary_with_rationales_is_written_and_checked(tmp_path: Path) -> None:
+    out = tmp_path / "birds"
+    written = saywhy("world", "write", "aviary", "--out", out, "--layout", "doubly-right", "--train", 3, "--test", 2)
+    assert written.returncode == 0, written.stderr
+    result = saywhy("data", "check", out, "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert {name: split["pictures"] for name, split in found["splits"].items()} == {"train": 3, "test": 2}
+    assert found["skipped"] == 0
+    refused(
+        saywhy("world", "write", "aviary", "--out", out, "--layout", "doubly"), "no layout 'doubly'", "doubly-right"
+    )
+    refused(
+        saywhy("world", "write", "aviary-bill", "--out", out, "--layout", "doubly-right"),
+        "only the aviary",
+        "aviary-bill",
+    )
+
+
 def test_bench_lists_and_refuses() -> None:
     assert "lrp-speed" in saywhy("bench").stdout
     refused(saywhy("bench", "lrp-sped"), "lrp-speed")

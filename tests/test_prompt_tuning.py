@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import safe_open
 
 from saywhy import prompt_tuning
 from saywhy.clip_space import ClipSpace
@@ -23,6 +24,7 @@ from saywhy.errors import SaywhyError
 from saywhy.prompt_bank import build_bank
 from saywhy.prompt_tuning import tune
 from saywhy.rationale_losses import OBJECTIVES, objective_loss
+from saywhy.rationales import usual_scores
 from saywhy.tuned_space import ADAPTER, TunedSpace
 from saywhy.tuning_batches import Plan
 from saywhy.tuning_settings import Settings
@@ -279,6 +281,57 @@ def test_without_tensorboard_it_trains(
     run(data, clip, tmp_path)
     assert capsys.readouterr().err.count("tensorboard is not installed") == 1
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_temperatures_are_of_pictures_that_were_held_out(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
+    held_out = run(data, clip, tmp_path / "with", validation=data)
+    plain = run(data, clip, tmp_path / "without")
+    assert set(held_out.temperatures) == {"rationale", "pair"}
+    assert all(value > 0 for value in held_out.temperatures.values())
+    assert plain.temperatures == {}
+    for space in (held_out, plain):  # what is usual can be said of pictures that were trained on, too
+        vectors = space.encode_images([Image.open(image.path) for image in data.images])
+        expected = usual_scores(vectors, build_bank(clip, data.words).rationales)
+        assert space.usual is not None
+        torch.testing.assert_close(space.usual.mean, expected.mean)
+        torch.testing.assert_close(space.usual.std, expected.std, rtol=1e-3, atol=1e-6)
+    again = load_kept(tmp_path / "with")
+    assert again["temperatures"] == pytest.approx(dict(held_out.temperatures))
+    few = run(data, clip, tmp_path / "few", replace(SMALL, validation=0.3))  # too few held out to say anything
+    assert few.usual is None
+    assert few.temperatures == {}
+
+
+def load_kept(out: Path) -> dict[str, Any]:
+    """What the adapter says of itself."""
+    with safe_open(out / ADAPTER, "pt") as file:
+        about: dict[str, Any] = json.loads(file.metadata()["saywhy"])
+    return about
+
+
+@pytest.mark.parametrize("objective", ["ecor", "dror", "ab4", "ab5", "ab6"])
+def test_looking_back_is_done_once(
+    data: RationaleData, clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    """A run that was killed before it, or afterwards, ends in the same bytes."""
+    settings = replace(SMALL, objective=objective, epochs=1)
+    whole = run(data, clip, tmp_path / "whole", settings, validation=data)
+    assert set(whole.temperatures) == set(OBJECTIVES[objective].scored)
+    kept = (tmp_path / "whole" / ADAPTER).read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_tuning, "_look_back", stop)
+        with pytest.raises(Stopped):
+            run(data, clip, tmp_path / "parts", settings, validation=data)
+    run(data, clip, tmp_path / "parts", settings, validation=data, resume=True)
+    assert (tmp_path / "parts" / ADAPTER).read_bytes() == kept
+    monkeypatch.setattr(prompt_tuning, "_look_back", stop)
+    again = run(data, clip, tmp_path / "whole", settings, validation=data, resume=True)
+    assert again.temperatures == whole.temperatures
+    assert (tmp_path / "whole" / ADAPTER).read_bytes() == kept
+
+
+def stop(*arguments: Any) -> None:
+    raise Stopped
 
 
 # -- odd data and refusals --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from saywhy.rationales import (
     CONDITIONALS,
     Scoring,
     decide,
+    log_joint,
     probabilities,
     rank,
     rank_shortlist,
@@ -170,6 +171,27 @@ def test_probabilities_are_those_of_dense_softmaxes(terms: tuple[str, ...]) -> N
     assert np.allclose(found.given, given.numpy()[rows, ranked.categories, ranked.rationales], atol=1e-5)
     for sums in (found.rationales.sum(1), found.categories.sum(1)):
         assert torch.allclose(sums, torch.ones(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("terms", SETS, ids="+".join)
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_the_joint_is_that_of_dense_softmaxes(terms: tuple[str, ...], step: int) -> None:
+    """Whichever conditional was ranked by; in blocks that follow each other, of which the caller may keep any."""
+    bank, inverse, images = held(step=step), held(seed=1, step=step), unit(6, 16)
+    scoring = Scoring(terms, "category", 0.7, {"pair": 2.0, "rationale": 0.5})
+    blocks = list(log_joint(images, bank, scoring, SCALE, inverse))
+    assert [first for first, _ in blocks] == np.cumsum([0, *(block.shape[1] for _, block in blocks[:-1])]).tolist()
+    joint = torch.cat([block for _, block in blocks], 1).double()
+    assert joint.shape == (6, 7, 5)
+    assert torch.allclose(joint.exp().sum((1, 2)), torch.ones(6, dtype=torch.float64), atol=1e-5)
+    scores = dense(images, bank, inverse, Scoring(terms, "all", scoring.weight, scoring.temperatures))
+    alone = terms_of(images, bank, inverse)["rationale"][:, 0] / 0.5
+    of_rationale = alone.log_softmax(1) if "rationale" in terms else scores.logsumexp(1).log_softmax(1)
+    assert torch.allclose(joint, scores.log_softmax(1) + of_rationale[:, None], atol=1e-4)
+    ranked = rank(images, bank, scoring, 1, SCALE, inverse)
+    believed = probabilities(images, bank, scoring, SCALE, ranked, inverse)
+    assert torch.allclose(joint.exp().sum(1).float(), believed.rationales, atol=1e-5)
+    assert torch.allclose(joint.exp().sum(2).float(), believed.categories, atol=1e-5)
 
 
 def test_the_weight_leads_from_the_rationale_to_the_pair() -> None:
