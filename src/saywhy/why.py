@@ -210,7 +210,7 @@ def why_pictures(
         answer = decide(belief.ranked, row, k)
         found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
         if method != "none":
-            texts = _texts(words, answer, belief.ranked.rationales[row], space)
+            texts = _texts(words, answer, belief.ranked.rationales[row], space, "inverse" in scoring.terms)
             pixels = clip.transform(image)[None].to(clip.device)
             maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
             found = [replace(reason, heat=heat) for reason, heat in zip(found, maps, strict=True)]
@@ -255,7 +255,8 @@ class _Belief:
 
 
 def _believe(images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None) -> _Belief:
-    ranked = rank(images, bank, scoring, k, scale, inverse)
+    # Temperatures make probabilities right and, differing between terms, rankings worse than those that were measured.
+    ranked = rank(images, bank, replace(scoring, temperatures={}), k, scale, inverse)
     all_of = probabilities(images, bank, scoring, scale, ranked, inverse)
     return _Belief(
         ranked,
@@ -309,11 +310,11 @@ def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWor
 # -- where it is ------------------------------------------------------------------------------------------------------
 
 
-def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Space) -> Tensor:
-    """(2 * reasons, d): of each reason the text of the pair, and that of the rationale alone."""
+def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Space, inverse: bool) -> Tensor:
+    """(2 * reasons, d): of each reason the text of the pair, as it was asked, and that of the rationale alone."""
     alone = words.rationale_texts()
     named = [int(ranked[place]) for place in answer.reasons]
-    return space.encode_texts([text for r in named for text in (words.pair_text(answer.category, r), alone[r])])
+    return space.encode_texts([text for r in named for text in (words.pair_text(answer.category, r, inverse), alone[r])])
 
 
 def _packed(heat: Tensor) -> dict[str, Any]:

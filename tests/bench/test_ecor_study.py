@@ -173,6 +173,6 @@ def test_folders_are_split_into_what_is_trained_on_and_what_is_asked(
     assert study.test.known is study.test.scenes is None
     assert folder_study(one, one, SMALL, 1).transfer is None
     assert len(folder_study(one, None, SMALL, 1, limit=5).test.data.images) == 5
-    gold = gold_of(study.test.data)
+    gold = gold_of(study.test.data.images)
     assert gold.categories.tolist() == [image.category for image in study.test.data.images]
     assert gold.rationales == tuple(frozenset(image.rationales) for image in study.test.data.images)
