@@ -314,7 +314,9 @@ def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Spa
     """(2 * reasons, d): of each reason the text of the pair, as it was asked, and that of the rationale alone."""
     alone = words.rationale_texts()
     named = [int(ranked[place]) for place in answer.reasons]
-    return space.encode_texts([text for r in named for text in (words.pair_text(answer.category, r, inverse), alone[r])])
+    return space.encode_texts(
+        [text for r in named for text in (words.pair_text(answer.category, r, inverse), alone[r])]
+    )
 
 
 def _packed(heat: Tensor) -> dict[str, Any]:

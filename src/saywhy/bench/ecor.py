@@ -42,7 +42,8 @@ from saywhy.rationale_use import (
     text_swap,
     trial,
 )
-from saywhy.rationales import Scoring
+from saywhy.rationales import Scoring, standing_out, usual_scores, visible_threshold
+from saywhy.similarity import UNUSUAL
 from saywhy.tuning_settings import read_recipe, with_settings
 from saywhy.worlds.doubly_right import Closeup
 from saywhy.worlds.drawing import PARTS
@@ -78,6 +79,7 @@ _BOTTLENECK = ("method", "category", "from all rationales", "gap", "gap low", "g
                "gap of five", "chance")  # fmt: skip
 _CALIBRATION = ("method", "of", "accuracy", "ECE", "ECE, calibrated", "Brier", "Brier, calibrated", "NLL",
                 "NLL, calibrated")  # fmt: skip
+_VISIBLE = ("method", "visible from", "true ones", "absent ones", "true ones, at 2", "absent ones, at 2")
 _SWEEP = ("weight", "conditional", "validation RR", "RR", "category")
 _COMPAT = ("method", "strict RR", "compat RR", "compat, folders' names RR", "strict category", "compat category",
            "compat, folders' names category")  # fmt: skip
@@ -132,6 +134,11 @@ def run(
     more += [
         ("the category from the rationales' scores alone", _BOTTLENECK, _bottlenecks(study)),
         ("probabilities, before and after a temperature for each term", _CALIBRATION, _calibration(study)),
+        (
+            "rationales that are called visible (percent), from the deviations fitted on validation pictures",
+            _VISIBLE,
+            _visible(study),
+        ),
         ("one family: weight and conditional of ECOR's second term", _SWEEP, _sweep(study)),
         (f"the published evaluation, k = {TOP}", _COMPAT, _compat(study)),
     ]
@@ -427,6 +434,37 @@ def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict
         "category": asked.gold.categories, "rationale": rationale, "joint": asked.gold.categories * width + rationale,
     }  # fmt: skip
     return {of: forecasts(found[of], labels[of]).summary() for of in labels}
+
+
+def _visible(study: Study) -> list[Row]:
+    """What `saywhy why` says of a rationale before it is named, by the rule of ``visible_threshold``.
+
+    Absent ones are neither true of the picture nor on its category's list.
+    """
+    rows, lists = [], study.test.words.lists
+    for name in MAIN:
+        texts = study.bank(study.test.words).rationales
+        held, asked = (study.vectors(name, 0, data) for data in (study.validation, study.test.data))
+        usual = usual_scores(held, texts)
+        standing = [standing_out(vectors, texts, usual) for vectors in (held, asked)]
+        assert standing[0] is not None
+        assert standing[1] is not None
+        threshold = visible_threshold(standing[0], gold_of(study.validation.images), lists)
+        true = [(n, r) for n, some in enumerate(study.test.gold.rationales) for r in some]
+        known = (study.test.known or study.test.gold).rationales
+        absent = [
+            (n, int(r)) for n, some in enumerate(absent_rationales(study.test.words, study.test.gold.categories, known))
+            for r in some
+        ]  # fmt: skip
+        there, not_there = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
+        rows.append({
+            "method": NAMES[name], "visible from": threshold,
+            "true ones": 100 * float((there >= threshold).float().mean()),
+            "absent ones": 100 * float((not_there >= threshold).float().mean()),
+            "true ones, at 2": 100 * float((there >= UNUSUAL).float().mean()),
+            "absent ones, at 2": 100 * float((not_there >= UNUSUAL).float().mean()),
+        })  # fmt: skip
+    return rows
 
 
 def _sweep(study: Study) -> list[Row]:

@@ -86,6 +86,7 @@ class Study:
     _banks: dict[Any, PromptBank] = field(default_factory=dict)
     _vectors: dict[Any, Tensor] = field(default_factory=dict)
     _spaces: dict[Any, Any] = field(default_factory=dict)
+    _ranked: dict[Any, Ranked] = field(default_factory=dict)
 
     def runs(self, objective: str) -> range:
         """Seeds of an objective; CLIP as it is has one."""
@@ -134,8 +135,11 @@ class Study:
         self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
     ) -> Ranked:
         """The first TOP pairs of each picture. scoring: None: the objective's own."""
-        images = self.vectors(objective, seed, asked.data)
-        return self.rank(images, asked.words, scoring_of(objective, scoring), scrambled)
+        key = objective, seed, asked.name, repr(scoring), scrambled
+        if key not in self._ranked:
+            images = self.vectors(objective, seed, asked.data)
+            self._ranked[key] = self.rank(images, asked.words, scoring_of(objective, scoring), scrambled)
+        return self._ranked[key]
 
     def rank(self, images: Tensor, words: RationaleWords, scoring: Scoring, scrambled: int | None = None) -> Ranked:
         bank = self.bank(words, scrambled=scrambled)
