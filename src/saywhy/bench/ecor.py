@@ -43,7 +43,7 @@ from saywhy.rationale_use import (
     trial,
 )
 from saywhy.rationales import Scoring, standing_out, usual_scores, visible_threshold
-from saywhy.similarity import UNUSUAL
+from saywhy.similarity import FEWEST, UNUSUAL
 from saywhy.tuning_settings import read_recipe, with_settings
 from saywhy.worlds.doubly_right import Closeup
 from saywhy.worlds.drawing import PARTS
@@ -441,6 +441,8 @@ def _visible(study: Study) -> list[Row]:
 
     Absent ones are neither true of the picture nor on its category's list.
     """
+    if len(study.validation.images) < FEWEST:
+        return []
     rows, lists = [], study.test.words.lists
     for name in MAIN:
         texts = study.bank(study.test.words).rationales
@@ -452,10 +454,8 @@ def _visible(study: Study) -> list[Row]:
         threshold = visible_threshold(standing[0], gold_of(study.validation.images), lists)
         true = [(n, r) for n, some in enumerate(study.test.gold.rationales) for r in some]
         known = (study.test.known or study.test.gold).rationales
-        absent = [
-            (n, int(r)) for n, some in enumerate(absent_rationales(study.test.words, study.test.gold.categories, known))
-            for r in some
-        ]  # fmt: skip
+        others = absent_rationales(study.test.words, study.test.gold.categories.tolist(), known)
+        absent = [(n, int(r)) for n, some in enumerate(others) for r in some]
         there, not_there = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
         rows.append({
             "method": NAMES[name], "visible from": threshold,
