@@ -122,7 +122,9 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     try:
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
-        raise SaywhyError(f"{path}: was tuned on CLIP {about['clip']}; say where it is now ({error})") from None
+        raise SaywhyError(
+            f"{path}: was tuned on CLIP {about['clip']}; say where it is now, as --clip ({error})"
+        ) from None
     if _digest(base) != about["weights"]:
         raise SaywhyError(
             f"{path}: was tuned on CLIP {about['clip']} with the weights {about['weights']}; {base.source} has "
