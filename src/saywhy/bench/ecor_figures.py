@@ -34,7 +34,8 @@ def use_figure(
         axis.set_title(f"doubly right (RR, %), k = {k}", fontsize=9)
     left.plot([], [], "o", color=RED, label="method")
     left.barh(0, 0, color=GREY, alpha=0.5, label="best blind control")
-    left.legend(frameon=False, fontsize=8, loc="lower right")
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.07), "ncols": 2}  # over no interval
+    left.legend(frameon=False, fontsize=8, **below)
     kinds = list(dict.fromkeys(which for _, which in uses))
     for shift, colour, which in zip((-0.12, 0.12), (BLUE, GREY), kinds, strict=False):
         for row, name in enumerate(names):
@@ -44,7 +45,7 @@ def use_figure(
             label = f"rationale: {which}" if row == 0 else None
             right.errorbar(share.value, row + shift, xerr=spread, fmt="s", color=colour, ms=4, lw=1.2, label=label)
     right.set_title("rationale is used (% of right categories)", fontsize=9)
-    right.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, **below)
     left.set_yticks(range(len(names)), [said[name] for name in names], fontsize=8)
     left.invert_yaxis()
     for axis in (left, middle, right):
