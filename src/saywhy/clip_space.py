@@ -92,7 +92,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
         world = source.removeprefix("world:")
         name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    _check_device(chosen)
+    check_device(chosen)
     try:
         if Path(where).is_dir():
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
@@ -129,7 +129,8 @@ class _ImageTower(torch.nn.Module):
         return self.model.encode_image(pixels)
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Raises SaywhyError where torch has no device of that name."""
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):  # no such name, no such GPU, torch without it

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.clip_space import ClipSpace, load_clip
+from saywhy.clip_space import ClipSpace, check_device, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.files import replacing
 from saywhy.rationale_losses import objective_named
@@ -119,6 +119,8 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     """
     path = Path(directory) / ADAPTER
     prompts, usual, about, words = _read(path)
+    if device is not None:
+        check_device(device)
     try:
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
