@@ -108,8 +108,8 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"{name}: its weights cannot be had ({first}). Without a hub: clip:DIR with an open_clip folder, "
-            "world:aviary, or the space of a classifier (own)"
+            f"{name}: its weights cannot be had ({first}). Without a hub: an open_clip folder, world:aviary, or, "
+            "to explain a classifier, --space own"
         ) from None
     model = model.eval().requires_grad_(False)
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
