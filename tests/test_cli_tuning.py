@@ -70,6 +70,19 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert invoke("--data", folder, "--out", tmp_path / "out", *SMALL, "--resume").exit_code == 0
 
 
+def test_ctrl_c_before_the_first_step_promises_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prompt_tuning, "build_bank", interrupted)
+    result = invoke("--data", folder, "--out", tmp_path / "out", *SMALL)
+    assert result.exit_code == 130
+    assert "--resume" not in result.stderr
+    assert "begin again with the same command" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

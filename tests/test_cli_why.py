@@ -121,6 +121,47 @@ def test_a_tuned_space_brings_its_own_words_and_objective(photo: Path, birds: Pa
     assert document["reasons"][0]["heat"]["shape"] == [2, 64, 64]
 
 
+def test_a_tuned_space_is_told_where_its_clip_is_now(photo: Path, birds: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from saywhy.datasets import read_rationales
+    from saywhy.tuned_space import TunedSpace
+    from saywhy.visual_prompts import draw_prompts
+    from saywhy.worlds import clip_directory
+
+    for place in ("before", "now"):
+        shutil.copytree(clip_directory("aviary/vit"), tmp_path / place)
+    clip, (words, _) = load_clip(str(tmp_path / "before"), "cpu"), read_rationales(birds)
+    TunedSpace(clip, draw_prompts(clip.image_tower, 3, True, 0, 0.02), "ecor", words, "key").save(tmp_path / "tuned")
+    shutil.rmtree(tmp_path / "before")
+    load_clip.cache_clear()
+    asked = ("why", photo, "--space", f"tuned:{tmp_path / 'tuned'}", "--device", "cpu", "--method", "none", "--json")
+    refused(saywhy(*asked), "say where it is now, as --clip", "there is no folder")
+    result = saywhy(*asked, "--clip", tmp_path / "now")
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_only_programmers_want_to_know_is_not_said(photo: Path, tmp_path: Path) -> None:
+    """Texts that are cut are told in one line; glyphs that the figure's font lacks, by source line, are not."""
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps({"bird": ["日本の鳥", "a red crown " * 60]}))
+    result = saywhy("why", photo, *ASKED, "--rationales", words, "--out", tmp_path / "why")
+    assert result.returncode == 0, result.stderr
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert [line for line in notes if "1 of 2 texts are longer" in line]
+    assert not any(word in result.stderr for word in ("Warning", "Glyph", "warnings.warn"))
+
+
+def test_a_full_memory_is_one_line(photo: Path, birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def full(*rest: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(main_path, "why_pictures", full)
+    refused(saywhy("why", photo, *ASKED, "--rationales", birds), "the memory is full")
+
+
 def test_a_shortlist_says_that_it_is_not_exact(photo: Path, birds: Path) -> None:
     result = saywhy(
         "why", photo, *ASKED, "--rationales", birds, "--method", "none", "--shortlist", "--objective", "ab5"
@@ -157,6 +198,11 @@ def test_a_reference_says_what_is_usual(photo: Path, birds: Path, tmp_path: Path
         (("--rationales", "BIRDS", "--reference", "PHOTO"), ("1 pictures do not say what is usual",)),
         (("--rationales", "BIRDS", "--out", "PHOTO"), ("cannot be made a folder",)),
         (("--rationales", "BIRDS", "--space", "own"), ("own",)),
+        (("--rationales", "BIRDS", "--visible-from", "nan"), ("--visible-from", "nan")),
+        (("--rationales", "BIRDS", "--device", "nonsense"), ("no device 'nonsense'",)),
+        (("--rationales", "BIRDS", "--space", "/gone/clip"), ("no space '/gone/clip'",)),
+        (("--rationales", "BIRDS", "--space", "clip:/gone/clip"), ("no folder '/gone/clip'",)),
+        (("--rationales", "BIRDS", "--clip", "world:aviary"), ("--clip", "tuned:DIR")),
         (("--rationales", "BIRDS", "--space", "nowhere"), ("no space 'nowhere'",)),
     ],
 )

@@ -100,3 +100,13 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(SaywhyError, match="no pictures in this folder"):
         read_sources([str(tmp_path)])
+
+
+def test_pictures_far_down_are_found_where_there_are_none_above(tmp_path: Path) -> None:
+    """The doubly-right layout: {category}/{rationale}/{number}/{picture}."""
+    for place in ("kit fox/a tail/0", "kit fox/ears/0", "owl/eyes/0"):
+        (tmp_path / place).mkdir(parents=True)
+        picture(8, 8).save(tmp_path / place / "a.png")
+    assert [(one.label, Path(one.name).parent.parent.name) for one in read_sources([str(tmp_path)])] == [
+        ("kit fox", "a tail"), ("kit fox", "ears"), ("owl", "eyes"),
+    ]  # fmt: skip

@@ -257,10 +257,11 @@ def test_only_a_damaged_shard_is_encoded_again(
     before = build_bank(clip, WORDS, directory=tmp_path)
     whole = shards(tmp_path)
     damage(before.shards[1].path)
-    if damage is flipped and noticed == "opened":  # only the checksum can tell
-        build_bank(clip, WORDS, directory=tmp_path)
+    if damage is flipped and noticed == "opened":  # only the checksum can tell: of a bank that is not read as a whole
+        with monkeypatch.context() as large:
+            large.setattr(prompt_bank, "HELD", 0)
+            build_bank(clip, WORDS, directory=tmp_path)
         assert shards(tmp_path) != whole
-        return
     if noticed == "resumed":
         before.shards[3].path.unlink()
     write, encoded = prompt_bank.write_shard, list[int]()

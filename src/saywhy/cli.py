@@ -10,7 +10,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +45,17 @@ def main() -> None:
     except SaywhyError as error:
         complain(error)
         sys.exit(USAGE)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        complain("the memory is full: take fewer pictures at once, a smaller batch, a smaller model, or another device")
+        sys.exit(USAGE)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """torch says it with an error of its own on a GPU, and with any RuntimeError on a CPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _quiet_libraries() -> None:
@@ -56,6 +66,13 @@ def _quiet_libraries() -> None:
     logging.basicConfig(level=logging.ERROR)
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("default", module=r"saywhy\..*")
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Ours in one line. Others' are for programmers: which glyph a font lacks, by which line of ours."""
+    if category.__module__.startswith("saywhy."):
+        note(message)
 
 
 def _version(show: bool) -> None:
@@ -116,7 +133,7 @@ def explain(
     from saywhy.choices import default_writer, resolve_writer
     from saywhy.terminal import show
 
-    with _said_plainly(), errors.status("loading the model", spinner="dots"):
+    with errors.status("loading the model", spinner="dots"):
         classifier, words, place, index = _prepare(
             model, labels, vocabulary, space, target, pretrained=not random_weights, device=device
         )
@@ -151,21 +168,6 @@ def explain(
         tell,
         save_page if out is not None else None,
     )
-
-
-@contextmanager
-def _said_plainly() -> Iterator[None]:
-    """Warnings of ours become one line each on standard error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        finally:
-            from saywhy.vocabulary import VocabularyWarning
-
-            for warning in caught:
-                if issubclass(warning.category, VocabularyWarning):
-                    note(warning.message)
 
 
 def _prepare(

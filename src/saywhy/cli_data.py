@@ -51,7 +51,7 @@ def check(
                 for name, data in read.items()
             }
         with errors.status("comparing the splits", spinner="dots"):
-            document = summary(splits)
+            document = summary(splits) | {"data": str(directory)}
     except KeyboardInterrupt:
         complain("interrupted; nothing was checked")
         raise typer.Exit(INTERRUPTED) from None
@@ -126,9 +126,8 @@ def _show(document: Mapping[str, Any], console: Console) -> None:
         console.print(_oddities_table(document["oddities"]))
         console.print()
     pictures, skipped = sum(part["pictures"] for part in document["splits"].values()), document["skipped"]
-    console.print(
-        Text(f"{pictures:,} pictures can be used" + (f"; {skipped:,} will be left out." if skipped else "."), "bold")
-    )
+    some = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
+    console.print(Text(f"{some} can be used" + (f"; {skipped:,} will be left out." if skipped else "."), "bold"))
 
 
 def _lists_table(document: Mapping[str, Any]) -> Table:

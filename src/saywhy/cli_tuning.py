@@ -67,7 +67,7 @@ def train_prompts(
     """
     from saywhy.clip_space import load_clip
     from saywhy.datasets import read_rationale_data
-    from saywhy.prompt_tuning import HISTORY, tune
+    from saywhy.prompt_tuning import CHECKPOINT, HISTORY, tune
     from saywhy.tuning_settings import Settings, read_recipe, with_settings
 
     given = {
@@ -88,9 +88,13 @@ def train_prompts(
             validation=halves[1] if len(halves) > 1 else None,
         )  # fmt: skip
     except KeyboardInterrupt:
-        complain(
-            f"stopped; go on with the same command and --resume (in {out}: what was learned up to half a minute ago)"
-        )
+        if (out / CHECKPOINT).exists():
+            complain(
+                f"stopped; go on with the same command and --resume (in {out}: what was learned up to half a minute "
+                "ago)"
+            )
+        else:
+            complain("stopped before anything was learned; begin again with the same command")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         _leave_together()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -37,6 +38,9 @@ SCORE, OUTPUT = "Score", "Output"
 def why(
     photos: Annotated[list[str], typer.Argument(help="Pictures to ask about.", metavar="PHOTO...")],
     space: Annotated[str, typer.Option(help="Who is asked: tuned:DIR, clip, clip:ARCH/TAG, clip:DIR or world:NAME")],
+    clip: Annotated[
+        str | None, typer.Option(help="Where the CLIP of a tuned space is now (default: where it was).")
+    ] = None,
     rationales: Annotated[
         Path | None,
         typer.Option(help="Categories with their rationales, JSON or CSV (default: those of the tuned space)."),
@@ -76,12 +80,14 @@ def why(
 ) -> None:
     """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
     with errors.status("loading the model", spinner="dots"):
-        place, clip, words = _load(space, rationales, device)
+        place, base, words = _load(space, clip, rationales, device)
         scoring = _scoring(place, objective, conditional, weight)
         _check_method(method)
+        if not isfinite(visible_from):
+            raise SaywhyError(f"--visible-from is a number of standard deviations; it is {visible_from}")
         if out is not None:
             writable(out)
-    banks = _banks(clip, words, scoring, shortlist=shortlist)
+    banks = _banks(base, words, scoring, shortlist=shortlist)
     usual = getattr(place, "usual", None) if rationales is None else None
     asked = Asked(place, words, scoring, k, method, visible_from, *banks, usual).against(reference or [])
     console = Console(highlight=False)
@@ -190,13 +196,21 @@ def _progress() -> Progress:
     return Progress(console=errors, transient=True, disable=not errors.is_terminal)
 
 
-def _load(name: str, rationales: Path | None, device: str | None) -> tuple[Seeing, ClipSpace, RationaleWords]:
-    """Who is asked, the CLIP whose texts they are, and the words; all that can be wrong with a name is said here."""
+def _load(
+    name: str, base: str | None, rationales: Path | None, device: str | None
+) -> tuple[Seeing, ClipSpace, RationaleWords]:
+    """Who is asked, the CLIP whose texts they are, and the words; all that can be wrong with a name is said here.
+
+    base: where the CLIP of a tuned space is; None: where it was.
+    """
     from saywhy.choices import resolve_space
     from saywhy.clip_space import ClipSpace
     from saywhy.datasets import read_rationales
+    from saywhy.tuned_space import load_tuned
 
-    space: Any = resolve_space(name, None, device)
+    if base is not None and not name.startswith("tuned:"):
+        raise SaywhyError(f"--clip says where the CLIP of a tuned:DIR is; name this one as the --space, not {name!r}")
+    space: Any = resolve_space(name, None, device) if base is None else load_tuned(name[len("tuned:") :], base, device)
     clip = getattr(space, "clip", space)
     if not isinstance(clip, ClipSpace):
         raise SaywhyError(f"--space {name}: rationales are asked of a CLIP, as it is or tuned")

@@ -80,7 +80,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
 
     "clip:" may stand before any of them, and "clip" alone is DEFAULT_CLIP, as where a user names a space.
 
-    Raises SaywhyError where the name is unknown or the weights cannot be had.
+    Raises SaywhyError where the name or the device is unknown, or the weights cannot be had.
     """
     import open_clip
 
@@ -92,6 +92,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
         world = source.removeprefix("world:")
         name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(chosen)
     try:
         if Path(where).is_dir():
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
@@ -107,8 +108,8 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"{name}: its weights cannot be had ({first}). Without a hub: --space own, --space clip:DIR with an "
-            "open_clip folder, or --space world:aviary"
+            f"{name}: its weights cannot be had ({first}). Without a hub: an open_clip folder, world:aviary, or, "
+            "to explain a classifier, --space own"
         ) from None
     model = model.eval().requires_grad_(False)
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
@@ -128,8 +129,19 @@ class _ImageTower(torch.nn.Module):
         return self.model.encode_image(pixels)
 
 
+def check_device(name: str) -> None:
+    """Raises SaywhyError where torch has no device of that name."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):  # no such name, no such GPU, torch without it
+        raise SaywhyError(f"there is no device {name!r} here; cpu is always there, cuda where a GPU is") from None
+
+
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
     from difflib import get_close_matches
+
+    if not architecture or "/" in tag:
+        raise SaywhyError(f"there is no folder {f'{architecture}/{tag}'!r}, and no name of open_clip's is like it")
 
     known = open_clip.list_models()
     if architecture not in known:

@@ -60,7 +60,8 @@ def list_pictures(folder: Path) -> list[tuple[Path, str | int | None]]:
     """(file, class) of the pictures in a folder.
 
     By its labels.csv (columns file and class_index; the files there, or in "images") the class is an index; in folders
-    of it, the folder's name; of pictures that lie in the folder itself, None. [] where there is no such folder.
+    of it, the folder's name; of pictures that lie in the folder itself, None. Where there are none so far up, those
+    deeper down, as in the doubly-right layout, by the name of the first folder. [] where there is no such folder.
 
     Raises SaywhyError for a table without these columns or with something else than numbers.
     """
@@ -68,7 +69,15 @@ def list_pictures(folder: Path) -> list[tuple[Path, str | int | None]]:
         return list(_tabled(folder))
     alone = picture_files(folder) if folder.is_dir() else []
     places = sorted(path for path in folder.glob("*") if path.is_dir())
-    return [(path, None) for path in alone] + [(path, place.name) for place in places for path in picture_files(place)]
+    classed = [(path, place.name) for place in places for path in picture_files(place)]
+    if not alone and not classed:
+        classed = [(path, place.name) for place in places for path in _below(place)]
+    return [*((path, None) for path in alone), *classed]
+
+
+def _below(folder: Path) -> list[Path]:
+    """The pictures in all folders below it, in order."""
+    return [path for place in sorted(p for p in folder.rglob("*") if p.is_dir()) for path in picture_files(place)]
 
 
 def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[list[LabelledImage], list[str]]:

@@ -195,7 +195,8 @@ def build_bank(
     inverse:   the template "There is {r} because ..." instead of the pair's.
     directory: the bank's own folder; by default one in the cache, named by its key.
     dtype:     of the computation, e.g. torch.bfloat16 on a GPU.
-    verify:    hold all shards against their checksums. That is done anyhow where some are missing; sizes always are.
+    verify:    hold all shards against their checksums. That is done anyhow where some are missing, and of a bank that
+               is held in memory, for it is read as a whole; sizes always are.
 
     A run that is stopped, by kill -9 too, goes on where it was, and the bank is the same to the byte. A damaged shard
     is encoded anew, with a BankWarning. On stderr: an estimate and a bar where it takes more than two seconds.
@@ -217,6 +218,8 @@ def build_bank(
     count, dimension = len(words.rationales), alone.shape[1]
     blocks = shard_plan(len(words.categories), count, dimension)
     shape = (count, dimension)
+    small = 2 * len(words.categories) * count * dimension <= HELD
+    verify = verify or small
     try:
         _claim(folder, key, {
             "clip": clip.key, "text": texts.heads[0] + texts.tails[0], "categories": len(words.categories),
@@ -237,7 +240,7 @@ def build_bank(
         ) from None
     shards = tuple(found[block.start] for block in blocks)
     held = None
-    if 2 * len(words.categories) * count * dimension <= HELD:
+    if small:
         held = torch.from_numpy(np.concatenate([shard.read() for shard in shards]))
     return PromptBank(words, key, dimension, alone[:count], alone[count:], inverse, shards, held)
 

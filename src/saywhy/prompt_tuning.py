@@ -126,9 +126,10 @@ def _check_place(out: Path, resume: bool) -> None:
 
 def _announced(run: _Run) -> str:
     words, plan = run.plan.data.words, run.plan
+    steps = "1 step" if plan.total == 1 else f"{plan.total:,} steps"
     return (
         f"{parameter_report(run.clip.image_tower, run.tower.prompts)} parameters; {len(plan.data.images):,} pictures "
-        f"against {len(words.categories) * len(words.rationales):,} texts; {plan.total:,} steps of "
+        f"against {len(words.categories) * len(words.rationales):,} texts; {steps} of "
         f"{plan.settings.batch_size}"
     )
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.clip_space import ClipSpace, load_clip
+from saywhy.clip_space import ClipSpace, check_device, load_clip
 from saywhy.errors import SaywhyError
 from saywhy.files import replacing
 from saywhy.rationale_losses import objective_named
@@ -120,10 +120,14 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     """
     path = Path(directory) / ADAPTER
     prompts, usual, about, words = _read(path)
+    if device is not None:
+        check_device(device)
     try:
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
-        raise SaywhyError(f"{path}: was tuned on CLIP {about['clip']}; say where it is now ({error})") from None
+        raise SaywhyError(
+            f"{path}: was tuned on CLIP {about['clip']}; say where it is now, as --clip ({error})"
+        ) from None
     if _digest(base) != about["weights"]:
         raise SaywhyError(
             f"{path}: was tuned on CLIP {about['clip']} with the weights {about['weights']}; {base.source} has "

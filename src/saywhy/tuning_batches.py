@@ -98,7 +98,8 @@ def split_off(data: RationaleData, share: float, seed: int) -> tuple[RationaleDa
     kept = tuple(image for image in data.images if str(image.path) not in held)
     if not kept:
         raise SaywhyError(
-            f"{data.root}: holding out a share of {share:g} leaves none of {len(data.images)} pictures to train on"
+            f"{data.root}: holding out a share of {share:g} leaves none of {len(data.images)} pictures to train on; "
+            "hold out none (validation 0), or take more pictures"
         )
     return replace(data, images=kept), replace(
         data, images=tuple(image for image in data.images if str(image.path) in held)

@@ -38,7 +38,7 @@ def draw_why(why: Why) -> Figure:
         assert reason.heat is not None
         for row, what in enumerate(MAPS):
             axes[row, n].imshow(overlay(picture, reason.heat[row].numpy(), why.geometry))
-            title = f"{fill(reason_title(reason), 34)}\n{what}" if row == 0 else what
+            title = f"{reason_title(reason)}\n{what}" if row == 0 else what
             axes[row, n].set_title(literal(title), fontsize=9)
     if shown:
         signed = why.settings["method"] == "lrp"
@@ -54,6 +54,6 @@ def why_picture(why: Why) -> Image.Image:
 
 
 def reason_title(reason: Reason) -> str:
-    """ "a long tail (P(r) 0.41, +2.3 sd)": P(r | I), and how far it stands out where that is known."""
+    """ "a long tail", and below it "P(r) 0.41, +2.3 sd": P(r | I), and how far it stands out where that is known."""
     out = "" if reason.unusual is None else f", {reason.unusual:+.1f} sd"
-    return f"{reason.rationale} (P(r) {reason.probability:.2f}{out})"
+    return f"{fill(reason.rationale, 34)}\nP(r) {reason.probability:.2f}{out}"
