@@ -83,7 +83,7 @@ def why(
         place, base, words = _load(space, clip, rationales, device)
         scoring = _scoring(place, objective, conditional, weight)
         _check_method(method)
-        if not isfinite(visible_from):
+        if visible_from is not None and not isfinite(visible_from):
             raise SaywhyError(f"--visible-from is a number of standard deviations; it is {visible_from}")
         if out is not None:
             writable(out)
