@@ -42,5 +42,5 @@ def test_what_has_no_best_is_refused() -> None:
         streaming_top_k([(0, torch.zeros(1, 1))], 0)
     with pytest.raises(SaywhyError, match="there are no scores"):
         streaming_top_k([], 1)
-    with pytest.raises(SaywhyError, match="no numbers"):
+    with pytest.raises(SaywhyError, match="not finite"):
         streaming_top_k([(0, torch.tensor([[1.0, torch.nan, 2.0]]))], 1)

@@ -41,7 +41,7 @@ def test_every_world_ships_its_models_and_they_fit() -> None:
         for tower in TOWERS:
             directory = WEIGHTS / world / f"classifier-{tower}"
             assert {"config.json", "model.safetensors", "MODEL_CARD.md"} <= {p.name for p in directory.iterdir()}
-    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*")) < 50e6
+    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*")) < 60e6
 
 
 @pytest.mark.parametrize("tower", TOWERS)
