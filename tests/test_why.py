@@ -199,6 +199,12 @@ def test_sentences(seen: Sequence[bool | None], visible: bool | None, sentence: 
     assert say("owl", [reason(f"r{n}", one) for n, one in enumerate(seen)], visible) == sentence
 
 
+def test_what_is_not_listed_for_the_category_is_named_only_for_want_of_something_else() -> None:
+    foreign, own = replace(reason("a red bill", True), listed=False), reason("a long tail", True)
+    assert say("owl", [foreign, own], True) == "This is an owl because there is a long tail."
+    assert say("owl", [foreign], True) == "This is an owl because there is a red bill."
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -227,14 +227,16 @@ def why_pictures(
 def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
     """The answer in one sentence, which names no rationale that is known not to stand out as if it did.
 
-    visible: whether any of the category's own rationales stands out. listed: whether it has any. Its own come first.
+    visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are
+    named only where none of its own is among the reasons.
     """
     if not listed:
         return f"This looks like {with_article(category)}, but no rationale is listed for it."
     if visible is False:
         return f"This looks like {with_article(category)}, but none of its listed rationales is visible."
-    own_first = sorted(reasons, key=lambda reason: not reason.listed)
-    seen = [reason.rationale for reason in own_first if reason.visible is not False][:SAID]
+    standing = [reason for reason in reasons if reason.visible is not False]
+    own = [reason for reason in standing if reason.listed]
+    seen = [reason.rationale for reason in own or standing][:SAID]
     if not seen:
         best = reasons[0].rationale
         return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
