@@ -200,7 +200,10 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
         transfer = Asked.of(name, _some(read_rationale_data(there, "test"), limit))
     settings = replace(settings, validation=0.0)
     test = Asked.of(here.name, halves["test"])
-    return Study(load_clip(settings.clip), train, validation, test, transfer, settings, seeds)
+    clip = load_clip(settings.clip)
+    if clip.device.type == "cpu" and settings.precision == "fp16":
+        settings = replace(settings, precision="fp32")  # the published runs were on GPUs; a CPU has no fast fp16
+    return Study(clip, train, validation, test, transfer, settings, seeds)
 
 
 def _some(data: RationaleData, limit: int | None) -> RationaleData:
