@@ -157,6 +157,18 @@ def test_resuming_changes_no_bit(
     assert torch.equal(one["random"]["torch"], two["random"]["torch"])
 
 
+def test_a_run_goes_on_in_smaller_parts(
+    data: RationaleData, clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(data, clip, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopped_after(2, patch)
+        with pytest.raises(Stopped):
+            run(data, clip, tmp_path / "parts", save_every=0.0)
+    parts = run(data, clip, tmp_path / "parts", replace(SMALL, accumulate=2), resume=True)
+    assert torch.allclose(parts.prompts, whole.prompts, atol=1e-5)
+
+
 def test_a_run_that_is_done_stays_as_it_is(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
     first = run(data, clip, tmp_path)
     (tmp_path / ADAPTER).unlink()  # killed between the checkpoint and the adapter

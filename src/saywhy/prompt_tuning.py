@@ -424,6 +424,8 @@ class _Run:
     def _check(self, before: dict[str, Any]) -> None:
         now = self._identity()
         old = before["settings"]
+        if self.plan.settings.bank_mode == "full":  # parts of a batch add up to it: whoever ran out of memory may go on
+            old = old | {"accumulate": self.plan.settings.accumulate}
         changed = [f"{k} {old.get(k)!r}, now {v!r}" for k, v in now["settings"].items() if old.get(k) != v]
         changed += [f"other {what}" for what in now if what != "settings" and before[what] != now[what]]
         if changed:
