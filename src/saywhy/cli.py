@@ -20,7 +20,7 @@ from saywhy.cli_ask import ask
 from saywhy.cli_data import check
 from saywhy.cli_tuning import train_prompts
 from saywhy.cli_why import why
-from saywhy.console import INTERRUPTED, USAGE, complain, errors, note, tell_each, writable
+from saywhy.console import INTERRUPTED, USAGE, complain, errors, note, tell_each, told_when_interrupted, writable
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -295,18 +295,20 @@ def bench(
     if not names:
         show_benchmarks(BENCHMARKS, Console(highlight=False))
         return
-    reports = {}
+    if out is not None:
+        writable(out)  # before the work, not after it
+    reports: dict[str, Any] = {}
     for name in names:
-        report = run_benchmark(
-            name, limit, data=data, model=model, space=space, images=images, folds=folds, mappers=mappers,
-            encoder=encoder, wordnet=wordnet, transfer=transfer, writer=writer, methods=methods, scenes=scenes,
-            sentences=sentences, painter=painter, bank=bank, train_on=train_on, test_on=test_on, recipe=recipe,
-            seeds=seeds,
-        )  # fmt: skip
+        with told_when_interrupted(f"{len(reports)} of {len(names)} benchmarks are done; trained models are kept"):
+            report = run_benchmark(
+                name, limit, data=data, model=model, space=space, images=images, folds=folds, mappers=mappers,
+                encoder=encoder, wordnet=wordnet, transfer=transfer, writer=writer, methods=methods, scenes=scenes,
+                sentences=sentences, painter=painter, bank=bank, train_on=train_on, test_on=test_on, recipe=recipe,
+                seeds=seeds,
+            )  # fmt: skip
         show_report(report, Console(highlight=False))
         reports[name] = report.document()
         if out is not None:
-            writable(out)
             (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
             for file, png in report.figures.items():
                 (out / file).write_bytes(png)
@@ -397,8 +399,10 @@ def world_write(
     from saywhy.worlds.cub_layout import write_cub
     from saywhy.worlds.planted import PLANTS
 
+    unfinished = told_when_interrupted(f"{out} is not whole; remove it before you write there again")
     if layout == "doubly-right":
-        _write_closeups(name, out, {"train": train_pictures, "test": test_pictures})
+        with unfinished:
+            _write_closeups(name, out, {"train": train_pictures, "test": test_pictures})
         return
     if layout != "cub":
         raise SaywhyError(f"there is no layout {layout!r}; there are cub and doubly-right")
@@ -406,7 +410,8 @@ def world_write(
     if name.removeprefix("world:") not in kinds:
         raise SaywhyError(f"there is no aviary {name!r}; there are {', '.join(kinds)}")
     writable(out)
-    write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)
+    with unfinished:
+        write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)
     errors.print(f"{train_pictures + test_pictures} pictures in {out}")
 
 

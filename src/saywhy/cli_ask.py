@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
@@ -13,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from saywhy.console import INTERRUPTED, OK, SOME_FAILED, complain, errors, note, writable
+from saywhy.console import OK, SOME_FAILED, complain, errors, note, told_when_interrupted, writable
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def ask(
     operation = Operation(operate, matching, match_on, save, _given(how), _given(surgery), share)
     operation.check(model, space)
     groups = read_groups([word for word in words if not is_source(word)])
-    with _told_when_interrupted():
+    with told_when_interrupted("nothing was answered"):
         pictures = read_sources([word for word in words if is_source(word)], limit)
         others = read_sources([match_on], limit) if match_on else pictures
         operation.check_pictures(others)
@@ -139,15 +138,6 @@ def ask(
             matched = None if operated is None else operated.matching
             show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
     raise typer.Exit(SOME_FAILED if read.failures else OK)
-
-
-@contextmanager
-def _told_when_interrupted() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        complain("interrupted; nothing was answered")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @final

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.console import INTERRUPTED, OK, SOME_FAILED, complain, errors
+from saywhy.console import OK, SOME_FAILED, errors, told_when_interrupted
 
 if TYPE_CHECKING:
     from saywhy.datasets import RationaleData
@@ -40,7 +40,7 @@ def check(
     """Say what is in data with rationales, what is odd, and what will be left out (exit code 1 where pictures are)."""
     from saywhy.datasets import check_pictures, read_rationale_data, split_names
 
-    try:
+    with told_when_interrupted("nothing was checked"):
         with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
             read = {
                 name: read_rationale_data(directory, name, rationales)
@@ -52,9 +52,6 @@ def check(
             }
         with errors.status("comparing the splits", spinner="dots"):
             document = summary(splits) | {"data": str(directory)}
-    except KeyboardInterrupt:
-        complain("interrupted; nothing was checked")
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print(json.dumps(document, allow_nan=False))
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -34,6 +35,16 @@ def writable(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SaywhyError(f"--out {out}: cannot be made a folder ({error.strerror or error})") from None
+
+
+@contextmanager
+def told_when_interrupted(left: str) -> Iterator[None]:
+    """Ctrl+C is one line that says what is ``left`` of the work, and INTERRUPTED."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain(f"interrupted; {left}")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def tell_each(
