@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def pack() -> Path:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a module's tests keep is not the user's, and is there for the next of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAYWHY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

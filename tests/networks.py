@@ -1,4 +1,4 @@
-"""Small networks at random weights, of the layouts that occur, and pictures for them: for tests of surgery."""
+"""Small networks of the layouts that occur, and pictures for them: for tests of surgery and of heatmaps."""
 
 from __future__ import annotations
 
@@ -83,3 +83,14 @@ def pixels(count: int, size: int = SIZE, seed: int = 0) -> Tensor:
 def batches(count: int, batch: int, sizes: tuple[int, int] = (SIZE, SIZE)) -> Iterator[tuple[Tensor, Tensor]]:
     """The same pictures for a source and a target."""
     return zip(*(pixels(count, size).split(batch) for size in sizes), strict=True)
+
+
+class Colours(nn.Module):
+    """(N, 3, H, W) -> (N, 3): how much of each colour there is, by maps of a quarter of the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maps(x).mean((2, 3)) + 1e-3

@@ -15,7 +15,7 @@ from saywhy.errors import SaywhyError
 from saywhy.feature_maps import find_layer, stages
 from saywhy.visual_prompts import PromptedTower, draw_prompts
 from tests.helpers import unit
-from tests.networks import SIZE, clip_resnet, clip_vit, pixels, two_convolutions
+from tests.networks import SIZE, Colours, clip_resnet, clip_vit, pixels, two_convolutions
 
 TOWERS = {"vit": clip_vit, "resnet": clip_resnet}
 
@@ -58,17 +58,6 @@ def test_it_is_the_loop_over_channels(name: str, channels: int) -> None:
     assert (found >= 0).all()
     for one, text in zip(found, texts, strict=True):
         assert torch.allclose(one, by_loops(network, x, text, 30.0, channels), atol=1e-4 * float(one.max()))
-
-
-class Colours(nn.Module):
-    """(N, 3, H, W) -> (N, 3): how much of each colour there is, by maps of a quarter of the size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maps = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3)) + 1e-3
 
 
 def test_it_finds_what_a_text_is_about() -> None:

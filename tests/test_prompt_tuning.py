@@ -31,6 +31,8 @@ from saywhy.tuning_settings import Settings
 from saywhy.visual_prompts import PromptedTower, draw_prompts
 from tests.tuning import SMALL, read, tiny_clip, write_pictures
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ROOT = Path(__file__).parents[1]
 TRAINED = [name for name, objective in OBJECTIVES.items() if objective.trained]
 
@@ -48,13 +50,6 @@ def data(folder: Path) -> RationaleData:
 @pytest.fixture(scope="module")
 def clip() -> ClipSpace:
     return tiny_clip()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAYWHY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def run(data: RationaleData, clip: ClipSpace, out: Path, settings: Settings = SMALL, **more: Any) -> TunedSpace:

@@ -22,6 +22,7 @@ from saywhy.rationale_words import RationaleWords, with_article
 from saywhy.rationales import Scoring, Usual, usual_scores
 from saywhy.why import METHODS, Reason, Why, say, why, why_pictures
 from tests.helpers import FakeSpace
+from tests.networks import Colours
 from tests.test_rationales import Held
 
 COLOURS = ("red", "green", "blue")
@@ -30,17 +31,6 @@ WORDS = RationaleWords(
     ("a red breast", "a blue cap", "a green back", "a blue tail"),
     ((0,), (1, 3), (2,)),
 )
-
-
-class Colours(nn.Module):
-    """(N, 3, 32, 32) -> (N, 3): how much there is of each colour, by maps of 8 x 8."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maps = nn.Sequential(nn.AvgPool2d(4), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3)) + 1e-3
 
 
 def colour_clip() -> ClipSpace:

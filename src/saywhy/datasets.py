@@ -98,6 +98,11 @@ def gold_of(images: Sequence[RationaleImage]) -> Gold:
     return Gold(np.array([i.category for i in images], int), tuple(frozenset(i.rationales) for i in images))
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Indices of at most so many of ``count`` things, spread evenly over them, the first and the last among them."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
+
+
 def split_names(source: str | Path) -> tuple[str, ...]:
     """The splits of a folder or table, the usual ones first; ("",) where it has none.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -28,10 +28,9 @@ from torch import Tensor
 
 from saywhy.banks import WordBank
 from saywhy.clip_space import BATCH, ClipSpace
-from saywhy.datasets import RationaleData, gold_of, joined
+from saywhy.datasets import RationaleData, evenly, gold_of, joined
 from saywhy.errors import SaywhyError
 from saywhy.files import replacing
-from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.rationale_calibration import calibrated_scoring
 from saywhy.rationale_losses import OBJECTIVES, objective_loss, resident
@@ -110,7 +109,7 @@ def tune(
             console.print(_announced(run), soft_wrap=True)
         _train(run, workers, save_every, console)
     if run.done.usual is None and accelerator.is_main_process:
-        _look_back(run)
+        _look_back(run, workers)
         run.keep()
     accelerator.wait_for_everyone()
     return run.space()
@@ -246,24 +245,30 @@ def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
     return row
 
 
-def _look_back(run: _Run) -> None:
+def _looked_at(
+    tower: PromptedTower, pictures: Pictures, which: Sequence[int], device: torch.device, workers: int
+) -> list[tuple[int, Tensor]]:
+    """(picture, its unit vector on the CPU) of those that can be read."""
+    found: list[tuple[int, Tensor]] = []
+    for part in pictures.load([which[start : start + BATCH] for start in range(0, len(which), BATCH)], workers):
+        if part.pictures:
+            found += zip(part.pictures, F.normalize(tower(part.pixels.to(device)).float(), dim=1).cpu(), strict=True)
+    return found
+
+
+def _look_back(run: _Run, workers: int) -> None:
     """What the rationales usually score, from where they are visible, and temperatures: by the pictures held out.
 
     Without these by some that were trained on, which say what is usual and nothing more.
     """
     space, scoring = run.space(), Scoring(OBJECTIVES[run.plan.settings.objective].scored)
     images = (run.validation or run.plan.data).images
-    chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().astype(int)
-    shown, vectors = [], []
-    for n in chosen:
-        try:
-            vectors.append(space.encode_images([read_picture(images[n].path)]))
-            shown.append(images[n])
-        except SaywhyError:
-            continue
-    if len(shown) < FEWEST:
+    pictures = Pictures(run.validation or run.plan.data, run.clip.transform)
+    with torch.no_grad():
+        found = _looked_at(space.tower, pictures, evenly(len(images), LOOKED_AT).tolist(), run.clip.device, workers)
+    if len(found) < FEWEST:
         return
-    seen = torch.cat(vectors)
+    shown, seen = [images[n] for n, _ in found], torch.stack([vector for _, vector in found])
     usual = usual_scores(seen, run.bank.rationales)
     run.done.usual = torch.stack([usual.mean, usual.std])
     standing = standing_out(seen, run.bank.rationales, usual)
@@ -293,13 +298,8 @@ class _Validation:
 
         accelerator, images = run.accelerator, self.pictures.data.images
         mine = list(range(len(images)))[accelerator.process_index :: accelerator.num_processes]
-        found: list[tuple[int, Tensor]] = []
         with torch.no_grad(), accelerator.autocast():
-            batches = [mine[start : start + BATCH] for start in range(0, len(mine), BATCH)]
-            for part in self.pictures.load(batches, self.workers):
-                if part.pictures:
-                    seen = F.normalize(run.tower(part.pixels.to(run.clip.device)).float(), dim=1).cpu()
-                    found += zip(part.pictures, seen, strict=True)
+            found = _looked_at(run.tower, self.pictures, mine, run.clip.device, self.workers)
         found = sorted(gather_object(found), key=lambda pair: pair[0])
         if not found:
             raise SaywhyError(f"{self.pictures.data.root}: none of the pictures held out can be read")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saywhy.banks import WordBank
 from saywhy.calibration import Blocks, fit_temperature
-from saywhy.rationale_metrics import Gold, padded
+from saywhy.rationale_metrics import Gold
 from saywhy.rationales import Factors, Scoring, grids, log_joint, probabilities, rank
 
 
@@ -34,8 +34,7 @@ def calibrated_scoring(
     rank(images[:1], bank, plain, 1, scale, inverse)  # says what is wrong with banks and pictures
     factors = plain.factors(scale)
     if "rationale" not in plain.terms:
-        columns = padded([[c * len(bank.rationales) + r for r in sorted(true)] for c, true in _truths(gold)])
-        found = fit_temperature(_pair_logits(images, bank, factors, inverse), columns)
+        found = fit_temperature(_pair_logits(images, bank, factors, inverse), gold.pairs(len(bank.rationales)))
         return replace(scoring, temperatures=dict.fromkeys(plain.terms, found))
     cosines = (images @ bank.rationales.T).numpy()
     temperatures = {"rationale": fit_temperature(factors["rationale"] * cosines, gold.table)}
@@ -43,7 +42,7 @@ def calibrated_scoring(
         first = torch.tensor([min(true) for true in gold.rationales])
         given = _given(images, bank, inverse, factors, first).numpy()
         temperatures |= dict.fromkeys(others, fit_temperature(given, gold.categories))
-    return replace(scoring, temperatures={term: temperatures[term] for term in plain.terms})
+    return replace(scoring, temperatures=temperatures)
 
 
 def logits(
@@ -63,10 +62,6 @@ def logits(
         "rationale": found.rationales.clamp(min=tiny).log().numpy(),
         "joint": joint,
     }
-
-
-def _truths(gold: Gold) -> list[tuple[int, frozenset[int]]]:
-    return list(zip(gold.categories.tolist(), gold.rationales, strict=True))
 
 
 def _pair_logits(images: Tensor, bank: WordBank, factors: Factors, inverse: WordBank | None) -> Blocks:

@@ -64,6 +64,10 @@ class Gold:
         """(N, G) int: the true rationales, filled up with -1."""
         return padded(self.rationales)
 
+    def pairs(self, width: int) -> np.ndarray:
+        """(N, G) int: the true pairs as places among categories x ``width`` rationales, filled up with -1."""
+        return np.where(self.table < 0, ABSENT, self.categories[:, None] * width + self.table)
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,10 @@ from saywhy.tuning_settings import RECIPES
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.doubly_right import closeups, rationale_lists, rows
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SPACE = "world:aviary/captioned"
 NAMES = tuple(SPECIES)[:4]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAYWHY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

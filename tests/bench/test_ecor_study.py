@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,14 +22,9 @@ from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.doubly_right import said
 from tests.tuning import COLOURS, LISTS, SMALL, read, tiny_clip, write_pictures
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SHORT = replace(SMALL, steps=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAYWHY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from saywhy.bench.ecor_figures import use_figure
 from saywhy.bench.ecor_regions import COLUMNS, part_map, parts_said, seen_trials, where_rows
 from saywhy.bench.ecor_study import TOP, Asked, Study, aviary_study, folder_study, scoring_of
 from saywhy.calibration import forecasts
-from saywhy.datasets import gold_of
+from saywhy.datasets import evenly, gold_of
 from saywhy.errors import SaywhyError
 from saywhy.rationale_bottleneck import bottleneck
 from saywhy.rationale_calibration import calibrated_scoring, logits
@@ -309,7 +309,7 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
     is blurred where the method itself sees it (LRP), and compared with equal areas elsewhere. A region that was chosen
     for being seen beats others for that alone; what that makes is the share for another picture's rationale.
     """
-    chosen = np.linspace(0, len(asked.data.images) - 1, min(TESTED, len(asked.data.images))).round().astype(int)
+    chosen = evenly(len(asked.data.images), TESTED)
     truth = asked.gold.categories[chosen]
     known = [(asked.known or asked.gold).rationales[n] for n in chosen]
     absent = absent_rationales(asked.words, truth.tolist(), known)
@@ -428,11 +428,8 @@ def _calibration(study: Study) -> list[Row]:
 def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict[str, float]]:
     asked = study.test
     found = logits(images, study.bank(asked.words), scoring, study.clip.scale)
-    rationale = np.array([min(one) for one in asked.gold.rationales])
-    width = len(asked.words.rationales)
-    labels = {
-        "category": asked.gold.categories, "rationale": rationale, "joint": asked.gold.categories * width + rationale,
-    }  # fmt: skip
+    gold = asked.gold
+    labels = {"category": gold.categories, "rationale": gold.table, "joint": gold.pairs(len(asked.words.rationales))}
     return {of: forecasts(found[of], labels[of]).summary() for of in labels}
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from saywhy.datasets import evenly
 from saywhy.images import read_picture
 from saywhy.masking import top_area
 from saywhy.rationale_metrics import Interval, bootstrap, interval_of
@@ -59,7 +60,7 @@ def where_rows(
     """
     away = [_off_centre(scene, some) for scene, some in zip(scenes, said, strict=True)]
     asked = [(scenes[n], some[n % len(some)]) for n, some in enumerate(away) if some]
-    asked = [asked[n] for n in np.linspace(0, len(asked) - 1, min(LOOKED, len(asked))).round().astype(int)]
+    asked = [asked[n] for n in evenly(len(asked), LOOKED)]
     if not asked:
         return []
     pictures = [scene.image for scene, _ in asked]

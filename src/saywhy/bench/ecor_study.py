@@ -11,14 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from saywhy.clip_space import ClipSpace, load_clip
-from saywhy.datasets import RationaleData, check_pictures, gold_of, read_rationale_data, write_doubly_right
+from saywhy.datasets import RationaleData, check_pictures, evenly, gold_of, read_rationale_data, write_doubly_right
 from saywhy.images import read_picture
 from saywhy.prompt_bank import PromptBank, build_bank
 from saywhy.prompt_tuning import CHECKPOINT, tune
@@ -190,8 +189,8 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
 
     limit: pictures of each half, at most, evenly spread.
     """
-    halves = {split: _some(read_rationale_data(train_on, split), limit) for split in ("train", "test")}
-    train, validation = split_off(halves["train"], settings.validation or 0.1, seed=0)
+    tuned_on = _some(read_rationale_data(train_on, "train", gold=settings.gold), limit)
+    train, validation = split_off(tuned_on, settings.validation or 0.1, seed=0)
     transfer = None
     here, there = Path(train_on), Path(test_on or train_on)
     if there != here:
@@ -199,7 +198,7 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
         name = there.name if there.name != here.name else str(there)
         transfer = Asked.of(name, _some(read_rationale_data(there, "test"), limit))
     settings = replace(settings, validation=0.0)
-    test = Asked.of(here.name, halves["test"])
+    test = Asked.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
     clip = load_clip(settings.clip)
     if clip.device.type == "cpu" and settings.precision == "fp16":
         settings = replace(settings, precision="fp32")  # the published runs were on GPUs; a CPU has no fast fp16
@@ -209,10 +208,9 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
 def _some(data: RationaleData, limit: int | None) -> RationaleData:
     """Those that can be read, and of these at most ``limit``."""
     readable = check_pictures(data)
-    if limit is None or len(readable.images) <= limit:
+    if limit is None:
         return readable
-    chosen = np.linspace(0, len(readable.images) - 1, limit).round().astype(int)
-    return replace(readable, images=tuple(readable.images[n] for n in chosen))
+    return replace(readable, images=tuple(readable.images[n] for n in evenly(len(readable.images), limit)))
 
 
 def _aviary(name: str, species: Sequence[str], splits: Sequence[str], share: float) -> tuple[Path, list[Closeup]]:
