@@ -13,6 +13,7 @@ from saywhy.bench import BENCHMARKS, bank_speed, run_benchmark
 from saywhy.bench.bank_speed import CUT, PLAIN, SHARED
 from saywhy.prompt_bank import bank_of
 from saywhy.rationale_words import RationaleWords
+from saywhy.rationales import ECOR, rank
 from tests.text_towers import tiny_clip
 
 WORDS = RationaleWords(tuple(f"bird {n}" for n in range(7)), tuple(f"{n} long wings" for n in range(20)), ((),) * 7)
@@ -61,7 +62,11 @@ def test_without_the_pack_words_are_of_imagenet_s_number(monkeypatch: pytest.Mon
 def test_the_best_pairs_are_those_of_all_at_once() -> None:
     bank = bank_of(WORDS, torch.randn(20, 12), torch.randn(7, 12), torch.randn(7, 20, 12))
     images = torch.nn.functional.normalize(torch.randn(5, 12), dim=1)
-    values, columns = bank_speed._best_pairs(images, bank, [])
+    noted: list[float] = []
+    ranked = rank(images, bank_speed.Watched(bank, noted), ECOR, bank_speed.K, 100.0)
+    values = torch.from_numpy(ranked.scores)
+    columns = torch.from_numpy(ranked.categories * len(bank.rationales) + ranked.rationales)
+    assert len(noted) == 1  # a bank that is one block
     dense = 100 * (torch.einsum("nd,crd->ncr", images, bank.dense()) + (images @ bank.rationales.T)[:, None])
     expected = dense.flatten(1).topk(bank_speed.K)
     torch.testing.assert_close(values, expected.values)

@@ -12,11 +12,12 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.bank_encoding import PairEncoder, pair_encoder
-from saywhy.bank_search import streaming_top_k
 from saywhy.bench import Report
 from saywhy.bench.measuring import in_fresh_process, in_turn, timed
 from saywhy.bench.pack import find_pack
@@ -32,6 +32,7 @@ from saywhy.clip_space import ClipSpace
 from saywhy.errors import SaywhyError
 from saywhy.prompt_bank import PromptBank, Shard, shard_plan, write_shard
 from saywhy.rationale_words import RationaleWords
+from saywhy.rationales import COLUMNS, ECOR, rank
 
 ROUNDS = 3
 PLAIN, CUT, SHARED = "padded to the context, as CLIP does", "cut to their lengths", "shared prefixes"
@@ -187,7 +188,7 @@ def _search(folder: str, categories: int, rationales: int, images: tuple[int, ..
         pictures = F.normalize(torch.randn(count, dimension), dim=1)
         before, watched = _resident("RssAnon"), [0.0]
         start = time.perf_counter()
-        _best_pairs(pictures, bank, watched)
+        rank(pictures, Watched(bank, watched), ECOR, K, 100.0)
         seconds = time.perf_counter() - start
         rows.append({
             "images": count, "texts": categories * rationales, "GB": 2 * categories * rationales * dimension / 1e9,
@@ -197,18 +198,26 @@ def _search(folder: str, categories: int, rationales: int, images: tuple[int, ..
     return rows
 
 
-def _best_pairs(images: Tensor, bank: PromptBank, watched: list[float]) -> tuple[Tensor, Tensor]:
-    """ECOR's ranking: rationale and pair together (eq. 11). Notes how much memory is ours while it goes."""
-    alone = 100 * images @ bank.rationales.T
+@final
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A bank that notes, in bytes, how much memory is ours while a block of it and its scores are there."""
 
-    def blocks() -> Any:
-        for first, block in bank.blocks():
-            texts = block.float().flatten(0, 1)
-            pairs = 100 * images @ texts.T
-            watched.append(_resident("RssAnon"))  # while all of a block is in memory
-            yield first * bank.rationales.shape[0], pairs + alone.repeat(1, len(block))
+    bank: PromptBank
+    noted: list[float]
 
-    return streaming_top_k(blocks(), K)
+    @property
+    def rationales(self) -> Tensor:
+        return self.bank.rationales
+
+    @property
+    def categories(self) -> Tensor:
+        return self.bank.categories
+
+    def blocks(self, columns: int = COLUMNS) -> Iterator[tuple[int, Tensor]]:
+        for block in self.bank.blocks(columns):
+            yield block
+            self.noted.append(_resident("RssAnon"))
 
 
 def _resident(what: str) -> float:
