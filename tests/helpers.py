@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from saywhy.classifiers import Classifier
+from saywhy.classifiers.classifier import Classifier
 
 TRANSFORM = transforms.Compose(
     [

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from saywhy.clip_space import ClipSpace
+from saywhy.spaces.clip import ClipSpace
 
 VISION = {"image_size": 8, "layers": 1, "width": 8, "head_width": 4, "patch_size": 4}
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 3}

@@ -16,9 +16,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from saywhy.clip_space import ClipSpace
-from saywhy.datasets import RationaleData, read_rationale_data, write_doubly_right
-from saywhy.tuning_settings import Settings
+from saywhy.pictures.rationale_data import RationaleData, read_rationale_data, write_doubly_right
+from saywhy.spaces.clip import ClipSpace
+from saywhy.training.prompts.settings import Settings
 
 SIDE = 16
 LISTS = {"kite": ["red wings", "a long tail"], "owl": ["red wings", "round eyes"], "fog": []}
@@ -61,7 +61,7 @@ def read(folder: Path) -> RationaleData:
 
 def main(folder: str, out: str, changes: str, resume: str = "", kill_in: str = "") -> None:
     """Tunes as the test that started this asks; with ``kill_in`` dies in the middle of writing that checkpoint."""
-    from saywhy.prompt_tuning import tune
+    from saywhy.training.prompts.tuning import tune
 
     if kill_in:
         save, written = torch.save, [0]

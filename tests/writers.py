@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from saywhy.language_model import LanguageModel, language_model
-from saywhy.language_training import byte_pair_tokenizer, gpt2
+from saywhy.questions.sentences.language_model import LanguageModel, language_model
+from saywhy.training.language import byte_pair_tokenizer, gpt2
 
 TEXTS = ("a bird with red wings.", "a photo of a green bird, on blue sand.", "this bird's bill is blue-green.")
 

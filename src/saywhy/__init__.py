@@ -6,43 +6,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saywhy.attribution import attribute as attribute
-    from saywhy.classifier_space import ClassifierSpace as ClassifierSpace
-    from saywhy.classifiers import Classifier as Classifier
-    from saywhy.clip_space import load_clip as load_clip
+    from saywhy.attribution.regions import find_regions as find_regions
+    from saywhy.classifiers.classifier import Classifier as Classifier
     from saywhy.errors import SaywhyError as SaywhyError
-    from saywhy.language_model import load_language_model as load_language_model
-    from saywhy.operated_space import OperatedSpace as OperatedSpace
-    from saywhy.operated_space import match_classifier as match_classifier
-    from saywhy.pipeline import explain as explain
-    from saywhy.regions import find_regions as find_regions
-    from saywhy.text_encoder import load_encoder as load_encoder
-    from saywhy.tuned_space import TunedSpace as TunedSpace
-    from saywhy.tuned_space import load_tuned as load_tuned
+    from saywhy.questions.explain import explain as explain
+    from saywhy.questions.sentences.language_model import load_language_model as load_language_model
+    from saywhy.spaces.clip import load_clip as load_clip
+    from saywhy.spaces.operated import OperatedSpace as OperatedSpace
+    from saywhy.spaces.operated import match_classifier as match_classifier
+    from saywhy.spaces.own import ClassifierSpace as ClassifierSpace
+    from saywhy.spaces.text_encoder import load_encoder as load_encoder
+    from saywhy.spaces.tuned import TunedSpace as TunedSpace
+    from saywhy.spaces.tuned import load_tuned as load_tuned
     from saywhy.types import Explanation as Explanation
     from saywhy.types import Heatmap as Heatmap
     from saywhy.types import Vocabulary as Vocabulary
-    from saywhy.vocabulary import load_vocabulary as load_vocabulary
+    from saywhy.words.vocabulary import load_vocabulary as load_vocabulary
 
 __version__ = version("saywhy")
 
 _PUBLIC = {
-    "Classifier": "classifiers",
-    "ClassifierSpace": "classifier_space",
+    "Classifier": "classifiers.classifier",
+    "ClassifierSpace": "spaces.own",
     "Explanation": "types",
     "Heatmap": "types",
-    "OperatedSpace": "operated_space",
+    "OperatedSpace": "spaces.operated",
     "SaywhyError": "errors",
-    "TunedSpace": "tuned_space",
+    "TunedSpace": "spaces.tuned",
     "Vocabulary": "types",
     "attribute": "attribution",
-    "explain": "pipeline",
-    "find_regions": "regions",
-    "load_clip": "clip_space",
-    "load_encoder": "text_encoder",
-    "load_language_model": "language_model",
-    "load_tuned": "tuned_space",
-    "load_vocabulary": "vocabulary",
-    "match_classifier": "operated_space",
+    "explain": "questions.explain",
+    "find_regions": "attribution.regions",
+    "load_clip": "spaces.clip",
+    "load_encoder": "spaces.text_encoder",
+    "load_language_model": "questions.sentences.language_model",
+    "load_tuned": "spaces.tuned",
+    "load_vocabulary": "words.vocabulary",
+    "match_classifier": "spaces.operated",
 }
 __all__ = ["__version__", *_PUBLIC]
 

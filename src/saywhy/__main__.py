@@ -1,5 +1,5 @@
 """``python -m saywhy``."""
 
-from saywhy.cli import main
+from saywhy.cli.app import main
 
 main()

@@ -284,31 +284,31 @@ class Explanation:
 
     def figure(self) -> Figure:
         """A matplotlib figure: picture, heatmap, regions and their labels."""
-        from saywhy.overlay import draw_explanation
+        from saywhy.answers.drawing import draw_explanation
 
         return draw_explanation(self)
 
     def to_json(self) -> str:
         """One JSON document with everything in it; ``Explanation.from_json`` gives the same explanation back."""
-        from saywhy.serialize import explanation_to_json
+        from saywhy.answers.serialize import explanation_to_json
 
         return explanation_to_json(self)
 
     @staticmethod
     def from_json(text: str) -> Explanation:
         """The explanation that ``to_json`` wrote. Raises SaywhyError where the text is not one."""
-        from saywhy.serialize import explanation_from_json
+        from saywhy.answers.serialize import explanation_from_json
 
         return explanation_from_json(text)
 
     def save(self, path: str | Path) -> Path:
         """Write a self-contained report: HTML, JSON or PNG, by the ending of ``path``."""
-        from saywhy.report import save_explanation
+        from saywhy.answers.pages import save_explanation
 
         return save_explanation(self, Path(path))
 
     def _repr_html_(self) -> str:
-        from saywhy.report import explanation_to_html
+        from saywhy.answers.pages import explanation_to_html
 
         return explanation_to_html(self, page=False)
 

@@ -13,7 +13,7 @@ from transformers import CvtConfig, CvtForImageClassification
 
 from saywhy.attribution.composites import COMPOSITES
 from saywhy.attribution.lrp import Interception, lrp
-from saywhy.modules import frozen
+from saywhy.classifiers.borrowing import frozen
 from tests.helpers import silence_biases
 
 pytestmark = pytest.mark.slow

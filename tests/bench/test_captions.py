@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ import pytest
 from saywhy.bench import run_benchmark
 from saywhy.bench.captions import find_picture, read_pair
 from saywhy.errors import SaywhyError
-
-from ..helpers import picture
+from tests.helpers import picture
 
 
 @pytest.fixture
@@ -89,10 +87,8 @@ def _writer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert space.name
         return [SimpleNamespace(text=f"a {writer} on a mat") for _ in images]
 
-    for name, function in (("narrate", narrate), ("load_language_model", lambda source: source.upper())):
-        module = ModuleType(f"saywhy.{'language_model' if name.startswith('load') else name}")
-        setattr(module, name, function)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("saywhy.questions.narrate.narrate", narrate)
+    monkeypatch.setattr("saywhy.questions.sentences.language_model.load_language_model", lambda source: source.upper())
 
 
 @pytest.mark.usefixtures("_scorers", "_quick", "_writer")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from saywhy import sentence_metrics
 from saywhy.bench import nle, run_benchmark
-from saywhy.classifiers import Classifier
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.sentence_metrics import Painter
-
-from ..helpers import FakeSpace, tiny_classifier
+from saywhy.metrics import sentence_scores as sentence_metrics
+from saywhy.metrics.sentence_scores import Painter
+from tests.helpers import FakeSpace, tiny_classifier
 
 COLOURS = {"red": (220, 10, 10), "green": (10, 220, 10), "blue": (10, 10, 220)}
 
@@ -104,10 +102,8 @@ def test_sentences_written_now(files: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert space.name == "the classifier itself"
         return [SimpleNamespace(text="a red thing") for _ in images]
 
-    for name, function in (("narrate", narrate), ("load_language_model", lambda source: source)):
-        module = ModuleType(f"saywhy.{'language_model' if name.startswith('load') else name}")
-        setattr(module, name, function)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("saywhy.questions.narrate.narrate", narrate)
+    monkeypatch.setattr("saywhy.questions.sentences.language_model.load_language_model", lambda source: source)
     monkeypatch.setattr(Classifier, "load", staticmethod(lambda source: tiny_classifier()))
     report = run_benchmark("nle", images=str(files), model="tiny", writer="lm")
     assert report.summary["sentences"]["saywhy"] == ["a red thing"] * 3

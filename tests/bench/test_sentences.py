@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from saywhy import text_encoder
 from saywhy.bench import run_benchmark, sentences
 from saywhy.bench.sentences import COLUMNS, named
-from saywhy.classifiers import Classifier
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.language_model import load_language_model
-from saywhy.language_training import write_language
-from saywhy.text_encoder import ClipTextEncoder
+from saywhy.questions.sentences.language_model import load_language_model
+from saywhy.spaces import text_encoder
+from saywhy.spaces.text_encoder import ClipTextEncoder
+from saywhy.training.language import write_language
 from saywhy.worlds import aviary_facts
-
-from ..helpers import picture, tiny_classifier
-from ..writers import WordSpace, writer
+from tests.helpers import picture, tiny_classifier
+from tests.writers import WordSpace, writer
 
 PHRASES = list(aviary_facts())
 
@@ -77,7 +76,7 @@ def test_what_was_written_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def written(*_: Any, **__: Any) -> Any:
         raise AssertionError("it writes again")
 
-    from saywhy import narrate
+    from saywhy.questions import narrate
 
     monkeypatch.setattr(narrate, "narrate", written)
     again = bench(folder, methods="prefix:1")

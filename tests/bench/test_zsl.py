@@ -12,12 +12,11 @@ import torch
 
 from saywhy.bench import run_benchmark
 from saywhy.bench.zsl import PICTURES, PROMPTS, Task, _measured, read_pictures, run, split, wordnet_parents
-from saywhy.class_names import plain
-from saywhy.classifiers import Classifier
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.words.class_names import plain
 from saywhy.worlds.aviary import SPECIES, render
-
-from ..helpers import picture, unit
+from tests.helpers import picture, unit
 
 NAMES = tuple(SPECIES)
 WORDNET = Path("/usr/share/wordnet")

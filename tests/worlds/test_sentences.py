@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from saywhy.training.worlds.recipes import _captions
 from saywhy.worlds import aviary_facts
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.sentences import caption_of, describe_bird, sentences
-from saywhy.worlds.train import _captions
 
 FACTS = list(aviary_facts())
 IS_SPECIES = np.array([part == "species" for part in aviary_facts().values()])

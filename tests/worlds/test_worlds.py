@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from saywhy.classifiers import Classifier
-from saywhy.clip_space import load_clip
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.labels import encode_vocabulary
+from saywhy.questions.labels import encode_vocabulary
+from saywhy.spaces.clip import load_clip
+from saywhy.training.worlds.recipes import DIGIT_SIDE, _write_timm, aviary_network
 from saywhy.worlds import (
     TOWERS,
     WEIGHTS,
@@ -31,7 +32,6 @@ from saywhy.worlds.digits import INKS, coloured_digits, digits
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.scenes import class_names, draw
 from saywhy.worlds.sentences import sentences
-from saywhy.worlds.train import DIGIT_SIDE, _write_timm, aviary_network
 
 FRESH = 5_000_000  # seeds nobody trained or measured on
 

@@ -13,14 +13,14 @@ from saywhy.attribution.composites import COMPOSITES, Composite, find_composite
 from saywhy.attribution.gradcam import grad_cam
 from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
 from saywhy.attribution.lrp import default_composite, lrp
+from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
-from saywhy.modules import frozen
 from saywhy.types import Heatmap
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from saywhy.classifiers import Classifier
+    from saywhy.classifiers.classifier import Classifier
 
 METHODS = {
     "lrp": "layer-wise relevance propagation: one forward and one backward pass, rules by a composite",

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saywhy.attribution.lrp import Select
+from saywhy.classifiers.layers import channels_first, positions
 from saywhy.errors import SaywhyError
-from saywhy.feature_maps import channels_first, positions
 
 
 def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.layers import caught, channels_first, positions, stages
 from saywhy.errors import SaywhyError
-from saywhy.feature_maps import caught, channels_first, positions, stages
-from saywhy.modules import frozen
 
 CHANNELS = 300  # of the paper
 Track = Callable[[Sequence[int]], Iterable[int]]

@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 from saywhy.attribution.composites import DEFAULT_COMPOSITE, Box, Composite
 from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries
 from saywhy.attribution.rules import Rule
+from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
-from saywhy.modules import frozen
 
 Select = Callable[[Tensor], Tensor]
 """From the network's output (N, C) to the N scalars to explain."""

@@ -15,22 +15,64 @@ from typing import Any, final
 from saywhy.errors import SaywhyError
 
 BENCHMARKS = {
-    "lrp-speed": "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
-    "surgery": "do captions say what a classifier goes by? classifiers of known bias, with controls (digits or MNIST)",
-    "surgery-speed": "time and memory of matching two networks' channels, and of surgery, over running both networks",
-    "ecor": "right for the right reasons? ECOR's tables II, III and IV with blind controls (world:aviary or your data)",
-    "tuning-speed": "time and memory of a step that tunes visual prompts, over a plain forward and backward pass",
-    "bank-speed": "time of encoding a bank of category x rationale texts, and of ranking over ImageNet's",
-    "lrp-clip": "LRP-CLIP's tables 1 and 2: are body parts in the crops, are their labels right? (world:aviary or CUB)",
-    "shortcuts": "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
-    "zsl": "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",
-    "sentences": "guided search against prefix tuning; sentences on the aviary held against the truth (--writer DIR)",
-    "concepts": "do a class's descriptors rank high for its pictures, and do found concepts help? (needs shared/pack)",
-    "own-space": "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
-    "captions": "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",
-    "nle": "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",
+    "lrp-speed": (
+        "speed.lrp",
+        "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
+    ),
+    "surgery": (
+        "surgery.study",
+        "do captions say what a classifier goes by? classifiers of known bias, with controls (digits or MNIST)",
+    ),
+    "surgery-speed": (
+        "speed.surgery",
+        "time and memory of matching two networks' channels, and of surgery, over running both networks",
+    ),
+    "ecor": (
+        "ecor.tables",
+        "right for the right reasons? ECOR's tables II, III and IV with blind controls (world:aviary or your data)",
+    ),
+    "tuning-speed": (
+        "speed.tuning",
+        "time and memory of a step that tunes visual prompts, over a plain forward and backward pass",
+    ),
+    "bank-speed": (
+        "speed.bank",
+        "time of encoding a bank of category x rationale texts, and of ranking over ImageNet's",
+    ),
+    "lrp-clip": (
+        "lrp_clip",
+        "LRP-CLIP's tables 1 and 2: are body parts in the crops, are their labels right? (world:aviary or CUB)",
+    ),
+    "shortcuts": (
+        "shortcuts",
+        "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
+    ),
+    "zsl": (
+        "zsl",
+        "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",
+    ),
+    "sentences": (
+        "sentences",
+        "guided search against prefix tuning; sentences on the aviary held against the truth (--writer DIR)",
+    ),
+    "concepts": (
+        "concepts",
+        "do a class's descriptors rank high for its pictures, and do found concepts help? (needs shared/pack)",
+    ),
+    "own-space": (
+        "own_space",
+        "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
+    ),
+    "captions": (
+        "captions",
+        "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",
+    ),
+    "nle": (
+        "nle",
+        "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",
+    ),
 }
-"""Name -> what it measures. The module is saywhy.bench with underscores for dashes."""
+"""Name -> (module under saywhy.bench, what it measures)."""
 
 
 @final
@@ -87,7 +129,7 @@ def run_benchmark(name: str, limit: int | None = None, **options: str | None) ->
     if name not in BENCHMARKS:
         near = get_close_matches(name, BENCHMARKS, n=1) or list(BENCHMARKS)
         raise SaywhyError(f"there is no benchmark {name!r}; did you mean {', '.join(near)}?")
-    run = import_module(f"saywhy.bench.{name.replace('-', '_')}").run
+    run = import_module(f"saywhy.bench.{BENCHMARKS[name][0]}").run
     given = {option: value for option, value in options.items() if value is not None}
     known = signature(run).parameters
     for option in given:

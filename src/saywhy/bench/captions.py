@@ -16,9 +16,9 @@ import numpy as np
 
 from saywhy.bench import Report
 from saywhy.bench.pack import find_pack
-from saywhy.caption_files import match_references, read_magic, read_references, read_results
-from saywhy.caption_metrics import NAMES, USUAL, MetricWarning, caption_metrics, spice_is_here
 from saywhy.errors import SaywhyError
+from saywhy.metrics.caption_scores import NAMES, USUAL, MetricWarning, caption_metrics, spice_is_here
+from saywhy.words.caption_files import match_references, read_magic, read_references, read_results
 
 if TYPE_CHECKING:
     from saywhy.types import Space
@@ -136,9 +136,9 @@ def find_picture(folder: str | Path, name: str) -> Path | None:
 
 def write_sentences(pictures: Sequence[Path], space: Space, writer: str) -> list[str]:
     """A sentence a picture, by the language model ``writer``, led by a space."""
-    from saywhy.images import read_picture
-    from saywhy.language_model import load_language_model
-    from saywhy.narrate import narrate
+    from saywhy.pictures.reading import read_picture
+    from saywhy.questions.narrate import narrate
+    from saywhy.questions.sentences.language_model import load_language_model
 
     language = load_language_model(writer)
     texts: list[str] = []
@@ -150,9 +150,9 @@ def write_sentences(pictures: Sequence[Path], space: Space, writer: str) -> list
 
 def _place(model: str | None, space: str | None) -> Space:
     """Where pictures and words meet: in a classifier's own space unless another is named."""
-    from saywhy.choices import resolve_space
-    from saywhy.classifiers import Classifier
-    from saywhy.clip_space import load_clip
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.choices import resolve_space
+    from saywhy.spaces.clip import load_clip
 
     if model:
         return resolve_space(space or "own", Classifier.load(model))

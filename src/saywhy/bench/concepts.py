@@ -42,8 +42,8 @@ def run(
     Every second picture was used in choosing the space's settings: the measures are on the others.
     """
     from saywhy.bench.pack import find_pack
-    from saywhy.classifier_space import ClassifierSpace
-    from saywhy.text_encoder import DEFAULT_ENCODER, load_encoder
+    from saywhy.spaces.own import ClassifierSpace
+    from saywhy.spaces.text_encoder import DEFAULT_ENCODER, load_encoder
 
     classifier, task, names = read_task(model, images, DEFAULT_ENCODER, limit)
     source = Path(bank) if bank else find_pack() / "text" / "classify_by_description" / "descriptors_imagenet.json"
@@ -115,9 +115,9 @@ def _table_3(
     became better: the labels of the test pictures went into its texts. Another class's pictures are the control.
     """
     from saywhy.bench.zsl import PROMPTS
-    from saywhy.classifier_space import PHRASES
-    from saywhy.text_to_weights import centred, fit
-    from saywhy.zero_shot import top_k
+    from saywhy.metrics.zero_shot import top_k
+    from saywhy.spaces.own import PHRASES
+    from saywhy.spaces.text_to_weights import centred, fit
 
     bank = encoder.encode(list(phrases))
     pictures = F.normalize(task.features, dim=1)

@@ -20,15 +20,15 @@ from rich.progress import track
 from skimage.segmentation import slic
 
 from saywhy.attribution import attribute
+from saywhy.attribution.regions import find_regions
 from saywhy.bench import Report
-from saywhy.choices import default_space, resolve_space
-from saywhy.classifiers import Classifier
-from saywhy.cub import Bird, CubData, attribute_part, cub_vocabulary, part_attributes, read_cub
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.images import read_picture
-from saywhy.labels import label_images
-from saywhy.pipeline import widened
-from saywhy.regions import find_regions
+from saywhy.pictures.cub import Bird, CubData, attribute_part, cub_vocabulary, part_attributes, read_cub
+from saywhy.pictures.reading import read_picture
+from saywhy.questions.choices import default_space, resolve_space
+from saywhy.questions.explain import widened
+from saywhy.questions.labels import label_images
 from saywhy.types import Box, Geometry, Space, Vocabulary
 
 if TYPE_CHECKING:

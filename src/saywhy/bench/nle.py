@@ -16,16 +16,16 @@ import numpy as np
 
 from saywhy.bench import Report
 from saywhy.bench.captions import find_picture, write_sentences
-from saywhy.caption_files import read_explanations
-from saywhy.caption_metrics import MetricWarning
 from saywhy.errors import SaywhyError
-from saywhy.images import ENDINGS, picture_files, read_picture
+from saywhy.metrics.caption_scores import MetricWarning
+from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
+from saywhy.words.caption_files import read_explanations
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from saywhy.classifiers import Classifier
-    from saywhy.sentence_metrics import Painter
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.metrics.sentence_scores import Painter
     from saywhy.types import Space
 
 JUDGE = "clip:ViT-B-32/openai"  # the CLIP of Hessel et al. (2021); the paper does not say which it used
@@ -58,8 +58,8 @@ def run(
 
     sd: standard deviation, over the painter's seeds, of the mean over pictures.
     """
-    from saywhy.choices import resolve_space
-    from saywhy.classifiers import Classifier
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.choices import resolve_space
 
     if not images or not (data or sentences or model):
         raise SaywhyError(
@@ -135,8 +135,8 @@ def _pictures(folder: str, given: dict[str, dict[str, str]], limit: int | None) 
 
 def _class_names(classifier: Classifier, pictures: Sequence[Image]) -> list[str]:
     """What can be said without explaining anything: the least that an explanation must beat."""
-    from saywhy.class_names import common_name
-    from saywhy.classifier_space import CLASS_PROMPT
+    from saywhy.spaces.own import CLASS_PROMPT
+    from saywhy.words.class_names import common_name
 
     best = classifier.predict(pictures, top=1)
     return [CLASS_PROMPT.replace("{}", common_name(classes[0].name)) for classes in best]
@@ -159,7 +159,7 @@ def _had(make: Callable[[], T], what: str, notes: list[str]) -> T | None:
 
 
 def _judge(name: str) -> Space:
-    from saywhy.clip_space import load_clip
+    from saywhy.spaces.clip import load_clip
 
     if name == "own":
         raise SaywhyError("a classifier cannot judge its own explanation; name a CLIP with --space")
@@ -167,7 +167,7 @@ def _judge(name: str) -> Space:
 
 
 def _painter(name: str | None) -> Painter:
-    from saywhy.sentence_metrics import load_painter
+    from saywhy.metrics.sentence_scores import load_painter
 
     if not name:
         raise SaywhyError("no --painter is named (e.g. stable-diffusion-v1-5/stable-diffusion-v1-5)")
@@ -177,7 +177,7 @@ def _painter(name: str | None) -> Painter:
 def _painting_metrics(classifier: Classifier | None, notes: list[str]) -> dict[str, Metric]:
     from functools import partial
 
-    from saywhy.sentence_metrics import feature_cosines, load_lpips, lpips
+    from saywhy.metrics.sentence_scores import feature_cosines, load_lpips, lpips
 
     found: dict[str, Metric] = {}
     for column, net in (("LPIPS(A)", "alex"), ("LPIPS(S)", "squeeze")):
@@ -202,7 +202,7 @@ def _rows(
     metrics: dict[str, Metric],
 ) -> list[dict[str, Any]]:
     """The row of a set of sentences, and the row of the same sentences and paintings with other pictures."""
-    from saywhy.sentence_metrics import SEEDS, clip_scores, over_seeds, paint
+    from saywhy.metrics.sentence_scores import SEEDS, clip_scores, over_seeds, paint
 
     everyone = list(range(len(pictures)))
     orders = {name: everyone, f"{name}, {OTHERS}": _partners(len(pictures))} if len(pictures) > 1 else {name: everyone}

@@ -14,19 +14,19 @@ from scipy.stats import rankdata
 
 from saywhy.bench import Report
 from saywhy.bench.pack import find_pack
-from saywhy.cub import HAS, cub_vocabulary, read_cub
-from saywhy.images import read_picture
+from saywhy.pictures.cub import HAS, cub_vocabulary, read_cub
+from saywhy.pictures.reading import read_picture
 
 LACKS = 10.0  # percent of annotators below which a class is said not to have an attribute
 
 
 def run(limit: int | None = None) -> Report:
     """One row per kind of attribute. limit: pictures at most. Raises SaywhyError where the pack is not here."""
-    from saywhy.classifier_space import ClassifierSpace
-    from saywhy.classifiers import Classifier
-    from saywhy.labels import encode_vocabulary
-    from saywhy.similarity import unusual_scores
-    from saywhy.text_encoder import load_encoder
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.labels import encode_vocabulary
+    from saywhy.spaces.own import ClassifierSpace
+    from saywhy.spaces.similarity import unusual_scores
+    from saywhy.spaces.text_encoder import load_encoder
 
     pack = find_pack()
     cub = read_cub(pack / "cub-crops", "test")

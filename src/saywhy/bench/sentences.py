@@ -20,7 +20,7 @@ from rich.progress import track
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
-from saywhy.files import replacing
+from saywhy.plumbing.files import replacing
 
 SPACES = ("world:aviary", "own")
 ASKING = ("a bird with", "this bird with", "a photo of a bird with")  # for attributes, not for where the bird is
@@ -64,12 +64,12 @@ def _photographs(
     count: int, model: str | None, images: str | None, writer: str, methods: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     from saywhy.bench.pack import find_pack
-    from saywhy.classifier_space import ClassifierSpace
-    from saywhy.classifiers import Classifier
-    from saywhy.images import picture_files
-    from saywhy.language_model import load_language_model
-    from saywhy.text_cache import weights_digest
-    from saywhy.text_encoder import load_encoder
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.pictures.reading import picture_files
+    from saywhy.questions.sentences.language_model import load_language_model
+    from saywhy.spaces.own import ClassifierSpace
+    from saywhy.spaces.text_cache import weights_digest
+    from saywhy.spaces.text_encoder import load_encoder
 
     folder = Path(images) if images else find_pack() / "imagenet-samples" / "images"
     paths = picture_files(folder)
@@ -105,8 +105,8 @@ def _photographs(
 
 
 def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dict[str, Any]]:
-    from saywhy.images import read_picture
-    from saywhy.narrate import narrate
+    from saywhy.pictures.reading import read_picture
+    from saywhy.questions.narrate import narrate
 
     pictures = [read_picture(path) for path in paths]
     start = time.perf_counter()
@@ -117,9 +117,9 @@ def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dic
 
 def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, key: str) -> dict[str, dict[str, Any]]:
     """key: the classifier, the writer by name and weights, and the folder of pictures, whose results are kept."""
-    from saywhy.images import read_picture
-    from saywhy.narrate import narrate
-    from saywhy.text_cache import cache_directory
+    from saywhy.pictures.reading import read_picture
+    from saywhy.questions.narrate import narrate
+    from saywhy.spaces.text_cache import cache_directory
 
     name, _, sentences = method.partition(":")
     settings: dict[str, Any] = {"sentences": int(sentences)} if sentences else {}
@@ -156,8 +156,8 @@ def named(text: str, phrases: Sequence[str]) -> list[str]:
 
 def _aviary(count: int) -> list[dict[str, Any]]:
     """Whose sentences name an attribute that the bird has, and how many of those named; and for another picture."""
-    from saywhy.choices import resolve_space
-    from saywhy.classifiers import Classifier
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.choices import resolve_space
     from saywhy.worlds import aviary_facts
     from saywhy.worlds.aviary import phrases_of
     from saywhy.worlds.scenes import draw
@@ -193,10 +193,10 @@ def _of_scenes(
     images: Sequence[Image.Image], classifier: Any, space: Any, regions: bool, prompts: Sequence[str] | None = None
 ) -> list[Any]:
     from saywhy.attribution import attribute
-    from saywhy.language_model import load_language_model
-    from saywhy.narrate import narrate
-    from saywhy.pipeline import pieces
-    from saywhy.regions import find_regions
+    from saywhy.attribution.regions import find_regions
+    from saywhy.questions.explain import pieces
+    from saywhy.questions.narrate import narrate
+    from saywhy.questions.sentences.language_model import load_language_model
 
     crops = None
     if regions:
@@ -210,8 +210,8 @@ def _of_scenes(
 
 def _two_classifiers(count: int) -> list[tuple[str, Sequence[str], list[dict[str, Any]]]]:
     """The same pictures by a classifier that the background decides for, and by one that knows the birds."""
-    from saywhy.choices import resolve_space
-    from saywhy.classifiers import Classifier
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.choices import resolve_space
     from saywhy.worlds.planted import ORDINARY
     from saywhy.worlds.scenes import draw
     from saywhy.worlds.sentences import PLACES

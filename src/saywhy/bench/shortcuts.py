@@ -16,13 +16,13 @@ from rich.progress import track
 from scipy.ndimage import binary_dilation
 
 from saywhy.attribution import METHODS, attribute
+from saywhy.attribution.regions import find_regions
 from saywhy.bench import Report
 from saywhy.bench.lrp_clip import CROPS
-from saywhy.choices import resolve_space
-from saywhy.classifiers import Classifier
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.labels import label_images
-from saywhy.regions import find_regions
+from saywhy.questions.choices import resolve_space
+from saywhy.questions.labels import label_images
 from saywhy.types import Space, Vocabulary
 from saywhy.worlds import TOWERS, world_vocabulary
 from saywhy.worlds.drawing import PARTS

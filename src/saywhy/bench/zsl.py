@@ -21,10 +21,10 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.bench import Report
-from saywhy.class_names import folder_names, plain
 from saywhy.errors import SaywhyError
-from saywhy.files import replacing
-from saywhy.labelled_images import TABLE, list_pictures
+from saywhy.pictures.sources import TABLE, list_pictures
+from saywhy.plumbing.files import replacing
+from saywhy.words.class_names import folder_names, plain
 
 PROMPTS = (  # Table 7
     "an image of a {}", "an image of the {}", "an image of one {}", "an image of a large {}", "an image of a nice {}",
@@ -75,7 +75,7 @@ def run(
 
     Fits and features are kept on disk; their times are those of the run that made them.
     """
-    from saywhy.text_encoder import DEFAULT_ENCODER, load_encoder
+    from saywhy.spaces.text_encoder import DEFAULT_ENCODER, load_encoder
 
     wanted = [name.strip() for name in mappers.split(",") if name.strip()]
     _check(wanted)
@@ -116,11 +116,11 @@ def run(
 def read_task(model: str | None, images: str | None, encoder: str, limit: int | None) -> tuple[Any, Task, list[str]]:
     """The classifier, what is needed of it and of its pictures, and its class names."""
     from saywhy.bench.pack import find_pack
-    from saywhy.class_names import common_name
-    from saywhy.classifier_space import class_prompts
-    from saywhy.classifiers import Classifier
-    from saywhy.feature_cache import cached_features
-    from saywhy.text_encoder import load_encoder
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.classifiers.feature_cache import cached_features
+    from saywhy.spaces.own import class_prompts
+    from saywhy.spaces.text_encoder import load_encoder
+    from saywhy.words.class_names import common_name
 
     classifier = Classifier.load(model or f"timm:{find_pack() / 'models' / 'mobilenetv2_imagenet'}")
     paths, labels = read_pictures(Path(images) if images else find_pack() / "imagenet-samples", classifier.labels)
@@ -176,7 +176,7 @@ def read_folds(folds: str) -> tuple[int, int]:
 
 
 def _check(names: Sequence[str]) -> None:
-    from saywhy.text_to_weights import MAPPERS
+    from saywhy.spaces.text_to_weights import MAPPERS
 
     known = ["default", *MAPPERS, *ABLATIONS, "mean", "random-values"]
     if not names:
@@ -191,7 +191,7 @@ def _check(names: Sequence[str]) -> None:
 
 def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
     """(C, d) rows for all classes by a mapper fitted on the seen ones, and the seconds it took. Slow fits are kept."""
-    from saywhy.text_cache import cache_directory
+    from saywhy.spaces.text_cache import cache_directory
 
     digest = hashlib.sha256(f"{task.key}|{name}|{unseen.tolist()}".encode()).hexdigest()[:24]
     kept = cache_directory() / "zsl" / f"{digest}.pt"
@@ -208,7 +208,7 @@ def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
 
 
 def _fitted(name: str, task: Task, unseen: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
-    from saywhy.text_to_weights import DEFAULT_MAPPER, fit, mean_row, random_rows
+    from saywhy.spaces.text_to_weights import DEFAULT_MAPPER, fit, mean_row, random_rows
 
     seen = all_but(unseen, len(task.texts))
     texts, weight = task.texts[seen], task.weight[seen]
@@ -227,7 +227,7 @@ def _fitted(name: str, task: Task, unseen: Tensor) -> tuple[Callable[[Tensor], T
 
 def _scores(task: Task, unseen: Tensor, rows: Tensor, picture: str) -> Tensor:
     """(N, C). The picture's vector knows of the head what is not hidden."""
-    from saywhy.classifier_space import picture_vectors
+    from saywhy.spaces.own import picture_vectors
 
     if picture == "features":
         return F.normalize(task.features, dim=1) @ rows.T
@@ -239,7 +239,7 @@ def _measured(
     task: Task, folds: Sequence[Tensor], fitted: Sequence[tuple[Tensor, float]], picture: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """One row of the table, and the mean curve: seen and unseen accuracies at common calibrations' ranks."""
-    from saywhy.zero_shot import seen_unseen_curve, top_k
+    from saywhy.metrics.zero_shot import seen_unseen_curve, top_k
 
     found = []
     grid = torch.linspace(0, 1, 101)
@@ -380,10 +380,10 @@ def wordnet_parents(labels: Sequence[str], folder: Path) -> list[list[str]]:
 
 def _transfer_table(classifier: Any, text: Any, folder: Path) -> tuple[str, Any, Any]:
     """Table 5: classes of another data set, by the names of their folders; none of the classifier's own competes."""
-    from saywhy.classifier_space import ClassifierSpace, class_prompts
-    from saywhy.feature_cache import cached_features
-    from saywhy.images import picture_files
-    from saywhy.zero_shot import top_k
+    from saywhy.classifiers.feature_cache import cached_features
+    from saywhy.metrics.zero_shot import top_k
+    from saywhy.pictures.reading import picture_files
+    from saywhy.spaces.own import ClassifierSpace, class_prompts
 
     found = {path: picture_files(path) for path in sorted(folder.glob("*")) if path.is_dir()}
     places = [place for place, files in found.items() if files]

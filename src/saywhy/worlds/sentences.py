@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from saywhy.rationale_words import with_article
+from saywhy.words.rationale_words import with_article
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of, random_plumage
 from saywhy.worlds.digits import COLOURS, DIGITS
 

@@ -1,0 +1,72 @@
+"""Maps of the evidence that a classifier finds for each class: where it says what it goes by.
+
+The channels of a layer carry more than the decision uses: two that see the colour may cancel in the head. Their sums
+with the head's weights, class by class, are what the decision is made of (the class activation maps of Zhou et al.
+2016), and nothing is left in them that cancels.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.layers import caught, channels_first, positions, stages
+from saywhy.errors import SaywhyError
+
+EVIDENCE = "evidence"
+"""The one layer of a ClassEvidence that others read: (N, classes, h, w)."""
+CLOSE, CLOSE_HALF = 1e-3, 1e-2  # of the features' size: so far may the mean of the last maps lie from them
+
+
+@final
+class ClassEvidence(nn.Module):
+    """A classifier's network, its logits taken apart: pixels -> (N, C) logits, less their mean.
+
+    Where the head reads the mean of the last maps (ResNet, DenseNet, EfficientNet, ...) the module ``evidence`` puts
+    out (N, C, h, w), whose means over positions are those logits but for the head's biases. Of
+    another network it is the logits, at one position.
+    """
+
+    def __init__(self, network: nn.Module, stage: str | None, head: str | None) -> None:
+        super().__init__()
+        self.network, self.stage, self.head = network, stage, head
+        self.evidence = nn.Identity()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.stage is None or self.head is None:
+            maps = self.network(pixels)[:, :, None, None]
+        else:
+            with caught(self.network, self.stage) as outputs:
+                self.network(pixels)
+            weight = self.network.get_submodule(self.head).weight
+            assert isinstance(weight, Tensor)
+            maps = torch.einsum("cd,ndhw->nchw", weight.flatten(1).to(outputs[0].dtype), channels_first(outputs[0]))
+        return self.evidence(maps - maps.mean(1, keepdim=True)).mean((2, 3))
+
+
+def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
+    """The classifier's network with its evidence as a layer. pixels: (N, 3, h, w) of any picture, to find it by.
+
+    Raises SaywhyError for a classifier of one logit.
+    """
+    if len(classifier.labels) < 2:
+        raise SaywhyError(f"{classifier.name} has one logit; evidence is for one class against others")
+    network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
+    if classifier.has_head:
+        with frozen(network):
+            try:
+                stage = stages(network, pixels)[-1]
+            except SaywhyError:
+                return ClassEvidence(network, None, None)
+            with torch.no_grad(), caught(network, stage) as outputs:
+                features = classifier.features(pixels).float()
+        if positions(outputs[0]) is not None:
+            means = channels_first(outputs[0]).float().mean((2, 3))
+            close = CLOSE if outputs[0].dtype == torch.float32 else CLOSE_HALF
+            if means.shape == features.shape and bool((means - features).norm() <= close * features.norm()):
+                return ClassEvidence(network, stage, classifier.head_path)
+    return ClassEvidence(network, None, None)

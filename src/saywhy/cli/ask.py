@@ -1,0 +1,277 @@
+"""The command ``saywhy ask``: captions asked of pictures, before and after surgery. An edge, as ``cli`` is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from saywhy.cli.console import OK, SOME_FAILED, complain, errors, note, told_when_interrupted, writable
+from saywhy.errors import SaywhyError
+
+if TYPE_CHECKING:
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.pictures.sources import LabelledImage
+    from saywhy.questions.ask import Answers
+    from saywhy.questions.inquiry import Reader
+    from saywhy.spaces.clip import ClipSpace
+    from saywhy.spaces.operated import OperatedSpace
+    from saywhy.spaces.surgery.operating import Surgery
+    from saywhy.types import Space
+
+MATCHING, SURGERY, OUTPUT = "Matching of channels (with --operate)", "Surgery", "Output"
+
+
+def ask(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help='Files, folders, folders of class folders, world:NAME; then captions. Those of "a|b" are held against '
+            "each other, and so are all without a bar.",
+            metavar="PICTURES... CAPTIONS",
+        ),
+    ],
+    model: Annotated[str | None, typer.Option(help="The classifier, as for explain.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Class names in order: a .txt, .json or .csv file.")] = None,
+    space: Annotated[str | None, typer.Option(help="Whose opinion, without surgery: as for explain.")] = None,
+    operate: Annotated[
+        str | None, typer.Option(help="Put the classifier into this CLIP: clip, clip:ARCH/TAG, clip:DIR, world:NAME")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures at most, as many of each class.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Do not load the model's weights: a control.")
+    ] = False,
+    match_on: Annotated[
+        str | None,
+        typer.Option(help="Pictures to match on (default: those asked about).", rich_help_panel=MATCHING),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Of the classifier: evidence, stages, last, convolutions, NAMES", rich_help_panel=MATCHING),
+    ] = None,
+    clip_layers: Annotated[
+        str | None, typer.Option(help="Of CLIP: last, stages, convolutions, NAMES", rich_help_panel=MATCHING)
+    ] = None,
+    pairing: Annotated[str | None, typer.Option(help="best or one-to-one", rich_help_panel=MATCHING)] = None,
+    chance: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of channels (0..1) that may match by chance.", rich_help_panel=MATCHING),
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Logits: evidence that varies by less decides nothing (with --layers evidence).",
+            rich_help_panel=MATCHING,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the matching: a .safetensors file.", rich_help_panel=MATCHING)
+    ] = None,
+    matching: Annotated[
+        Path | None, typer.Option(help="Use a matching that was kept, on its CLIP.", rich_help_panel=SURGERY)
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(min=0, max=1, help="0 leaves CLIP as it is, 1 replaces.", rich_help_panel=SURGERY)
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Replace this share (0..1) of channels, the best.", rich_help_panel=SURGERY),
+    ] = None,
+    unmatched: Annotated[
+        str | None, typer.Option(help="Channels without a match: keep or mean", rich_help_panel=SURGERY)
+    ] = None,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="Also by class, right and wrong.", rich_help_panel=OUTPUT)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for answers.json, answers.png and pictures.csv.", rich_help_panel=OUTPUT),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Ask how near captions are to pictures; with --operate, when CLIP sees what the classifier sees."""
+    from saywhy.cli.panels import show_answers
+    from saywhy.pictures.sources import is_source, read_sources
+    from saywhy.questions.ask import read_groups
+    from saywhy.questions.inquiry import Reader, answers_document, inquire
+    from saywhy.spaces.clip import load_clip
+
+    how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "floor": floor}
+    surgery = {"strength": strength, "unmatched": unmatched}
+    operation = Operation(operate, matching, match_on, save, _given(how), _given(surgery), share)
+    operation.check(model, space)
+    groups = read_groups([word for word in words if not is_source(word)])
+    with told_when_interrupted("nothing was answered"):
+        pictures = read_sources([word for word in words if is_source(word)], limit)
+        others = read_sources([match_on], limit) if match_on else pictures
+        operation.check_pictures(others)
+        if out is not None:
+            writable(out)
+        with errors.status("loading the models", spinner="dots"):
+            classifier, place, operated = _load(model, labels, space, operation, device, pretrained=not random_weights)
+        with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+            read = Reader(complain, lambda some, what: progress.track(some, description=what))
+            if classifier is not None and operation.anew:
+                operated = operation.perform(load_clip(str(operation.clip), device), classifier, others, read)
+            answers, strangers = inquire(pictures, groups, place, operated, classifier, read)
+        if strangers:
+            named = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
+            note(f"{model} has no class {named}: what it gets right and wrong is left out")
+        document = answers_document(answers, operated, classifier, read.failures)
+        if out is not None:
+            _save(answers, document, out)
+        if as_json:
+            print(json.dumps(document, allow_nan=False))
+        else:
+            matched = None if operated is None else operated.matching
+            show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
+    raise typer.Exit(SOME_FAILED if read.failures else OK)
+
+
+@final
+@dataclass(frozen=True)
+class Operation:
+    """The options that put a classifier into a CLIP; None, and not in a mapping, is what was not given.
+
+    clip:     the CLIP's name. file: a matching that was kept, instead of matching anew.
+    match_on: pictures to match on. save: where to keep the matching.
+    how:      of ``match_classifier``. surgery: fields of ``Surgery``. share: of channels, the best.
+    """
+
+    clip: str | None
+    file: Path | None
+    match_on: str | None
+    save: Path | None
+    how: Mapping[str, Any]
+    surgery: Mapping[str, Any]
+    share: float | None
+
+    def check(self, model: str | None, space: str | None) -> None:
+        """Raises SaywhyError for options that do not go together, before anything is loaded or read."""
+        from saywhy.spaces.surgery.matching import HOW
+
+        matched = [*self.how, *_given({"match_on": self.match_on, "save": self.save})]
+        options = [*matched, *self.surgery, *_given({"share": self.share})]
+        if self.clip is None and self.file is None:
+            if options:
+                raise SaywhyError(f"{_flag(options[0])} is of surgery: name a CLIP with --operate")
+            return
+        if model is None:
+            raise SaywhyError("surgery puts a classifier into CLIP; name it with --model")
+        if space is not None:
+            raise SaywhyError("--space goes without --operate: after surgery it is that CLIP's opinion that is asked")
+        if self.file is not None and matched:
+            raise SaywhyError(f"{_flag(matched[0])} is of matching anew; --matching uses what was found before")
+        if self.how.get("how", HOW[0]) not in HOW:
+            raise SaywhyError(f"--pairing is {' or '.join(HOW)}, not {self.how['how']!r}")
+        if self.save is not None and (self.save.suffix != ".safetensors" or not self.save.absolute().parent.is_dir()):
+            raise SaywhyError(f"--save {self.save}: needs the ending .safetensors, and a folder that exists")
+        self.chosen()
+
+    @property
+    def anew(self) -> bool:
+        """Whether channels are to be matched."""
+        return self.clip is not None and self.file is None
+
+    def check_pictures(self, pictures: Sequence[LabelledImage]) -> None:
+        """Raises SaywhyError for too few to match on; says so where they are few."""
+        from saywhy.questions.inquiry import ENOUGH
+
+        if self.anew and len(pictures) < 2:
+            raise SaywhyError("channels are matched on two pictures or more; name others with --match-on")
+        if self.anew and len(pictures) < ENOUGH:
+            note(f"channels are matched on {len(pictures)} pictures; with fewer than {ENOUGH} a match says little")
+
+    def chosen(self) -> Surgery:
+        """The surgery, with defaults for what was not given. Raises SaywhyError for what there is not."""
+        from saywhy.spaces.operated import DEFAULT_SURGERY
+
+        return replace(DEFAULT_SURGERY, **self.surgery)
+
+    def perform(
+        self, clip: ClipSpace, classifier: Classifier, pictures: Sequence[LabelledImage], read: Reader
+    ) -> OperatedSpace:
+        """Match on pictures, keep the matching where that was asked for, and operate."""
+        from saywhy.questions.inquiry import find_matching
+        from saywhy.spaces.operated import OperatedSpace
+
+        matching = find_matching(clip, classifier, pictures, read, **self._layers())
+        if self.save is not None:
+            matching.save(self.save)
+        return self.shared(OperatedSpace(clip, classifier, matching, self.chosen()))
+
+    def _layers(self) -> dict[str, Any]:
+        """``how`` with names of layers in the place of a list in one word."""
+        from saywhy.spaces.operated import LAYERS
+
+        return {
+            key: _names(value) if key in ("layers", "clip_layers") and value not in LAYERS else value
+            for key, value in self.how.items()
+        }
+
+    def shared(self, space: OperatedSpace) -> OperatedSpace:
+        """With the asked share of channels only."""
+        return space if self.share is None else replace(space, matching=space.matching.strongest(self.share))
+
+
+def _load(
+    model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None,
+    *, pretrained: bool,
+) -> tuple[Classifier | None, Space, OperatedSpace | None]:  # fmt: skip
+    """The classifier, the space before surgery, and, by a matching that was kept, the one after it."""
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.choices import default_space, resolve_space
+    from saywhy.spaces.clip import load_clip
+    from saywhy.spaces.operated import load_operated
+
+    classifier = None if model is None else Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
+    if classifier is not None and not pretrained:
+        classifier = replace(classifier, name=f"{classifier.name} at random weights")
+    if operation.clip is not None and operation.clip.startswith(("own", "operated:")):
+        raise SaywhyError(
+            f"--operate {operation.clip}: a CLIP is operated on; clip, clip:ARCH/TAG, clip:DIR or world:NAME"
+        )
+    clip = None if operation.clip is None else load_clip(operation.clip, device)
+    if classifier is not None and operation.file is not None:
+        operated = load_operated(operation.file, classifier, operation.chosen(), device)
+        if clip is not None and clip.key != operated.clip.key:
+            raise SaywhyError(f"{operation.file}: was made with {operated.clip.name}, not with {clip.name}")
+        return classifier, operated.clip, operation.shared(operated)
+    return classifier, clip or resolve_space(space or default_space(classifier), classifier, device), None
+
+
+def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:
+    from saywhy.answers.captions_figure import draw_answers
+    from saywhy.questions.inquiry import answers_csv
+
+    try:
+        (out / "answers.json").write_text(json.dumps(document, indent=1, allow_nan=False))
+        (out / "pictures.csv").write_text(answers_csv(answers), encoding="utf-8")
+        draw_answers(answers).savefig(out / "answers.png", dpi=120)
+    except OSError as error:
+        raise SaywhyError(f"--out {out}: cannot be written to ({error})") from None
+    errors.print(f"answers: {out}", markup=False, soft_wrap=True)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _flag(option: str) -> str:
+    return "--pairing" if option == "how" else f"--{option.replace('_', '-')}"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))

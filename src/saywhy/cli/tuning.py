@@ -1,0 +1,131 @@
+"""The command ``saywhy train prompts``: visual prompts for doubly right answers. An edge, as ``cli`` is."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saywhy.cli.console import INTERRUPTED, complain
+from saywhy.errors import SaywhyError
+
+LEARNING, PICTURES = "Learning (as the recipe says, unless given)", "Pictures and texts"
+
+
+def train_prompts(
+    data: Annotated[
+        Path, typer.Option(help="Pictures with rationales: a folder in the doubly-right layout, or a .csv.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the prompts (loads as tuned:OUT).")],
+    recipe: Annotated[
+        str | None, typer.Option(help="A published run (ecor-cifar10, dror-sun, ...), aviary, or a TOML file.")
+    ] = None,
+    clip: Annotated[str | None, typer.Option(help="ARCH/TAG of open_clip, a folder, or world:NAME")] = None,
+    objective: Annotated[str | None, typer.Option(help="ecor, dror, ab1 ... ab6")] = None,
+    prompts: Annotated[int | None, typer.Option(help="Tokens to learn.", rich_help_panel=LEARNING)] = None,
+    deep: Annotated[
+        bool | None, typer.Option("--deep/--shallow", help="Anew before every layer.", rich_help_panel=LEARNING)
+    ] = None,
+    optimiser: Annotated[str | None, typer.Option(help="sgd, adam or adamw", rich_help_panel=LEARNING)] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=LEARNING)] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps up to it.", rich_help_panel=LEARNING)] = None,
+    epochs: Annotated[int | None, typer.Option(rich_help_panel=LEARNING)] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead of epochs.", rich_help_panel=LEARNING)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of all processes.", rich_help_panel=LEARNING)] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Parts of a batch.", rich_help_panel=LEARNING)] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16", rich_help_panel=LEARNING)] = None,
+    seed: Annotated[int | None, typer.Option(rich_help_panel=LEARNING)] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other, as in a recipe: --set lambda_r=0.5", rich_help_panel=LEARNING),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the data.", rich_help_panel=PICTURES)] = "train",
+    rationales: Annotated[
+        Path | None, typer.Option(help="Lists of rationales (default: beside the data).", rich_help_panel=PICTURES)
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of the pictures to choose by.", rich_help_panel=PICTURES)
+    ] = None,
+    validate_on: Annotated[
+        str | None, typer.Option(help="A split of the data to choose by instead.", rich_help_panel=PICTURES)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.", rich_help_panel=PICTURES)] = 2,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT: the same command.")] = False,
+) -> None:
+    """Learn visual prompts that make a CLIP name the rationales it sees, and from them the category.
+
+    Several processes share each batch: torchrun --nproc-per-node 2 -m saywhy train prompts ...; with GPUs also
+    accelerate launch -m saywhy train prompts ...
+    """
+    from saywhy.pictures.rationale_data import read_rationale_data
+    from saywhy.spaces.clip import load_clip
+    from saywhy.training.prompts.settings import Settings, read_recipe, with_settings
+    from saywhy.training.prompts.tuning import CHECKPOINT, HISTORY, tune
+
+    given = {
+        "clip": clip, "objective": objective, "prompts": prompts, "deep": deep, "optimiser": optimiser, "rate": rate,
+        "warmup": warmup, "epochs": epochs, "steps": steps, "batch_size": batch_size, "accumulate": accumulate,
+        "precision": precision, "seed": seed, "validation": validation,
+    }  # fmt: skip
+    changes = {name: value for name, value in given.items() if value is not None} | _parsed(setting or [])
+    settings = with_settings(read_recipe(recipe) if recipe else Settings(), changes)
+    halves = [
+        read_rationale_data(data, half, rationales, gold=settings.gold)
+        for half in ([split] if validate_on is None else [split, validate_on])
+    ]
+    space = load_clip(settings.clip, device or _own_device())
+    try:
+        tune(
+            halves[0], space, out, settings, resume=resume, workers=workers,
+            validation=halves[1] if len(halves) > 1 else None,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if (out / CHECKPOINT).exists():
+            complain(
+                f"stopped; go on with the same command and --resume (in {out}: what was learned up to half a minute "
+                "ago)"
+            )
+        else:
+            complain("stopped before anything was learned; begin again with the same command")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        _leave_together()
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps({"out": str(out)} | json.loads((out / HISTORY).read_text())["history"][-1]))
+
+
+def _leave_together() -> None:
+    """Processes that were launched together say goodbye; NCCL complains of those that do not."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _own_device() -> str | None:
+    """The GPU of this process among those that were launched together."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else None
+
+
+def _parsed(assignments: Sequence[str]) -> dict[str, Any]:
+    """{name: value} of KEY=VALUE; a value that is no number, true or false is a text. Raises SaywhyError."""
+    changes = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise SaywhyError(f"--set {assignment}: KEY=VALUE was expected, as in a recipe")
+        try:
+            changes[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[name.strip()] = value.strip()
+    return changes

@@ -1,0 +1,86 @@
+"""Temperatures for the terms of a scoring, so that its probabilities of rationales and categories are what they say.
+
+Softmaxes over thousands of texts at CLIP's scale are too sure after tuning. P(r | I) and P(c | r, I) get a temperature
+each, fitted on pictures that were not trained on (Guo et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saywhy.metrics.calibration import Blocks, fit_temperature
+from saywhy.metrics.doubly_right import Gold
+from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.ranking import Factors, Scoring, grids, log_joint, probabilities, rank
+
+
+def calibrated_scoring(
+    images: Tensor, bank: WordBank, gold: Gold, scoring: Scoring, scale: float, inverse: WordBank | None = None
+) -> Scoring:
+    """The scoring with temperatures for its terms, fitted on (N, d) pictures and what is true of them.
+
+    The rationales' term has one of its own, fitted over all rationales. All others share one, for their sum is what
+    P(c | r, I) is made of: fitted over the categories given a true rationale. Of a scoring without the rationales' term
+    there is one softmax, over all pairs, and it is fitted on that.
+
+    Raises SaywhyError as ``rank``, and for another number of truths than of pictures.
+    """
+    plain = replace(scoring, temperatures={})
+    rank(images[:1], bank, plain, 1, scale, inverse)  # says what is wrong with banks and pictures
+    factors = plain.factors(scale)
+    if "rationale" not in plain.terms:
+        found = fit_temperature(_pair_logits(images, bank, factors, inverse), gold.pairs(len(bank.rationales)))
+        return replace(scoring, temperatures=dict.fromkeys(plain.terms, found))
+    cosines = (images @ bank.rationales.T).numpy()
+    temperatures = {"rationale": fit_temperature(factors["rationale"] * cosines, gold.table)}
+    if others := [term for term in plain.terms if term != "rationale"]:
+        first = torch.tensor([min(true) for true in gold.rationales])
+        given = _given(images, bank, inverse, factors, first).numpy()
+        temperatures |= dict.fromkeys(others, fit_temperature(given, gold.categories))
+    return replace(scoring, temperatures=temperatures)
+
+
+def logits(
+    images: Tensor, bank: WordBank, scoring: Scoring, scale: float, inverse: WordBank | None = None
+) -> dict[str, np.ndarray | Blocks]:
+    """Log-probabilities of "category" (N, C), "rationale" (N, R) and "joint" (N, C * R, in blocks)."""
+    best = rank(images, bank, scoring, 1, scale, inverse)
+    found = probabilities(images, bank, scoring, scale, best, inverse)
+
+    def joint() -> Iterator[np.ndarray]:
+        for _, grid in log_joint(images, bank, scoring, scale, inverse):
+            yield grid.flatten(1).numpy()
+
+    tiny = torch.finfo(torch.float32).tiny
+    return {
+        "category": found.categories.clamp(min=tiny).log().numpy(),
+        "rationale": found.rationales.clamp(min=tiny).log().numpy(),
+        "joint": joint,
+    }
+
+
+def _pair_logits(images: Tensor, bank: WordBank, factors: Factors, inverse: WordBank | None) -> Blocks:
+    def blocks() -> Iterator[np.ndarray]:
+        for _, grid in grids(images, bank, factors, inverse):
+            yield grid.flatten(1).numpy()
+
+    return blocks
+
+
+def _given(images: Tensor, bank: WordBank, inverse: WordBank | None, factors: Factors, rationales: Tensor) -> Tensor:
+    """(N, C) scores of every category because of the picture's own rationale: the sum of all terms but that one's."""
+    everything = torch.arange(len(bank.categories))
+    found = factors.get("category", 0.0) * images @ bank.categories.T
+    for term, of_pairs in (("pair", bank), ("inverse", inverse)):
+        if term not in factors or of_pairs is None:
+            continue
+        for rationale in rationales.unique():
+            mine = rationales == rationale
+            texts = of_pairs.pairs(everything, rationale.expand(len(everything)))
+            found[mine] += factors[term] * images[mine] @ texts.T
+    return found

@@ -1,0 +1,182 @@
+"""Pictures with what is known of them: files, folders, folders of class folders, and the data of the embedded worlds.
+
+They are listed at once and opened one by one, so that memory stays flat however many there are.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from PIL import Image
+
+from saywhy.errors import SaywhyError
+from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
+from saywhy.words.class_names import folder_names, plain
+
+WORLD_PICTURES = 300  # of a world's data, where no number is given
+TABLE = "labels.csv"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One picture that is not open yet.
+
+    label: its true class, by name, or by index where a table gives that; None where it is not known.
+    open:  gives the upright RGB picture; raises SaywhyError, in one line with the name, where it cannot be read.
+    """
+
+    name: str
+    label: str | int | None
+    open: Callable[[], Image.Image]
+
+
+def is_source(word: str) -> bool:
+    """Whether a word names pictures rather than being a caption: a path, something like one, or a world."""
+    likely = word.startswith("world:") or "/" in word or "\\" in word or Path(word).suffix.lower() in ENDINGS
+    return bool(word.strip()) and (likely or _exists(Path(word)))
+
+
+def read_sources(sources: Sequence[str], limit: int | None = None) -> list[LabelledImage]:
+    """The pictures of files, folders (with class folders in them, or a labels.csv) and worlds ("world:digits").
+
+    limit: at most so many, an equal number of each class as far as there are; always the same ones.
+
+    Raises SaywhyError where nothing is named, for a path or world that does not exist, and a folder without pictures.
+    """
+    if not sources:
+        raise SaywhyError("no pictures; name files, folders, or a world's data such as world:digits")
+    found = [picture for source in sources for picture in _read(source, limit)]
+    return found if limit is None else _evenly(found, limit)
+
+
+def list_pictures(folder: Path) -> list[tuple[Path, str | int | None]]:
+    """(file, class) of the pictures in a folder.
+
+    By its labels.csv (columns file and class_index; the files there, or in "images") the class is an index; in folders
+    of it, the folder's name; of pictures that lie in the folder itself, None. Where there are none so far up, those
+    deeper down, as in the doubly-right layout, by the name of the first folder. [] where there is no such folder.
+
+    Raises SaywhyError for a table without these columns or with something else than numbers.
+    """
+    if (folder / TABLE).is_file():
+        return list(_tabled(folder))
+    alone = picture_files(folder) if folder.is_dir() else []
+    places = sorted(path for path in folder.glob("*") if path.is_dir())
+    classed = [(path, place.name) for place in places for path in picture_files(place)]
+    if not alone and not classed:
+        classed = [(path, place.name) for place in places for path in _below(place)]
+    return [*((path, None) for path in alone), *classed]
+
+
+def _below(folder: Path) -> list[Path]:
+    """The pictures in all folders below it, in order."""
+    return [path for place in sorted(p for p in folder.rglob("*") if p.is_dir()) for path in picture_files(place)]
+
+
+def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[list[LabelledImage], list[str]]:
+    """The pictures with their classes called as a classifier calls them, and the classes that it does not have.
+
+    labels: of the classifier. "001.Black_footed_Albatross" is "Black-footed Albatross"; see ``folder_names``.
+    """
+    known = folder_names(labels)
+    indices = {label: _index(label, known, len(labels)) for label in {p.label for p in pictures} if label is not None}
+    strangers = [str(label) for label, index in indices.items() if index is None]
+    names = {label: str(label) if index is None else labels[index] for label, index in indices.items()}
+    return [replace(p, label=None if p.label is None else names[p.label]) for p in pictures], sorted(strangers)
+
+
+def _index(label: str | int, known: dict[str, int], classes: int) -> int | None:
+    if isinstance(label, int):
+        return label if 0 <= label < classes else None
+    return known.get(plain(label))
+
+
+def _read(source: str, limit: int | None) -> list[LabelledImage]:
+    if source.startswith("world:"):
+        return _world(source, limit or WORLD_PICTURES)
+    path = Path(source)
+    if not _exists(path):
+        raise SaywhyError(f"{source}: no such picture or folder (a caption holds no slash, and no ending of a file)")
+    if not path.is_dir():
+        return [LabelledImage(source, None, partial(read_picture, path))]
+    try:
+        files = list_pictures(path)
+    except OSError as error:
+        raise SaywhyError(f"{source}: cannot be read ({error.strerror or error})") from None
+    if not files:
+        raise SaywhyError(f"{source}: there are no pictures in this folder, nor in folders of it")
+    return [LabelledImage(str(file), label, partial(read_picture, file)) for file, label in files]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a caption may be longer than any file name
+        return False
+
+
+def _tabled(folder: Path) -> list[tuple[Path, int]]:
+    table = folder / TABLE
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"file", "class_index"} <= set(rows[0]):
+        raise SaywhyError(f"{table}: needs the columns file and class_index")
+    base = folder / "images" if (folder / "images").is_dir() else folder
+    try:
+        return [(base / row["file"], int(row["class_index"])) for row in rows]
+    except (TypeError, ValueError) as error:
+        raise SaywhyError(f"{table}: class_index holds something that is no number ({error})") from None
+
+
+def _world(source: str, count: int) -> list[LabelledImage]:
+    """Held-out pictures of a world: scenes of an aviary, or digits in red and green, which say nothing."""
+    from saywhy.worlds import WORLDS
+
+    world = source.removeprefix("world:").partition("/")[0]
+    if world not in WORLDS:
+        raise SaywhyError(f"there is no world {world!r}; there is {', '.join(WORLDS)}")
+    return _digits(source, count) if world.startswith("digits") else _scenes(source, world, count)
+
+
+def _digits(source: str, count: int) -> list[LabelledImage]:
+    from saywhy.worlds.digits import CLASSES, digits
+
+    data = digits("test", 0.0, count)
+    return [
+        LabelledImage(f"{source} {n}", CLASSES[label], partial(Image.fromarray, pixels))
+        for n, (pixels, label) in enumerate(zip(data.pixels, data.labels, strict=True))
+    ]
+
+
+def _scenes(source: str, world: str, count: int) -> list[LabelledImage]:
+    from saywhy.worlds.scenes import HELD_OUT_SEED, class_names, draw
+
+    kind = world.replace("aviary", "planted") if "-" in world else "species"
+    names = class_names(kind)
+
+    def scene(seed: int) -> Image.Image:
+        return draw(kind, seed)[0].image
+
+    seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + count)  # classes take turns, as ``draw`` says
+    return [
+        LabelledImage(f"{source} {n}", names[seed % len(names)], partial(scene, seed)) for n, seed in enumerate(seeds)
+    ]
+
+
+def _evenly(pictures: list[LabelledImage], limit: int) -> list[LabelledImage]:
+    """``limit`` of them in their order: from each class in turn, drawn at random within it."""
+    rank = np.empty(len(pictures))
+    classes = np.array([str(picture.label) for picture in pictures])
+    order = np.random.default_rng(0).permutation(len(pictures))
+    for name in dict.fromkeys(classes):
+        rows = order[classes[order] == name]
+        rank[rows] = np.arange(len(rows))
+    chosen = order[np.argsort(rank[order], kind="stable")][:limit]
+    return [pictures[n] for n in sorted(chosen)]

@@ -1,0 +1,99 @@
+"""Every name a user may type, in visible dicts, and what it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saywhy.errors import SaywhyError
+from saywhy.words.vocabulary import VOCABULARIES, load_vocabulary
+
+if TYPE_CHECKING:
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.sentences.language_model import LanguageModel
+    from saywhy.types import Space, Vocabulary
+
+SPACES = {
+    "own": "the classifier's own features, texts mapped among the rows of its head (needs a linear head)",
+    "clip": "CLIP ViT-B-32 (LAION-2B) by open_clip, from a hub or its cache",
+    "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
+    "clip:DIR": "an open_clip local directory",
+    "world:aviary": "the aviary's own CLIP, embedded; world:aviary/vit has a ViT tower",
+    "world:digits": "the digits' own CLIP, embedded, of ten digits in six colours; world:digits/vit has a ViT tower",
+    "tuned:DIR": "CLIP with the visual prompts of `saywhy train prompts`, tuned to name rationales",
+    "world:aviary/captioned": "another CLIP of the aviary's, which has read whole captions: what prompts are tuned on",
+    "operated:FILE": "CLIP with the classifier's activations in it, by a matching of `saywhy ask --save`",
+}
+
+
+def resolve_space(name: str, classifier: Classifier | None, device: str | None = None) -> Space:
+    """The space of that name, "own" and "operated:FILE" for a classifier.
+
+    device: of a CLIP; None: a GPU where there is one.
+
+    Raises SaywhyError where there is none, it cannot be had, or it needs a classifier and there is none.
+    """
+    if name == "clip" or name.startswith(("clip:", "world:")):
+        from saywhy.spaces.clip import load_clip
+
+        return load_clip(name, device)
+    if name.startswith("tuned:"):
+        from saywhy.spaces.tuned import load_tuned
+
+        return load_tuned(name.removeprefix("tuned:"), device=device)
+    if name != "own" and not name.startswith("operated:"):
+        raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
+    if classifier is None:
+        raise SaywhyError(f"the space {name!r} is a classifier's; name it with --model")
+    if name == "own":
+        from saywhy.spaces.own import ClassifierSpace
+        from saywhy.spaces.text_encoder import load_encoder
+
+        return ClassifierSpace(classifier, load_encoder())
+    from saywhy.spaces.operated import load_operated
+
+    return load_operated(name.removeprefix("operated:"), classifier, device=device)
+
+
+def default_space(classifier: Classifier | None) -> str:
+    """An aviary's classifier: the aviary's CLIP. One with a linear head: its own. Any other, and none: CLIP."""
+    if classifier is None:
+        return "clip"
+    if classifier.name.startswith("world:aviary"):
+        return "world:aviary"
+    return "own" if classifier.has_head else "clip"
+
+
+def default_vocabulary(classifier: Classifier) -> str:
+    """A world's classifier: the world's. Any other: general concepts."""
+    return next((name for name in VOCABULARIES if ":" in name and classifier.name.startswith(name)), "concepts")
+
+
+def resolve_vocabulary(vocabulary: str | Path | Vocabulary | None, classifier: Classifier) -> Vocabulary:
+    """The vocabulary of that name or in that file; one that is ready stays; None: the default of the classifier."""
+    if vocabulary is None:
+        return load_vocabulary(default_vocabulary(classifier))
+    return load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
+
+
+def default_writer(classifier: Classifier) -> str | None:
+    """An aviary's classifier: the aviary's language model. Any other: none; one must be had from a hub or trained."""
+    return "world:aviary" if classifier.name.startswith("world:aviary") else None
+
+
+def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:
+    """The language model of that name; "none" and None: none. Raises SaywhyError where it cannot be had."""
+    if writer is None or writer == "none":
+        return None
+    from saywhy.questions.sentences.language_model import load_language_model
+
+    return load_language_model(writer) if isinstance(writer, str) else writer
+
+
+def check_space(space: object, classifier: Classifier) -> None:
+    """Raises SaywhyError for a space of another classifier: what one sees would be said of the other."""
+    from saywhy.spaces.operated import OperatedSpace
+    from saywhy.spaces.own import ClassifierSpace
+
+    if isinstance(space, ClassifierSpace | OperatedSpace) and space.classifier.fingerprint != classifier.fingerprint:
+        raise SaywhyError(f"the space is {space.classifier.name}'s, not {classifier.name}'s; use space='own'")

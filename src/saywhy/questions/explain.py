@@ -1,0 +1,178 @@
+"""The main path: pictures and a classifier in, explanations out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from saywhy import __version__
+from saywhy.answers.summary import summarise
+from saywhy.attribution import attribute
+from saywhy.attribution.regions import find_regions
+from saywhy.classifiers.classifier import Classifier
+from saywhy.pictures.reading import display_copy, read_picture
+from saywhy.questions.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
+from saywhy.questions.concepts import why_not_vector
+from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors
+from saywhy.spaces.own import ClassifierSpace
+from saywhy.types import Box, Contrast, Explanation, Prediction, Region, Sentence, Space, Vocabulary
+
+if TYPE_CHECKING:
+    from saywhy.questions.sentences.language_model import LanguageModel
+
+
+def explain(
+    image: str | Path | Image.Image,
+    *,
+    model: str | Classifier,
+    vocabulary: str | Path | Vocabulary | None = None,
+    space: str | Space | None = None,
+    target: int | str | None = None,
+    method: str = "lrp",
+    composite: str | None = None,
+    regions: int = 3,
+    top: int = 5,
+    writer: str | LanguageModel | None = None,
+) -> Explanation:
+    """Why a classifier decided as it did on one picture.
+
+    >>> explanation = explain("toucan.jpg", model="timm:resnet50", space="own")
+    >>> explanation.save("why.html")
+
+    model:      a source string (see ``Classifier.load``) or a Classifier.
+    vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
+    space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
+                "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
+    target:     the class to explain, by index or name; None: the predicted one.
+    method:     "lrp", or another name from saywhy.attribution.METHODS; composite: its rules, for LRP.
+    regions:    how many regions at most. top: how many labels each.
+    writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or one that is
+                loaded; None: no such sentence.
+
+    Raises SaywhyError for a picture that cannot be read and for names that do not exist.
+    """
+    picture = read_picture(image)
+    classifier = model if isinstance(model, Classifier) else Classifier.load(model)
+    words = resolve_vocabulary(vocabulary, classifier)
+    check_space(space, classifier)
+    place = resolve_space(space or default_space(classifier), classifier) if not isinstance(space, Space) else space
+    name = Path(image).name if isinstance(image, str | Path) else "picture"
+    return explain_pictures(
+        [(name, picture)], classifier, words, place,
+        target=None if target is None else classifier.class_index(target),
+        method=method, composite=composite, regions=regions, top=top, writer=resolve_writer(writer),
+    )[0]  # fmt: skip
+
+
+def explain_pictures(
+    pictures: Sequence[tuple[str, Image.Image]],
+    classifier: Classifier,
+    vocabulary: Vocabulary,
+    space: Space,
+    *,
+    target: int | None = None,
+    method: str = "lrp",
+    composite: str | None = None,
+    regions: int = 3,
+    top: int = 5,
+    writer: LanguageModel | None = None,
+) -> list[Explanation]:
+    """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops."""
+    images = [image for _, image in pictures]
+    pixels = classifier.preprocess(images)
+    logits = classifier.logits(pixels).float().cpu()
+    predictions = classifier.predictions(logits)
+    heatmaps = attribute(classifier, pixels, target, method, composite, batch_size=len(images))
+
+    geometries = [classifier.geometry(image.size) for image in images]
+    found = [find_regions(heatmaps.values[n].numpy(), g, count=regions) for n, g in enumerate(geometries)]
+    crops = [pieces(image, some, space) for image, some in zip(images, found, strict=True)]
+    encoded = encode_looks([[image, *some] for image, some in zip(images, crops, strict=True)], space)
+    texts = encode_vocabulary(vocabulary, space)
+    looks = [look for some in found for look in (None, *range(len(some)))]
+    findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=top))
+    sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
+
+    explanations = []
+    for n, (name, image) in enumerate(pictures):
+        picture = display_copy(image, name)
+        explained = classifier.prediction(logits[n], heatmaps.targets[n])
+        concepts, *seen = islice(findings, len(encoded[n]))
+        summary = summarise(picture, explained, predictions[n], found[n], seen, concepts)
+        settings = {
+            "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
+            "method": method, "composite": heatmaps.composite, "regions": regions, "top": top,
+            "writer": None if writer is None else writer.name, "saywhy": __version__, "torch": torch.__version__,
+        }  # fmt: skip
+        explanations.append(
+            Explanation(
+                picture,
+                geometries[n],
+                predictions[n],
+                explained,
+                heatmaps[n],
+                found[n],
+                tuple(seen),
+                concepts,
+                summary,
+                settings,
+                sentences[n],
+                _against_runner_up(encoded[n][0], texts, explained, predictions[n], space, vocabulary, top),
+            )
+        )
+    return explanations
+
+
+def _sentences(
+    images: Sequence[Image.Image],
+    crops: Sequence[Sequence[Image.Image]],
+    encoded: Sequence[torch.Tensor],
+    space: Space,
+    writer: LanguageModel | None,
+    classes: Sequence[str],
+) -> Sequence[Sentence | None]:
+    """A sentence for each picture, on what the decision rests on; class names may be said whatever they are."""
+    if writer is None:
+        return [None] * len(images)
+    from saywhy.questions.narrate import narrate
+
+    return narrate(images, space, writer, crops=crops, encoded=encoded, allowed=set(classes))
+
+
+def _against_runner_up(
+    picture: torch.Tensor,
+    texts: torch.Tensor,
+    target: Prediction,
+    predictions: Sequence[Prediction],
+    space: Space,
+    vocabulary: Vocabulary,
+    top: int,
+) -> Contrast | None:
+    """Why this class and not the best of the others, where the space is the classifier's own."""
+    others = [p for p in predictions if p.index != target.index]
+    if not isinstance(space, ClassifierSpace) or not others:
+        return None
+    return why_not_vector(picture, texts, target, others[0], space, vocabulary, top=top)
+
+
+def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
+    """What is looked at of each region: its crop, with as much around it as the space wants."""
+    context = getattr(space, "context", 1.0)
+    return [image.crop(widened(region.box, image.size, context)) for region in regions]
+
+
+def widened(box: Box, size: tuple[int, int], factor: float) -> Box:
+    """The box grown by ``factor`` around its centre, inside a picture of that size."""
+    left, top, right, bottom = box
+    across, down = (right - left) * (factor - 1) / 2, (bottom - top) * (factor - 1) / 2
+    return (
+        max(0, round(left - across)),
+        max(0, round(top - down)),
+        min(size[0], round(right + across)),
+        min(size[1], round(bottom + down)),
+    )

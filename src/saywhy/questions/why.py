@@ -1,0 +1,328 @@
+"""Why is this picture what it is? A category, and the rationales that it is chosen for, each with where it is (ECOR).
+
+The path of one picture: rank pairs of category and rationale, vote, say what each is believed to be, and look where
+the picture shows it. Nothing is claimed of a category none of whose own rationales stands out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from saywhy import __version__
+from saywhy.attribution.gscorecam import Track
+from saywhy.errors import SaywhyError
+from saywhy.metrics.doubly_right import Ranked
+from saywhy.pictures.geometry import probe_geometry
+from saywhy.pictures.reading import display_copy, read_picture
+from saywhy.spaces import seeing
+from saywhy.spaces.pairs.bank import Bank
+from saywhy.spaces.pairs.ranking import (
+    ECOR,
+    Answer,
+    Scoring,
+    Usual,
+    decide,
+    probabilities,
+    rank,
+    shortlist,
+    standing_out,
+)
+from saywhy.spaces.seeing import Seeing, text_heat, tower_of
+from saywhy.spaces.similarity import UNUSUAL
+from saywhy.types import Geometry, Picture, Space
+from saywhy.words.rationale_words import RationaleWords, with_article
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METHODS = (*seeing.METHODS, "none")
+FORMAT = "saywhy.questions.why/1"
+SAID = 2  # rationales in the sentence
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reason:
+    """A rationale that the category was chosen for.
+
+    rank:        of the pair of both, 1 for the best. score: see ``Scoring``.
+    probability: P(r | I). given: P(c | r, I). Their product is that of the pair.
+    listed:      whether it is one of the category's own.
+    unusual:     how many standard deviations it stands above what is usual. visible: whether that is enough to say that
+                 it is there. Both None where it is not known.
+    heat:        (2, H, W) float32 in the preprocessed frame, where the picture shows it: the text of the pair, and that
+                 of the rationale alone. LRP's is signed, gScoreCAM's is not. None where no method was asked for.
+    """
+
+    rationale: str
+    rank: int
+    score: float
+    probability: float
+    given: float
+    listed: bool
+    unusual: float | None
+    visible: bool | None
+    heat: Tensor | None
+
+
+@final
+@dataclass(frozen=True)
+class Alternative:
+    """A pair among the best whose category was not chosen. joint: P(r | I) P(c | r, I)."""
+
+    category: str
+    rationale: str
+    rank: int
+    score: float
+    joint: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Why:
+    """What a picture is, and why; everything that was considered, and the settings to repeat it.
+
+    probability:  P(c | I) of the category.
+    reasons:      best first.
+    visible:      whether any of the category's own rationales stands out; None where that is not known.
+    sentence:     for people; see ``say``.
+    alternatives: best first.
+    space:        whose opinion it is.
+    """
+
+    picture: Picture
+    geometry: Geometry
+    category: str
+    probability: float
+    reasons: tuple[Reason, ...]
+    visible: bool | None
+    sentence: str
+    alternatives: tuple[Alternative, ...]
+    space: str
+    settings: dict[str, Any]
+
+    def to_json(self) -> str:
+        """One JSON document with everything in it; heatmaps are float32, zlib, base64."""
+        document = {
+            "format": FORMAT,
+            "sentence": self.sentence,
+            "category": self.category,
+            "probability": self.probability,
+            "visible": self.visible,
+            "reasons": [
+                {key: value for key, value in vars(reason).items() if key != "heat"}
+                | {"heat": None if reason.heat is None else _packed(reason.heat)}
+                for reason in self.reasons
+            ],
+            "alternatives": [asdict(other) for other in self.alternatives],
+            "space": self.space,
+            "picture": vars(self.picture) | {"jpeg": base64.b64encode(self.picture.jpeg).decode()},
+            "geometry": vars(self.geometry),
+            "settings": self.settings,
+        }
+        return json.dumps(document, allow_nan=False)
+
+    def figure(self) -> Figure:
+        """A matplotlib figure: the picture, and where each rationale is."""
+        from saywhy.answers.why_figure import draw_why
+
+        return draw_why(self)
+
+
+def why(
+    image: str | Path | Image.Image, space: Seeing, words: RationaleWords, bank: Bank | None, **options: Any
+) -> Why:
+    """Why one picture is what it is. Options as of ``why_pictures``.
+
+    >>> answer = why("toucan.jpg", clip, words, build_bank(clip, words))
+    >>> answer.sentence
+    'This is a toucan because there is a large bill and a white throat.'
+
+    Raises SaywhyError for a picture that cannot be read, and as ``why_pictures``.
+    """
+    name = Path(image).name if isinstance(image, str | Path) else "picture"
+    return next(why_pictures([(name, read_picture(image))], space, words, bank, **options))
+
+
+def why_pictures(
+    pictures: Sequence[tuple[str, Image.Image]],
+    space: Seeing,
+    words: RationaleWords,
+    bank: Bank | None,
+    *,
+    scoring: Scoring = ECOR,
+    k: int = 5,
+    method: str = "lrp",
+    inverse: Bank | None = None,
+    usual: Usual | None = None,
+    visible_from: float | None = None,
+    track: Track = iter,
+) -> Iterator[Why]:
+    """An answer for each (name, RGB picture), ranked together and looked at one by one.
+
+    space:   a ClipSpace, or one with a tuned ``tower`` and the ``clip`` it was made from.
+    bank:    of all pairs of the words. None: only those of each picture's shortlist, which is not exact.
+    inverse: the bank the other way round, where the scoring has that term.
+    k:       how many of the best pairs vote; all where there are fewer.
+    method:  of the heatmaps, in METHODS. LRP by default: in the aviary its maps lie on the right part more often than
+             gScoreCAM's, which is what ECOR showed, and it takes one pass instead of 300.
+    usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
+    visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as
+             ``usual`` has it.
+    track:   goes through gScoreCAM's batches, and may show how far it is.
+
+    Raises SaywhyError for an unknown method, a space that is no CLIP, and as ``rank``.
+    """
+    if method not in METHODS:
+        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    tower, clip = tower_of(space)
+    k = min(k, len(words.categories) * len(words.rationales))
+    images = space.encode_images([image for _, image in pictures])
+    rationales = space.encode_texts(words.rationale_texts()) if bank is None else bank.rationales
+    beliefs = (
+        _believe_shortlists(images, space, words, rationales, scoring, k)
+        if bank is None
+        else iter([_believe(images, bank, scoring, k, space.scale, inverse)])
+    )
+    unusual = standing_out(images, rationales, usual)
+    if visible_from is None:
+        visible_from = UNUSUAL if usual is None else usual.visible_from
+    settings = {
+        "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
+        "temperatures": dict(scoring.temperatures), "k": k, "method": method, "exact": bank is not None,
+        "usual": "the rationales" if usual is None else "a reference", "visible from": visible_from,
+        "categories": len(words.categories),
+        "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": __version__,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
+    for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
+        answer = decide(belief.ranked, row, k)
+        found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
+        if method != "none":
+            texts = _texts(words, answer, belief.ranked.rationales[row], space, "inverse" in scoring.terms)
+            pixels = clip.transform(image)[None].to(clip.device)
+            maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
+            found = [replace(reason, heat=heat) for reason, heat in zip(found, maps, strict=True)]
+        own = words.lists[answer.category]
+        visible = None if unusual is None else bool((unusual[n, list(own)] >= visible_from).any())
+        category = words.categories[answer.category]
+        yield Why(
+            display_copy(image, name), probe_geometry(clip.transform, image.size), category,
+            float(belief.categories[row, answer.reasons[0]]), tuple(found), visible,
+            say(category, found, visible, bool(own)), _alternatives(answer, belief, row, words), space.name, settings,
+        )  # fmt: skip
+
+
+def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
+    """The answer in one sentence, which names no rationale that is known not to stand out as if it did.
+
+    visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are
+    named only where none of its own is among the reasons.
+    """
+    if not listed:
+        return f"This looks like {with_article(category)}, but no rationale is listed for it."
+    if visible is False:
+        return f"This looks like {with_article(category)}, but none of its listed rationales is visible."
+    standing = [reason for reason in reasons if reason.visible is not False]
+    own = [reason for reason in standing if reason.listed]
+    seen = [reason.rationale for reason in own or standing][:SAID]
+    if not seen:
+        best = reasons[0].rationale
+        return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
+    return f"This is {with_article(category)} because there is {' and '.join(seen)}."
+
+
+# -- what is believed -------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Belief:
+    """Ranked pairs of n pictures, and of each pair (n, K): P(r | I), P(c | r, I) and P(c | I)."""
+
+    ranked: Ranked
+    rationales: np.ndarray
+    given: np.ndarray
+    categories: np.ndarray
+
+
+def _believe(images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None) -> _Belief:
+    # Temperatures make probabilities right and, differing between terms, rankings worse than those that were measured.
+    ranked = rank(images, bank, replace(scoring, temperatures={}), k, scale, inverse)
+    all_of = probabilities(images, bank, scoring, scale, ranked, inverse)
+    return _Belief(
+        ranked,
+        np.take_along_axis(all_of.rationales.numpy(), ranked.rationales, 1),
+        all_of.given.numpy(),
+        np.take_along_axis(all_of.categories.numpy(), ranked.categories, 1),
+    )
+
+
+def _believe_shortlists(
+    images: Tensor, space: Seeing, words: RationaleWords, rationales: Tensor, scoring: Scoring, k: int
+) -> Iterator[_Belief]:
+    """One belief for each picture: probabilities are among its shortlist."""
+    categories = space.encode_texts(words.category_texts())
+    for image in images:
+        part = shortlist(image, space, words, rationales, categories, "inverse" in scoring.terms)
+        most = min(k, part.texts.shape[0] * part.texts.shape[1])
+        belief = _believe(image[None], part, scoring, most, space.scale, part.inverse)
+        yield replace(belief, ranked=part.named(belief.ranked))
+
+
+def _reasons(
+    answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible_from: float
+) -> list[Reason]:
+    found = []
+    for place in answer.reasons:
+        r = int(belief.ranked.rationales[row, place])
+        out = None if unusual is None else float(unusual[r])
+        found.append(
+            Reason(
+                words.rationales[r], place + 1, float(belief.ranked.scores[row, place]),
+                float(belief.rationales[row, place]), float(belief.given[row, place]),
+                r in words.lists[answer.category], out, None if out is None else out >= visible_from, None,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWords) -> tuple[Alternative, ...]:
+    ranked = belief.ranked
+    return tuple(
+        Alternative(
+            words.categories[int(ranked.categories[row, place])], words.rationales[int(ranked.rationales[row, place])],
+            place + 1, float(ranked.scores[row, place]),
+            float(belief.rationales[row, place] * belief.given[row, place]),
+        )
+        for place in answer.alternatives
+    )  # fmt: skip
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------
+
+
+def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Space, inverse: bool) -> Tensor:
+    """(2 * reasons, d): of each reason the text of the pair, as it was asked, and that of the rationale alone."""
+    alone = words.rationale_texts()
+    named = [int(ranked[place]) for place in answer.reasons]
+    return space.encode_texts(
+        [text for r in named for text in (words.pair_text(answer.category, r, inverse), alone[r])]
+    )
+
+
+def _packed(heat: Tensor) -> dict[str, Any]:
+    values = zlib.compress(heat.numpy().astype("<f4").tobytes())
+    return {"values": base64.b64encode(values).decode(), "shape": list(heat.shape)}

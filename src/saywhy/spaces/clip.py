@@ -1,0 +1,152 @@
+"""CLIP as a space: pictures and words embedded by an open_clip model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.hub import patience
+from saywhy.spaces.text_cache import cached_encode, weights_digest
+
+DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
+PAPER_CLIP = "ViT-H-14/laion2b_s32b_b79k"  # what LRP-CLIP used
+BATCH = 64  # crops, or texts, at once
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ClipSpace:
+    """A CLIP model as a Space. Put another image tower in with ``dataclasses.replace(space, image_tower=...)``.
+
+    image_tower: (N, 3, h, w) -> (N, d); a module where it comes from load_clip.
+    text_tower:  (M, context) tokens -> (M, d).
+    scale:       what CLIP multiplies cosines by before a softmax over texts (its learned inverse temperature).
+    """
+
+    name: str
+    image_tower: Callable[[Tensor], Tensor]
+    text_tower: Callable[[Tensor], Tensor]
+    transform: Callable[[Image.Image], Tensor]
+    tokenizer: Callable[[list[str]], Tensor]
+    device: torch.device
+    key: str  # name and digest of the weights, for the text cache
+    scale: float = 100.0
+
+    @property
+    def source(self) -> str:
+        """What ``load_clip`` was given."""
+        return self.key.removeprefix("clip:").rpartition(":")[0]
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        batches = []
+        for start in range(0, len(images), BATCH):
+            pixels = torch.stack([self.transform(image) for image in images[start : start + BATCH]])
+            batches.append(F.normalize(self.image_tower(pixels.to(self.device)).float(), dim=1).cpu())
+        return torch.cat(batches)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return cached_encode(self.key, texts, self._encode_with_progress)
+
+    @torch.no_grad()
+    def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
+        """As ``encode_texts``, without keeping them on disk: for the many drafts of a sentence."""
+        starts = range(0, len(texts), BATCH)
+        batches = [self.text_tower(self.tokenizer(list(texts[s : s + BATCH])).to(self.device)) for s in starts]
+        return F.normalize(torch.cat(batches).float(), dim=1).cpu()
+
+    def _encode_with_progress(self, texts: Sequence[str]) -> Tensor:
+        from rich.console import Console
+        from rich.progress import track
+
+        block = 10 * BATCH
+        starts = range(0, len(texts), block)
+        shown = track(starts, "reading the vocabulary", console=Console(stderr=True), disable=len(starts) < 3)
+        return torch.cat([self.encode_texts_once(texts[s : s + block]) for s in shown])
+
+
+@lru_cache(maxsize=2)
+def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpace:
+    """The CLIP that ``source`` names: "ARCHITECTURE/TAG" of open_clip, an open_clip local directory, or "world:NAME".
+
+    "clip:" may stand before any of them, and "clip" alone is DEFAULT_CLIP, as where a user names a space.
+
+    Raises SaywhyError where the name or the device is unknown, or the weights cannot be had.
+    """
+    import open_clip
+
+    source = DEFAULT_CLIP if source == "clip" else source.removeprefix("clip:")
+    name, where = f"CLIP {source}", source
+    if source.startswith("world:"):
+        from saywhy.worlds import clip_directory
+
+        world = source.removeprefix("world:")
+        name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(chosen)
+    try:
+        if Path(where).is_dir():
+            model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")
+        else:
+            architecture, _, tag = where.partition("/")
+            _check_known(architecture, tag, open_clip)
+            with patience():
+                model, _, transform = open_clip.create_model_and_transforms(architecture, tag, device=chosen)
+                tokenizer = open_clip.get_tokenizer(architecture)
+    except SaywhyError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0][:160]
+        raise SaywhyError(
+            f"{name}: its weights cannot be had ({first}). Without a hub: an open_clip folder, world:aviary, or, "
+            "to explain a classifier, --space own"
+        ) from None
+    model = model.eval().requires_grad_(False)
+    key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
+    # CoCa's visual tower gives more than a vector; the others' layers are best reached without the text tower's.
+    tower = model.visual if not hasattr(model, "text_decoder") else _ImageTower(model)
+    device_of = torch.device(chosen)
+    scale = float(model.logit_scale.exp())
+    return ClipSpace(name, tower, model.encode_text, transform, tokenizer, device_of, key, scale)
+
+
+class _ImageTower(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
+
+
+def check_device(name: str) -> None:
+    """Raises SaywhyError where torch has no device of that name."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):  # no such name, no such GPU, torch without it
+        raise SaywhyError(f"there is no device {name!r} here; cpu is always there, cuda where a GPU is") from None
+
+
+def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
+    from difflib import get_close_matches
+
+    if not architecture or "/" in tag:
+        raise SaywhyError(f"there is no folder {f'{architecture}/{tag}'!r}, and no name of open_clip's is like it")
+
+    known = open_clip.list_models()
+    if architecture not in known:
+        near = ", ".join(get_close_matches(architecture, known, n=3)) or "see open_clip.list_models()"
+        raise SaywhyError(f"open_clip has no architecture {architecture!r} (nor is there such a folder); {near}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in tags:
+        raise SaywhyError(f"open_clip has no weights {tag!r} for {architecture}; there are {', '.join(tags)}")

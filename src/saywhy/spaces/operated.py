@@ -1,0 +1,203 @@
+"""CLIP with a classifier's activations in it: CLIP's texts then speak of what the classifier sees.
+
+Source: Caption-driven XAI (Koller et al. 2025). A label from here is the classifier's as far as its channels reach into
+CLIP, and CLIP's own for the rest; the controls of ``saywhy bench surgery`` say how far that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.evidence import EVIDENCE, class_evidence
+from saywhy.classifiers.layers import convolutions, stages
+from saywhy.errors import SaywhyError
+from saywhy.spaces.clip import ClipSpace, load_clip
+from saywhy.spaces.surgery.matching import Correlation, Matching, check_way, correlate, match
+from saywhy.spaces.surgery.operating import Surgery, run_operated, source_layers
+
+BATCH = 32  # pictures at once
+FLOOR = 0.2  # logits
+"""Evidence for a class that varies by less over the pictures decides nothing: the odds change by a fifth. A network
+with random weights has such evidence; scaled up to CLIP's activations it would speak as loudly as any other."""
+LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
+    "stages": partial(stages, class_tokens=True),
+    "last": lambda network, pixels: stages(network, pixels, class_tokens=True)[-1:],
+    "convolutions": convolutions,
+}
+"""Name -> layers of a network; of the classifier also EVIDENCE, its evidence for each class (class_evidence.py).
+
+The paper took every convolution of the classifier, and the stages of CLIP.
+"""
+DEFAULT_SURGERY = Surgery(unmatched="mean")
+"""Nothing passes but what the classifier passes: what CLIP sees for itself would answer for it."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class OperatedSpace:
+    """A Space: pictures are encoded by CLIP's image tower with the classifier's matched channels in it."""
+
+    clip: ClipSpace
+    classifier: Classifier
+    matching: Matching
+    surgery: Surgery = DEFAULT_SURGERY
+    _evidence: list[nn.Module] = field(default_factory=list, init=False, repr=False)  # found with the first pictures
+
+    @property
+    def name(self) -> str:
+        return f"{self.clip.name} with {self.classifier.name}'s activations"
+
+    @property
+    def scale(self) -> float:
+        return self.clip.scale
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """(N, d) unit vectors."""
+        tower = image_tower(self.clip)
+        vectors = [
+            run_operated(self._source(source_pixels), tower, self.matching, source_pixels, target_pixels, self.surgery)
+            for source_pixels, target_pixels in _batches(images, self.classifier, self.clip, BATCH)
+        ]
+        return F.normalize(torch.cat(vectors).float(), dim=1).cpu()
+
+    def _source(self, pixels: Tensor) -> nn.Module:
+        """What the matching's layers are of. pixels: any pictures."""
+        if EVIDENCE not in source_layers(self.matching):
+            return self.classifier.network
+        if not self._evidence:
+            self._evidence.append(class_evidence(self.classifier, pixels[:1]))
+        return self._evidence[0]
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return self.clip.encode_texts(texts)
+
+    def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
+        return self.clip.encode_texts_once(texts)
+
+
+def image_tower(clip: ClipSpace) -> nn.Module:
+    """CLIP's image tower as a network with layers. Raises SaywhyError where it is a bare function."""
+    if not isinstance(clip.image_tower, nn.Module):
+        raise SaywhyError(f"{clip.name}: its image tower is no network with layers, and cannot be operated on")
+    return clip.image_tower
+
+
+def match_classifier(
+    clip: ClipSpace,
+    classifier: Classifier,
+    images: Iterable[Image.Image],
+    *,
+    layers: str | Sequence[str] = EVIDENCE,
+    clip_layers: str | Sequence[str] = "last",
+    how: str = "best",
+    chance: float = 0.0,
+    signed: bool = False,
+    floor: float = FLOOR,
+    batch_size: int = BATCH,
+) -> Matching:
+    """For each channel of CLIP's image tower the classifier's channel that goes with it on those pictures.
+
+    images:      read once, in an order that is random with respect to what they show; see ``correlate``.
+    layers:      of the classifier: EVIDENCE, one of LAYERS, or their names; all are candidates for each of CLIP's.
+    clip_layers: of CLIP: one of LAYERS, or their names. Behind the last stage CLIP has nothing to add, so that it alone
+                 is enough where unmatched channels are silenced.
+    how, chance, signed: see ``match``.
+    floor:       evidence for a class is matched where its deviation over pictures and positions is above so many
+                 logits; says nothing of other layers.
+
+    Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
+    """
+    check_way(how, chance)
+    found = correlate_classifier(clip, classifier, images, layers, clip_layers, batch_size)
+    return matched(clip, classifier, found, how, chance, signed, floor)
+
+
+def correlate_classifier(
+    clip: ClipSpace,
+    classifier: Classifier,
+    images: Iterable[Image.Image],
+    layers: str | Sequence[str] = EVIDENCE,
+    clip_layers: str | Sequence[str] = "last",
+    batch_size: int = BATCH,
+) -> list[Correlation]:
+    """The pass over the data of ``match_classifier``, one Correlation for each of CLIP's layers."""
+    tower = image_tower(clip)
+    batches = _batches(images, classifier, clip, batch_size)
+    first = next(batches, None)
+    if first is None:
+        raise SaywhyError("matching needs at least two pictures; there are none")
+    network: nn.Module = classifier.network
+    if layers in (EVIDENCE, [EVIDENCE], (EVIDENCE,)):
+        network, layers = class_evidence(classifier, first[0][:1]), [EVIDENCE]
+    candidates = _layers(layers, network, first[0][:1])
+    target_layers = _layers(clip_layers, tower, first[1][:1])
+    return correlate(network, tower, chain([first], batches), [(candidates, layer) for layer in target_layers])
+
+
+def matched(
+    clip: ClipSpace,
+    classifier: Classifier,
+    found: Sequence[Correlation],
+    how: str = "best",
+    chance: float = 0.0,
+    signed: bool = False,
+    floor: float = FLOOR,
+) -> Matching:
+    """The matches of ``match_classifier`` among correlations that were found; several thresholds need one pass."""
+    alone = all(one.sources[0][0] == EVIDENCE for one in found)
+    decisive = {EVIDENCE: found[-1].source_std > floor} if alone else None
+    return replace(
+        match(found, how, chance, signed, decisive),
+        source=classifier.name,
+        target=clip.source,
+        fingerprints={"source": classifier.fingerprint, "target": clip.key},
+        decisive={name: int(mask.sum()) for name, mask in (decisive or {}).items()},
+    )
+
+
+def _layers(asked: str | Sequence[str], network: nn.Module, pixels: Tensor) -> tuple[str, ...]:
+    if not isinstance(asked, str):
+        if EVIDENCE in asked and len(asked) > 1:
+            raise SaywhyError(f"{EVIDENCE} is matched alone, not with other layers")
+        return tuple(asked)
+    if asked not in LAYERS:
+        raise SaywhyError(
+            f"there are no layers {asked!r}; there are {', '.join([EVIDENCE, *LAYERS])}, and those of the network"
+        )
+    return LAYERS[asked](network, pixels)
+
+
+def load_operated(
+    path: str | Path, classifier: Classifier, surgery: Surgery = DEFAULT_SURGERY, device: str | None = None
+) -> OperatedSpace:
+    """The space of a matching that was saved, CLIP on ``device`` (None: a GPU where there is one).
+
+    Raises SaywhyError where its classifier or CLIP was another.
+    """
+    clip = load_clip(Matching.load(path, {"source": classifier.fingerprint}).target, device)
+    return OperatedSpace(clip, classifier, Matching.load(path, {"target": clip.key}), surgery)
+
+
+def _batches(
+    images: Iterable[Image.Image], classifier: Classifier, clip: ClipSpace, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    left = iter(images)
+    while some := list(islice(left, batch_size)):
+        yield _pixels(some, classifier, clip)
+
+
+def _pixels(images: Sequence[Image.Image], classifier: Classifier, clip: ClipSpace) -> tuple[Tensor, Tensor]:
+    """Of the same pictures: what the classifier gets, and what CLIP gets; on their devices."""
+    theirs = torch.stack([clip.transform(image) for image in images]).to(clip.device)
+    return classifier.preprocess(images).to(classifier.device, classifier.dtype), theirs

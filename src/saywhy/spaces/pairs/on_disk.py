@@ -1,0 +1,369 @@
+"""The texts of all categories with all rationales as vectors: encoded once, kept on disk, read block by block.
+
+As CLIP's text tower stays frozen, the C x R texts of ECOR and DROR are constants. They are kept as memory-mapped shards
+of a few categories. A shard's name holds its checksum and it appears by one renaming, so a shard that is there is whole
+whoever was stopped, and several processes may build the same bank at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.files import replacing
+from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder, pair_texts
+from saywhy.spaces.text_cache import cache_directory, cached_encode
+from saywhy.words.rationale_words import RationaleWords
+
+SHARD = 64 * 2**20  # bytes: what is lost at most when a run is killed
+HELD = 64 * 2**20  # bytes: a bank that is no larger is held in memory
+PATIENCE = 2.0  # seconds: what takes longer is announced, with a bar
+ABANDONED = 3600.0  # seconds after which an unfinished file belongs to nobody
+FORMAT = 1
+PROBE = "Don't say: a Café-au-lait, 12 (naïve) words_of &amp; <b>"  # told apart by any way of cleaning and splitting
+
+
+@final
+@dataclass(frozen=True)
+class Estimate:
+    """What a bank will take. bytes: on disk. seconds: on this machine, as busy as it is now."""
+
+    texts: int
+    bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.texts:,} texts, {_size(self.bytes)}, about {_duration(self.seconds)}"
+
+
+@final
+@dataclass(frozen=True)
+class Shard:
+    """The vectors of ``count`` categories from ``first`` on: a .npy file, (count, R, d) float16."""
+
+    path: Path
+    first: int
+    count: int
+
+    def read(self) -> np.ndarray:
+        """Mapped into memory only as long as the array lives, so that what was read does not pile up.
+
+        Raises SaywhyError where it cannot be read.
+        """
+        try:
+            return np.load(self.path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise SaywhyError(f"{self.path}: cannot be read ({error}); build the bank again") from None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PromptBank:
+    """All C x R texts of one template, as unit vectors.
+
+    key:        digest of weights, template, tokenizer, word lists and type of the computation.
+    rationales: (R, d) float32, of ``words.rationale_texts()``.
+    categories: (C, d) float32, of ``words.category_texts()``.
+    inverse:    whether the texts are ``words.templates.inverse``; else they are ``words.templates.pair``.
+    shards:     where the texts are, in order. held: (C, R, d), the same in memory, for a bank that is small.
+    """
+
+    words: RationaleWords
+    key: str
+    dimension: int
+    rationales: Tensor
+    categories: Tensor
+    inverse: bool = False
+    shards: tuple[Shard, ...] = ()
+    held: Tensor | None = None
+
+    def blocks(self, columns: int = 262_144) -> Iterator[tuple[int, Tensor]]:
+        """(first category, (c, R, d) float16 or float32), in order, about ``columns`` texts each: whole categories.
+
+        Blocks of a bank in memory are views of it: do not write to them.
+        """
+        step = max(1, columns // len(self.words.rationales))
+        for first in range(0, len(self.words.categories), step):
+            yield first, self._some(first, first + step)
+
+    def _some(self, start: int, stop: int) -> Tensor:
+        if self.held is not None:
+            return self.held[start:stop]
+        return torch.from_numpy(np.concatenate([
+            shard.read()[max(start - shard.first, 0) : stop - shard.first]
+            for shard in self.shards
+            if shard.first < stop and start < shard.first + shard.count
+        ]))  # fmt: skip
+
+    def pairs(self, categories: Tensor, rationales: Tensor) -> Tensor:
+        """(N, d) float32 of N categories, each with one rationale: (N,) and (N,) indices."""
+        categories, rationales = categories.cpu(), rationales.cpu()
+        if self.held is not None:
+            return self.held[categories, rationales].float()
+        found = torch.empty(len(categories), self.dimension)
+        firsts = torch.tensor([shard.first for shard in self.shards])
+        owners = torch.searchsorted(firsts, categories, right=True) - 1
+        for n in owners.unique().tolist():
+            mine, shard = owners == n, self.shards[n]
+            rows = shard.read()[(categories[mine] - shard.first).numpy(), rationales[mine].numpy()]
+            found[mine] = torch.from_numpy(rows).float()
+        return found
+
+    def dense(self) -> Tensor:
+        """(C, R, d) float32, all of it: for banks that are small."""
+        return self._some(0, len(self.words.categories)).float()
+
+
+def bank_of(words: RationaleWords, rationales: Tensor, categories: Tensor, pairs: Tensor) -> PromptBank:
+    """A bank of vectors that are there already: (R, d), (C, d), (C, R, d). They are normalised here.
+
+    Raises SaywhyError where their shapes do not go with the words.
+    """
+    r, c = len(words.rationales), len(words.categories)
+    dimension = pairs.shape[-1]
+    for what, found, wanted in (
+        ("rationales", rationales, (r, dimension)), ("categories", categories, (c, dimension)),
+        ("pairs", pairs, (c, r, dimension)),
+    ):  # fmt: skip
+        if tuple(found.shape) != wanted:
+            raise SaywhyError(f"the vectors of the {what} have the shape {tuple(found.shape)}; it must be {wanted}")
+    unit = [F.normalize(one.float(), dim=-1) for one in (rationales, categories, pairs)]
+    digest = hashlib.sha256(json.dumps([words.categories, words.rationales]).encode())
+    for one in unit:
+        digest.update(one.cpu().numpy().tobytes())
+    return PromptBank(words, digest.hexdigest()[:24], dimension, unit[0], unit[1], held=unit[2])
+
+
+def estimate(
+    clip: ClipSpace, words: RationaleWords, *, inverse: bool = False, dtype: torch.dtype = torch.float32
+) -> Estimate:
+    """What ``build_bank`` would take from the beginning, judged by the encoding of a few texts.
+
+    Raises SaywhyError as ``build_bank`` does, for the words.
+    """
+    encoder = pair_encoder(clip, words, inverse, dtype)
+    texts = len(words.categories) * len(words.rationales)
+    return Estimate(texts, 2 * texts * encoder.alone(["a"]).shape[1], encoder.seconds())
+
+
+def bank_key(
+    clip: ClipSpace, words: RationaleWords, *, inverse: bool = False, dtype: torch.dtype = torch.float32
+) -> str:
+    """What the bank of these words is known by; which rationales are listed for which category does not matter."""
+    tokenizer: Any = clip.tokenizer
+    told = {
+        "format": FORMAT,
+        "clip": clip.key,
+        "tokenizer": [type(tokenizer).__name__, tokenizer([PROBE]).tolist()],
+        "template": words.templates.inverse if inverse else words.templates.pair,
+        "categories": words.categories,
+        "rationales": words.rationales,
+        "dtype": str(dtype),
+    }
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+
+
+def build_bank(
+    clip: ClipSpace,
+    words: RationaleWords,
+    *,
+    inverse: bool = False,
+    directory: str | Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    verify: bool = False,
+) -> PromptBank:
+    """The bank of the words, from disk where it is there; what is missing of it is encoded and kept.
+
+    inverse:   the template "There is {r} because ..." instead of the pair's.
+    directory: the bank's own folder; by default one in the cache, named by its key.
+    dtype:     of the computation, e.g. torch.bfloat16 on a GPU.
+    verify:    hold all shards against their checksums. That is done anyhow where some are missing, and of a bank that
+               is held in memory, for it is read as a whole; sizes always are.
+
+    A run that is stopped, by kill -9 too, goes on where it was, and the bank is the same to the byte. A damaged shard
+    is encoded anew, with a BankWarning. On stderr: an estimate and a bar where it takes more than two seconds.
+
+    Raises SaywhyError where there are no words, the template lacks a name, the folder holds another bank or cannot be
+    written, the disk is too small, or the text tower gives no numbers.
+    """
+    key = bank_key(clip, words, inverse=inverse, dtype=dtype)
+    folder = Path(directory) if directory else cache_directory() / "banks" / key
+    texts = pair_texts(words, inverse)
+
+    @cache
+    def encoder() -> PairEncoder:  # a bank that is there needs none
+        return pair_encoder(clip, words, inverse, dtype)
+
+    alone = cached_encode(
+        clip.key, [*words.rationale_texts(), *words.category_texts()], lambda some: encoder().alone(some)
+    )
+    count, dimension = len(words.rationales), alone.shape[1]
+    blocks = shard_plan(len(words.categories), count, dimension)
+    shape = (count, dimension)
+    small = 2 * len(words.categories) * count * dimension <= HELD
+    verify = verify or small
+    try:
+        _claim(folder, key, {
+            "clip": clip.key, "text": texts.heads[0] + texts.tails[0], "categories": len(words.categories),
+            "rationales": count, "dimension": dimension, "computed in": str(dtype), "kept in": "float16",
+        })  # fmt: skip
+        found = _found(folder, blocks, shape, verify)
+        missing = [block for block in blocks if block.start not in found]
+        if missing and found and not verify:
+            found = _found(folder, blocks, shape, verify=True)
+            missing = [block for block in blocks if block.start not in found]
+        if missing:
+            _encode(folder, encoder(), missing, shape, len(blocks))
+            found = _found(folder, blocks, shape)
+    except OSError as error:
+        raise SaywhyError(
+            f"{folder}: the prompt bank cannot be kept there ({error.strerror or error}); set SAYWHY_CACHE to a folder "
+            "that can be written"
+        ) from None
+    shards = tuple(found[block.start] for block in blocks)
+    held = None
+    if small:
+        held = torch.from_numpy(np.concatenate([shard.read() for shard in shards]))
+    return PromptBank(words, key, dimension, alone[:count], alone[count:], inverse, shards, held)
+
+
+# -- on disk ----------------------------------------------------------------------------------------------------------
+
+
+def shard_plan(categories: int, rationales: int, dimension: int) -> list[range]:
+    """The categories of each shard."""
+    step = max(1, SHARD // (2 * rationales * dimension))
+    return [range(first, min(first + step, categories)) for first in range(0, categories, step)]
+
+
+def _claim(folder: Path, key: str, about: dict[str, Any]) -> None:
+    """Say in bank.json what the folder is for. Raises SaywhyError where it is for something else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "bank.json"
+    if manifest.exists():
+        known = None
+        with suppress(ValueError, AttributeError):
+            known = json.loads(manifest.read_text()).get("key")
+        if known == key:
+            return
+        raise SaywhyError(
+            f"{folder}: holds the bank of other words, another template or another CLIP; name another folder, or "
+            "remove it"
+        )
+    with replacing(manifest) as unfinished:
+        unfinished.write_text(json.dumps({"key": key, "format": FORMAT, **about}, indent=1))
+
+
+def _found(folder: Path, blocks: Sequence[range], shape: tuple[int, int], verify: bool = False) -> dict[int, Shard]:
+    """First category -> shard, of those that are there and whole; warns of those that are not, and removes them."""
+    there = dict[int, list[Path]]()
+    for path in sorted(folder.glob("*.npy")):
+        if match := re.fullmatch(r"(\d{6})-[0-9a-f]{8}\.npy", path.name):
+            there.setdefault(int(match[1]), []).append(path)
+    found = dict[int, Shard]()
+    for block in blocks:
+        for path in there.get(block.start, []):
+            damage = _damage(path, (len(block), *shape), verify)
+            if damage and path.exists():  # else another process saw it too
+                path.unlink(missing_ok=True)
+                warnings.warn(f"{path}: {damage}; its {len(block) * shape[0]:,} texts are encoded anew", BankWarning)
+            elif not damage:
+                found.setdefault(block.start, Shard(path, block.start, len(block)))
+    return found
+
+
+def _damage(path: Path, shape: tuple[int, ...], verify: bool) -> str | None:
+    """What is wrong with a shard, if anything."""
+    try:
+        vectors = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return "cut short, or no shard of a bank"
+    if vectors.shape != shape or vectors.dtype != np.float16 or path.stat().st_size != vectors.offset + vectors.nbytes:
+        return "of another size than it should be"
+    if verify and f"{zlib.crc32(vectors.data):08x}" != path.stem.partition("-")[2]:
+        return "its checksum is wrong"
+    return None
+
+
+def _encode(folder: Path, encoder: PairEncoder, missing: list[range], shape: tuple[int, int], all_blocks: int) -> None:
+    """Encode the missing shards, with an announcement before and a bar while it goes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    count = sum(map(len, missing)) * shape[0]
+    everything = len(encoder.texts.heads) * len(encoder.texts.tails)
+    needs = Estimate(count, 2 * count * shape[1], encoder.seconds() * count / everything)
+    _clear(folder)
+    free = shutil.disk_usage(folder).free
+    if free < needs.bytes:
+        raise SaywhyError(
+            f"{folder}: the prompt bank needs {_size(needs.bytes)}, and {_size(free)} are free; set SAYWHY_CACHE to a "
+            "folder on a larger disk"
+        )
+    tokens = encoder.texts.tokens
+    if tokens and tokens.too_long:
+        warnings.warn(
+            f"{tokens.too_long:,} of {everything:,} texts are longer than the {tokens.context} tokens that "
+            f"{encoder.clip.name} reads, and are cut",
+            BankWarning,
+        )
+    console = Console(stderr=True, highlight=False)
+    long = needs.seconds > PATIENCE
+    if long:
+        kept = f" ({all_blocks - len(missing)} of {all_blocks} shards are there)" if len(missing) < all_blocks else ""
+        console.print(f"prompt bank: {needs}{kept}", markup=False, soft_wrap=True)
+    with Progress(console=console, transient=True, disable=not long) as progress:
+        bar = progress.add_task("encoding texts", total=count)
+        for block in missing:
+            if not list(folder.glob(f"{block.start:06d}-*.npy")):  # else another process was quicker
+                write_shard(folder, block.start, encoder.block(block, advance=partial(progress.advance, bar)))
+
+
+def write_shard(folder: Path, first: int, vectors: Tensor) -> None:
+    """A whole shard, or none."""
+    values = vectors.numpy()
+    with (
+        replacing(folder / f"{first:06d}-{zlib.crc32(values.data):08x}.npy") as unfinished,
+        unfinished.open("wb") as file,  # np.save would add an ending to the name
+    ):
+        np.save(file, values)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what was being written by runs that were killed, and is in nobody's hands."""
+    for path in folder.glob("*.part"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - ABANDONED:
+                path.unlink()
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

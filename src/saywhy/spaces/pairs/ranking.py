@@ -1,0 +1,417 @@
+"""Rationales first, then the category: how pairs of both are scored, ranked and voted on for a picture (ECOR).
+
+s_r, s_c and s_cr are the cosines of a picture with the texts of a rationale, a category and both, times CLIP's scale.
+ECOR ranks all C x R pairs by s_r + s_cr (eq. 11); its ablations and its predecessors are other sums of such terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.metrics.doubly_right import Gold, Ranked, vote
+from saywhy.spaces.pairs.bank import Bank
+from saywhy.spaces.pairs.search import streaming_top_k
+from saywhy.spaces.similarity import FEWEST, UNUSUAL
+from saywhy.types import Space
+from saywhy.words.rationale_words import RationaleWords
+
+TERMS = ("rationale", "category", "pair", "inverse")
+CONDITIONALS = ("all", "category")
+Factors = Mapping[str, float]
+"""Term -> what a cosine with its texts is multiplied by; of TERMS."""
+IMAGES = 512  # pictures ranked in one sweep of the bank
+COLUMNS = 2**16  # texts in a block: with IMAGES, 128 MiB of scores
+
+
+def columns_for(pictures: int) -> int:
+    """How many texts to score at once, so that the scores of so many pictures stay as many as those of IMAGES."""
+    return max(1, COLUMNS * IMAGES // max(IMAGES, pictures))
+
+
+@final
+@dataclass(frozen=True)
+class Scoring:
+    """score(c, r | I): a sum of terms; ECOR's is rationale + pair (eq. 11).
+
+    terms:        of TERMS, each at most once. "inverse" is the pair said the other way round ("r because c").
+    conditional:  "all": what the paper computes; its normalisers are the same for all pairs, so that they cancel.
+                  "category": less the log-sum-exp over c of all that depends on c, so that what is added to the
+                  rationale's score is log P(c | r, I), which sums to one over the categories.
+    weight:       of every term but the first: rationale + weight * pair. 0 asks the first alone.
+    temperatures: what a term's score is divided by; 1 where absent.
+
+    Raises SaywhyError for terms, conditionals, weights and temperatures that there are not.
+    """
+
+    terms: tuple[str, ...] = ("rationale", "pair")
+    conditional: str = "all"
+    weight: float = 1.0
+    temperatures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        unknown = [term for term in (*self.terms, *self.temperatures) if term not in TERMS]
+        if unknown or not self.terms or len(set(self.terms)) < len(self.terms):
+            found = repr(unknown[0]) if unknown else str(self.terms)
+            raise SaywhyError(f"a score is a sum of {', '.join(TERMS)}, each at most once; {found} is none")
+        if self.conditional not in CONDITIONALS:
+            raise SaywhyError(f"the conditional is {' or '.join(CONDITIONALS)}, not {self.conditional!r}")
+        if not (isfinite(self.weight) and self.weight >= 0):
+            raise SaywhyError(f"the weight of the other terms is zero or more; it is {self.weight}")
+        if not all(isfinite(value) and value > 0 for value in self.temperatures.values()):
+            raise SaywhyError(f"temperatures are greater than zero; they are {dict(self.temperatures)}")
+
+    def factors(self, scale: float) -> Factors:
+        """Of its terms, for cosines that are multiplied by ``scale``."""
+        weights = [1.0, *[self.weight] * (len(self.terms) - 1)]
+        return {t: scale * w / self.temperatures.get(t, 1.0) for t, w in zip(self.terms, weights, strict=True)}
+
+
+ECOR = Scoring()
+"""The paper's: s_r + s_cr."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """What a scoring believes of N pictures; each of P(r | I), P(c | r, I) and P(c | I) sums to one.
+
+    rationales: (N, R) P(r | I): softmax of the rationales' term; of a scoring without it, the sum over c of the softmax
+                of all scores.
+    categories: (N, C) P(c | I), the sum over r of P(r | I) P(c | r, I).
+    given:      (N, K) P(c | r, I) of the pairs that were asked about: the softmax over c of the score.
+    """
+
+    rationales: Tensor
+    categories: Tensor
+    given: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Answer:
+    """What was voted for one picture. Pairs are given by their place in the ranking, 0 for the best.
+
+    category:     index of the category with most of the first k pairs; on a tie, the better ranked.
+    reasons:      pairs with that category, whose rationales are returned.
+    alternatives: the other pairs.
+    """
+
+    category: int
+    reasons: tuple[int, ...]
+    alternatives: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Usual:
+    """What rationales score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
+
+    visible_from: deviations above the mean from which a rationale is taken to be visible; see ``visible_threshold``.
+    """
+
+    mean: Tensor
+    std: Tensor
+    visible_from: float = UNUSUAL
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Shortlist:
+    """A small bank of one picture's most likely categories and rationales, best first; satisfies ``Bank``.
+
+    category_indices, rationale_indices: (K,), (M,) what they are among all.
+    texts: (K, M, d) of the pairs. inverse: a shortlist of the same with the texts the other way round.
+    """
+
+    category_indices: Tensor
+    rationale_indices: Tensor
+    categories: Tensor
+    rationales: Tensor
+    texts: Tensor
+    inverse: Shortlist | None = None
+
+    def blocks(self, columns: int = COLUMNS) -> Iterator[tuple[int, Tensor]]:
+        """All of it in one block, whatever the columns: it is small."""
+        yield 0, self.texts
+
+    def named(self, ranked: Ranked) -> Ranked:
+        """A ranking on this bank with the indices that categories and rationales have among all."""
+        categories, rationales = self.category_indices.numpy(), self.rationale_indices.numpy()
+        return Ranked(categories[ranked.categories], rationales[ranked.rationales], ranked.scores)
+
+
+# -- ranking ----------------------------------------------------------------------------------------------------------
+
+
+def rank(images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None = None) -> Ranked:
+    """The k best of all C x R pairs for each picture, exactly; of equal scores the first category, then rationale.
+
+    images:  (N, d) unit vectors. scale: of cosines, CLIP's. k: at most C * R.
+    inverse: the bank of the texts said the other way round, for the term "inverse".
+
+    The bank is read in blocks, once for every IMAGES pictures, and twice for the conditional "category". Memory: three
+    times the scores of IMAGES pictures and one block (COLUMNS texts, or one category's), that block as float32, and R
+    and C scores a picture. Scores are log-probabilities up to a constant for each picture. They come from products of
+    matrices whose last bits depend on their shapes: pairs that differ by less may change places.
+
+    Raises SaywhyError for vectors of another length than the bank's, a k that is out of range, an inverse that is
+    missing, and scores that are not finite.
+    """
+    pairs = len(bank.categories) * len(bank.rationales)
+    if not 1 <= k <= pairs:
+        raise SaywhyError(f"there are {pairs} pairs of category and rationale; k = {k} of them cannot be ranked")
+    groups = [_ranked(group, bank, scoring, k, scale, inverse) for group in _groups(images, bank)]
+    scores, places = (torch.cat(parts) for parts in zip(*groups, strict=True))
+    if not torch.isfinite(scores).all():
+        raise SaywhyError("scores of pictures and texts are not finite; the space's weights or the bank are damaged")
+    found, width = places.numpy(), len(bank.rationales)
+    return Ranked(found // width, found % width, scores.numpy())
+
+
+def probabilities(
+    images: Tensor, bank: Bank, scoring: Scoring, scale: float, ranked: Ranked, inverse: Bank | None = None
+) -> Probabilities:
+    """What ``scoring`` believes of pictures that were ranked, whichever of its conditionals they were ranked by.
+
+    images: (N, d). Reads the bank twice; arguments, memory and errors as of ``rank``.
+    """
+    pairs = torch.from_numpy(np.stack([ranked.categories, ranked.rationales])).long()
+    parts, start = [], 0
+    for group in _groups(images, bank):
+        parts.append(_probabilities(group, bank, scoring, scale, inverse, pairs[:, start : start + len(group)]))
+        start += len(group)
+    return Probabilities(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def shortlist(
+    image: Tensor,
+    space: Space,
+    words: RationaleWords,
+    rationales: Tensor,
+    categories: Tensor,
+    inverse: bool = False,
+    most_rationales: int = 50,
+    most_categories: int = 20,
+) -> Shortlist:
+    """The bank of the pairs that a picture is likely to be about: best rationales and best categories by themselves.
+
+    image:      (d,). rationales, categories: (R, d), (C, d), ``space.encode_texts`` of the words' texts.
+    inverse:    with the texts the other way round too.
+    most_...:   how many of each. Their product is encoded, and kept by the space's cache of texts.
+    """
+    r = (rationales @ image).topk(min(most_rationales, len(rationales))).indices
+    c = (categories @ image).topk(min(most_categories, len(categories))).indices
+    # In their order among all, so that equal scores are ranked as in the whole bank.
+    r, c = r.sort().values, c.sort().values
+
+    def part(other_way: bool, more: Shortlist | None = None) -> Shortlist:
+        texts = [words.pair_text(int(i), int(j), other_way) for i in c for j in r]
+        encoded = space.encode_texts(texts).unflatten(0, (len(c), len(r)))
+        return Shortlist(c, r, categories[c], rationales[r], encoded, more)
+
+    return part(False, part(True) if inverse else None)
+
+
+def rank_shortlist(
+    images: Tensor, space: Space, words: RationaleWords, scoring: Scoring, k: int, scale: float,
+    most_rationales: int = 50, most_categories: int = 20,
+) -> Ranked:  # fmt: skip
+    """As ``rank``, without a bank: only pairs of each picture's best rationales and best categories are ranked.
+
+    Not exact: a pair whose parts are both unlikely by themselves is never seen, and under the conditional "category"
+    the categories are those of the shortlist. k: at most most_rationales * most_categories. For large lists of words on
+    a CPU, where the bank would take hours: R + C + N * 1000 texts are encoded instead of C * R.
+    """
+    rationales, categories = (space.encode_texts(texts) for texts in (words.rationale_texts(), words.category_texts()))
+    parts = []
+    for image in images:
+        part = shortlist(
+            image, space, words, rationales, categories, "inverse" in scoring.terms, most_rationales, most_categories
+        )
+        parts.append(part.named(rank(image[None], part, scoring, k, scale, part.inverse)))
+    columns = zip(*((part.categories, part.rationales, part.scores) for part in parts), strict=True)
+    return Ranked(*(np.concatenate(column) for column in columns))
+
+
+def _groups(images: Tensor, bank: Bank) -> Iterator[Tensor]:
+    """IMAGES pictures at a time. Raises SaywhyError where they are none, or of another length than the texts."""
+    if images.dim() != 2 or not len(images) or images.shape[1] != bank.rationales.shape[1]:
+        raise SaywhyError(
+            f"pictures of shape {tuple(images.shape)} for texts of length {bank.rationales.shape[1]}: both must be "
+            "vectors of the same space"
+        )
+    yield from images.float().split(IMAGES)
+
+
+def _ranked(
+    images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None
+) -> tuple[Tensor, Tensor]:
+    """(n, k) scores and (n, k) c * R + r, on the CPU, for few enough pictures."""
+    factors = scoring.factors(scale)
+    alone = _rationale_scores(images, bank, factors)
+    if scoring.conditional == "category":
+        alone = alone - _normalisers(images, bank, factors, inverse)
+    width = alone.shape[1]
+    swept = grids(images, bank, factors, inverse)
+    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in swept)
+    scores, places = streaming_top_k(blocks, k)
+    return scores.cpu(), places.cpu()
+
+
+def _probabilities(
+    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None, pairs: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fields of Probabilities, on the CPU, for few enough pictures. pairs: (2, n, K) categories, rationales."""
+    factors = scoring.factors(scale)
+    normalisers, alone = _conditioned(images, bank, factors, inverse)
+    rows = torch.arange(len(images))[:, None]
+    categories, rationales = pairs
+    overall, given = [], torch.zeros(categories.shape)
+    for start, grid in grids(images, bank, factors, inverse):
+        grid.sub_(normalisers[:, None])  # log P(c | r, I)
+        inside = (categories >= start) & (categories < start + grid.shape[1])
+        local = (categories - start).clamp(0, grid.shape[1] - 1)
+        given = torch.where(inside, grid.cpu()[rows, local, rationales], given)
+        overall.append(grid.add_(alone[:, None]).logsumexp(2))
+    return alone.exp().cpu(), torch.cat(overall, 1).exp().cpu(), given.exp()
+
+
+def log_joint(
+    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order; see ``Probabilities``."""
+    factors = scoring.factors(scale)
+    normalisers, alone = _conditioned(images, bank, factors, inverse)
+    for start, grid in grids(images, bank, factors, inverse):
+        yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])
+
+
+def log_rationales(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None = None) -> Tensor:
+    """(N, R) log P(r | I) of (N, d) pictures; see ``Probabilities``. Reads the bank where no term is the rationale's.
+
+    factors: as of ``Scoring.factors``. Raises SaywhyError as ``rank``.
+    """
+    asked = "rationale" in factors
+    scores = [
+        _rationale_scores(group, bank, factors) if asked else _normalisers(group, bank, factors, inverse)
+        for group in _groups(images, bank)
+    ]
+    return torch.cat(scores).log_softmax(1)
+
+
+def _conditioned(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> tuple[Tensor, Tensor]:
+    """(n, R) the normalisers of P(c | r, I), and (n, R) log P(r | I)."""
+    normalisers = _normalisers(images, bank, factors, inverse)
+    asked = "rationale" in factors
+    return normalisers, (_rationale_scores(images, bank, factors) if asked else normalisers).log_softmax(1)
+
+
+def _rationale_scores(images: Tensor, bank: Bank, factors: Factors) -> Tensor:
+    """(n, R) the rationales' term; zeros where it is not asked."""
+    return images @ bank.rationales.to(images).T * factors.get("rationale", 0.0)
+
+
+def _normalisers(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Tensor:
+    """(n, R) log-sum-exp over the categories of all terms that depend on them, block by block."""
+    total = torch.full((len(images), len(bank.rationales)), -torch.inf, device=images.device)
+    for _, grid in grids(images, bank, factors, inverse):
+        total = torch.logaddexp(total, grid.logsumexp(1))
+    return total
+
+
+def grids(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Iterator[tuple[int, Tensor]]:
+    """(first category, (n, c, R) the sum of all terms but the rationales') in order; the caller may write to it."""
+    columns = columns_for(len(images))
+    width, count = len(bank.rationales), len(bank.categories)
+    banks = {"pair": bank, "inverse": inverse}
+    swept = []
+    for term in ("pair", "inverse"):
+        chosen = banks[term]
+        if term in factors:
+            if chosen is None or (len(chosen.categories), len(chosen.rationales)) != (count, width):
+                raise SaywhyError('the term "inverse" needs the inverse bank of the same words: pass inverse=')
+            swept.append((factors[term], chosen.blocks(columns)))
+    alone = images @ bank.categories.to(images).T * factors.get("category", 0.0)  # (n, C)
+    if not swept:
+        for start in range(0, count, step := max(1, columns // width)):
+            yield start, alone[:, start : start + step, None].repeat(1, 1, width)
+        return
+    for blocks in zip(*(blocks for _, blocks in swept), strict=True):
+        start, block = blocks[0]
+        grid = _cosines(images, block).mul_(swept[0][0])
+        for (factor, _), (_, other) in zip(swept[1:], blocks[1:], strict=True):
+            grid.add_(_cosines(images, other), alpha=factor)
+        yield start, grid.add_(alone[:, start : start + len(block), None])
+
+
+def _cosines(images: Tensor, block: Tensor) -> Tensor:
+    """(n, c, R) of (n, d) pictures and (c, R, d) texts."""
+    return (images @ block.flatten(0, 1).to(images).T).unflatten(1, block.shape[:2])
+
+
+# -- deciding ---------------------------------------------------------------------------------------------------------
+
+
+def decide(ranked: Ranked, n: int, k: int) -> Answer:
+    """The vote of picture n's first k pairs: the most frequent category (methods note 2.2, points 12 and 13)."""
+    one = Ranked(ranked.categories[n : n + 1, :k], ranked.rationales[n : n + 1, :k], ranked.scores[n : n + 1, :k])
+    named = one.categories[0].tolist()
+    category = int(vote(one, len(named))[0])
+    return Answer(
+        category,
+        tuple(place for place, c in enumerate(named) if c == category),
+        tuple(place for place, c in enumerate(named) if c != category),
+    )
+
+
+def usual_scores(images: Tensor, rationales: Tensor) -> Usual:
+    """What rationales (R, d) score on pictures in general, by (N, d) of some. SaywhyError for fewer than FEWEST."""
+    if len(images) < FEWEST:
+        raise SaywhyError(f"{len(images)} pictures do not say what is usual; give {FEWEST} or more")
+    cosines = images @ rationales.T
+    return Usual(cosines.mean(0), cosines.std(0))
+
+
+def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> float:
+    """How far a rationale must stand out to be called visible: where true and absent ones are best told apart.
+
+    Youden's point of the ROC curve: the share of true rationales above it less that of absent ones is greatest. A
+    rationale that is in view in a third of all pictures can never stand two deviations above its mean, as 2 asks.
+
+    standing: (N, R), ``standing_out`` of pictures that were not trained on. gold: what is true of them; what is on the
+    list of a picture's category may be in view too, and counts for neither.
+    """
+    from sklearn.metrics import roc_curve
+
+    true = torch.zeros_like(standing, dtype=torch.bool)
+    known = torch.ones_like(true)
+    for n, (category, rationales) in enumerate(zip(gold.categories.tolist(), gold.rationales, strict=True)):
+        known[n, list(lists[category])] = False
+        true[n, list(rationales)] = known[n, list(rationales)] = True
+    if (known == true).all():  # nothing is known to be absent
+        return UNUSUAL
+    false_rate, true_rate, thresholds = roc_curve(true[known].numpy(), standing[known].numpy())
+    return float(thresholds[1:][np.argmax((true_rate - false_rate)[1:])])  # the first is above all scores
+
+
+def standing_out(images: Tensor, rationales: Tensor, usual: Usual | None = None) -> Tensor | None:
+    """(N, R) how many standard deviations each rationale lies above what is usual; see ``similarity.unusual_scores``.
+
+    Usual is what ``usual`` says of the rationale; without it, what the picture scores on the rationales. None where
+    there are fewer than FEWEST of these: then nothing can be said.
+    """
+    cosines = images @ rationales.T
+    if usual is not None:
+        return (cosines - usual.mean) / usual.std.clamp(min=1e-6)
+    if len(rationales) < FEWEST:
+        return None
+    return (cosines - cosines.mean(1, keepdim=True)) / cosines.std(1, keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,167 @@
+"""Where is a text in a picture, as CLIP sees it? Heatmaps of texts, and the region of each picture that a text is in.
+
+What ``why`` shows, and what is blurred in photographs to test whether a rationale is used: nobody knows where its part
+is there, but where the method itself sees it can be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from saywhy.attribution.composites import find_composite
+from saywhy.attribution.gscorecam import CHANNELS, Track, gscorecam
+from saywhy.attribution.lrp import default_composite, lrp
+from saywhy.checks.masking import top_area
+from saywhy.errors import SaywhyError
+from saywhy.pictures.geometry import Transform, probe_geometry
+from saywhy.spaces.clip import ClipSpace
+from saywhy.types import Geometry, Space
+
+METHODS = ("lrp", "gscorecam")
+SHARE = 0.15  # of the frame that a region covers, at most
+SMOOTHING = 0.03  # sd of the Gaussian, as a share of the frame's shorter side, as in regions.py
+ROUNDING = 1e-6  # of the strongest relevance, below which it says nothing
+AT_ONCE = 4  # texts traced by LRP together; memory grows with them
+BATCH = 16  # pictures preprocessed together
+
+
+class Seeing(Space, Protocol):
+    """A CLIP, as it is or tuned."""
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by before a softmax over texts."""
+
+
+def tower_of(space: Space) -> tuple[nn.Module, ClipSpace]:
+    """What sees pictures, and the CLIP it is of: a ClipSpace, or one with a tuned ``tower`` and its ``clip``.
+
+    Raises SaywhyError for a space that is no CLIP.
+    """
+    clip = getattr(space, "clip", space)
+    tower = getattr(space, "tower", None) or getattr(clip, "image_tower", None)
+    if not isinstance(clip, ClipSpace) or not isinstance(tower, nn.Module):
+        raise SaywhyError(f"rationales are asked of a CLIP, as it is or tuned; {space.name} is none")
+    return tower, clip
+
+
+def text_heat(
+    tower: nn.Module,
+    pixels: Tensor,
+    texts: Tensor,
+    scale: float,
+    method: str = "lrp",
+    channels: int = CHANNELS,
+    track: Track = iter,
+) -> Tensor:
+    """(T, H, W) float32 on the CPU: where each text is. LRP's is signed, gScoreCAM's is zero or more.
+
+    pixels: (1, 3, H, W), the picture that all texts are looked for in, or (T, 3, H, W), one for each; preprocessed.
+    texts:  (T, d) unit vectors. scale: of cosines, CLIP's.
+    channels, track: of gScoreCAM; see there.
+
+    Raises SaywhyError for an unknown method, pictures that are neither one nor T, and as ``lrp`` and ``gscorecam``.
+    """
+    if method not in METHODS:
+        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    if len(pixels) not in (1, len(texts)):
+        raise SaywhyError(f"{len(pixels)} pictures for {len(texts)} texts; give one picture for all, or one for each")
+    texts = texts.to(pixels)
+    if method == "gscorecam":
+        if len(pixels) == 1:
+            return gscorecam(tower, pixels, texts, scale, channels, track=track)
+        each = zip(pixels.split(1), texts.split(1), strict=True)
+        return torch.cat([gscorecam(tower, one, text, scale, channels, track=track) for one, text in each])
+    rules = find_composite(default_composite(tower, pixels))
+    maps = []
+    for some, shown in zip(texts.split(AT_ONCE), pixels.expand(len(texts), -1, -1, -1).split(AT_ONCE), strict=True):
+
+        def cosines(output: Tensor, some: Tensor = some) -> Tensor:
+            return (F.normalize(output, dim=1) * some).sum(1)
+
+        relevance, _ = lrp(tower, shown, cosines, rules)
+        maps.append(relevance.sum(1).float().cpu())
+    return torch.cat(maps)
+
+
+# -- regions ----------------------------------------------------------------------------------------------------------
+
+
+def rationale_masks(
+    space: Seeing,
+    pictures: Sequence[Image.Image],
+    texts: Tensor,
+    share: float = SHARE,
+    method: str = "lrp",
+    channels: int = CHANNELS,
+) -> list[np.ndarray]:
+    """Where in each of N RGB pictures its text is, as the space sees it: (H, W) bool masks in the pictures' pixels.
+
+    texts: (N, d) unit vectors, one for each picture.
+    share: of the preprocessed frame that a mask covers. Less where less of the frame speaks for the text; where nothing
+           does, the mask is empty. What lies outside the frame, which the tower does not see, is never in it.
+    method, channels: see ``text_heat``.
+
+    Raises SaywhyError for texts that are not N, another share than above 0 to 1, and as ``tower_of``, ``text_heat`` and
+    ``probe_geometry``.
+    """
+    if len(texts) != len(pictures):
+        raise SaywhyError(f"{len(texts)} texts for {len(pictures)} pictures; give one for each")
+    tower, clip = tower_of(space)
+    masks = []
+    for start in range(0, len(pictures), BATCH):
+        some = pictures[start : start + BATCH]
+        pixels = torch.stack([clip.transform(picture) for picture in some]).to(clip.device)
+        heats = text_heat(tower, pixels, texts[start : start + BATCH], space.scale, method, channels)
+        geometries = {size: probe_geometry(clip.transform, size) for size in {picture.size for picture in some}}
+        masks += [
+            on_picture(hot(heat.numpy(), share), geometries[one.size]) for heat, one in zip(heats, some, strict=True)
+        ]
+    return masks
+
+
+def hot(heat: np.ndarray, share: float = SHARE) -> np.ndarray:
+    """(H, W) bool: of a signed heatmap the share of all pixels that speaks most for it, and none that does not.
+
+    Smoothed as for ``find_regions``, so that a pixel speaks for its neighbourhood: single ones that are hot leave a
+    dust of which a blur takes nothing away.
+
+    Raises SaywhyError as ``top_area``.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    positive = np.clip(heat.astype(np.float64), 0, None)
+    smooth = gaussian_filter(positive, SMOOTHING * min(heat.shape), mode="constant")
+    return top_area(smooth, share) & (smooth > ROUNDING * np.abs(heat).max())
+
+
+def on_picture(area: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(H, W) bool in the picture's pixels, of a mask, bool, of the preprocessed frame; False outside the frame."""
+    inside, at = [], []
+    for axis in (0, 1):
+        place = np.arange(geometry.size[axis]) + 0.5  # of the pixels' centres
+        on_frame = np.floor((place - geometry.offset[axis]) / geometry.scale[axis]).astype(int)
+        inside.append((on_frame >= 0) & (on_frame < geometry.frame[axis]))
+        at.append(on_frame.clip(0, geometry.frame[axis] - 1))
+    return area[np.ix_(at[1], at[0])] & np.outer(inside[1], inside[0])
+
+
+def as_seen(picture: Image.Image, transform: Transform) -> Image.Image:
+    """What a network sees of a picture: the part that is in its frame, in no more pixels than it has there.
+
+    The transform makes of it what it makes of the picture, but for rounding. An area of it is one that can be seen,
+    where one of the picture may have been cut off.
+
+    Raises SaywhyError as ``probe_geometry``.
+    """
+    geometry = probe_geometry(transform, picture.size)
+    box = geometry.to_original((0, 0, *geometry.frame))
+    size = [max(1, round((box[i + 2] - box[i]) / max(geometry.scale[i], 1))) for i in (0, 1)]
+    return picture.resize((size[0], size[1]), Image.Resampling.BICUBIC, box)

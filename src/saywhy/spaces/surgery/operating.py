@@ -1,0 +1,112 @@
+"""Network surgery: a network that runs with another network's activations in the place of its own.
+
+Source: Caption-driven XAI (Koller et al. 2025): A_l = N_k * sigma_l + mu_l, where N_k is the matched channel of the
+other network, standardised, and mu, sigma are those of the channel it replaces. By hooks, on unmodified networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.layers import recorded, resized, rewritten
+from saywhy.errors import SaywhyError
+from saywhy.spaces.surgery.matching import LayerMatch, Matching
+
+UNMATCHED = ("keep", "mean")
+
+
+@final
+@dataclass(frozen=True)
+class Surgery:
+    """How the source's channels are put into the target.
+
+    strength:  0 leaves the target's own activations, 1 replaces them, between them a mixture.
+    unmatched: what becomes of a channel without a match: "keep" leaves it (the paper), "mean" sets it to its mean, so
+               that nothing passes but what the source passes.
+    """
+
+    strength: float = 1.0
+    unmatched: str = "keep"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise SaywhyError(f"the strength of surgery must lie in 0..1; it is {self.strength}")
+        if self.unmatched not in UNMATCHED:
+            raise SaywhyError(f"unmatched channels are {' or '.join(UNMATCHED)}, not {self.unmatched!r}")
+
+
+AS_PUBLISHED = Surgery()
+
+
+@contextmanager
+def operated(
+    target: nn.Module, matching: Matching, maps: dict[str, Tensor], how: Surgery = AS_PUBLISHED
+) -> Iterator[None]:
+    """While in the context, the target's matched channels are replaced by the source's ``maps``.
+
+    maps: layer of the source -> (N, C, h, w), of the pictures that the target is about to be given.
+    """
+    edits: dict[str, Callable[[Tensor], None]] = {
+        layer.layer: partial(_replace, layer, maps, how)
+        for layer in matching.layers
+        if how.unmatched == "mean" or bool(layer.matched.any())
+    }
+    with rewritten(target, edits if how.strength else {}):
+        yield
+
+
+@torch.no_grad()
+def run_operated(
+    source: nn.Module, target: nn.Module, matching: Matching,
+    source_pixels: Tensor, target_pixels: Tensor, how: Surgery = AS_PUBLISHED,
+) -> Tensor:  # fmt: skip
+    """The target's output for pictures, with the source's activations in it. The two may be the same network."""
+    with frozen(source), frozen(target):
+        with recorded(source, source_layers(matching)) as maps:
+            source(source_pixels)
+        with operated(target, matching, maps, how):
+            return target(target_pixels)
+
+
+def source_layers(matching: Matching) -> list[str]:
+    """The layers of the source that the matching takes channels from."""
+    used = dict.fromkeys(name for layer in matching.layers for name, _, _ in _pieces(layer))
+    return list(used)
+
+
+def _pieces(layer: LayerMatch) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(layer of the source, its channels, the target's channels they replace), where there are any."""
+    start = 0
+    for name, count in layer.sources:
+        places = ((layer.channels >= start) & (layer.channels < start + count)).nonzero()[:, 0]
+        if len(places):
+            yield name, layer.channels[places] - start, places
+        start += count
+
+
+def _replace(layer: LayerMatch, maps: dict[str, Tensor], how: Surgery, view: Tensor) -> None:
+    """Write into ``view`` (N, C_t, h, w), the target's own map."""
+    grid = (view.shape[2], view.shape[3])
+    for name, channels, places in _pieces(layer):
+        own = view[:, places].float()
+        sign = layer.scores[places].sign()
+        numbers = sign * layer.target_std[places] / layer.source_std[places], layer.source_mean[places]
+        gain, source_mean, target_mean = (
+            x.to(own.device)[:, None, None] for x in (*numbers, layer.target_mean[places])
+        )
+        theirs = resized(maps[name][:, channels].to(own.device).float(), grid)
+        # Centred first: a large mean times the gain would leave little of float32 for the deviations.
+        view[:, places] = torch.lerp(own, (theirs - source_mean) * gain + target_mean, how.strength).to(view.dtype)
+    if how.unmatched == "mean":
+        places = (~layer.matched).nonzero()[:, 0]
+        own = view[:, places].float()
+        mean = layer.target_mean[places].to(own.device)[:, None, None].expand_as(own)
+        view[:, places] = torch.lerp(own, mean, how.strength).to(view.dtype)

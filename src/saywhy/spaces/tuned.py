@@ -1,0 +1,206 @@
+"""CLIP with visual prompts as a space, and as an adapter: a few hundred kB that know which CLIP they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.files import replacing
+from saywhy.spaces.clip import ClipSpace, check_device, load_clip
+from saywhy.spaces.pairs.ranking import Usual
+from saywhy.spaces.visual_prompts import PromptedTower, activation
+from saywhy.training.prompts.losses import objective_named
+from saywhy.words.rationale_words import RationaleWords, Templates
+
+ADAPTER = "adapter.safetensors"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TunedSpace:
+    """A Space: pictures are encoded by CLIP's image tower with learned prompts in it, texts by CLIP.
+
+    clip:         the base.
+    prompts:      (D, K, width) float32 on the CPU, see PromptedTower.
+    objective:    one of OBJECTIVES: what it was tuned for, and whose score it is asked for.
+    words:        the categories and rationales that it was tuned on.
+    bank_key:     of the bank of prompts that it was tuned on; says nothing of what it may be asked.
+    temperatures: term -> what its scores are divided by; empty where nothing was calibrated.
+    usual:        what the words' rationales score on pictures in general; None where that is not known.
+
+    Raises SaywhyError for an objective that there is not.
+    """
+
+    clip: ClipSpace
+    prompts: Tensor
+    objective: str
+    words: RationaleWords
+    bank_key: str
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    usual: Usual | None = None
+
+    def __post_init__(self) -> None:
+        objective_named(self.objective)
+
+    @property
+    def name(self) -> str:
+        return f"{self.clip.name} tuned for rationales ({self.objective})"
+
+    @property
+    def scale(self) -> float:
+        return self.clip.scale
+
+    @cached_property
+    def tower(self) -> PromptedTower:
+        """On CLIP's device. Raises SaywhyError where the prompts do not fit CLIP."""
+        return PromptedTower(self.clip.image_tower, self.prompts).eval()
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """(N, d) unit vectors."""
+        return replace(self.clip, image_tower=self.tower).encode_images(images)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return self.clip.encode_texts(texts)
+
+    def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
+        return self.clip.encode_texts_once(texts)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the adapter into a folder, which is made where there is none, and say where it is.
+
+        Raises SaywhyError where it cannot be written.
+        """
+        from importlib.metadata import version
+
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        about = {
+            "clip": self.clip.source,
+            "weights": _digest(self.clip),
+            "activation": activation(self.clip.image_tower),
+            "objective": self.objective,
+            "bank": self.bank_key,
+            "temperatures": dict(self.temperatures),
+            "visible from": None if self.usual is None else self.usual.visible_from,
+            "words": asdict(self.words),
+            "saywhy": version("saywhy"),
+        }
+        path = Path(directory) / ADAPTER
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as unfinished:
+                tensors = {"prompts": self.prompts.detach().float().cpu().contiguous()}
+                if self.usual is not None:
+                    tensors["usual"] = torch.stack([self.usual.mean, self.usual.std])
+                save_file(tensors, unfinished, metadata={"saywhy": json.dumps(about)})
+                unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
+        except (OSError, SafetensorError) as error:
+            raise SaywhyError(f"{path}: cannot be written ({error})") from None
+        return path
+
+
+def load_tuned(directory: str | Path, clip: str | None = None, device: str | None = None) -> TunedSpace:
+    """The space that was saved there.
+
+    clip:   where its CLIP is, as for ``load_clip``; None: where it was when it was tuned.
+    device: of CLIP; None: a GPU where there is one.
+
+    Raises SaywhyError where there is no adapter, or none that can be read, where CLIP cannot be had, and where it is
+    another: other weights, or another activation function.
+    """
+    path = Path(directory) / ADAPTER
+    prompts, usual, about, words = _read(path)
+    if device is not None:
+        check_device(device)
+    try:
+        base = load_clip(clip or about["clip"], device)
+    except SaywhyError as error:
+        raise SaywhyError(
+            f"{path}: was tuned on CLIP {about['clip']}; say where it is now, as --clip ({error})"
+        ) from None
+    if _digest(base) != about["weights"]:
+        raise SaywhyError(
+            f"{path}: was tuned on CLIP {about['clip']} with the weights {about['weights']}; {base.source} has "
+            f"{_digest(base)}; give the CLIP that it was tuned on"
+        )
+    _check_activation(path, about, base)
+    try:
+        space = TunedSpace(base, prompts, about["objective"], words, about["bank"], about["temperatures"], usual)
+        _ = space.tower  # what does not fit is said now, not with the first picture
+    except SaywhyError as error:
+        raise SaywhyError(f"{path}: cannot be used with {base.name} ({error})") from None
+    return space
+
+
+def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWords]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise SaywhyError(f"{path.parent}: holds no tuned space (there is no {ADAPTER} in it)")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["saywhy"])
+            prompts = file.get_tensor("prompts")
+            usual = None
+            if "usual" in file.keys():  # noqa: SIM118 (no dict)
+                mean, std = file.get_tensor("usual")
+                usual = Usual(mean, std, float(about["visible from"]))
+        words = _words(about["words"])
+        if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
+            raise ValueError("what is usual is of other rationales")
+        if usual is not None and not (usual.mean.isfinite() & usual.std.isfinite()).all():
+            raise ValueError("what is usual is not finite")
+        about["temperatures"] = {term: float(value) for term, value in about["temperatures"].items()}
+        for key in ("clip", "weights", "activation", "objective", "bank"):
+            if not isinstance(about[key], str):
+                raise TypeError(f"{key} is no text")
+        if not torch.isfinite(prompts).all():
+            raise ValueError("its prompts are not finite")
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, SaywhyError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise SaywhyError(f"{path}: is damaged, or no adapter of saywhy ({reason}); train it anew") from None
+    return prompts, usual, about, words
+
+
+def _words(saved: Mapping[str, Any]) -> RationaleWords:
+    """JSON knows neither tuples nor keys that are numbers."""
+    several = saved["several"]
+    return RationaleWords(
+        tuple(saved["categories"]),
+        tuple(saved["rationales"]),
+        tuple(tuple(listed) for listed in saved["lists"]),
+        several and {int(r): tuple(members) for r, members in several.items()},
+        Templates(**saved["templates"]),
+    )
+
+
+def _digest(clip: ClipSpace) -> str:
+    """Of the weights, wherever they are."""
+    return clip.key.rpartition(":")[2]
+
+
+def _check_activation(path: Path, about: Mapping[str, Any], clip: ClipSpace) -> None:
+    """The weights are the same and the vectors are not: open_clip #441, #771."""
+    found = activation(clip.image_tower)
+    if found == about["activation"]:
+        return
+    architecture, slash, tag = clip.source.partition("/")
+    advice = "give the CLIP whose config says so (quick_gelu)"
+    if slash and ":" not in architecture and not Path(clip.source).is_dir():
+        plain = architecture.removesuffix("-quickgelu")
+        other = f"{plain}-quickgelu" if about["activation"] == "QuickGELU" else plain
+        advice = f"give clip={other}/{tag}, the variant {'with' if other != plain else 'without'} '-quickgelu'"
+    raise SaywhyError(
+        f"{path}: was tuned with the activation function {about['activation']}, and {clip.source} runs with {found}; "
+        f"{advice}"
+    )

@@ -1,0 +1,554 @@
+"""``saywhy train prompts``: learns the visual prompts of a TunedSpace; everything else of its CLIP stays as it is.
+
+Sources: ECOR (Rasekh et al. 2024) and "Doubly Right Object Recognition" (DROR, Mao et al. 2023), whose runs are recipes
+here. A run is a function of its settings and data: adding gradients up over parts of a batch, and sharing a batch among
+processes, change nothing but rounding; on a CPU, a run that was killed and resumed is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from math import isfinite
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.metrics.doubly_right import RR, WR, outcomes
+from saywhy.metrics.temperatures import calibrated_scoring
+from saywhy.pictures.rationale_data import RationaleData, evenly, gold_of, joined
+from saywhy.plumbing.files import replacing
+from saywhy.spaces.clip import BATCH, ClipSpace
+from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
+from saywhy.spaces.pairs.ranking import Scoring, Usual, rank, standing_out, usual_scores, visible_threshold
+from saywhy.spaces.similarity import FEWEST, UNUSUAL
+from saywhy.spaces.tuned import TunedSpace
+from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, parameter_report
+from saywhy.training.prompts.batches import Loaded, Parts, Pictures, Plan, split_off, squashed
+from saywhy.training.prompts.losses import OBJECTIVES, objective_loss, resident
+from saywhy.training.prompts.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+CHECKPOINT, HISTORY = "training.pt", "history.json"
+LOOKED_AT = 512  # pictures at most that say what is usual
+TOP = 5  # pairs that vote on a validation picture, as in the published tables
+
+
+def tune(
+    data: RationaleData,
+    clip: ClipSpace,
+    out: str | Path,
+    settings: Settings,
+    *,
+    resume: bool = False,
+    validation: RationaleData | None = None,
+    workers: int = 2,
+    save_every: float = 30.0,
+    bank_directory: Path | None = None,
+) -> TunedSpace:
+    """The space with the prompts that were learned on ``data``; it is in the folder ``out`` too, from the start.
+
+    Beside it there are training.pt (to go on from), history.json (losses by epoch, and what was measured) and, where
+    tensorboard is installed, its scalars. With validation pictures (``validation``, or else the share of ``data`` that
+    the settings hold out) the prompts that are kept are those with most doubly right answers among the best five pairs,
+    then with most right categories; without, the last. A picture that cannot be read is left out of its batch, with a
+    note.
+
+    resume:         go on from training.pt, mid-epoch if need be.
+    validation:     with the words of ``data``.
+    workers:        processes that read pictures, where not all fit into memory.
+    save_every:     seconds between checkpoints; there is one after each epoch besides.
+    bank_directory: of the bank of texts, as for ``build_bank``.
+
+    Under ``accelerate launch`` or ``torchrun`` each process takes its share of every batch. The random state of torch,
+    NumPy and Python is set by the seed.
+
+    Raises SaywhyError for a CLIP whose image tower takes no prompts, data or settings that cannot be trained on, a run
+    that is there but not to be resumed, one to be resumed that is not there or had other settings or data, and a loss
+    that is not finite: the state before that step is kept.
+    """
+    from accelerate.utils import set_seed
+
+    out = Path(out)
+    _check_place(out, resume)
+    accelerator = _accelerator(clip, settings)
+    data, validation = _halves(data, validation, settings)
+    plan = Plan.of(data, settings)
+    prompts = draw_prompts(clip.image_tower, settings.prompts, settings.deep, settings.seed, settings.init_std)
+    tower = PromptedTower(clip.image_tower, prompts).eval()
+    with accelerator.main_process_first():
+        bank = build_bank(
+            clip, data.words, inverse="inverse" in OBJECTIVES[settings.objective].trained, directory=bank_directory
+        )
+    set_seed(settings.seed)
+    model, optimiser = accelerator.prepare(tower, _optimiser(tower, settings))
+    run = _Run(out, clip, plan, validation, bank, accelerator, tower, model, optimiser)
+    if resume:
+        run.load()
+    accelerator.wait_for_everyone()  # nobody overwrites what another still reads
+    run.keep()
+    if run.done.step < plan.total:
+        console = Console(stderr=True, highlight=False)
+        if accelerator.is_main_process:
+            console.print(_announced(run), soft_wrap=True)
+        _train(run, workers, save_every, console)
+    if run.done.usual is None and accelerator.is_main_process:
+        _look_back(run, workers)
+        run.keep()
+    accelerator.wait_for_everyone()
+    return run.space()
+
+
+def _check_place(out: Path, resume: bool) -> None:
+    path = out / CHECKPOINT
+    if resume and not path.is_file():
+        raise SaywhyError(f"{path}: there is no run here to resume")
+    if not resume and path.exists():
+        raise SaywhyError(f"{out}: there is a run here already; go on with it (--resume), or name a new --out")
+
+
+def _announced(run: _Run) -> str:
+    words, plan = run.plan.data.words, run.plan
+    steps = "1 step" if plan.total == 1 else f"{plan.total:,} steps"
+    return (
+        f"{parameter_report(run.clip.image_tower, run.tower.prompts)} parameters; {len(plan.data.images):,} pictures "
+        f"against {len(words.categories) * len(words.rationales):,} texts; {steps} of "
+        f"{plan.settings.batch_size}"
+    )
+
+
+def _train(run: _Run, workers: int, save_every: float, console: Console) -> None:
+    """From where the run stands to its end."""
+    plan, done, accelerator = run.plan, run.done, run.accelerator
+    transform = run.clip.transform if plan.settings.transform == "clip" else squashed(run.clip.transform)
+    pictures = Pictures(plan.data, transform)
+    parts = Parts(plan, done.step, accelerator.process_index, accelerator.num_processes)
+    loaded, bank = pictures.load(parts, workers), _at_hand(run.bank, run.clip.device, plan.settings)
+    validate = run.validation and _Validation(Pictures(run.validation, run.clip.transform), bank, workers)
+    unreadable: set[str] = set()
+    saved, first = monotonic(), accelerator.is_main_process
+    with _scalars(run, console) as write, Progress(console=console, transient=True, disable=not first) as progress:
+        bar = progress.add_task("tuning", total=plan.total, completed=done.step)
+        for batch in plan.batches(done.step):
+            some = [next(loaded) for _ in range(plan.settings.accumulate)]
+            for failure in dict.fromkeys(f for part in some for f in part.failures if f not in unreadable):
+                unreadable.add(failure)
+                console.print(f"note: left out: {failure}", markup=False, soft_wrap=True)
+            write("training", _step(run, bank, some, len(batch)))
+            progress.advance(bar)
+            if done.step % plan.per_epoch == 0 or done.step == plan.total:
+                row = _close_epoch(run, validate)
+                write("validation", row["validation"])
+                if first:
+                    console.print(_worded(row), markup=False, soft_wrap=True)
+            elif monotonic() - saved < save_every:
+                continue
+            run.keep()
+            saved = monotonic()
+
+
+def _step(run: _Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str, float]:
+    """One step of the optimiser on a batch of ``count`` pictures, of which this process has ``parts``.
+
+    Returns each term's mean over the pictures that could be read, and the rate. Raises SaywhyError for a loss that is
+    not finite, before anything is changed by it.
+    """
+    settings, accelerator, device = run.plan.settings, run.accelerator, run.clip.device
+    terms = OBJECTIVES[settings.objective].trained
+    sums = torch.zeros(len(terms) + 2, dtype=torch.float64, device=device)  # losses, pictures, broken gradients
+    for n, part in enumerate(parts):
+        with accelerator.no_sync(run.model) if n + 1 < len(parts) else nullcontext():
+            if not part.pictures:  # the others wait for this process's gradients, of nothing
+                accelerator.backward(0 * run.model(torch.zeros(1, *part.pixels.shape[1:], device=device)).sum())
+                continue
+            images = F.normalize(run.model(part.pixels.to(device, non_blocking=True)).float(), dim=1)
+            shown = [run.plan.data.images[picture] for picture in part.pictures]
+            loss, values = objective_loss(
+                images,
+                torch.tensor([image.category for image in shown]),
+                [image.rationales for image in shown],
+                bank,
+                settings.objective,
+                run.clip.scale,
+                bank_mode=settings.bank_mode,
+                weight=settings.lambda_r,
+                inverse_bank=bank,  # it was built of the template that the objective trains
+                mask_same_class=settings.mask_same_class,
+            )
+            # The mean over the whole batch: processes' gradients are averaged, those of parts are added.
+            accelerator.backward(loss * (len(shown) / count * accelerator.num_processes))
+            sums[:-1] += len(shown) * torch.stack([*(values[term] for term in terms), torch.ones_like(loss)])
+    sums[-1] = _broken(run)
+    *totals, read, broken = accelerator.reduce(sums, "sum").tolist()
+    done, rate = run.done, settings.rate_at(run.done.step, run.plan.total)
+    if broken or not all(isfinite(total) for total in totals):
+        run.keep()
+        raise _diverged(run)
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    run.optimiser.step()
+    run.optimiser.zero_grad()
+    done.step += 1
+    done.read += read
+    done.losses = {term: done.losses.get(term, 0.0) + total for term, total in zip(terms, totals, strict=True)}
+    return {term: total / max(read, 1) for term, total in zip(terms, totals, strict=True)} | {"rate": rate}
+
+
+def _broken(run: _Run) -> Tensor:
+    """(): how many numbers of the gradient are not finite; 0 where gradients are scaled and such steps are skipped."""
+    gradient = run.tower.prompts.grad
+    if gradient is None or run.accelerator.scaler is not None:
+        return torch.zeros((), device=run.clip.device)
+    return (~gradient.isfinite()).sum()
+
+
+def _diverged(run: _Run) -> SaywhyError:
+    return SaywhyError(
+        f"the loss is no longer finite (step {run.done.step + 1}): begin anew with a lower --rate than "
+        f"{run.plan.settings.rate:g}; what was learned before is in {run.out}"
+    )
+
+
+def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
+    """The row of history.json that sums up the steps since the last one."""
+    done, plan = run.done, run.plan
+    run.check()
+    if not done.read:
+        raise SaywhyError(f"{plan.data.root}: none of its pictures can be read")
+    row: dict[str, Any] = {
+        "epoch": done.step / plan.per_epoch,
+        "step": done.step,
+        "loss": {term: total / done.read for term, total in done.losses.items()},
+        "validation": {} if validate is None else validate(run),
+    }
+    done.history.append(row)
+    done.losses, done.read = {}, 0.0
+    measured = tuple(row["validation"].values())
+    if validate is not None and measured > done.best_measured:
+        done.best_measured, done.best = measured, run.tower.prompts.detach().cpu().clone()
+    return row
+
+
+def _looked_at(
+    tower: PromptedTower, pictures: Pictures, which: Sequence[int], device: torch.device, workers: int
+) -> list[tuple[int, Tensor]]:
+    """(picture, its unit vector on the CPU) of those that can be read."""
+    found: list[tuple[int, Tensor]] = []
+    for part in pictures.load([which[start : start + BATCH] for start in range(0, len(which), BATCH)], workers):
+        if part.pictures:
+            found += zip(part.pictures, F.normalize(tower(part.pixels.to(device)).float(), dim=1).cpu(), strict=True)
+    return found
+
+
+def _look_back(run: _Run, workers: int) -> None:
+    """What the rationales usually score, from where they are visible, and temperatures: by the pictures held out.
+
+    Without these by some that were trained on, which say what is usual and nothing more.
+    """
+    space, scoring = run.space(), Scoring(OBJECTIVES[run.plan.settings.objective].scored)
+    images = (run.validation or run.plan.data).images
+    pictures = Pictures(run.validation or run.plan.data, run.clip.transform)
+    with torch.no_grad():
+        found = _looked_at(space.tower, pictures, evenly(len(images), LOOKED_AT).tolist(), run.clip.device, workers)
+    if len(found) < FEWEST:
+        return
+    shown, seen = [images[n] for n, _ in found], torch.stack([vector for _, vector in found])
+    usual = usual_scores(seen, run.bank.rationales)
+    run.done.usual = torch.stack([usual.mean, usual.std])
+    standing = standing_out(seen, run.bank.rationales, usual)
+    if run.validation is not None and standing is not None:
+        run.done.visible_from = visible_threshold(standing, gold_of(shown), run.bank.words.lists)
+        fitted = calibrated_scoring(seen, run.bank, gold_of(shown), scoring, run.clip.scale, run.bank)
+        run.done.temperatures = dict(fitted.temperatures)
+
+
+def _worded(row: dict[str, Any]) -> str:
+    losses = ", ".join(f"{term} {loss:.4f}" for term, loss in row["loss"].items())
+    measured = ", ".join(f"{name} {value:.1%}" for name, value in row["validation"].items())
+    return f"epoch {row['epoch']:g}: loss of {losses}" + (f"; held out: {measured}" if measured else "")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Validation:
+    """Calling it measures the prompts as they are: RR and category accuracy among the best five pairs, 0..1."""
+
+    pictures: Pictures
+    bank: WordBank
+    workers: int
+
+    def __call__(self, run: _Run) -> dict[str, float]:
+        from accelerate.utils import gather_object
+
+        accelerator, images = run.accelerator, self.pictures.data.images
+        mine = list(range(len(images)))[accelerator.process_index :: accelerator.num_processes]
+        with torch.no_grad(), accelerator.autocast():
+            found = _looked_at(run.tower, self.pictures, mine, run.clip.device, self.workers)
+        found = sorted(gather_object(found), key=lambda pair: pair[0])
+        if not found:
+            raise SaywhyError(f"{self.pictures.data.root}: none of the pictures held out can be read")
+        shown = [images[n] for n, _ in found]
+        k = min(TOP, len(self.bank.categories) * len(self.bank.rationales))
+        vectors = torch.stack([vector for _, vector in found]).to(run.clip.device)
+        scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
+        ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
+        verdicts = outcomes(ranked, gold_of(shown), k)
+        return {"RR": float((verdicts == RR).mean()), "accuracy": float((verdicts < WR).mean())}
+
+
+# -- what a run is made of, and how it is kept ------------------------------------------------------------------------
+
+
+@final
+@dataclass(eq=False)
+class _Done:
+    """How far a run is: all that changes, but for what prompts, optimiser and scaler hold themselves.
+
+    losses, read: of each term the sum, and the number of pictures, since the last row of the history.
+    best:         the prompts that did best on the validation pictures, with what was measured; None before.
+    temperatures, usual, visible_from: of the space, found at the end; usual: (2, R) mean and deviation.
+    """
+
+    step: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    read: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: Tensor | None = None
+    best_measured: tuple[float, ...] = ()
+    temperatures: dict[str, float] = field(default_factory=dict)
+    usual: Tensor | None = None
+    visible_from: float = UNUSUAL
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """tower: with the prompts; model: the same as accelerate prepared it. The optimiser is prepared too."""
+
+    out: Path
+    clip: ClipSpace
+    plan: Plan
+    validation: RationaleData | None
+    bank: PromptBank
+    accelerator: Accelerator
+    tower: PromptedTower
+    model: Any
+    optimiser: Any
+    done: _Done = field(default_factory=_Done)
+
+    def space(self) -> TunedSpace:
+        """With the best prompts so far, or the last where there is nothing to choose them by."""
+        prompts = self.tower.prompts.detach().cpu().clone() if self.done.best is None else self.done.best
+        usual = None
+        if self.done.usual is not None:
+            usual = Usual(self.done.usual[0], self.done.usual[1], self.done.visible_from)
+        return TunedSpace(
+            self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
+            self.done.temperatures, usual,
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Raises SaywhyError for prompts that are not finite: what was kept before stays."""
+        if not self.tower.prompts.isfinite().all():
+            raise _diverged(self)
+
+    def keep(self) -> None:
+        """Write all there is: the checkpoint first, from which the others would be written again."""
+        self.check()
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "identity": self._identity(),
+            "done": vars(self.done),
+            "prompts": self.tower.prompts.detach().cpu(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "random": _random_state(),
+        }
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with replacing(self.out / CHECKPOINT) as unfinished:
+                torch.save(state, unfinished)
+            with replacing(self.out / HISTORY) as unfinished:
+                about = {"settings": asdict(self.plan.settings), "steps": self.done.step, "history": self.done.history}
+                unfinished.write_text(json.dumps(about, indent=1))
+        except (OSError, RuntimeError) as error:  # the latter of torch.save, for a disk that is full
+            raise SaywhyError(f"{self.out}: cannot be written ({str(error).splitlines()[0]})") from None
+        self.space().save(self.out)
+
+    def load(self) -> None:
+        """Go on from what ``keep`` wrote."""
+        path = self.out / CHECKPOINT
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self._check(state["identity"])
+            with torch.no_grad():
+                self.tower.prompts.copy_(state["prompts"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            vars(self.done).update(state["done"])
+            _set_random_state(state["random"])
+        except SaywhyError:
+            raise
+        except Exception as error:  # whatever unpickling, or a foreign file, comes up with
+            raise SaywhyError(f"{path}: is damaged, or no run of saywhy ({type(error).__name__}); begin anew") from None
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same to go on."""
+        return {
+            "settings": asdict(self.plan.settings),
+            "CLIP": self.clip.key,
+            "bank of texts": self.bank.key,
+            "pictures": _digest(self.plan.data),
+            "validation pictures": None if self.validation is None else _digest(self.validation),
+        }
+
+    def _check(self, before: dict[str, Any]) -> None:
+        now = self._identity()
+        old = before["settings"]
+        if self.plan.settings.bank_mode == "full":  # parts of a batch add up to it: whoever ran out of memory may go on
+            old = old | {"accumulate": self.plan.settings.accumulate}
+        changed = [f"{k} {old.get(k)!r}, now {v!r}" for k, v in now["settings"].items() if old.get(k) != v]
+        changed += [f"other {what}" for what in now if what != "settings" and before[what] != now[what]]
+        if changed:
+            raise SaywhyError(f"{self.out}: that run had {'; '.join(changed)}; give the same, or a new --out")
+
+
+def _digest(data: RationaleData) -> str:
+    """Of which pictures there are, by their places in the folder, with which truths in which words."""
+    digest = hashlib.sha256(repr(data.words).encode())
+    for image in data.images:
+        place = image.path.relative_to(data.root) if image.path.is_relative_to(data.root) else image.path
+        digest.update(f"{place.as_posix()}\0{image.category}\0{image.rationales}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _random_state() -> dict[str, Any]:
+    """Of Python, NumPy and torch, as plain values and tensors, which torch.load takes from strangers."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (whoever uses it goes on as well)
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():  # else it goes on elsewhere, where none would fit
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+# -- preparations -----------------------------------------------------------------------------------------------------
+
+
+def _accelerator(clip: ClipSpace, settings: Settings) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    on_cpu = clip.device.type == "cpu"
+    if on_cpu and settings.precision == "fp16":
+        raise SaywhyError("fp16 needs a GPU; on a CPU, --precision is bf16 or fp32")
+    # accelerate keeps one state for the whole process, but the next run in it may want another device or precision.
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    AcceleratorState._reset_state(reset_partial_state=not distributed)
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=2))  # the others wait while one process builds the bank
+    precision = "no" if settings.precision == "fp32" else settings.precision
+    return Accelerator(cpu=on_cpu, device_placement=False, mixed_precision=precision, kwargs_handlers=[patience])
+
+
+def _halves(
+    data: RationaleData, validation: RationaleData | None, settings: Settings
+) -> tuple[RationaleData, RationaleData | None]:
+    """What is trained on and what is held out, in the same words."""
+    if validation is not None:
+        if settings.validation:
+            raise SaywhyError("give a share to hold out, or validation pictures of their own; both are given")
+        if validation.words != data.words:
+            raise SaywhyError(f"{validation.root}: its categories and rationales are not those of {data.root}")
+        if not validation.images:
+            raise SaywhyError(f"{validation.root}: there is no picture to validate on")
+    if settings.sets == "joined":
+        others = [] if validation is None else [validation]
+        data, validation = joined(data, others), validation and joined(validation, [data])
+    if settings.validation:
+        return split_off(data, settings.validation, settings.seed)
+    return data, validation
+
+
+def _optimiser(tower: PromptedTower, settings: Settings) -> torch.optim.Optimizer:
+    what: dict[str, Any] = {"params": [tower.prompts], "lr": settings.rate, "weight_decay": settings.weight_decay}
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(**what, momentum=settings.momentum)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser](**what)
+
+
+def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> WordBank:
+    """The bank in the device's memory, for every step sweeps over it; where there is no room, as it is on disk."""
+    terms = OBJECTIVES[settings.objective].trained
+    if settings.bank_mode == "batch" or not {"pair", "inverse"} & set(terms):
+        return bank
+    numbers = len(bank.words.categories) * len(bank.words.rationales) * bank.dimension
+    if device.type == "cuda":
+        fits = 2 * 2 * numbers < torch.cuda.mem_get_info(device)[0]  # float16, twice while it is put together
+    else:
+        fits = 2 * 4 * numbers < _free_memory()
+    return resident(bank, device) if fits else bank
+
+
+def _free_memory() -> int:
+    """Bytes; on systems that do not tell, 2 GiB."""
+    import os
+
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2 * 2**30
+
+
+@contextmanager
+def _scalars(run: _Run, console: Console) -> Iterator[Callable[[str, dict[str, float]], None]]:
+    """Writes numbers of a step for TensorBoard, from the first process; none of a step that is done again twice."""
+    writer: Any = None
+    if run.accelerator.is_main_process:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(run.out / "tensorboard", purge_step=run.done.step or None)
+        except ImportError:
+            console.print(
+                f"note: tensorboard is not installed; the losses are in {HISTORY} alone", markup=False, soft_wrap=True
+            )
+
+    def write(group: str, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items() if writer is not None else ():
+            writer.add_scalar(f"{group}/{name}", value, run.done.step)
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,187 @@
+"""``saywhy ask`` as a person types it, with everything that a person can get wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from saywhy.classifiers.classifier import Classifier
+from saywhy.errors import SaywhyError
+from saywhy.pictures.sources import read_sources
+from saywhy.questions.choices import check_space
+from saywhy.spaces.operated import load_operated
+from tests.cli.test_app import refused, saywhy
+
+COLOURED = ("--model", "world:digits-coloured")
+OPERATE = (*COLOURED, "--operate", "world:digits")
+CAPTIONS = ("a red digit|a green digit", "the digit 5|the digit 8")
+
+
+@pytest.fixture(scope="module")
+def matching(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("matching") / "found.safetensors"
+    assert saywhy("ask", "world:digits", "red|green", *OPERATE, "--limit", 50, "--save", path).returncode == 0
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight digits in folders of their classes."""
+    for n, one in enumerate(read_sources(["world:digits"], limit=8)):
+        (tmp_path / "data" / str(one.label)).mkdir(parents=True, exist_ok=True)
+        one.open().save(tmp_path / "data" / str(one.label) / f"{n}.png")
+    return tmp_path / "data"
+
+
+def test_a_classifier_is_asked_through_clip(tmp_path: Path) -> None:
+    """The classifier went by colour: colour passes, shape does not."""
+    out = tmp_path / "out"
+    result = saywhy("ask", "world:digits", *CAPTIONS, *OPERATE, "--limit", 60, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert "passes on" in result.stdout
+    assert {path.name for path in out.iterdir()} == {"answers.json", "answers.png", "pictures.csv"}
+    document = json.loads((out / "answers.json").read_text())
+    left = {tuple(one["group"]): one["kept"]["value"] for one in document["findings"] if one["kind"] == "kept"}
+    assert left["a red digit", "a green digit"] > 0.5 > left["the digit 5", "the digit 8"] + 0.2
+    assert document["matching"]["images"] == 60
+    assert {row["pictures"] for row in document["concepts"]} == {"all", "digit five", "digit eight", "right", "wrong"}
+    with (out / "pictures.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert set(rows[0]) == {"name", "class", "predicted"} | {
+        f"{when}: {caption}" for when in ("before", "after") for group in CAPTIONS for caption in group.split("|")
+    }
+    with Image.open(out / "answers.png") as figure:
+        assert figure.width > 800
+
+
+def test_a_matching_is_kept_and_used(matching: Path, folder: Path) -> None:
+    result = saywhy("ask", folder, *CAPTIONS, *OPERATE, "--matching", matching, "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["pictures"], document["matching"]["images"]) == (8, 50)
+    assert not result.stderr
+    nothing = saywhy("ask", folder, *CAPTIONS, *COLOURED, "--matching", matching, "--json", "--strength", 0)
+    findings = json.loads(nothing.stdout)["findings"]
+    assert [one["kept"]["value"] for one in findings if one["kind"] == "kept"] == pytest.approx([1] * 10, abs=1e-4)
+
+
+def test_no_channels_pass_nothing(matching: Path, folder: Path) -> None:
+    result = saywhy("ask", folder, *CAPTIONS, *COLOURED, "--matching", matching, "--share", 0, "--by-class")
+    assert result.returncode == 0, result.stderr
+    assert "it cannot be told that the classifier passes on either" in " ".join(result.stdout.split())
+    assert "pictures it gets" in result.stdout
+
+
+def test_a_space_is_asked_without_a_classifier(folder: Path) -> None:
+    result = saywhy("ask", folder, "a red digit", "a green digit", "--space", "world:digits")
+    assert result.returncode == 0, result.stderr
+    assert "8 pictures: the digits' CLIP" in result.stdout
+    assert "nearest" in result.stdout
+    assert "after" not in result.stdout
+
+
+def test_explaining_in_an_operated_space(matching: Path, folder: Path) -> None:
+    photo = next(folder.rglob("*.png"))
+    result = saywhy("explain", photo, *COLOURED, "--space", f"operated:{matching}")
+    assert result.returncode == 0, result.stderr
+    assert "world:digits-coloured's activations" in " ".join(result.stdout.split())
+    other = saywhy("explain", photo, "--model", "world:digits", "--space", f"operated:{matching}")
+    refused(other, "was made with another source", "match anew")
+
+
+def test_an_operated_space_is_of_one_classifier(matching: Path) -> None:
+    space = load_operated(matching, Classifier.load("world:digits-coloured"))
+    check_space(space, Classifier.load("world:digits-coloured"))
+    with pytest.raises(SaywhyError, match="is world:digits-coloured's, not world:digits's"):
+        check_space(space, Classifier.load("world:digits"))
+
+
+def test_damaged_files_are_named_and_the_others_done(folder: Path) -> None:
+    (folder / "digit five" / "text.jpg").write_text("no picture")
+    result = saywhy("ask", folder, *CAPTIONS, *OPERATE, "--json")
+    assert result.returncode == 1
+    document = json.loads(result.stdout)
+    assert document["pictures"] == 8
+    assert [Path(name).name for name in document["failures"]] == ["text.jpg"]
+    assert result.stderr.count("text.jpg") == 1  # although the pictures are read twice
+    assert "matched on 9 pictures; with fewer than 50" in result.stderr
+
+
+def test_classes_that_the_model_does_not_have(matching: Path, folder: Path) -> None:
+    (folder / "digit five").rename(folder / "toucan")
+    result = saywhy("ask", folder, *CAPTIONS, *COLOURED, "--matching", matching, "--json")
+    assert result.returncode == 0
+    assert "has no class toucan" in result.stderr
+    subsets = {row["pictures"] for row in json.loads(result.stdout)["concepts"]}
+    assert subsets == {"all", "toucan", "digit eight"}
+
+
+def test_ctrl_c_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saywhy.pictures.sources.read_picture", interrupted)
+    result = saywhy("ask", folder, "a", "b", "--space", "world:digits")
+    assert result.returncode == 130
+    assert result.stderr.strip() == "saywhy: interrupted; nothing was answered"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["world:digits"], ["no captions"]),
+        (["a dog", "a cat"], ["no pictures", "world:digits"]),
+        (["none/", "a dog"], ["none/", "no such picture or folder"]),
+        (["none.jpg", "a dog"], ["none.jpg", "no such picture"]),
+        (["world:narnia", "a dog"], ["no world 'narnia'"]),
+        (["world:digits", "a|a"], ["twice"]),
+        (["world:digits", "a|b", "--space", "clop"], ["no space 'clop'"]),
+        (["world:digits", "a|b", "--space", "own"], ["'own'", "--model"]),
+        (["world:digits", "a|b", "--operate", "world:digits"], ["--model"]),
+        (["world:digits", "a|b", *OPERATE, "--space", "own"], ["--space goes without --operate"]),
+        (["world:digits", "a|b", *COLOURED, "--layers", "last"], ["--layers", "--operate"]),
+        (["world:digits", "a|b", *COLOURED, "--pairing", "best"], ["--pairing", "--operate"]),
+        (["world:digits", "a|b", *COLOURED, "--share", "0.5"], ["--share", "--operate"]),
+        (["world:digits", "a|b", *COLOURED, "--matching", "x", "--save", "y"], ["--save", "--matching"]),
+        (["world:digits", "a|b", *OPERATE, "--pairing", "first"], ["best or one-to-one"]),
+        (["world:digits", "a|b", *OPERATE, "--unmatched", "none"], ["keep or mean"]),
+        (["world:digits", "a|b", "--model", "world:digits", "--operate", "own"], ["a CLIP is operated on"]),
+        (["world:digits", "a|b", *OPERATE, "--share", "2"], ["share"]),
+        (["world:digits", "a|b", *OPERATE, "--save", "none/found.safetensors"], ["--save", "folder"]),
+        (["world:digits", "a|b", *OPERATE, "--save", "found.json"], [".safetensors"]),
+        (["world:digits", "a|b", *OPERATE, "--limit", "1"], ["two pictures or more", "--match-on"]),
+        (["world:digits", "a|b", *OPERATE, "--layers", "layerz", "--limit", "50"], ["no layer 'layerz'"]),
+        (["world:digits", "a|b", *COLOURED, "--matching", "none.safetensors"], ["holds no matching"]),
+    ],
+)
+def test_wrong_words_are_usage_errors(words: list[str], said: list[str]) -> None:
+    refused(saywhy("ask", *words), *said)
+
+
+def test_a_folder_without_pictures_and_an_out_that_is_a_file(tmp_path: Path) -> None:
+    refused(saywhy("ask", tmp_path, "a|b", "--space", "world:digits"), "no pictures in this folder")
+    (tmp_path / "taken").write_text("a file")
+    refused(saywhy("ask", "world:digits", "a|b", "--space", "world:digits", "--out", tmp_path / "taken"), "--out")
+
+
+def test_a_matching_with_another_clip(matching: Path) -> None:
+    wrong = (*COLOURED, "--operate", "world:digits/vit", "--matching", matching)
+    refused(saywhy("ask", "world:digits", "a|b", *wrong), "was made with the digits' CLIP")
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "kept.safetensors").mkdir()
+    (tmp_path / "out" / "answers.json").mkdir(parents=True)
+    words = ("ask", "world:digits", "red|green", *OPERATE, "--limit", 4)
+    refused(saywhy(*words, "--save", tmp_path / "kept.safetensors"), "kept.safetensors: cannot be written")
+    refused(saywhy(*words, "--out", tmp_path / "out"), "out: cannot be written to")
+
+
+def test_that_nothing_matches_is_said(folder: Path) -> None:
+    result = saywhy("ask", folder, "red|green", *OPERATE, "--floor", 1e9, "--unmatched", "keep")
+    assert "No channel has a match: nothing below is the classifier's." in result.stdout

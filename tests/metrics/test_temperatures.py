@@ -1,0 +1,174 @@
+"""Temperatures of a scoring: those that were put in are found, and none near them does better."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.metrics.calibration import forecasts
+from saywhy.metrics.doubly_right import Gold
+from saywhy.metrics.temperatures import calibrated_scoring, logits
+from saywhy.spaces.pairs.ranking import Scoring, probabilities, rank
+from saywhy.training.prompts.losses import ResidentBank
+from saywhy.words.rationale_words import RationaleWords
+from tests.helpers import unit
+from tests.spaces.pairs.test_ranking import SCALE, SETS, dense, held, terms_of
+
+C, R, D = 5, 6, 12
+SHARP = 25.0
+WORDS = RationaleWords(tuple("abcde"), tuple("uvwxyz"), (tuple(range(R)),) * C)
+
+
+def resident(seed: int) -> ResidentBank:
+    torch.manual_seed(seed)
+    return ResidentBank(WORDS, unit(R, D), unit(C, D), unit(C * R, D).unflatten(0, (C, R)))
+
+
+def joint(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Scoring) -> Tensor:
+    """(N, C, R) of P(r | I) P(c | r, I), by their definition."""
+    factors = scoring.factors(SHARP)
+    alone = images @ bank.rationales.T * factors.get("rationale", 0)
+    grid = (images @ bank.categories.T * factors.get("category", 0))[:, :, None].repeat(1, 1, R)
+    for term, of in (("pair", bank), ("inverse", inverse)):
+        grid += factors.get(term, 0) * torch.einsum("nd,crd->ncr", images, of.texts)
+    if "rationale" not in scoring.terms:
+        return grid.flatten(1).softmax(1).unflatten(1, (C, R))
+    return grid.softmax(1) * alone.softmax(1)[:, None]
+
+
+def drawn(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Scoring) -> Gold:
+    """Truths of which the scoring's probabilities are right."""
+    places = joint(images, bank, inverse, scoring).flatten(1).multinomial(1)[:, 0].numpy()
+    return Gold(places // R, tuple(frozenset({int(r)}) for r in places % R))
+
+
+def nll(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Scoring, gold: Gold) -> float:
+    """Of the pairs, in nats."""
+    labels = gold.categories * R + np.array([min(one) for one in gold.rationales])
+    return forecasts(logits(images, bank, scoring, SHARP, inverse)["joint"], labels).nll
+
+
+@pytest.mark.parametrize(
+    ("terms", "true"),
+    [
+        (("rationale", "pair"), {"rationale": 3.0, "pair": 1.7}),
+        (("rationale", "category"), {"rationale": 0.6, "category": 2.5}),
+        (("rationale", "inverse"), {"rationale": 1.5, "inverse": 4.0}),
+        (("rationale",), {"rationale": 2.0}),
+        (("pair",), {"pair": 2.5}),
+        (("inverse",), {"inverse": 0.7}),
+        (("category", "pair"), {"category": 2.0, "pair": 2.0}),
+        (("rationale", "category", "pair"), {"rationale": 1.4, "category": 3.0, "pair": 3.0}),
+    ],
+    ids=lambda value: "+".join(value),
+)
+def test_the_temperatures_of_the_truth_are_found(terms: tuple[str, ...], true: dict[str, float]) -> None:
+    bank, inverse, images = resident(0), resident(1), unit(3000, D)
+    gold = drawn(images, bank, inverse, Scoring(terms, temperatures=true))
+    fitted = calibrated_scoring(images, bank, gold, Scoring(terms), SHARP, inverse)
+    assert dict(fitted.temperatures) == pytest.approx(true, rel=0.1)
+    assert replace(fitted, temperatures={}) == Scoring(terms)
+    assert calibrated_scoring(images, bank, gold, fitted, SHARP, inverse).temperatures == fitted.temperatures
+
+
+@pytest.mark.parametrize("terms", [*SETS, ("pair", "inverse")], ids="+".join)
+def test_none_near_them_is_better(terms: tuple[str, ...]) -> None:
+    """Truths that no temperature makes right: half of them are drawn, the others are anything."""
+    bank, inverse, images = resident(0), resident(1), unit(300, D)
+    some = drawn(images, bank, inverse, Scoring(terms, temperatures=dict.fromkeys(terms, 2.0)))
+    anything = np.random.default_rng(0).integers([C, R], size=(150, 2))
+    gold = Gold(
+        np.concatenate([some.categories[:150], anything[:, 0]]),
+        (*some.rationales[:150], *(frozenset({int(r)}) for r in anything[:, 1])),
+    )
+    fitted = calibrated_scoring(images, bank, gold, Scoring(terms), SHARP, inverse)
+    best = nll(images, bank, inverse, fitted, gold)
+    assert best < nll(images, bank, inverse, Scoring(terms), gold) - 0.1
+    moved = [{t for t in terms if t == "rationale"}, {t for t in terms if t != "rationale"}]
+    for together in filter(None, moved):
+        for by in (0.8, 1.25):
+            near = {t: value * (by if t in together else 1) for t, value in fitted.temperatures.items()}
+            assert best < nll(images, bank, inverse, replace(fitted, temperatures=near), gold)
+
+
+def test_a_weight_is_made_up_for() -> None:
+    bank, images = resident(0), unit(200, D)
+    gold = drawn(images, bank, bank, Scoring(temperatures={"pair": 2.0}))
+    once = calibrated_scoring(images, bank, gold, Scoring(), SHARP)
+    twice = calibrated_scoring(images, bank, gold, Scoring(weight=2.0), SHARP)
+    assert twice.temperatures["pair"] == pytest.approx(2 * once.temperatures["pair"], rel=1e-3)
+    assert twice.temperatures["rationale"] == once.temperatures["rationale"]
+
+
+@pytest.mark.parametrize("terms", [("rationale", "pair"), ("pair",)], ids="+".join)
+def test_of_several_true_rationales_each_is_as_true(terms: tuple[str, ...]) -> None:
+    bank, images = resident(0), unit(200, D)
+    gold = drawn(images, bank, bank, Scoring(temperatures={"rationale": 2.0, "pair": 2.0}))
+    best = (images @ bank.rationales.T).topk(2).indices.tolist()
+    more = Gold(gold.categories, tuple(frozenset(two) for two in best))
+    fitted = calibrated_scoring(images, bank, more, Scoring(terms), SHARP)
+    labels, of = np.array(best), "rationale"
+    if terms == ("pair",):
+        labels, of = gold.categories[:, None] * R + labels, "joint"
+    found = {
+        by: forecasts(
+            logits(images, bank, Scoring(terms, temperatures={terms[0]: by * fitted.temperatures[terms[0]]}), SHARP)[
+                of
+            ],
+            labels,
+        ).nll
+        for by in (0.8, 1.0, 1.25)
+    }
+    assert found[1.0] == min(found.values())
+
+
+@pytest.mark.parametrize("terms", SETS, ids="+".join)
+def test_logits_are_logs_of_the_probabilities(terms: tuple[str, ...]) -> None:
+    bank, inverse, images = held(), held(seed=1), unit(9, 16)
+    scoring = Scoring(terms, weight=1.5, temperatures=dict.fromkeys(terms, 0.5))
+    found = logits(images, bank, scoring, SCALE, inverse)
+    blocks = found["joint"]
+    assert callable(blocks)
+    assert all(np.array_equal(a, b) for a, b in zip(blocks(), blocks(), strict=True))
+    joint = np.concatenate(list(blocks()), 1)
+    category, rationale = found["category"], found["rationale"]
+    assert isinstance(category, np.ndarray)
+    assert isinstance(rationale, np.ndarray)
+    for logs, width in ((category, 7), (rationale, 5), (joint, 35)):
+        assert logs.shape == (9, width)
+        assert np.exp(logs).sum(1) == pytest.approx(np.ones(9), abs=1e-5)
+    said = probabilities(images, bank, scoring, SCALE, rank(images, bank, scoring, 1, SCALE, inverse), inverse)
+    assert np.exp(category) == pytest.approx(said.categories.numpy(), abs=1e-6)
+    assert np.exp(rationale) == pytest.approx(said.rationales.numpy(), abs=1e-6)
+    scores = dense(images, bank, inverse, scoring)
+    alone = terms_of(images, bank, inverse)["rationale"][:, 0] / 0.5
+    of_rationale = alone.softmax(1) if "rationale" in terms else scores.flatten(1).softmax(1).view(9, 7, 5).sum(1)
+    wanted = scores.softmax(1) * of_rationale[:, None]
+    assert np.exp(joint) == pytest.approx(wanted.flatten(1).numpy(), abs=1e-5)
+    assert np.exp(category) == pytest.approx(wanted.sum(2).numpy(), abs=1e-5)
+
+
+def test_logits_are_finite_where_probabilities_are_none() -> None:
+    found = logits(unit(20, 16), held(), Scoring(temperatures={"rationale": 1e-4, "pair": 1e-4}), SCALE)
+    blocks = found["joint"]
+    assert callable(blocks)
+    for logs in (found["category"], found["rationale"], *blocks()):
+        assert np.isfinite(logs).all()
+
+
+def test_what_cannot_be_fitted_is_refused() -> None:
+    bank, images = resident(0), unit(4, D)
+    gold = drawn(images, bank, bank, Scoring())
+    for terms in (("inverse",), ("rationale", "inverse")):
+        with pytest.raises(SaywhyError, match="inverse bank of the same words"):
+            calibrated_scoring(images, bank, gold, Scoring(terms), SHARP)
+    for wrong in (images[:, :5], images[:0]):
+        with pytest.raises(SaywhyError, match="vectors of the same space"):
+            calibrated_scoring(wrong, bank, gold, Scoring(), SHARP)
+    with pytest.raises(SaywhyError, match="for 4 pictures"):
+        calibrated_scoring(images[:3], bank, gold, Scoring(), SHARP)

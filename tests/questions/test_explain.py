@@ -1,0 +1,97 @@
+"""The main path, on small networks and on the embedded world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import saywhy
+from saywhy.errors import SaywhyError
+from saywhy.questions.explain import explain, explain_pictures
+from saywhy.types import Vocabulary
+from tests.helpers import FakeSpace, picture, tiny_classifier
+
+WORDS = Vocabulary(("red", "green", "blue", "thing", "other"), ("",) * 5)
+
+
+def test_an_explanation_holds_together(tmp_path: Path) -> None:
+    picture(200, 120).save(tmp_path / "bird.png")
+    classifier = tiny_classifier()
+    e = explain(tmp_path / "bird.png", model=classifier, vocabulary=WORDS, space=FakeSpace(), top=2)
+    assert (e.picture.name, e.picture.width, e.picture.height) == ("bird.png", 200, 120)
+    assert e.target == e.predictions[0]
+    assert e.heatmap.targets == (e.target.index,)
+    assert e.heatmap.logits[0] == pytest.approx(e.target.logit, rel=1e-4)
+    assert len(e.findings) == len(e.regions) >= 1
+    assert [f.region for f in e.findings] == list(range(len(e.regions)))
+    assert e.concepts.region is None
+    assert all(len(f.labels) == 2 and f.space == FakeSpace.name for f in (*e.findings, e.concepts))
+    assert e.target.name in e.summary
+    assert e.settings["composite"] == "epsilon-plus"
+    assert all(0 <= r.box[0] < r.box[2] <= 200 and 0 <= r.box[1] < r.box[3] <= 120 for r in e.regions)
+
+
+def test_the_target_can_be_chosen_by_name() -> None:
+    classifier = tiny_classifier()
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), target="teapot")
+    assert e.target.name == "teapot"
+    assert e.heatmap.targets == (3,)
+
+
+def test_many_pictures_get_what_each_gets_alone() -> None:
+    classifier, images = (
+        tiny_classifier(),
+        [("a", picture(90, 60, 1)), ("b", picture(60, 90, 2)), ("c", picture(64, 64, 3))],
+    )
+    together = explain_pictures(images, classifier, WORDS, FakeSpace())
+    for one, pair in zip(together, images, strict=True):
+        (alone,) = explain_pictures([pair], classifier, WORDS, FakeSpace())
+        assert one.summary == alone.summary
+        assert [r.box for r in one.regions] == [r.box for r in alone.regions]
+        torch.testing.assert_close(one.heatmap.values, alone.heatmap.values, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradient-x-input", "integrated-gradients", "grad-cam"])
+def test_every_method_explains(method: str) -> None:
+    e = explain(picture(), model=tiny_classifier(), vocabulary=WORDS, space=FakeSpace(), method=method)
+    assert e.heatmap.method == e.settings["method"] == method
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (2000, 60)])
+def test_odd_sizes_are_explained(size: tuple[int, int]) -> None:
+    e = explain(Image.new("RGB", size, (90, 200, 30)), model=tiny_classifier(), vocabulary=WORDS, space=FakeSpace())
+    assert all(r.box[2] <= size[0] and r.box[3] <= size[1] for r in e.regions)
+    assert "<img" in e._repr_html_()
+
+
+def test_the_world_is_explained_rightly_without_any_download() -> None:
+    """Every label shown of a sample's regions is true of that species, or of its background."""
+    from saywhy.worlds import sample_images
+    from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of
+
+    right = shown = 0
+    for path in sample_images("aviary"):
+        e = explain(path, model="world:aviary", top=2)
+        species = next(s for s in SPECIES if path.stem.startswith(s.lower().replace(" ", "-")))
+        true = {*phrases_of(SPECIES[species]), next(b for b in BACKGROUNDS if path.stem.endswith(b))}
+        assert e.target.name == species
+        labels = [label.text for f in e.findings if f.fits for label in f.labels]
+        shown += len(labels)
+        right += sum(text in true for text in labels)
+    assert shown >= 12
+    assert right >= 0.85 * shown
+
+
+def test_public_names_are_there() -> None:
+    assert saywhy.explain is explain
+    assert all(getattr(saywhy, name) is not None for name in saywhy.__all__)
+    with pytest.raises(AttributeError):
+        saywhy.nonsense  # noqa: B018
+
+
+def test_a_picture_that_is_not_there_is_named() -> None:
+    with pytest.raises(SaywhyError, match="no such file"):
+        explain("none.jpg", model=tiny_classifier())
