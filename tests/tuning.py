@@ -16,7 +16,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from saywhy.pictures.rationale_data import RationaleData, read_rationale_data, write_doubly_right
+from saywhy.pictures.rationale_data import read_rationale_data
+from saywhy.pictures.rationale_folders import write_doubly_right
+from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
 from saywhy.training.prompts.settings import Settings
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from saywhy.attribution.regions import find_regions as find_regions
     from saywhy.classifiers.classifier import Classifier as Classifier
     from saywhy.errors import SaywhyError as SaywhyError
+    from saywhy.questions.choices import load_vocabulary as load_vocabulary
     from saywhy.questions.explain import explain as explain
     from saywhy.questions.sentences.language_model import load_language_model as load_language_model
     from saywhy.spaces.clip import load_clip as load_clip
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from saywhy.types import Explanation as Explanation
     from saywhy.types import Heatmap as Heatmap
     from saywhy.types import Vocabulary as Vocabulary
-    from saywhy.words.vocabulary import load_vocabulary as load_vocabulary
 
 __version__ = version("saywhy")
 

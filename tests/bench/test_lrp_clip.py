@@ -12,8 +12,9 @@ from saywhy.bench import lrp_clip, run_benchmark
 from saywhy.bench.lrp_clip import CUTS, VARIANTS, _bias, _first, _moved, _row, interval
 from saywhy.bench.lrp_clip import Tally as Counts
 from saywhy.errors import SaywhyError
-from saywhy.pictures.cub import Bird, bundled_attributes, cub_vocabulary, part_attributes, read_cub
+from saywhy.pictures.cub import Bird, read_cub
 from saywhy.types import Geometry
+from saywhy.words.cub_names import bundled_attributes, cub_vocabulary, part_attributes
 from saywhy.worlds.cub_layout import write_cub
 
 

@@ -31,7 +31,7 @@ from saywhy.checks.use import (
     trial,
 )
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Interval
+from saywhy.intervals import Interval
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from saywhy.cli.data import check
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import write_doubly_right
+from saywhy.pictures.rationale_folders import write_doubly_right
 
 LISTS = {"kit_fox": ["large ears", "a bushy tail"], "seal": ["whiskers", "a bushy tail"], "donuts": []}
 

@@ -30,13 +30,13 @@ from saywhy.metrics.doubly_right import (
     RW,
     WR,
     FolderNames,
-    Gold,
     Ranked,
     outcomes,
     rates,
     shares,
     vote,
 )
+from saywhy.pictures.truth import Gold
 from saywhy.words.rationale_words import RationaleWords
 
 C, R, LENGTH, COUNT = 8, 40, 10, 600

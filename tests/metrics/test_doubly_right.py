@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from saywhy.errors import SaywhyError
+from saywhy.intervals import bootstrap, difference, interval
 from saywhy.metrics.doubly_right import (
     MODES,
     NEEDS,
@@ -17,18 +18,15 @@ from saywhy.metrics.doubly_right import (
     WR,
     WW,
     FolderNames,
-    Gold,
     Ranked,
-    bootstrap,
-    difference,
     folder_names,
-    interval,
     outcomes,
     rates,
     rationale_scores,
     shares,
     vote,
 )
+from saywhy.pictures.truth import Gold
 from saywhy.words.rationale_words import RationaleWords, spoken
 
 FOLDERS = ("sea", "seal", "man", "woman", "kit_fox", "airplane_cabin", "Dog", "athletic_field__outdoor")
@@ -319,7 +317,7 @@ def test_the_bootstrap_is_that_of_plain_loops() -> None:
 def test_the_interval_is_the_same_however_large_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random((2, 3, 40))
     whole = bootstrap(values, 50)
-    monkeypatch.setattr("saywhy.metrics.doubly_right.BLOCK", 120)
+    monkeypatch.setattr("saywhy.intervals.BLOCK", 120)
     np.testing.assert_allclose(bootstrap(values, 50), whole)
 
 

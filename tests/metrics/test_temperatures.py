@@ -11,8 +11,8 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.metrics.calibration import forecasts
-from saywhy.metrics.doubly_right import Gold
 from saywhy.metrics.temperatures import calibrated_scoring, logits
+from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.ranking import Scoring, probabilities, rank
 from saywhy.training.prompts.losses import ResidentBank
 from saywhy.words.rationale_words import RationaleWords

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.cub import attribute_part, bundled_attributes, cub_vocabulary, part_attributes, read_cub
+from saywhy.pictures.cub import read_cub
+from saywhy.words.cub_names import attribute_part, bundled_attributes, cub_vocabulary, part_attributes
 from saywhy.worlds import cub_layout
 from saywhy.worlds.cub_layout import CUB_PARTS, cached_cub, write_cub
 from saywhy.worlds.drawing import PARTS

@@ -12,17 +12,11 @@ import pytest
 from PIL import Image
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import (
-    RationaleData,
-    check_pictures,
-    epoch_order,
-    joined,
-    pair_balanced,
-    read_rationale_data,
-    same_pictures,
-    split_names,
-    write_doubly_right,
-)
+from saywhy.pictures.checking import check_pictures, same_pictures
+from saywhy.pictures.rationale_data import read_rationale_data
+from saywhy.pictures.rationale_folders import split_names, write_doubly_right
+from saywhy.pictures.truth import RationaleData, joined
+from saywhy.training.prompts.batches import epoch_order, pair_balanced
 from tests.words.test_rationale_lists import kinds, listed, written
 
 LISTS = {"kit_fox": ["large ears", "a bushy tail"], "seal": ["whiskers", "a bushy tail"]}

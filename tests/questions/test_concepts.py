@@ -13,13 +13,13 @@ from torch import Tensor
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.questions.choices import load_vocabulary
 from saywhy.questions.concepts import POOL, concepts, name_direction, read_bank, why_not
 from saywhy.questions.labels import nearest_phrases
 from saywhy.spaces.own import ClassifierSpace, class_prompts
 from saywhy.spaces.similarity import unusual_scores
 from saywhy.spaces.text_encoder import load_encoder
 from saywhy.types import Prediction, Vocabulary
-from saywhy.words.vocabulary import load_vocabulary
 from saywhy.worlds import sample_images
 from tests.helpers import picture, tiny_classifier
 from tests.writers import WordSpace, vectors

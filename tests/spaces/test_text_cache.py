@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from saywhy.plumbing.caches import weights_digest
 from saywhy.spaces import text_cache
-from saywhy.spaces.text_cache import cached_encode, weights_digest
+from saywhy.spaces.text_cache import cached_encode
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.words.vocabulary import VOCABULARIES, VocabularyWarning, cub_attribute, load_vocabulary
+from saywhy.questions.choices import VOCABULARIES, load_vocabulary
+from saywhy.words.cub_names import cub_attribute
+from saywhy.words.vocabulary import VocabularyWarning
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)

@@ -28,7 +28,7 @@ def test_there_are_forty_species_and_no_two_are_near() -> None:
 
 
 def test_attributes_are_named_as_cub_names_them() -> None:
-    from saywhy.pictures.cub import bundled_attributes
+    from saywhy.words.cub_names import bundled_attributes
 
     known = set(bundled_attributes())
     assert len(known) == 312

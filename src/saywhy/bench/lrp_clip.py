@@ -24,12 +24,13 @@ from saywhy.attribution.regions import find_regions
 from saywhy.bench import Report
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.pictures.cub import Bird, CubData, attribute_part, cub_vocabulary, part_attributes, read_cub
+from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.questions.choices import default_space, resolve_space
 from saywhy.questions.explain import widened
 from saywhy.questions.labels import label_images
 from saywhy.types import Box, Geometry, Space, Vocabulary
+from saywhy.words.cub_names import attribute_part, cub_vocabulary, part_attributes
 
 if TYPE_CHECKING:
     import torch

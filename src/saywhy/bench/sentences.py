@@ -66,9 +66,9 @@ def _photographs(
     from saywhy.bench.pack import find_pack
     from saywhy.classifiers.classifier import Classifier
     from saywhy.pictures.reading import picture_files
+    from saywhy.plumbing.caches import weights_digest
     from saywhy.questions.sentences.language_model import load_language_model
     from saywhy.spaces.own import ClassifierSpace
-    from saywhy.spaces.text_cache import weights_digest
     from saywhy.spaces.text_encoder import load_encoder
 
     folder = Path(images) if images else find_pack() / "imagenet-samples" / "images"
@@ -118,8 +118,8 @@ def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dic
 def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, key: str) -> dict[str, dict[str, Any]]:
     """key: the classifier, the writer by name and weights, and the folder of pictures, whose results are kept."""
     from saywhy.pictures.reading import read_picture
+    from saywhy.plumbing.caches import cache_directory
     from saywhy.questions.narrate import narrate
-    from saywhy.spaces.text_cache import cache_directory
 
     name, _, sentences = method.partition(":")
     settings: dict[str, Any] = {"sentences": int(sentences)} if sentences else {}

@@ -191,7 +191,7 @@ def _check(names: Sequence[str]) -> None:
 
 def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
     """(C, d) rows for all classes by a mapper fitted on the seen ones, and the seconds it took. Slow fits are kept."""
-    from saywhy.spaces.text_cache import cache_directory
+    from saywhy.plumbing.caches import cache_directory
 
     digest = hashlib.sha256(f"{task.key}|{name}|{unseen.tolist()}".encode()).hexdigest()[:24]
     kept = cache_directory() / "zsl" / f"{digest}.pt"

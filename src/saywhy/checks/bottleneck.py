@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Interval, difference, interval
+from saywhy.intervals import Interval, difference, interval
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of the logistic regression, among which a held part chooses
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from saywhy.checks.masking import masked, random_masks_like
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Interval, bootstrap, interval_of
+from saywhy.intervals import Interval, bootstrap, interval_of
 from saywhy.spaces.pairs.bank import WordBank
 from saywhy.spaces.pairs.ranking import TERMS, log_rationales
 from saywhy.words.rationale_words import RationaleWords

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
+from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.hub import patience
-from saywhy.spaces.text_cache import weights_digest
 from saywhy.types import Geometry, Prediction
 from saywhy.words.class_names import check_count, read_class_names
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.reading import read_picture
+from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
-from saywhy.spaces.text_cache import cache_directory
 
 
 def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size: int = 32) -> Tensor:

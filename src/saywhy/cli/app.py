@@ -418,7 +418,7 @@ def world_write(
 def _write_closeups(name: str, out: Path, counts: dict[str, int]) -> None:
     from itertools import chain
 
-    from saywhy.pictures.rationale_data import write_doubly_right
+    from saywhy.pictures.rationale_folders import write_doubly_right
     from saywhy.worlds.aviary import SPECIES
     from saywhy.worlds.closeups import closeups, rationale_lists, rows
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from saywhy.cli.console import OK, SOME_FAILED, errors, told_when_interrupted
 
 if TYPE_CHECKING:
-    from saywhy.pictures.rationale_data import RationaleData
+    from saywhy.pictures.truth import RationaleData
     from saywhy.words.rationale_words import RationaleWords
 
 DIMENSIONS = (512, 768)  # of ViT-B's and ViT-L's texts
@@ -38,7 +38,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Say what is in data with rationales, what is odd, and what will be left out (exit code 1 where pictures are)."""
-    from saywhy.pictures.rationale_data import check_pictures, read_rationale_data, split_names
+    from saywhy.pictures.checking import check_pictures
+    from saywhy.pictures.rationale_data import read_rationale_data
+    from saywhy.pictures.rationale_folders import split_names
 
     with told_when_interrupted("nothing was checked"):
         with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
@@ -61,7 +63,7 @@ def check(
 
 def summary(splits: Mapping[str, RationaleData]) -> dict[str, Any]:
     """What ``saywhy data check --json`` prints, of splits with the same words."""
-    from saywhy.pictures.rationale_data import same_pictures
+    from saywhy.pictures.checking import same_pictures
 
     parts = list(splits.values())
     oddities = list(dict.fromkeys(oddity for data in parts for oddity in data.oddities))  # lists are read every time

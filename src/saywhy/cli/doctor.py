@@ -53,7 +53,7 @@ def _device() -> list[tuple[str, str]]:
 def _caches() -> list[tuple[str, str]]:
     from huggingface_hub import constants
 
-    from saywhy.spaces.text_cache import cache_directory
+    from saywhy.plumbing.caches import cache_directory
 
     torch_home = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")).expanduser()
     caches = {"saywhy": cache_directory(), "Hugging Face": Path(constants.HF_HUB_CACHE), "torch": torch_home}

@@ -203,8 +203,7 @@ def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> 
 
 def show_models(console: Console) -> None:
     """Where classifiers come from, and what needs no download."""
-    from saywhy.questions.choices import SPACES
-    from saywhy.words.vocabulary import VOCABULARIES
+    from saywhy.questions.choices import SPACES, VOCABULARIES
     from saywhy.worlds import WORLDS
 
     sources = {

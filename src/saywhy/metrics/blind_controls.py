@@ -25,24 +25,9 @@ from typing import Any, final
 import numpy as np
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import (
-    ABSENT,
-    DRAWS,
-    NEEDS,
-    OUTCOMES,
-    RR,
-    WR,
-    Gold,
-    Interval,
-    Ranked,
-    bootstrap,
-    interval_of,
-    outcomes,
-    padded,
-    rationale_scores,
-    shares,
-    vote,
-)
+from saywhy.intervals import DRAWS, Interval, bootstrap, interval_of
+from saywhy.metrics.doubly_right import NEEDS, OUTCOMES, RR, WR, Ranked, outcomes, rationale_scores, shares, vote
+from saywhy.pictures.truth import ABSENT, Gold, padded
 
 PERMUTATIONS = 10  # over which a shuffled control is averaged
 QUICK = 50_000  # answers that are evaluated in about two seconds

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saywhy.metrics.calibration import Blocks, fit_temperature
-from saywhy.metrics.doubly_right import Gold
+from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.bank import WordBank
 from saywhy.spaces.pairs.ranking import Factors, Scoring, grids, log_joint, probabilities, rank
 

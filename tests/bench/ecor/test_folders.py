@@ -10,7 +10,7 @@ from PIL import Image
 from saywhy.bench.ecor import tables as ecor
 from saywhy.bench.ecor.study import folder_study
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import write_doubly_right
+from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.training.prompts.settings import read_recipe
 
 LISTS = {"robin": ["a red breast"], "crow": ["a black bill"]}

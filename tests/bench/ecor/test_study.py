@@ -13,7 +13,9 @@ from PIL import Image
 from saywhy.bench.ecor import study as ecor_study
 from saywhy.bench.ecor.study import HELD_OUT, KNOWN, Asked, Study, _aviary, _some, folder_study, gold_of, scoring_of
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import RationaleData, read_rationale_data, write_doubly_right
+from saywhy.pictures.rationale_data import read_rationale_data
+from saywhy.pictures.rationale_folders import write_doubly_right
+from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import build_bank
 from saywhy.spaces.pairs.ranking import Scoring, rank

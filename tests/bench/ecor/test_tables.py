@@ -18,7 +18,7 @@ from saywhy.bench.ecor import tables as ecor
 from saywhy.checks.use import PictureChange, TextSwap, rationale_use
 from saywhy.cli.panels import show_report
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import write_doubly_right
+from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.training.prompts.settings import RECIPES
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.closeups import closeups, rationale_lists, rows

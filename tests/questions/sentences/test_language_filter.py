@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from saywhy.questions.choices import load_vocabulary
 from saywhy.questions.sentences.language_filter import inappropriate_words, is_appropriate
-from saywhy.words.vocabulary import load_vocabulary
 
 BIRDS = [
     "woodcock", "peacock", "cockatoo", "titmouse", "blue tit", "great tits", "booby", "blue-footed boobies", "bustard",

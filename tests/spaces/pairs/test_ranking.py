@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Gold, Ranked
+from saywhy.metrics.doubly_right import Ranked
+from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs import ranking as rationales
 from saywhy.spaces.pairs.ranking import (
     CONDITIONALS,

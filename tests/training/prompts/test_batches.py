@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import RationaleData
+from saywhy.pictures.truth import RationaleData
 from saywhy.training.prompts import batches as tuning_batches
 from saywhy.training.prompts.batches import Parts, Pictures, Plan, split_off, squashed
 from tests.tuning import SIDE, SMALL, read, tiny_clip, write_pictures

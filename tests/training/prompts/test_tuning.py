@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import RationaleData
+from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import build_bank
 from saywhy.spaces.pairs.ranking import usual_scores
@@ -251,7 +251,8 @@ def test_the_prompts_that_do_best_on_what_is_held_out_are_kept(
 
 
 def test_what_is_measured_is_what_the_evaluator_says(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
-    from saywhy.metrics.doubly_right import RR, WR, Gold, outcomes
+    from saywhy.metrics.doubly_right import RR, WR, outcomes
+    from saywhy.pictures.truth import Gold
     from saywhy.spaces.pairs.ranking import Scoring, rank
 
     space = run(data, clip, tmp_path, replace(SMALL, epochs=1), validation=data)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from saywhy.checks.masking import top_area
 from saywhy.checks.use import Trial, trial
-from saywhy.metrics.doubly_right import Interval, bootstrap, interval_of
-from saywhy.pictures.rationale_data import evenly
+from saywhy.intervals import Interval, bootstrap, interval_of
 from saywhy.pictures.reading import read_picture
+from saywhy.pictures.truth import evenly
 from saywhy.spaces.seeing import BATCH, METHODS, SHARE, Seeing, as_seen, rationale_masks, tower_of
 from saywhy.words.rationale_words import spoken
 from saywhy.worlds.closeups import PART_OF, Closeup, attributes_said

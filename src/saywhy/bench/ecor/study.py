@@ -17,20 +17,16 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.metrics.blind_controls import random_words
-from saywhy.metrics.doubly_right import Gold, Ranked
-from saywhy.pictures.rationale_data import (
-    RationaleData,
-    check_pictures,
-    evenly,
-    gold_of,
-    read_rationale_data,
-    write_doubly_right,
-)
+from saywhy.metrics.doubly_right import Ranked
+from saywhy.pictures.checking import check_pictures
+from saywhy.pictures.rationale_data import read_rationale_data
+from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.pictures.reading import read_picture
+from saywhy.pictures.truth import Gold, RationaleData, evenly, gold_of
+from saywhy.plumbing.caches import cache_directory
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
 from saywhy.spaces.pairs.ranking import Scoring, rank
-from saywhy.spaces.text_cache import cache_directory
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.training.prompts.batches import split_off
 from saywhy.training.prompts.losses import OBJECTIVES

@@ -37,11 +37,12 @@ from saywhy.checks.use import (
     trial,
 )
 from saywhy.errors import SaywhyError
+from saywhy.intervals import Interval
 from saywhy.metrics.blind_controls import Measured, compare, exchanged, measure, own_list_draw
 from saywhy.metrics.calibration import forecasts
-from saywhy.metrics.doubly_right import WR, Interval, Ranked, folder_names, outcomes, rates, vote
+from saywhy.metrics.doubly_right import WR, Ranked, folder_names, outcomes, rates, vote
 from saywhy.metrics.temperatures import calibrated_scoring, logits
-from saywhy.pictures.rationale_data import evenly, gold_of
+from saywhy.pictures.truth import evenly, gold_of
 from saywhy.spaces.pairs.ranking import Scoring, standing_out, usual_scores, visible_threshold
 from saywhy.spaces.similarity import FEWEST, UNUSUAL
 from saywhy.training.prompts.settings import read_recipe, with_settings

@@ -27,10 +27,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder, pair_texts
-from saywhy.spaces.text_cache import cache_directory, cached_encode
+from saywhy.spaces.text_cache import cached_encode
 from saywhy.words.rationale_words import RationaleWords
 
 SHARD = 64 * 2**20  # bytes: what is lost at most when a run is killed

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Gold, Ranked, vote
+from saywhy.metrics.doubly_right import Ranked, vote
+from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.search import streaming_top_k
 from saywhy.spaces.similarity import FEWEST, UNUSUAL

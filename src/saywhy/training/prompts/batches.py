@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_data import RationaleData, epoch_order, pair_balanced
 from saywhy.pictures.reading import read_picture
+from saywhy.pictures.truth import RationaleData
 from saywhy.training.prompts.settings import Settings
 
 HELD_BYTES = 512 * 2**20  # of preprocessed pictures: when all fit, each is read only once
@@ -171,3 +171,37 @@ def squashed(transform: Any) -> Callable[[Image.Image], Tensor]:
         raise SaywhyError("this CLIP's preprocessing is not open_clip's; transform = \"clip\" takes it as it is")
     side = tuple(transform(Image.new("RGB", (8, 8))).shape[1:])
     return transforms.Compose([transforms.Resize(side), transforms.ToTensor(), *normalise])
+
+
+BLOCK = 4096  # draws at a time
+
+
+def pair_balanced(data: RationaleData, seed: int, start: int = 0) -> Iterator[int]:
+    """Indices of pictures without end: a category that has pictures, one of their rationales, one of those, uniformly.
+
+    So DROR draws, with replacement (it draws the number of the query too, before the picture).
+
+    start: how many draws to leave out; those that follow are the same, at once.
+    """
+    rows: dict[int, dict[int, list[int]]] = {}
+    for n, image in enumerate(data.images):
+        for rationale in image.rationales:
+            rows.setdefault(image.category, {}).setdefault(rationale, []).append(n)
+    pairs = [pictures for _, lists in sorted(rows.items()) for _, pictures in sorted(lists.items())]
+    pictures = np.concatenate([np.asarray(pair) for pair in pairs])
+    pair_counts = np.array([len(lists) for _, lists in sorted(rows.items())])
+    picture_counts = np.array([len(pair) for pair in pairs])
+    first_pair, first_picture = (np.cumsum(counts) - counts for counts in (pair_counts, picture_counts))
+    block, skipped = divmod(start, BLOCK)
+    while True:
+        draws = np.random.default_rng((seed, block)).random((3, BLOCK))
+        category = (draws[0] * len(pair_counts)).astype(int)
+        pair = first_pair[category] + (draws[1] * pair_counts[category]).astype(int)
+        picture = first_picture[pair] + (draws[2] * picture_counts[pair]).astype(int)
+        yield from pictures[picture[skipped:]].tolist()
+        block, skipped = block + 1, 0
+
+
+def epoch_order(data: RationaleData, seed: int, epoch: int) -> np.ndarray:
+    """(N,) every picture's index once, in an order of this seed's and epoch's own."""
+    return np.random.default_rng((seed, epoch)).permutation(len(data.images))

@@ -29,7 +29,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.metrics.doubly_right import RR, WR, outcomes
 from saywhy.metrics.temperatures import calibrated_scoring
-from saywhy.pictures.rationale_data import RationaleData, evenly, gold_of, joined
+from saywhy.pictures.truth import RationaleData, evenly, gold_of, joined
 from saywhy.plumbing.files import replacing
 from saywhy.spaces.clip import BATCH, ClipSpace
 from saywhy.spaces.pairs.bank import WordBank

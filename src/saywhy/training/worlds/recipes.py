@@ -22,8 +22,8 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
-from saywhy.spaces.text_cache import cache_directory
 from saywhy.training.language import (
     byte_pair_tokenizer,
     fit,
