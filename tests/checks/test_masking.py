@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saywhy.checks.masking import HOW, masked, random_masks_like, top_area
+from saywhy.attribution.regions import top_area
+from saywhy.checks.masking import HOW, masked, random_masks_like
 from saywhy.errors import SaywhyError
 
 

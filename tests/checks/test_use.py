@@ -13,23 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-import saywhy.checks.use as module
 import saywhy.spaces.pairs.ranking as ranking
-from saywhy.checks.use import (
-    ECOR_TERMS,
-    PictureChange,
-    Terms,
-    TextSwap,
-    Trial,
-    absent_rationales,
-    image_drop,
-    log_conditional,
-    log_rationale,
-    picture_change,
-    rationale_use,
-    text_swap,
-    trial,
-)
+from saywhy.checks import belief
+from saywhy.checks.belief import ECOR_TERMS, Terms, log_conditional, log_rationale
+from saywhy.checks.masking import Trial, trial
+from saywhy.checks.picture_change import Encode, PictureChange, image_drop, picture_change
+from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
+from saywhy.checks.use import rationale_use
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.words.rationale_words import RationaleWords
@@ -98,7 +88,7 @@ def reference(images: Tensor, of: Dense, terms: Terms) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("terms", ALL_TERMS)
 @pytest.mark.parametrize("block", [3, 1000])
 def test_probabilities_are_those_of_a_slow_reference(terms: Terms, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS", block)
+    monkeypatch.setattr(belief, "ROWS", block)
     monkeypatch.setattr(ranking, "IMAGES", block)
     of, images = bank(), unit(20, 64)
     rationales = torch.arange(20) % 12
@@ -247,7 +237,7 @@ def trials(pictures: int, draws: int = 4) -> Iterator[Trial]:
         yield trial(*with_patch(n), draws, np.random.default_rng(n))
 
 
-def sees_red(of: Dense, category: int, rationale: int) -> module.Encode:
+def sees_red(of: Dense, category: int, rationale: int) -> Encode:
     """Pictures -> the more of the rationale, and of its pair with the category, the more of them is red."""
     what, grey = of.rationales[rationale] + of.texts[category, rationale], unit(1, 64)[0]
 

@@ -22,21 +22,9 @@ from saywhy.metrics.blind_controls import (
     shuffled_rationales,
     skill,
 )
-from saywhy.metrics.doubly_right import (
-    MODES,
-    NEEDS,
-    OUTCOMES,
-    RR,
-    RW,
-    WR,
-    FolderNames,
-    Ranked,
-    outcomes,
-    rates,
-    shares,
-    vote,
-)
+from saywhy.metrics.doubly_right import MODES, NEEDS, OUTCOMES, RR, RW, WR, FolderNames, outcomes, rates, shares
 from saywhy.pictures.truth import Gold
+from saywhy.spaces.pairs.ranking import Ranked, vote
 from saywhy.words.rationale_words import RationaleWords
 
 C, R, LENGTH, COUNT = 8, 40, 10, 600

@@ -18,15 +18,14 @@ from saywhy.metrics.doubly_right import (
     WR,
     WW,
     FolderNames,
-    Ranked,
     folder_names,
     outcomes,
     rates,
     rationale_scores,
     shares,
-    vote,
 )
 from saywhy.pictures.truth import Gold
+from saywhy.spaces.pairs.ranking import Ranked, vote
 from saywhy.words.rationale_words import RationaleWords, spoken
 
 FOLDERS = ("sea", "seal", "man", "woman", "kit_fox", "airplane_cabin", "Dog", "athletic_field__outdoor")

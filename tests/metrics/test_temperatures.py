@@ -13,8 +13,9 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.calibration import forecasts
 from saywhy.metrics.temperatures import calibrated_scoring, logits
 from saywhy.pictures.truth import Gold
-from saywhy.spaces.pairs.ranking import Scoring, probabilities, rank
-from saywhy.training.prompts.losses import ResidentBank
+from saywhy.spaces.pairs.in_memory import ResidentBank
+from saywhy.spaces.pairs.ranking import probabilities, rank
+from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
 from tests.spaces.pairs.test_ranking import SCALE, SETS, dense, held, terms_of

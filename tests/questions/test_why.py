@@ -19,7 +19,8 @@ from torchvision import transforms
 from saywhy.errors import SaywhyError
 from saywhy.questions.why import METHODS, Reason, Why, say, why, why_pictures
 from saywhy.spaces.clip import ClipSpace
-from saywhy.spaces.pairs.ranking import Scoring, Usual, usual_scores
+from saywhy.spaces.pairs.scoring import Scoring
+from saywhy.spaces.similarity import Usual, usual_scores
 from saywhy.words.rationale_words import RationaleWords, with_article
 from tests.helpers import FakeSpace
 from tests.networks import Colours

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace, load_clip
-from saywhy.spaces.pairs.ranking import Usual
+from saywhy.spaces.similarity import Usual
 from saywhy.spaces.tuned import ADAPTER, TunedSpace, load_tuned
 from saywhy.spaces.visual_prompts import draw_prompts
 from saywhy.types import Space

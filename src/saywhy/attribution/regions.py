@@ -15,7 +15,9 @@ import numpy as np
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
+from torch import Tensor
 
+from saywhy.errors import SaywhyError
 from saywhy.types import Box, Geometry, Region
 
 Frame = tuple[int, int, int, int]  # (left, top, right, bottom) in the preprocessed frame
@@ -151,3 +153,20 @@ def _repeats(a: Frame, b: Frame) -> float:
     down = min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return max(across, 0) * max(down, 0) / smaller
+
+
+def top_area(heat: np.ndarray | Tensor, share: float) -> np.ndarray:
+    """(H, W) bool: the hottest pixels of a heatmap, a share (above 0, to 1) of all, at least one.
+
+    Of equals those that are first, so that its area does not depend on ties.
+
+    Raises SaywhyError for another share, and a heatmap with values that are no numbers.
+    """
+    if not 0 < share <= 1:
+        raise SaywhyError(f"the share of the picture must lie above 0, to 1; it is {share}")
+    values = np.asarray(heat, np.float64)
+    if np.isnan(values).any():
+        raise SaywhyError("the heatmap holds values that are no numbers (NaN)")
+    area = np.zeros(values.size, bool)
+    area[np.argsort(-values, axis=None, kind="stable")[: max(1, round(share * values.size))]] = True
+    return area.reshape(values.shape)

@@ -27,8 +27,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.questions.choices import default_space, resolve_space
-from saywhy.questions.explain import widened
-from saywhy.questions.labels import label_images
+from saywhy.questions.labels import label_images, widened
 from saywhy.types import Box, Geometry, Space, Vocabulary
 from saywhy.words.cub_names import attribute_part, cub_vocabulary, part_attributes
 

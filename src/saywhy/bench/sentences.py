@@ -194,7 +194,7 @@ def _of_scenes(
 ) -> list[Any]:
     from saywhy.attribution import attribute
     from saywhy.attribution.regions import find_regions
-    from saywhy.questions.explain import pieces
+    from saywhy.questions.labels import pieces
     from saywhy.questions.narrate import narrate
     from saywhy.questions.sentences.language_model import load_language_model
 

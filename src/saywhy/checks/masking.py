@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import final
+
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from saywhy.errors import SaywhyError
 
@@ -64,18 +66,40 @@ def random_masks_like(mask: np.ndarray, count: int, rng: np.random.Generator) ->
     return np.stack([np.roll(mask, place, (0, 1)) for place in chosen]) if count else np.zeros((0, *mask.shape), bool)
 
 
-def top_area(heat: np.ndarray | Tensor, share: float) -> np.ndarray:
-    """(H, W) bool: the hottest pixels of a heatmap, a share (above 0, to 1) of all, at least one.
+@final
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A picture, the same without what its rationale is about, and the same without equal areas elsewhere."""
 
-    Of equals those that are first, so that its area does not depend on ties.
+    picture: Image.Image
+    changed: Image.Image
+    elsewhere: tuple[Image.Image, ...]
 
-    Raises SaywhyError for another share, and a heatmap with values that are no numbers.
+
+def trial(
+    picture: Image.Image,
+    mask: np.ndarray,
+    draws: int,
+    rng: np.random.Generator,
+    how: str = "blur",
+    changed: Image.Image | None = None,
+) -> Trial:
+    """A picture without what is under a mask, (H, W) bool, and without as many equal areas elsewhere as draws.
+
+    changed: the picture without it, where it is better known than by masking (drawn again without the part). What is
+             masked elsewhere then leaves traces that it does not, so the test is the stricter.
+
+    Raises SaywhyError as ``masked``, and for draws below 1.
     """
-    if not 0 < share <= 1:
-        raise SaywhyError(f"the share of the picture must lie above 0, to 1; it is {share}")
-    values = np.asarray(heat, np.float64)
-    if np.isnan(values).any():
-        raise SaywhyError("the heatmap holds values that are no numbers (NaN)")
-    area = np.zeros(values.size, bool)
-    area[np.argsort(-values, axis=None, kind="stable")[: max(1, round(share * values.size))]] = True
-    return area.reshape(values.shape)
+    _check_draws(draws)
+    areas = random_masks_like(mask, draws, rng)
+    return Trial(
+        picture,
+        masked(picture, mask, how) if changed is None else changed,
+        tuple(masked(picture, area, how) for area in areas),
+    )
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 1:
+        raise SaywhyError(f"a test needs at least one draw to be held against; {draws} were asked for")

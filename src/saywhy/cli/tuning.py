@@ -67,8 +67,9 @@ def train_prompts(
     """
     from saywhy.pictures.rationale_data import read_rationale_data
     from saywhy.spaces.clip import load_clip
+    from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY
     from saywhy.training.prompts.settings import Settings, read_recipe, with_settings
-    from saywhy.training.prompts.tuning import CHECKPOINT, HISTORY, tune
+    from saywhy.training.prompts.tuning import tune
 
     given = {
         "clip": clip, "objective": objective, "prompts": prompts, "deep": deep, "optimiser": optimiser, "rate": rate,

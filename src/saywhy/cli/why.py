@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from saywhy.questions.why import Seeing, Why
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.pairs.bank import Bank
-    from saywhy.spaces.pairs.ranking import Scoring, Usual
+    from saywhy.spaces.pairs.scoring import Scoring
+    from saywhy.spaces.similarity import Usual
     from saywhy.words.rationale_words import RationaleWords
 
 MANY = 50_000  # texts of a bank from which the shortlist is worth a word
@@ -130,7 +131,7 @@ class Asked:
         import torch
 
         from saywhy.pictures.sources import read_sources
-        from saywhy.spaces.pairs.ranking import usual_scores
+        from saywhy.spaces.similarity import usual_scores
 
         if not sources:
             return self
@@ -229,8 +230,8 @@ def _load(
 
 def _scoring(space: object, objective: str | None, conditional: str, weight: float) -> Scoring:
     """What is asked: the terms of the objective, with the space's temperatures."""
-    from saywhy.spaces.pairs.ranking import Scoring
-    from saywhy.training.prompts.losses import objective_named
+    from saywhy.spaces.objectives import objective_named
+    from saywhy.spaces.pairs.scoring import Scoring
 
     terms = objective_named(objective or str(getattr(space, "objective", "ecor"))).scored
     return Scoring(terms, conditional, weight, getattr(space, "temperatures", {}))

@@ -26,8 +26,9 @@ import numpy as np
 
 from saywhy.errors import SaywhyError
 from saywhy.intervals import DRAWS, Interval, bootstrap, interval_of
-from saywhy.metrics.doubly_right import NEEDS, OUTCOMES, RR, WR, Ranked, outcomes, rationale_scores, shares, vote
+from saywhy.metrics.doubly_right import NEEDS, OUTCOMES, RR, WR, outcomes, rationale_scores, shares
 from saywhy.pictures.truth import ABSENT, Gold, padded
+from saywhy.spaces.pairs.ranking import Ranked, vote
 
 PERMUTATIONS = 10  # over which a shuffled control is averaged
 QUICK = 50_000  # answers that are evaluated in about two seconds

@@ -18,26 +18,13 @@ import numpy as np
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.truth import Gold
+from saywhy.spaces.pairs.ranking import Ranked, _check_k, vote
 from saywhy.words.rationale_words import RationaleWords
 
 RR, RW, WR, WW = range(4)
 OUTCOMES = ("RR", "RW", "WR", "WW")  # right or wrong category, then right or wrong rationale
 MODES = ("strict", "dror_compat")
 NEEDS = ("any", "all")
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Ranked:
-    """The first K (category, rationale) pairs of N pictures, best first.
-
-    categories, rationales: (N, K) int, indices; a rationale of -1 stands for none.
-    scores:                 (N, K) float.
-    """
-
-    categories: np.ndarray
-    rationales: np.ndarray
-    scores: np.ndarray
 
 
 @final
@@ -72,14 +59,6 @@ def folder_names(words: RationaleWords, paths: Sequence[Path], folder: Path) -> 
         categories.append(category)
         rationales.append("/".join([outer, *inner[1:], digit]) if inner else outer)
     return FolderNames(words, tuple(categories), tuple(rationales))
-
-
-def vote(ranked: Ranked, k: int) -> np.ndarray:
-    """(N,) the category that most of the first k pairs name; of equals the one that comes first."""
-    _check_k(ranked, k)
-    first = ranked.categories[:, :k]
-    votes = (first[:, :, None] == first[:, None, :]).sum(2)
-    return first[np.arange(len(first)), votes.argmax(1)]  # argmax: the first of the largest
 
 
 def outcomes(
@@ -150,9 +129,6 @@ def rates(found: np.ndarray) -> dict[str, float]:
     return dict(zip(OUTCOMES, (100 * found.reshape(-1, 4).mean(0)).tolist(), strict=True))
 
 
-# -- intervals --------------------------------------------------------------------------------------------------------
-
-
 # -- the rules --------------------------------------------------------------------------------------------------------
 
 NONE = -2  # fills up given ones: unequal to ABSENT, so that they never meet
@@ -187,11 +163,3 @@ def _as_dror(ranked: Ranked, gold: Gold, k: int, names: FolderNames | None) -> n
         right[n] = predicted == folder
         hit[n] = any(both) if right[n] else any(predicted in line and rationale in line for line in texts)
     return _coded(right, hit)
-
-
-def _check_k(ranked: Ranked, k: int) -> None:
-    if ranked.categories.shape != ranked.rationales.shape or ranked.categories.ndim != 2:
-        shapes = f"{ranked.categories.shape} categories and {ranked.rationales.shape} rationales"
-        raise SaywhyError(f"ranked pairs are two tables of one shape (pictures, K); these are {shapes}")
-    if not 1 <= k <= ranked.categories.shape[1]:
-        raise SaywhyError(f"k is {k}, but {ranked.categories.shape[1]} pairs of each picture are ranked; rank more")

@@ -6,7 +6,7 @@ each, fitted on pictures that were not trained on (Guo et al. 2017).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 from saywhy.metrics.calibration import Blocks, fit_temperature
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.bank import WordBank
-from saywhy.spaces.pairs.ranking import Factors, Scoring, grids, log_joint, probabilities, rank
+from saywhy.spaces.pairs.ranking import grids, log_joint, probabilities, rank
+from saywhy.spaces.pairs.scoring import Factors, Scoring
+from saywhy.spaces.similarity import UNUSUAL
 
 
 def calibrated_scoring(
@@ -84,3 +86,25 @@ def _given(images: Tensor, bank: WordBank, inverse: WordBank | None, factors: Fa
             texts = of_pairs.pairs(everything, rationale.expand(len(everything)))
             found[mine] += factors[term] * images[mine] @ texts.T
     return found
+
+
+def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> float:
+    """How far a rationale must stand out to be called visible: where true and absent ones are best told apart.
+
+    Youden's point of the ROC curve: the share of true rationales above it less that of absent ones is greatest. A
+    rationale that is in view in a third of all pictures can never stand two deviations above its mean, as 2 asks.
+
+    standing: (N, R), ``standing_out`` of pictures that were not trained on. gold: what is true of them; what is on the
+    list of a picture's category may be in view too, and counts for neither.
+    """
+    from sklearn.metrics import roc_curve
+
+    true = torch.zeros_like(standing, dtype=torch.bool)
+    known = torch.ones_like(true)
+    for n, (category, rationales) in enumerate(zip(gold.categories.tolist(), gold.rationales, strict=True)):
+        known[n, list(lists[category])] = False
+        true[n, list(rationales)] = known[n, list(rationales)] = True
+    if (known == true).all():  # nothing is known to be absent
+        return UNUSUAL
+    false_rate, true_rate, thresholds = roc_curve(true[known].numpy(), standing[known].numpy())
+    return float(thresholds[1:][np.argmax((true_rate - false_rate)[1:])])  # the first is above all scores

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from rich.progress import track
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.questions.labels import encode_vocabulary, nearest_phrases
+from saywhy.questions.labels import encode_vocabulary
 from saywhy.spaces.own import ClassifierSpace
-from saywhy.spaces.similarity import unusual_scores
+from saywhy.spaces.similarity import FEWEST, unusual_scores
 from saywhy.types import Contrast, Label, Prediction, Space, Vocabulary
 
 POOL = 12  # phrases that fit a picture best, among which two classes are told apart
@@ -88,3 +90,48 @@ def why_not_vector(
         )
 
     return Contrast(other, labels(order, 1), labels(order[::-1], -1))
+
+
+def nearest_phrases(
+    directions: Tensor, texts: Sequence[str], space: Space, *, top: int = 15, block: int = 4096
+) -> list[tuple[Label, ...]]:
+    """The ``top`` of M texts for each of N directions of a space, most unusual first: exact, whatever M is.
+
+    directions: (N, d) pictures' vectors, rows of a head, means of a cluster, latents of a sparse autoencoder: anything
+                with a direction in the space.
+    block:      texts in memory at once. They are read through the text cache, so that a run that was cut short goes on
+                where it ended.
+
+    Raises SaywhyError where the directions are not of this space's length.
+    """
+    vectors = F.normalize(directions.float(), dim=1)
+    reference = space.reference() if hasattr(space, "reference") else None
+    known = reference is not None and len(reference) >= FEWEST
+    sums = torch.zeros(2, len(vectors), 1, dtype=torch.float64)  # of the cosines and their squares
+    found = torch.empty(len(vectors), 0)
+    scores, places = torch.empty(len(vectors), 0), torch.empty(len(vectors), 0, dtype=torch.long)
+    starts = range(0, len(texts), block)
+    for start in track(starts, "searching the bank", transient=True, disable=len(starts) < 3):
+        encoded = space.encode_texts(texts[start : start + block])
+        if encoded.shape[1] != vectors.shape[1]:
+            raise SaywhyError(
+                f"directions of {vectors.shape[1]} values in a space of {encoded.shape[1]}: they are of another model"
+            )
+        cosines, unusual = unusual_scores(vectors, encoded, reference)
+        here = torch.arange(start, start + len(encoded)).expand(len(vectors), -1)
+        sums += torch.stack([power.sum(1, keepdim=True) for power in (cosines.double(), cosines.double() ** 2)])
+        joined = torch.cat([found, unusual if known else cosines], 1)
+        found, best = joined.topk(min(top, joined.shape[1]), dim=1)
+        scores = torch.cat([scores, cosines], 1).gather(1, best)
+        places = torch.cat([places, here], 1).gather(1, best)
+    if not known:  # what is usual is then the mean over all texts, which is known only now; the order is the same
+        mean = sums[0] / max(1, len(texts))
+        variance = (sums[1] - len(texts) * mean**2) / max(1, len(texts) - 1)
+        found = ((scores - mean) / variance.clamp(min=1e-12).sqrt()).float() if len(texts) > 1 else scores * 0
+    return [
+        tuple(
+            Label(texts[m], "", score, rank, unusual)
+            for rank, (m, score, unusual) in enumerate(zip(*row, strict=True), start=1)
+        )
+        for row in zip(places.tolist(), scores.tolist(), found.tolist(), strict=True)
+    ]

@@ -18,9 +18,9 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.reading import display_copy, read_picture
 from saywhy.questions.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
 from saywhy.questions.concepts import why_not_vector
-from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors
+from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
 from saywhy.spaces.own import ClassifierSpace
-from saywhy.types import Box, Contrast, Explanation, Prediction, Region, Sentence, Space, Vocabulary
+from saywhy.types import Contrast, Explanation, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
@@ -158,21 +158,3 @@ def _against_runner_up(
     if not isinstance(space, ClassifierSpace) or not others:
         return None
     return why_not_vector(picture, texts, target, others[0], space, vocabulary, top=top)
-
-
-def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
-    """What is looked at of each region: its crop, with as much around it as the space wants."""
-    context = getattr(space, "context", 1.0)
-    return [image.crop(widened(region.box, image.size, context)) for region in regions]
-
-
-def widened(box: Box, size: tuple[int, int], factor: float) -> Box:
-    """The box grown by ``factor`` around its centre, inside a picture of that size."""
-    left, top, right, bottom = box
-    across, down = (right - left) * (factor - 1) / 2, (bottom - top) * (factor - 1) / 2
-    return (
-        max(0, round(left - across)),
-        max(0, round(top - down)),
-        min(size[0], round(right + across)),
-        min(size[1], round(bottom + down)),
-    )

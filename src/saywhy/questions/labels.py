@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from rich.progress import track
 from torch import Tensor
 
-from saywhy.errors import SaywhyError
-from saywhy.spaces.similarity import FEWEST, UNUSUAL, unusual_scores
-from saywhy.types import Finding, Label, Space, Vocabulary
+from saywhy.spaces.similarity import UNUSUAL, unusual_scores
+from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 
 
 def encode_vocabulary(vocabulary: Vocabulary, space: Space) -> Tensor:
@@ -78,51 +76,6 @@ def label_vectors(
     return [_finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)]
 
 
-def nearest_phrases(
-    directions: Tensor, texts: Sequence[str], space: Space, *, top: int = 15, block: int = 4096
-) -> list[tuple[Label, ...]]:
-    """The ``top`` of M texts for each of N directions of a space, most unusual first: exact, whatever M is.
-
-    directions: (N, d) pictures' vectors, rows of a head, means of a cluster, latents of a sparse autoencoder: anything
-                with a direction in the space.
-    block:      texts in memory at once. They are read through the text cache, so that a run that was cut short goes on
-                where it ended.
-
-    Raises SaywhyError where the directions are not of this space's length.
-    """
-    vectors = F.normalize(directions.float(), dim=1)
-    reference = space.reference() if hasattr(space, "reference") else None
-    known = reference is not None and len(reference) >= FEWEST
-    sums = torch.zeros(2, len(vectors), 1, dtype=torch.float64)  # of the cosines and their squares
-    found = torch.empty(len(vectors), 0)
-    scores, places = torch.empty(len(vectors), 0), torch.empty(len(vectors), 0, dtype=torch.long)
-    starts = range(0, len(texts), block)
-    for start in track(starts, "searching the bank", transient=True, disable=len(starts) < 3):
-        encoded = space.encode_texts(texts[start : start + block])
-        if encoded.shape[1] != vectors.shape[1]:
-            raise SaywhyError(
-                f"directions of {vectors.shape[1]} values in a space of {encoded.shape[1]}: they are of another model"
-            )
-        cosines, unusual = unusual_scores(vectors, encoded, reference)
-        here = torch.arange(start, start + len(encoded)).expand(len(vectors), -1)
-        sums += torch.stack([power.sum(1, keepdim=True) for power in (cosines.double(), cosines.double() ** 2)])
-        joined = torch.cat([found, unusual if known else cosines], 1)
-        found, best = joined.topk(min(top, joined.shape[1]), dim=1)
-        scores = torch.cat([scores, cosines], 1).gather(1, best)
-        places = torch.cat([places, here], 1).gather(1, best)
-    if not known:  # what is usual is then the mean over all texts, which is known only now; the order is the same
-        mean = sums[0] / max(1, len(texts))
-        variance = (sums[1] - len(texts) * mean**2) / max(1, len(texts) - 1)
-        found = ((scores - mean) / variance.clamp(min=1e-12).sqrt()).float() if len(texts) > 1 else scores * 0
-    return [
-        tuple(
-            Label(texts[m], "", score, rank, unusual)
-            for rank, (m, score, unusual) in enumerate(zip(*row, strict=True), start=1)
-        )
-        for row in zip(places.tolist(), scores.tolist(), found.tolist(), strict=True)
-    ]
-
-
 def _finding(
     region: int | None, scores: Tensor, unusual: Tensor, vocabulary: Vocabulary, space: str, top: int
 ) -> Finding:
@@ -132,3 +85,21 @@ def _finding(
         for rank, m in enumerate(best, start=1)
     )
     return Finding(region, labels, space, fits=labels[0].unusual >= UNUSUAL)
+
+
+def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
+    """What is looked at of each region: its crop, with as much around it as the space wants."""
+    context = getattr(space, "context", 1.0)
+    return [image.crop(widened(region.box, image.size, context)) for region in regions]
+
+
+def widened(box: Box, size: tuple[int, int], factor: float) -> Box:
+    """The box grown by ``factor`` around its centre, inside a picture of that size."""
+    left, top, right, bottom = box
+    across, down = (right - left) * (factor - 1) / 2, (bottom - top) * (factor - 1) / 2
+    return (
+        max(0, round(left - across)),
+        max(0, round(top - down)),
+        min(size[0], round(right + across)),
+        min(size[1], round(bottom + down)),
+    )

@@ -22,24 +22,14 @@ from torch import Tensor
 from saywhy import __version__
 from saywhy.attribution.gscorecam import Track
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Ranked
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import display_copy, read_picture
 from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
-from saywhy.spaces.pairs.ranking import (
-    ECOR,
-    Answer,
-    Scoring,
-    Usual,
-    decide,
-    probabilities,
-    rank,
-    shortlist,
-    standing_out,
-)
+from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
+from saywhy.spaces.pairs.scoring import ECOR, Scoring
 from saywhy.spaces.seeing import Seeing, text_heat, tower_of
-from saywhy.spaces.similarity import UNUSUAL
+from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
 from saywhy.types import Geometry, Picture, Space
 from saywhy.words.rationale_words import RationaleWords, with_article
 

@@ -23,7 +23,8 @@ from saywhy.classifiers.evidence import EVIDENCE, class_evidence
 from saywhy.classifiers.layers import convolutions, stages
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace, load_clip
-from saywhy.spaces.surgery.matching import Correlation, Matching, check_way, correlate, match
+from saywhy.spaces.surgery.correlation import Correlation, correlate
+from saywhy.spaces.surgery.matching import Matching, check_way, match
 from saywhy.spaces.surgery.operating import Surgery, run_operated, source_layers
 
 BATCH = 32  # pictures at once

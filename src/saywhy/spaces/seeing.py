@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from saywhy.attribution.composites import find_composite
 from saywhy.attribution.gscorecam import CHANNELS, Track, gscorecam
 from saywhy.attribution.lrp import default_composite, lrp
-from saywhy.checks.masking import top_area
+from saywhy.attribution.regions import top_area
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, probe_geometry
 from saywhy.spaces.clip import ClipSpace

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import final
+
 import torch
 from torch import Tensor
+
+from saywhy.errors import SaywhyError
 
 UNUSUAL = 2.0
 """Standard deviations above its usual score from which a phrase is said to fit."""
@@ -27,3 +32,38 @@ def unusual_scores(images: Tensor, texts: Tensor, reference: Tensor | None = Non
     if scores.shape[1] < 2:
         return scores, torch.zeros_like(scores)
     return scores, (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True).clamp(min=1e-6)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Usual:
+    """What rationales score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
+
+    visible_from: deviations above the mean from which a rationale is taken to be visible; see ``visible_threshold``.
+    """
+
+    mean: Tensor
+    std: Tensor
+    visible_from: float = UNUSUAL
+
+
+def usual_scores(images: Tensor, rationales: Tensor) -> Usual:
+    """What rationales (R, d) score on pictures in general, by (N, d) of some. SaywhyError for fewer than FEWEST."""
+    if len(images) < FEWEST:
+        raise SaywhyError(f"{len(images)} pictures do not say what is usual; give {FEWEST} or more")
+    cosines = images @ rationales.T
+    return Usual(cosines.mean(0), cosines.std(0))
+
+
+def standing_out(images: Tensor, rationales: Tensor, usual: Usual | None = None) -> Tensor | None:
+    """(N, R) how many standard deviations each rationale lies above what is usual; see ``similarity.unusual_scores``.
+
+    Usual is what ``usual`` says of the rationale; without it, what the picture scores on the rationales. None where
+    there are fewer than FEWEST of these: then nothing can be said.
+    """
+    cosines = images @ rationales.T
+    if usual is not None:
+        return (cosines - usual.mean) / usual.std.clamp(min=1e-6)
+    if len(rationales) < FEWEST:
+        return None
+    return (cosines - cosines.mean(1, keepdim=True)) / cosines.std(1, keepdim=True).clamp(min=1e-6)

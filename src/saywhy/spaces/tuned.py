@@ -16,9 +16,9 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
 from saywhy.spaces.clip import ClipSpace, check_device, load_clip
-from saywhy.spaces.pairs.ranking import Usual
+from saywhy.spaces.objectives import objective_named
+from saywhy.spaces.similarity import Usual
 from saywhy.spaces.visual_prompts import PromptedTower, activation
-from saywhy.training.prompts.losses import objective_named
 from saywhy.words.rationale_words import RationaleWords, Templates
 
 ADAPTER = "adapter.safetensors"

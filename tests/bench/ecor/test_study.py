@@ -18,7 +18,8 @@ from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import build_bank
-from saywhy.spaces.pairs.ranking import Scoring, rank
+from saywhy.spaces.pairs.ranking import rank
+from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.words.rationale_words import spoken
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.closeups import said

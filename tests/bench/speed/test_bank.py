@@ -13,7 +13,8 @@ from saywhy.bench import BENCHMARKS, run_benchmark
 from saywhy.bench.speed import bank as bank_speed
 from saywhy.bench.speed.bank import CUT, PLAIN, SHARED
 from saywhy.spaces.pairs.on_disk import bank_of
-from saywhy.spaces.pairs.ranking import ECOR, rank
+from saywhy.spaces.pairs.ranking import rank
+from saywhy.spaces.pairs.scoring import ECOR
 from saywhy.words.rationale_words import RationaleWords
 from tests.text_towers import tiny_clip
 

@@ -14,14 +14,9 @@ import saywhy
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs import encoding as bank_encoding
-from saywhy.spaces.pairs.encoding import (
-    BankWarning,
-    PairEncoder,
-    causal_tower,
-    pair_encoder,
-    pair_texts,
-    tokenised,
-)
+from saywhy.spaces.pairs.causal_tower import causal_tower
+from saywhy.spaces.pairs.composing import padded, pair_texts, tokenised
+from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder
 from saywhy.words.rationale_words import RationaleWords, Templates
 from tests.text_towers import tiny_clip
 
@@ -126,7 +121,7 @@ def test_composed_tokens_are_those_of_whole_texts(context: int, inverse: bool) -
     said = {some.pair_text(c, r, inverse) for c in range(len(CATEGORIES)) for r in range(len(RATIONALES))}
     assert set(strings) == said
     ids = [texts.tokens.whole(h, t) for h in range(len(texts.heads)) for t in range(len(texts.tails))]
-    assert torch.equal(bank_encoding.padded(ids, context), tokenizer(strings))
+    assert torch.equal(padded(ids, context), tokenizer(strings))
     lengths = [len(tokenizer.encode(text)) + 2 for text in strings]  # type: ignore[attr-defined]
     assert texts.tokens.too_long == sum(length > context for length in lengths)
 

@@ -13,22 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Ranked
+from saywhy.metrics.temperatures import visible_threshold
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs import ranking as rationales
-from saywhy.spaces.pairs.ranking import (
-    CONDITIONALS,
-    Scoring,
-    decide,
-    log_joint,
-    probabilities,
-    rank,
-    rank_shortlist,
-    standing_out,
-    usual_scores,
-    visible_threshold,
-)
-from saywhy.spaces.similarity import UNUSUAL
+from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, rank_shortlist
+from saywhy.spaces.pairs.scoring import CONDITIONALS, Scoring
+from saywhy.spaces.similarity import UNUSUAL, standing_out, usual_scores
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
 

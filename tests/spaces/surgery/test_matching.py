@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.layers import recorded, resized, stages
 from saywhy.errors import SaywhyError
-from saywhy.spaces.surgery.matching import HOW, Correlation, Matching, _Finer, correlate, match
+from saywhy.spaces.surgery.correlation import Correlation, _Finer, correlate
+from saywhy.spaces.surgery.matching import HOW, Matching, match
 from tests.networks import SIZE, batches, clip_resnet, clip_vit, pixels, resnet, two_convolutions, vit
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -154,7 +155,7 @@ def test_a_layer_that_is_named_twice_counts_once() -> None:
 
 def test_more_pictures_need_no_more_memory() -> None:
     """What is kept after a batch has the size that the docstring says, however many batches came before."""
-    from saywhy.spaces.surgery.matching import _Sums
+    from saywhy.spaces.surgery.correlation import _Sums
 
     sizes = []
     sums = _Sums([(("a",), "b")], null=True)

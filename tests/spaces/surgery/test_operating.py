@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.layers import recorded, resized, stages
 from saywhy.errors import SaywhyError
-from saywhy.spaces.surgery.matching import Matching, correlate, match
+from saywhy.spaces.surgery.correlation import correlate
+from saywhy.spaces.surgery.matching import Matching, match
 from saywhy.spaces.surgery.operating import Surgery, operated, run_operated, source_layers
 from tests.networks import SIZE, batches, clip_resnet, clip_vit, pixels, resnet, swin, two_convolutions, vit
 

@@ -11,15 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.spaces.objectives import OBJECTIVES
+from saywhy.spaces.pairs.in_memory import resident
 from saywhy.training.prompts import losses as rationale_losses
-from saywhy.training.prompts.losses import (
-    OBJECTIVES,
-    objective_loss,
-    pseudo_rationales,
-    resident,
-    streamed_cross_entropy,
-    streamed_logsumexp,
-)
+from saywhy.training.prompts.losses import objective_loss, pseudo_rationales, streamed_cross_entropy, streamed_logsumexp
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
 

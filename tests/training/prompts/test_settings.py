@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.training.prompts.losses import OBJECTIVES
+from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.training.prompts.settings import RECIPES, Settings, read_recipe, recipe_names, with_settings
 
 SETS = ("cifar10", "cifar100", "food101", "caltech101", "sun", "imagenet")

@@ -20,13 +20,15 @@ from safetensors import safe_open
 from saywhy.errors import SaywhyError
 from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs.on_disk import build_bank
-from saywhy.spaces.pairs.ranking import usual_scores
+from saywhy.spaces.similarity import usual_scores
 from saywhy.spaces.tuned import ADAPTER, TunedSpace
 from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts
+from saywhy.training.prompts import checkpoint
 from saywhy.training.prompts import tuning as prompt_tuning
 from saywhy.training.prompts.batches import Plan
-from saywhy.training.prompts.losses import OBJECTIVES, objective_loss
+from saywhy.training.prompts.losses import objective_loss
 from saywhy.training.prompts.settings import Settings
 from saywhy.training.prompts.tuning import tune
 from tests.tuning import SMALL, read, tiny_clip, write_pictures
@@ -109,14 +111,14 @@ class Stopped(Exception):
 
 def stopped_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     """The run ends, as if killed, when it has been kept after so many steps."""
-    keep = prompt_tuning._Run.keep
+    keep = checkpoint._Run.keep
 
     def keep_and_stop(self: Any) -> None:
         keep(self)
         if self.done.step == steps:
             raise Stopped
 
-    patch.setattr(prompt_tuning._Run, "keep", keep_and_stop)
+    patch.setattr(checkpoint._Run, "keep", keep_and_stop)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,8 @@ def test_the_prompts_that_do_best_on_what_is_held_out_are_kept(
 def test_what_is_measured_is_what_the_evaluator_says(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
     from saywhy.metrics.doubly_right import RR, WR, outcomes
     from saywhy.pictures.truth import Gold
-    from saywhy.spaces.pairs.ranking import Scoring, rank
+    from saywhy.spaces.pairs.ranking import rank
+    from saywhy.spaces.pairs.scoring import Scoring
 
     space = run(data, clip, tmp_path, replace(SMALL, epochs=1), validation=data)
     vectors = space.encode_images([Image.open(image.path) for image in data.images])

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.checks.masking import top_area
-from saywhy.checks.use import Trial, trial
+from saywhy.attribution.regions import top_area
+from saywhy.checks.masking import Trial, trial
 from saywhy.intervals import Interval, bootstrap, interval_of
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.truth import evenly

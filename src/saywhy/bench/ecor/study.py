@@ -17,7 +17,6 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.metrics.blind_controls import random_words
-from saywhy.metrics.doubly_right import Ranked
 from saywhy.pictures.checking import check_pictures
 from saywhy.pictures.rationale_data import read_rationale_data
 from saywhy.pictures.rationale_folders import write_doubly_right
@@ -25,13 +24,15 @@ from saywhy.pictures.reading import read_picture
 from saywhy.pictures.truth import Gold, RationaleData, evenly, gold_of
 from saywhy.plumbing.caches import cache_directory
 from saywhy.spaces.clip import ClipSpace, load_clip
+from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
-from saywhy.spaces.pairs.ranking import Scoring, rank
+from saywhy.spaces.pairs.ranking import Ranked, rank
+from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.training.prompts.batches import split_off
-from saywhy.training.prompts.losses import OBJECTIVES
+from saywhy.training.prompts.checkpoint import CHECKPOINT
 from saywhy.training.prompts.settings import Settings
-from saywhy.training.prompts.tuning import CHECKPOINT, tune
+from saywhy.training.prompts.tuning import tune
 from saywhy.words.rationale_words import RationaleWords
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.closeups import Closeup, closeups, rationale_lists, rows

@@ -25,26 +25,20 @@ from saywhy.bench.ecor.figure import use_figure
 from saywhy.bench.ecor.regions import COLUMNS, part_map, parts_said, seen_trials, where_rows
 from saywhy.bench.ecor.study import TOP, Asked, Study, aviary_study, folder_study, scoring_of
 from saywhy.checks.bottleneck import bottleneck
-from saywhy.checks.use import (
-    PictureChange,
-    TextSwap,
-    Trial,
-    Use,
-    absent_rationales,
-    picture_change,
-    rationale_use,
-    text_swap,
-    trial,
-)
+from saywhy.checks.masking import Trial, trial
+from saywhy.checks.picture_change import PictureChange, picture_change
+from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
+from saywhy.checks.use import Use, rationale_use
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.metrics.blind_controls import Measured, compare, exchanged, measure, own_list_draw
 from saywhy.metrics.calibration import forecasts
-from saywhy.metrics.doubly_right import WR, Ranked, folder_names, outcomes, rates, vote
-from saywhy.metrics.temperatures import calibrated_scoring, logits
+from saywhy.metrics.doubly_right import WR, folder_names, outcomes, rates
+from saywhy.metrics.temperatures import calibrated_scoring, logits, visible_threshold
 from saywhy.pictures.truth import evenly, gold_of
-from saywhy.spaces.pairs.ranking import Scoring, standing_out, usual_scores, visible_threshold
-from saywhy.spaces.similarity import FEWEST, UNUSUAL
+from saywhy.spaces.pairs.ranking import Ranked, vote
+from saywhy.spaces.pairs.scoring import Scoring
+from saywhy.spaces.similarity import FEWEST, UNUSUAL, standing_out, usual_scores
 from saywhy.training.prompts.settings import read_recipe, with_settings
 from saywhy.worlds.closeups import Closeup
 from saywhy.worlds.drawing import PARTS

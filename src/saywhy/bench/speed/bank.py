@@ -31,7 +31,8 @@ from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.encoding import PairEncoder, pair_encoder
 from saywhy.spaces.pairs.on_disk import PromptBank, Shard, shard_plan, write_shard
-from saywhy.spaces.pairs.ranking import COLUMNS, ECOR, rank
+from saywhy.spaces.pairs.ranking import COLUMNS, rank
+from saywhy.spaces.pairs.scoring import ECOR
 from saywhy.words.rationale_words import RationaleWords
 
 ROUNDS = 3

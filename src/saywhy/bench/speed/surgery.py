@@ -19,7 +19,8 @@ from saywhy.bench import Report
 from saywhy.bench.speed.measuring import MB, forget_peak, in_fresh_process, in_turn, now, peak, timed
 from saywhy.classifiers.borrowing import frozen
 from saywhy.classifiers.layers import convolutions, recorded, stages
-from saywhy.spaces.surgery.matching import LayerMatch, Matching, correlate
+from saywhy.spaces.surgery.correlation import correlate
+from saywhy.spaces.surgery.matching import LayerMatch, Matching
 from saywhy.spaces.surgery.operating import run_operated
 
 Make = Callable[[], nn.Module]

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from saywhy.bench import Report
 from saywhy.bench.speed.measuring import MB, forget_peak, in_fresh_process, in_turn, peak, timed
 from saywhy.spaces.clip import load_clip
+from saywhy.spaces.pairs.in_memory import ResidentBank
 from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, vision_transformer
-from saywhy.training.prompts.losses import ResidentBank, objective_loss, streamed_cross_entropy
+from saywhy.training.prompts.losses import objective_loss, streamed_cross_entropy
 from saywhy.words.rationale_words import RationaleWords
 
 ROUNDS = 5

@@ -30,7 +30,8 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
 from saywhy.spaces.clip import ClipSpace
-from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder, pair_texts
+from saywhy.spaces.pairs.composing import pair_texts
+from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder
 from saywhy.spaces.text_cache import cached_encode
 from saywhy.words.rationale_words import RationaleWords
 

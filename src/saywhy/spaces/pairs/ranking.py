@@ -6,10 +6,8 @@ ECOR ranks all C x R pairs by s_r + s_cr (eq. 11); its ablations and its predece
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
-from types import MappingProxyType
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -17,18 +15,12 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.doubly_right import Ranked, vote
-from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.bank import Bank
+from saywhy.spaces.pairs.scoring import Factors, Scoring
 from saywhy.spaces.pairs.search import streaming_top_k
-from saywhy.spaces.similarity import FEWEST, UNUSUAL
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
 
-TERMS = ("rationale", "category", "pair", "inverse")
-CONDITIONALS = ("all", "category")
-Factors = Mapping[str, float]
-"""Term -> what a cosine with its texts is multiplied by; of TERMS."""
 IMAGES = 512  # pictures ranked in one sweep of the bank
 COLUMNS = 2**16  # texts in a block: with IMAGES, 128 MiB of scores
 
@@ -36,48 +28,6 @@ COLUMNS = 2**16  # texts in a block: with IMAGES, 128 MiB of scores
 def columns_for(pictures: int) -> int:
     """How many texts to score at once, so that the scores of so many pictures stay as many as those of IMAGES."""
     return max(1, COLUMNS * IMAGES // max(IMAGES, pictures))
-
-
-@final
-@dataclass(frozen=True)
-class Scoring:
-    """score(c, r | I): a sum of terms; ECOR's is rationale + pair (eq. 11).
-
-    terms:        of TERMS, each at most once. "inverse" is the pair said the other way round ("r because c").
-    conditional:  "all": what the paper computes; its normalisers are the same for all pairs, so that they cancel.
-                  "category": less the log-sum-exp over c of all that depends on c, so that what is added to the
-                  rationale's score is log P(c | r, I), which sums to one over the categories.
-    weight:       of every term but the first: rationale + weight * pair. 0 asks the first alone.
-    temperatures: what a term's score is divided by; 1 where absent.
-
-    Raises SaywhyError for terms, conditionals, weights and temperatures that there are not.
-    """
-
-    terms: tuple[str, ...] = ("rationale", "pair")
-    conditional: str = "all"
-    weight: float = 1.0
-    temperatures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __post_init__(self) -> None:
-        unknown = [term for term in (*self.terms, *self.temperatures) if term not in TERMS]
-        if unknown or not self.terms or len(set(self.terms)) < len(self.terms):
-            found = repr(unknown[0]) if unknown else str(self.terms)
-            raise SaywhyError(f"a score is a sum of {', '.join(TERMS)}, each at most once; {found} is none")
-        if self.conditional not in CONDITIONALS:
-            raise SaywhyError(f"the conditional is {' or '.join(CONDITIONALS)}, not {self.conditional!r}")
-        if not (isfinite(self.weight) and self.weight >= 0):
-            raise SaywhyError(f"the weight of the other terms is zero or more; it is {self.weight}")
-        if not all(isfinite(value) and value > 0 for value in self.temperatures.values()):
-            raise SaywhyError(f"temperatures are greater than zero; they are {dict(self.temperatures)}")
-
-    def factors(self, scale: float) -> Factors:
-        """Of its terms, for cosines that are multiplied by ``scale``."""
-        weights = [1.0, *[self.weight] * (len(self.terms) - 1)]
-        return {t: scale * w / self.temperatures.get(t, 1.0) for t, w in zip(self.terms, weights, strict=True)}
-
-
-ECOR = Scoring()
-"""The paper's: s_r + s_cr."""
 
 
 @final
@@ -109,19 +59,6 @@ class Answer:
     category: int
     reasons: tuple[int, ...]
     alternatives: tuple[int, ...]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Usual:
-    """What rationales score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
-
-    visible_from: deviations above the mean from which a rationale is taken to be visible; see ``visible_threshold``.
-    """
-
-    mean: Tensor
-    std: Tensor
-    visible_from: float = UNUSUAL
 
 
 @final
@@ -374,45 +311,31 @@ def decide(ranked: Ranked, n: int, k: int) -> Answer:
     )
 
 
-def usual_scores(images: Tensor, rationales: Tensor) -> Usual:
-    """What rationales (R, d) score on pictures in general, by (N, d) of some. SaywhyError for fewer than FEWEST."""
-    if len(images) < FEWEST:
-        raise SaywhyError(f"{len(images)} pictures do not say what is usual; give {FEWEST} or more")
-    cosines = images @ rationales.T
-    return Usual(cosines.mean(0), cosines.std(0))
+@final
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The first K (category, rationale) pairs of N pictures, best first.
 
-
-def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> float:
-    """How far a rationale must stand out to be called visible: where true and absent ones are best told apart.
-
-    Youden's point of the ROC curve: the share of true rationales above it less that of absent ones is greatest. A
-    rationale that is in view in a third of all pictures can never stand two deviations above its mean, as 2 asks.
-
-    standing: (N, R), ``standing_out`` of pictures that were not trained on. gold: what is true of them; what is on the
-    list of a picture's category may be in view too, and counts for neither.
+    categories, rationales: (N, K) int, indices; a rationale of -1 stands for none.
+    scores:                 (N, K) float.
     """
-    from sklearn.metrics import roc_curve
 
-    true = torch.zeros_like(standing, dtype=torch.bool)
-    known = torch.ones_like(true)
-    for n, (category, rationales) in enumerate(zip(gold.categories.tolist(), gold.rationales, strict=True)):
-        known[n, list(lists[category])] = False
-        true[n, list(rationales)] = known[n, list(rationales)] = True
-    if (known == true).all():  # nothing is known to be absent
-        return UNUSUAL
-    false_rate, true_rate, thresholds = roc_curve(true[known].numpy(), standing[known].numpy())
-    return float(thresholds[1:][np.argmax((true_rate - false_rate)[1:])])  # the first is above all scores
+    categories: np.ndarray
+    rationales: np.ndarray
+    scores: np.ndarray
 
 
-def standing_out(images: Tensor, rationales: Tensor, usual: Usual | None = None) -> Tensor | None:
-    """(N, R) how many standard deviations each rationale lies above what is usual; see ``similarity.unusual_scores``.
+def vote(ranked: Ranked, k: int) -> np.ndarray:
+    """(N,) the category that most of the first k pairs name; of equals the one that comes first."""
+    _check_k(ranked, k)
+    first = ranked.categories[:, :k]
+    votes = (first[:, :, None] == first[:, None, :]).sum(2)
+    return first[np.arange(len(first)), votes.argmax(1)]  # argmax: the first of the largest
 
-    Usual is what ``usual`` says of the rationale; without it, what the picture scores on the rationales. None where
-    there are fewer than FEWEST of these: then nothing can be said.
-    """
-    cosines = images @ rationales.T
-    if usual is not None:
-        return (cosines - usual.mean) / usual.std.clamp(min=1e-6)
-    if len(rationales) < FEWEST:
-        return None
-    return (cosines - cosines.mean(1, keepdim=True)) / cosines.std(1, keepdim=True).clamp(min=1e-6)
+
+def _check_k(ranked: Ranked, k: int) -> None:
+    if ranked.categories.shape != ranked.rationales.shape or ranked.categories.ndim != 2:
+        shapes = f"{ranked.categories.shape} categories and {ranked.rationales.shape} rationales"
+        raise SaywhyError(f"ranked pairs are two tables of one shape (pictures, K); these are {shapes}")
+    if not 1 <= k <= ranked.categories.shape[1]:
+        raise SaywhyError(f"k is {k}, but {ranked.categories.shape[1]} pairs of each picture are ranked; rank more")

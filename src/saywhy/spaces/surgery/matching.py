@@ -8,48 +8,20 @@ correlation of exactly 1), a null from pictures that are shuffled between the ne
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from saywhy.classifiers.borrowing import frozen
-from saywhy.classifiers.layers import recorded, resized
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
+from saywhy.spaces.surgery.correlation import Correlation
 
 HOW = ("best", "one-to-one")
-DEAD = 1e-6  # a deviation below this share of the channel's mean size is rounding, not signal
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Correlation:
-    """How the channels of some layers of a source go with those of one layer of a target, over a data set.
-
-    layer:       of the target; everything is taken on its grid.
-    sources:     (layer, channels) of the source, in the order of the rows below.
-    values:      (C_s, C_t) float32, Pearson's correlation over pictures and positions; 0 for a constant channel.
-    null:        (C_s, C_t) float32, the same with every picture's maps of the source handed to another picture; None
-                 where it was not asked for.
-    source_mean, source_std: (C_s,), target_mean, target_std: (C_t,) float64, over pictures and positions.
-    images:      how many pictures.
-    """
-
-    layer: str
-    sources: tuple[tuple[str, int], ...]
-    values: Tensor
-    null: Tensor | None
-    source_mean: Tensor
-    source_std: Tensor
-    target_mean: Tensor
-    target_std: Tensor
-    images: int
 
 
 @final
@@ -178,215 +150,6 @@ class Matching:
 
 
 _TENSORS = ("channels", "scores", "source_mean", "source_std", "target_mean", "target_std")
-
-
-def correlate(
-    source: nn.Module,
-    target: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    pairs: Sequence[tuple[Sequence[str], str]],
-    null: bool = True,
-) -> list[Correlation]:
-    """Correlations of channels in one pass over the data; no activations are kept.
-
-    batches: pixels for the source and for the target, of the same pictures, in an order that is random with respect to
-             what they show (the null hands each picture's maps to its neighbour in the batch).
-    pairs:   (layers of the source, layer of the target), one Correlation each. A layer that is named twice counts once.
-    null:    also correlate with pictures that are shuffled between the networks, in batches of more than one picture.
-
-    Memory: 8 bytes * C_s * C_t for each pair, twice with the null, and the maps of one batch. What is returned takes
-    half as much.
-    Time: 2 * C_s * C_t * positions of the coarser map FLOP a picture, twice with the null, besides the forward passes.
-
-    Raises SaywhyError for unknown layers, layers that are no maps, pictures of several sizes, fewer than two pictures,
-    and, with the null, batches of no more than one.
-    """
-    if not pairs or not all(layers for layers, _ in pairs):
-        raise SaywhyError("name at least one layer of each network to correlate")
-    sums = _Sums(pairs, null)
-    source_layers = list(dict.fromkeys(name for layers, _ in pairs for name in layers))
-    target_layers = list(dict.fromkeys(layer for _, layer in pairs))
-    with frozen(source), frozen(target), torch.no_grad():
-        for source_pixels, target_pixels in batches:
-            with recorded(source, source_layers) as source_maps:
-                source(source_pixels)
-            with recorded(target, target_layers) as target_maps:
-                target(target_pixels)
-            _check_maps(source_maps, source_layers, len(source_pixels))
-            _check_maps(target_maps, target_layers, len(target_pixels))
-            sums.add(source_maps, target_maps)
-    if sums.images < 2:
-        raise SaywhyError(f"correlations need at least two pictures; there {'is one' if sums.images else 'are none'}")
-    if null and not sums.null_images:
-        raise SaywhyError("the null swaps pictures within a batch; give batches of at least two")
-    return [sums.correlation(n) for n in range(len(pairs))]
-
-
-def _check_maps(maps: Mapping[str, Tensor], layers: Sequence[str], pictures: int) -> None:
-    for name in layers:
-        if name not in maps:
-            raise SaywhyError(f"layer {name} does not run when the network does")
-        if len(maps[name]) != pictures:
-            raise SaywhyError(f"layer {name} puts out {len(maps[name])} maps for {pictures} pictures, not one each")
-
-
-class _Channels:
-    """Running means and deviations of one layer's channels, on one grid.
-
-    Everything is centred by the first batch's means, so that sums and products in float32 stay accurate.
-    """
-
-    def __init__(self) -> None:
-        self.positions = 0
-        self.shift = torch.zeros(0)
-        self.total = self.squares = torch.zeros(())
-
-    def add(self, maps: Tensor, finer: _Finer | None = None) -> Tensor:
-        """(C, N, h, w) centred maps, of (N, C, h, w); their sums are those on the finer grid where one is given."""
-        count, channels, height, width = maps.shape
-        if not self.positions:
-            self.shift = maps.float().mean((0, 2, 3))
-        centred = maps.new_empty((channels, count, height, width), dtype=torch.float32)
-        torch.sub(maps.transpose(0, 1), self.shift[:, None, None, None], out=centred)  # subtracts and copies in one
-        weighted, other = (centred, centred) if finer is None else (centred * finer.weights, finer.squared(centred))
-        self.positions += count * (height * width if finer is None else finer.positions)
-        self.total = self.total + weighted.flatten(1).sum(1).double()
-        self.squares = self.squares + (centred * other).flatten(1).sum(1).double()  # vector_norm errs by up to 2e-5
-        return centred
-
-    @property
-    def offset(self) -> Tensor:
-        """(C,) float64 on the CPU: the mean, less the shift."""
-        return self.total.cpu() / self.positions
-
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """(mean, deviation), (C,) float64 on the CPU; a deviation that is only rounding is 0."""
-        mean = self.shift.cpu().double() + self.offset
-        std = (self.squares.cpu() / self.positions - self.offset.square()).clamp(min=0).sqrt()
-        return mean, torch.where(std > DEAD * mean.abs(), std, 0)
-
-
-class _Finer:
-    """What sums of maps of one grid would be on a finer one, without going there.
-
-    Going there is linear: U(x) = A^T x B for the (h, w) map x. So <U(x), y> = <x, U^T(y)> for any y, with
-    U^T(y) = A y B^T, and both are as small as x.
-    """
-
-    def __init__(self, coarse: tuple[int, int], fine: tuple[int, int], device: torch.device) -> None:
-        self.positions = fine[0] * fine[1]
-        self.rows, self.columns = (_upsampling(a, b).to(device) for a, b in zip(coarse, fine, strict=True))
-        self.weights = self.rows.sum(1)[:, None] * self.columns.sum(1)  # <U(x), 1> = <x, weights>
-
-    def back(self, y: Tensor) -> Tensor:
-        """U^T: (..., fine grid) -> (..., coarse grid)"""
-        return self.rows @ (y @ self.columns.T)
-
-    def squared(self, x: Tensor) -> Tensor:
-        """U^T U: (..., coarse grid) -> the same"""
-        return self.rows @ self.rows.T @ x @ (self.columns @ self.columns.T)
-
-
-def _upsampling(coarse: int, fine: int) -> Tensor:
-    """(coarse, fine): ``resized`` of one axis."""
-    ramps = torch.eye(coarse)[None, :, :, None].expand(-1, -1, -1, coarse)  # torch 2.15 errs for an output one wide
-    return resized(ramps, (fine, fine))[0, :, :, 0]
-
-
-class _Sums:
-    """Running sums of all pairs of layers.
-
-    A source's layer is prepared once for all the target's layers of a grid. The finer of two maps comes to the coarser:
-    the source's is averaged, or else the target's is taken back (see _Finer); the sums are those on the target's grid.
-    """
-
-    def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], null: bool) -> None:
-        self.pairs, self.null = [(tuple(dict.fromkeys(layers)), layer) for layers, layer in pairs], null
-        self.images = self.null_images = 0
-        self.grids: dict[str, tuple[int, int]] = {}  # of the target's layers
-        self.source: dict[tuple[str, tuple[int, int]], _Channels] = defaultdict(_Channels)
-        self.target: dict[str, _Channels] = defaultdict(_Channels)
-        self.products: dict[tuple[int, str], Tensor] = {}  # (pair, source's layer) -> (C_s, C_t or, with null, 2 * C_t)
-
-    def add(self, source_maps: Mapping[str, Tensor], target_maps: Mapping[str, Tensor]) -> None:
-        """Maps (N, C, h, w) of the same pictures."""
-        count = len(next(iter(target_maps.values())))
-        self.images += count
-        self.null_images += count if count > 1 else 0
-        for layer, maps in target_maps.items():
-            height, width = maps.shape[-2:]
-            if self.grids.setdefault(layer, (height, width)) != (height, width):
-                raise SaywhyError(f"layer {layer}: maps of {self.grids[layer]} and of {(height, width)}; use one size")
-        for grid in dict.fromkeys(self.grids.values()):
-            self._add_on(grid, source_maps, target_maps)
-
-    def _add_on(
-        self, grid: tuple[int, int], source_maps: Mapping[str, Tensor], target_maps: Mapping[str, Tensor]
-    ) -> None:
-        here = [n for n, (_, layer) in enumerate(self.pairs) if self.grids[layer] == grid]
-        targets = {layer: self.target[layer].add(target_maps[layer]) for layer in {self.pairs[n][1] for n in here}}
-        theirs: dict[tuple[str, tuple[int, int]], Tensor] = {}  # on the grids of the source
-        for name in dict.fromkeys(name for n in here for name in self.pairs[n][0]):
-            maps = source_maps[name]
-            height, width = maps.shape[-2:]
-            finer = None
-            if (height, width) != grid and height <= grid[0] and width <= grid[1]:
-                finer = _Finer((height, width), grid, maps.device)
-            else:
-                maps, (height, width) = resized(maps, grid), grid
-            ours = self.source[name, grid].add(maps, finer).flatten(1)
-            for n in here:
-                layer = self.pairs[n][1]
-                if name not in self.pairs[n][0]:
-                    continue
-                if (layer, (height, width)) not in theirs:
-                    theirs[layer, (height, width)] = self._with_null(targets[layer], finer)
-                self._multiply((n, name), ours, theirs[layer, (height, width)])
-
-    def _with_null(self, centred: Tensor, finer: _Finer | None) -> Tensor:
-        """(C_t, N * positions); with the null (2 * C_t, ...): the same again, each picture's in its neighbour's place.
-
-        One product with the source's then does for both.
-        """
-        centred = centred if finer is None else finer.back(centred)
-        if self.null and centred.shape[1] > 1:
-            centred = torch.cat([centred, centred.roll(-1, 1)])
-        return centred.flatten(1)
-
-    def _multiply(self, key: tuple[int, str], ours: Tensor, theirs: Tensor) -> None:
-        product = ours @ theirs.T
-        if key not in self.products:
-            columns = len(self.target[self.pairs[key[0]][1]].shift) * (2 if self.null else 1)
-            self.products[key] = product.new_zeros((len(ours), columns), dtype=torch.float64)
-        self.products[key][:, : product.shape[1]] += product
-
-    def correlation(self, n: int) -> Correlation:
-        """Of the n-th pair. Its sums are given up."""
-        layers, layer = self.pairs[n]
-        grid, target = self.grids[layer], self.target[layer]
-        target_mean, target_std = target.statistics()
-        sources = [self.source[name, grid] for name in layers]
-        means, stds = zip(*(one.statistics() for one in sources), strict=True)
-        counts = [len(mean) for mean in means]
-        values = torch.empty(sum(counts), len(target_mean))
-        null = torch.empty_like(values) if self.null else None
-        shares = self.images, self.null_images
-        blocks = (values.split(counts), null.split(counts) if null is not None else ())
-        for k, (name, one, std) in enumerate(zip(layers, sources, stds, strict=True)):
-            outer, scale = one.offset[:, None] * target.offset, std[:, None] * target_std
-            products = self.products.pop((n, name)).cpu().split(len(target_mean), 1)
-            for product, images, written in zip(products, shares, blocks, strict=False):
-                positions = target.positions * images / self.images
-                written[k].copy_(_divided(product / positions - outer, scale))
-        return Correlation(
-            layer, tuple(zip(layers, counts, strict=True)), values, null,
-            torch.cat(means), torch.cat(stds), target_mean, target_std, self.images,
-        )  # fmt: skip
-
-
-def _divided(covariance: Tensor, scale: Tensor) -> Tensor:
-    """Covariances over products of deviations, in -1..1; 0 where a deviation is 0."""
-    return torch.where(scale > 0, covariance / scale.clamp(min=1e-300), 0).clamp(-1, 1)
 
 
 def match(

@@ -9,89 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.spaces.objectives import Objective, objective_named
 from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.in_memory import COLUMNS
 from saywhy.words.rationale_words import RationaleWords
 
-COLUMNS = 262_144  # texts of a bank at once
 BANK_MODES = ("full", "batch")
 _SCORES = {"cpu": 1 << 20, "cuda": 1 << 26}  # pictures x texts at once: on a CPU, what its caches hold
-
-
-@final
-@dataclass(frozen=True)
-class Objective:
-    """What is trained and what is asked, as terms: "rationale", "category", "pair" and "inverse".
-
-    trained: the cross-entropies that are summed; none: CLIP stays as it is.
-    scored:  the terms whose scores are summed to rank (category, rationale) pairs.
-    says:    what it is, in one sentence.
-    pseudo:  pictures without a gold rationale are taken too, see ``pseudo_rationales``.
-    """
-
-    trained: tuple[str, ...]
-    scored: tuple[str, ...]
-    says: str
-    pseudo: bool = False
-
-
-_DROR = Objective(("pair",), ("pair",), "the category because of the rationale, in one text (DROR)")
-
-OBJECTIVES: dict[str, Objective] = {
-    "ecor": Objective(
-        ("rationale", "pair"), ("rationale", "pair"), "the rationale, then the category because of it (ECOR)"
-    ),
-    "clip": Objective((), ("pair",), "CLIP as it is: nothing is trained"),
-    "untrained": Objective((), ("rationale", "pair"), "CLIP as it is, asked for what ECOR asks"),
-    "dror": _DROR,
-    "dror-imagenet": Objective(
-        ("pair", "category"),
-        ("pair",),
-        "DROR's recipe for ImageNet, with plain pictures of the categories",
-        pseudo=True,
-    ),
-    "ab1": Objective(("rationale",), ("rationale", "pair"), "ECOR trained on the rationale alone"),
-    "ab2": Objective(("category",), ("pair",), "trained on the category alone; the paper's row AB2 is untrained CLIP"),
-    "ab3": _DROR,
-    "ab4": Objective(("rationale", "inverse"), ("rationale", "inverse"), "the rationale because of the category"),
-    "ab5": Objective(("rationale", "category"), ("rationale", "category"), "rationale and category independently"),
-    "ab6": Objective(("category", "pair"), ("category", "pair"), "the category, then the rationale because of it"),
-}
-"""Name -> objective. AB1 to AB6 are ECOR's ablations (table IV)."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class ResidentBank:
-    """A bank in the memory of one device, for training: every step sweeps over all of it. See ``resident``."""
-
-    words: RationaleWords
-    rationales: Tensor
-    categories: Tensor
-    texts: Tensor  # (C, R, d)
-
-    def blocks(self, columns: int = COLUMNS) -> Iterator[tuple[int, Tensor]]:
-        step = max(1, columns // max(1, self.texts.shape[1]))
-        for first in range(0, len(self.texts), step):
-            yield first, self.texts[first : first + step]
-
-    def pairs(self, categories: Tensor, rationales: Tensor) -> Tensor:
-        device = self.texts.device
-        return self.texts[categories.to(device), rationales.to(device)].float()
-
-
-def resident(bank: WordBank, device: torch.device | str) -> ResidentBank:
-    """The whole bank on a device, as it is kept on disk (4 GiB for ImageNet); in float32 on a CPU, which has no fast
-    products of float16."""
-    small = torch.device(device).type == "cpu"
-    blocks = [block.to(device, torch.float32 if small else block.dtype) for _, block in bank.blocks()]
-    return ResidentBank(bank.words, bank.rationales.to(device), bank.categories.to(device), torch.cat(blocks))
 
 
 # -- one sweep over many texts ----------------------------------------------------------------------------------------
@@ -245,14 +175,6 @@ def objective_loss(
         total = total + (weight * value if term == "rationale" else value)
         values[term] = value.detach()
     return total, values
-
-
-def objective_named(name: str) -> Objective:
-    """One of OBJECTIVES. Raises SaywhyError where there is none of that name."""
-    if name not in OBJECTIVES:
-        near = get_close_matches(name, OBJECTIVES, n=1) or list(OBJECTIVES)
-        raise SaywhyError(f"there is no objective {name!r}; did you mean {', '.join(near)}?")
-    return OBJECTIVES[name]
 
 
 @torch.no_grad()

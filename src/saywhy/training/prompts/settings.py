@@ -12,7 +12,7 @@ from typing import Any, final
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import DEFAULT_CLIP
-from saywhy.training.prompts.losses import OBJECTIVES
+from saywhy.spaces.objectives import OBJECTIVES
 
 RECIPES = Path(__file__).parent / "recipes"
 

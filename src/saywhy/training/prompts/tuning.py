@@ -7,19 +7,15 @@ processes, change nothing but rounding; on a CPU, a run that was killed and resu
 
 from __future__ import annotations
 
-import hashlib
-import json
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -28,24 +24,26 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.metrics.doubly_right import RR, WR, outcomes
-from saywhy.metrics.temperatures import calibrated_scoring
+from saywhy.metrics.temperatures import calibrated_scoring, visible_threshold
 from saywhy.pictures.truth import RationaleData, evenly, gold_of, joined
-from saywhy.plumbing.files import replacing
 from saywhy.spaces.clip import BATCH, ClipSpace
+from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.in_memory import resident
 from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
-from saywhy.spaces.pairs.ranking import Scoring, Usual, rank, standing_out, usual_scores, visible_threshold
-from saywhy.spaces.similarity import FEWEST, UNUSUAL
+from saywhy.spaces.pairs.ranking import rank
+from saywhy.spaces.pairs.scoring import Scoring
+from saywhy.spaces.similarity import FEWEST, standing_out, usual_scores
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, parameter_report
 from saywhy.training.prompts.batches import Loaded, Parts, Pictures, Plan, split_off, squashed
-from saywhy.training.prompts.losses import OBJECTIVES, objective_loss, resident
+from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, _diverged, _Run
+from saywhy.training.prompts.losses import objective_loss
 from saywhy.training.prompts.settings import Settings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-CHECKPOINT, HISTORY = "training.pt", "history.json"
 LOOKED_AT = 512  # pictures at most that say what is usual
 TOP = 5  # pairs that vote on a validation picture, as in the published tables
 
@@ -218,13 +216,6 @@ def _broken(run: _Run) -> Tensor:
     return (~gradient.isfinite()).sum()
 
 
-def _diverged(run: _Run) -> SaywhyError:
-    return SaywhyError(
-        f"the loss is no longer finite (step {run.done.step + 1}): begin anew with a lower --rate than "
-        f"{run.plan.settings.rate:g}; what was learned before is in {run.out}"
-    )
-
-
 def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
     """The row of history.json that sums up the steps since the last one."""
     done, plan = run.done, run.plan
@@ -310,155 +301,6 @@ class _Validation:
         ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
         verdicts = outcomes(ranked, gold_of(shown), k)
         return {"RR": float((verdicts == RR).mean()), "accuracy": float((verdicts < WR).mean())}
-
-
-# -- what a run is made of, and how it is kept ------------------------------------------------------------------------
-
-
-@final
-@dataclass(eq=False)
-class _Done:
-    """How far a run is: all that changes, but for what prompts, optimiser and scaler hold themselves.
-
-    losses, read: of each term the sum, and the number of pictures, since the last row of the history.
-    best:         the prompts that did best on the validation pictures, with what was measured; None before.
-    temperatures, usual, visible_from: of the space, found at the end; usual: (2, R) mean and deviation.
-    """
-
-    step: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
-    read: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: Tensor | None = None
-    best_measured: tuple[float, ...] = ()
-    temperatures: dict[str, float] = field(default_factory=dict)
-    usual: Tensor | None = None
-    visible_from: float = UNUSUAL
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """tower: with the prompts; model: the same as accelerate prepared it. The optimiser is prepared too."""
-
-    out: Path
-    clip: ClipSpace
-    plan: Plan
-    validation: RationaleData | None
-    bank: PromptBank
-    accelerator: Accelerator
-    tower: PromptedTower
-    model: Any
-    optimiser: Any
-    done: _Done = field(default_factory=_Done)
-
-    def space(self) -> TunedSpace:
-        """With the best prompts so far, or the last where there is nothing to choose them by."""
-        prompts = self.tower.prompts.detach().cpu().clone() if self.done.best is None else self.done.best
-        usual = None
-        if self.done.usual is not None:
-            usual = Usual(self.done.usual[0], self.done.usual[1], self.done.visible_from)
-        return TunedSpace(
-            self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
-            self.done.temperatures, usual,
-        )  # fmt: skip
-
-    def check(self) -> None:
-        """Raises SaywhyError for prompts that are not finite: what was kept before stays."""
-        if not self.tower.prompts.isfinite().all():
-            raise _diverged(self)
-
-    def keep(self) -> None:
-        """Write all there is: the checkpoint first, from which the others would be written again."""
-        self.check()
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        state = {
-            "identity": self._identity(),
-            "done": vars(self.done),
-            "prompts": self.tower.prompts.detach().cpu(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "random": _random_state(),
-        }
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with replacing(self.out / CHECKPOINT) as unfinished:
-                torch.save(state, unfinished)
-            with replacing(self.out / HISTORY) as unfinished:
-                about = {"settings": asdict(self.plan.settings), "steps": self.done.step, "history": self.done.history}
-                unfinished.write_text(json.dumps(about, indent=1))
-        except (OSError, RuntimeError) as error:  # the latter of torch.save, for a disk that is full
-            raise SaywhyError(f"{self.out}: cannot be written ({str(error).splitlines()[0]})") from None
-        self.space().save(self.out)
-
-    def load(self) -> None:
-        """Go on from what ``keep`` wrote."""
-        path = self.out / CHECKPOINT
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self._check(state["identity"])
-            with torch.no_grad():
-                self.tower.prompts.copy_(state["prompts"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            vars(self.done).update(state["done"])
-            _set_random_state(state["random"])
-        except SaywhyError:
-            raise
-        except Exception as error:  # whatever unpickling, or a foreign file, comes up with
-            raise SaywhyError(f"{path}: is damaged, or no run of saywhy ({type(error).__name__}); begin anew") from None
-
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same to go on."""
-        return {
-            "settings": asdict(self.plan.settings),
-            "CLIP": self.clip.key,
-            "bank of texts": self.bank.key,
-            "pictures": _digest(self.plan.data),
-            "validation pictures": None if self.validation is None else _digest(self.validation),
-        }
-
-    def _check(self, before: dict[str, Any]) -> None:
-        now = self._identity()
-        old = before["settings"]
-        if self.plan.settings.bank_mode == "full":  # parts of a batch add up to it: whoever ran out of memory may go on
-            old = old | {"accumulate": self.plan.settings.accumulate}
-        changed = [f"{k} {old.get(k)!r}, now {v!r}" for k, v in now["settings"].items() if old.get(k) != v]
-        changed += [f"other {what}" for what in now if what != "settings" and before[what] != now[what]]
-        if changed:
-            raise SaywhyError(f"{self.out}: that run had {'; '.join(changed)}; give the same, or a new --out")
-
-
-def _digest(data: RationaleData) -> str:
-    """Of which pictures there are, by their places in the folder, with which truths in which words."""
-    digest = hashlib.sha256(repr(data.words).encode())
-    for image in data.images:
-        place = image.path.relative_to(data.root) if image.path.is_relative_to(data.root) else image.path
-        digest.update(f"{place.as_posix()}\0{image.category}\0{image.rationales}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _random_state() -> dict[str, Any]:
-    """Of Python, NumPy and torch, as plain values and tensors, which torch.load takes from strangers."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (whoever uses it goes on as well)
-    return {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count():  # else it goes on elsewhere, where none would fit
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 # -- preparations -----------------------------------------------------------------------------------------------------

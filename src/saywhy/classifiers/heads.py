@@ -1,0 +1,67 @@
+"""The linear layer that makes the logits, found by a hook on every linear layer of any network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saywhy.classifiers.borrowing import frozen
+
+Linear = nn.Linear | nn.Conv2d
+"""What a head can be made of; of convolutions, those of one pixel on one position."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The linear layer that makes the logits: ``logits = features @ weight.T + bias``. weight (C, d), bias (C,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, str]:
+    """The linear layer whose output is the logits, found by a hook on every linear layer; or why there is none.
+
+    revive: some libraries start a head at zero; give random weights to such a head, or nothing could be checked.
+    """
+    calls: list[tuple[Linear, Tensor, Tensor]] = []
+
+    def note(module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.append((module, args[0], output))
+
+    def run() -> Tensor:
+        calls.clear()
+        with torch.no_grad(), frozen(network):
+            return network(noise)
+
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d) and _is_pointwise(m)]
+    handles = [module.register_forward_hook(note) for module in linear]
+    try:
+        logits = run()
+        if revive and calls and not calls[-1][0].weight.any():
+            nn.init.trunc_normal_(calls[-1][0].weight, std=0.02)
+            logits = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for module, features, output in reversed(calls):
+        if output.numel() != logits.numel() or not torch.equal(output.reshape_as(logits), logits):
+            continue
+        if features.numel() != len(logits) * features.shape[1]:  # positions: pooled after, or not at all
+            return None, "its last linear layer works on positions, not on one feature vector"
+        weight = module.weight.flatten(1)
+        again = F.linear(features.flatten(1), weight, module.bias)
+        tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
+        if (again - logits).abs().max() > tolerance * logits.abs().max().clamp(min=1e-6):
+            return None, "f @ W.T + b differs from its logits"
+        return module, ""
+    return None, "no linear layer's output is its logits"
+
+
+def _is_pointwise(module: Linear) -> bool:
+    return isinstance(module, nn.Linear) or (module.kernel_size == (1, 1) and module.groups == 1)

@@ -1,0 +1,161 @@
+"""Where networks come from: timm, torchvision, transformers, the embedded worlds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from saywhy.errors import SaywhyError
+from saywhy.pictures.geometry import Transform
+from saywhy.plumbing.hub import patience
+
+
+class _Logits(nn.Module):
+    """A network that returns an object, a dict or a tuple, returning its logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return _logits_of(self.network(pixels))
+
+
+def _logits_of(output: Any) -> Tensor:
+    if hasattr(output, "logits"):
+        return output.logits
+    if isinstance(output, dict) and isinstance(output.get("logits"), Tensor):
+        return output["logits"]
+    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise SaywhyError(f"the network returns {type(output).__name__}; expected (N, classes) logits")
+
+
+_Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
+
+
+def _from_timm(name: str, pretrained: bool) -> _Loaded:
+    import timm
+
+    directory = Path(name)
+    network: Any
+    if directory.is_dir():
+        if not (directory / "config.json").is_file():
+            raise SaywhyError(f"timm:{name}: the folder has no config.json; see timm's local-dir format")
+        config = json.loads((directory / "config.json").read_text())
+        try:
+            network = timm.create_model(f"local-dir:{directory}", pretrained=pretrained)
+        except Exception as error:
+            raise SaywhyError(f"timm:{name}: the weights do not load ({_first_line(error)})") from None
+        names = _timm_names(config, network.num_classes)
+    else:
+        if not timm.is_model(name):
+            raise SaywhyError(_unknown("timm", name, timm.list_models()))
+        try:
+            with patience():
+                network = timm.create_model(name, pretrained=pretrained)
+        except Exception as error:
+            raise _unreachable(f"timm:{name}", error) from None
+        names = _timm_names(dict(network.pretrained_cfg), network.num_classes)
+    data = timm.data.resolve_model_data_config(network)
+    return network, timm.data.create_transform(**data, is_training=False), names
+
+
+def _timm_names(config: dict[str, Any], classes: int) -> list[str] | None:
+    names = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
+    described = config.get("label_descriptions") or config.get("pretrained_cfg", {}).get("label_descriptions")
+    if names and isinstance(described, dict) and any(str(n).startswith("n0") for n in names):  # WordNet ids
+        names = [described.get(n, n) for n in names]
+    return [str(n) for n in names] if names else _imagenet_names(classes)
+
+
+def _imagenet_names(classes: int) -> list[str] | None:
+    """ImageNet-1k's class names as torchvision ships them, where the number of classes is that of ImageNet."""
+    if classes != 1000:
+        return None
+    from torchvision.models import ResNet50_Weights
+
+    return list(ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def _from_torchvision(name: str, pretrained: bool) -> _Loaded:
+    from torchvision import models
+
+    if name not in models.list_models(models):
+        raise SaywhyError(_unknown("torchvision", name, models.list_models(models)))
+    weights = models.get_model_weights(name).DEFAULT
+    extra = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
+    try:
+        network = models.get_model(name, weights=weights if pretrained else None, **extra)
+    except Exception as error:
+        raise _unreachable(f"torchvision:{name}", error) from None
+    return network, weights.transforms(), weights.meta.get("categories")
+
+
+def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+
+    try:
+        with patience():
+            config = AutoConfig.from_pretrained(name)
+            processor = AutoImageProcessor.from_pretrained(name)
+            make = AutoModelForImageClassification
+            network = make.from_pretrained(name) if pretrained else make.from_config(config)
+    except Exception as error:
+        if Path(name).is_dir():
+            raise SaywhyError(f"hf:{name}: the folder does not load ({_first_line(error)})") from None
+        raise _unreachable(f"hf:{name}", error) from None
+    names: list[str] | None = [config.id2label[c] for c in range(config.num_labels)]
+    if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
+        names = _imagenet_names(len(names))
+    return _Logits(network), _ProcessorTransform(processor), names
+
+
+@dataclass(frozen=True, eq=False)
+class _ProcessorTransform:
+    """A transformers image processor as a transform."""
+
+    processor: Any
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+
+
+def _from_world(name: str, pretrained: bool) -> _Loaded:
+    from saywhy.worlds import load_world_classifier
+
+    return load_world_classifier(name, pretrained=pretrained)
+
+
+SOURCES: dict[str, Callable[[str, bool], _Loaded]] = {
+    "timm": _from_timm,
+    "torchvision": _from_torchvision,
+    "hf": _from_huggingface,
+    "world": _from_world,
+}
+"""Prefix of a source -> loader: (name, pretrained) -> network, transform, class names or None."""
+
+
+def _unknown(library: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=3)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    return f"{library} has no model {name!r}{hint} (for a local folder: is the path right?)"
+
+
+def _unreachable(source: str, error: Exception) -> SaywhyError:
+    return SaywhyError(
+        f"{source}: its weights cannot be had ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
+        "local folder, world:aviary, or pretrained=False for random weights"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

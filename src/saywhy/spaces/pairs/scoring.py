@@ -1,0 +1,58 @@
+"""How a pair of category and rationale is scored: which terms, by which conditional, with which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from types import MappingProxyType
+from typing import final
+
+from saywhy.errors import SaywhyError
+
+TERMS = ("rationale", "category", "pair", "inverse")
+CONDITIONALS = ("all", "category")
+Factors = Mapping[str, float]
+"""Term -> what a cosine with its texts is multiplied by; of TERMS."""
+
+
+@final
+@dataclass(frozen=True)
+class Scoring:
+    """score(c, r | I): a sum of terms; ECOR's is rationale + pair (eq. 11).
+
+    terms:        of TERMS, each at most once. "inverse" is the pair said the other way round ("r because c").
+    conditional:  "all": what the paper computes; its normalisers are the same for all pairs, so that they cancel.
+                  "category": less the log-sum-exp over c of all that depends on c, so that what is added to the
+                  rationale's score is log P(c | r, I), which sums to one over the categories.
+    weight:       of every term but the first: rationale + weight * pair. 0 asks the first alone.
+    temperatures: what a term's score is divided by; 1 where absent.
+
+    Raises SaywhyError for terms, conditionals, weights and temperatures that there are not.
+    """
+
+    terms: tuple[str, ...] = ("rationale", "pair")
+    conditional: str = "all"
+    weight: float = 1.0
+    temperatures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        unknown = [term for term in (*self.terms, *self.temperatures) if term not in TERMS]
+        if unknown or not self.terms or len(set(self.terms)) < len(self.terms):
+            found = repr(unknown[0]) if unknown else str(self.terms)
+            raise SaywhyError(f"a score is a sum of {', '.join(TERMS)}, each at most once; {found} is none")
+        if self.conditional not in CONDITIONALS:
+            raise SaywhyError(f"the conditional is {' or '.join(CONDITIONALS)}, not {self.conditional!r}")
+        if not (isfinite(self.weight) and self.weight >= 0):
+            raise SaywhyError(f"the weight of the other terms is zero or more; it is {self.weight}")
+        if not all(isfinite(value) and value > 0 for value in self.temperatures.values()):
+            raise SaywhyError(f"temperatures are greater than zero; they are {dict(self.temperatures)}")
+
+    def factors(self, scale: float) -> Factors:
+        """Of its terms, for cosines that are multiplied by ``scale``."""
+        weights = [1.0, *[self.weight] * (len(self.terms) - 1)]
+        return {t: scale * w / self.temperatures.get(t, 1.0) for t, w in zip(self.terms, weights, strict=True)}
+
+
+ECOR = Scoring()
+"""The paper's: s_r + s_cr."""
