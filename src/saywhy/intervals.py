@@ -1,7 +1,8 @@
-"""A number with its interval: one bootstrap for all."""
+"""A number with its interval: one percentile bootstrap over pictures for everything that is measured."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -11,7 +12,7 @@ from saywhy.errors import SaywhyError
 
 DRAWS = 2000  # of the bootstrap
 LEVEL = 0.95
-BLOCK = 8_000_000  # numbers of the bootstrap at once
+BLOCK = 8_000_000  # weights of pictures at once
 
 
 @final
@@ -26,28 +27,44 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
+    def __format__(self, form: str) -> str:
+        """``f"{found:+.3f}"`` is "+0.500 [-0.250, +1.000]": each number in that form."""
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]" if form else str(self)
+
+
+def resampled(
+    pictures: int, measure: Callable[[np.ndarray], np.ndarray], draws: int = DRAWS, seed: int = 0
+) -> np.ndarray:
+    """(draws, ...): ``measure`` of weightings (D, N), how often each of N pictures is drawn, a block of them at a time.
+
+    The weightings depend on ``pictures`` and ``seed`` alone, so that two measures are drawn on the same pictures, and
+    their difference is a paired one.
+    """
+    generator = np.random.default_rng(seed)
+    even, block = np.full(pictures, 1 / pictures), max(1, BLOCK // pictures)
+    return np.concatenate(
+        [
+            measure(generator.multinomial(pictures, even, min(block, draws - start)).astype(float))
+            for start in range(0, draws, block)
+        ]
+    )
+
 
 def bootstrap(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """(draws, V) means of V measures (V, S, N) over S runs of a method and N pictures, both drawn with replacement.
 
     All runs saw the same pictures; so in each draw the same pictures stand for all of them. The draws depend on the
-    numbers N and S alone. Two methods that are drawn one after the other are therefore drawn on the same pictures (and
-    on the same runs, where they have as many), and their draws may be subtracted: the difference is a paired one.
+    numbers N and S alone: draws of two methods may be subtracted, and the difference is a paired one (on the same
+    runs too, where they have as many).
 
     A single run says nothing of how much runs differ: its intervals are those of the pictures. Of few runs, five say,
     the share of the runs in an interval comes out somewhat small, as with any bootstrap.
     """
     measures, runs, pictures = values.shape
     flat = np.ascontiguousarray(values.reshape(-1, pictures).T)
-    of_pictures, of_runs = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, runs])
-    drawn = np.empty((draws, measures))
-    block = max(1, BLOCK // pictures)
-    for start in range(0, draws, block):
-        stop = min(start + block, draws)
-        weights = np.stack([_drawn(of_pictures, pictures) for _ in range(start, stop)])
-        by_run = (weights @ flat).reshape(stop - start, measures, runs)
-        drawn[start:stop] = np.einsum("bvs,bs->bv", by_run, [_drawn(of_runs, runs) for _ in range(start, stop)])
-    return drawn
+    by_run = resampled(pictures, lambda weights: weights @ flat / pictures, draws, seed).reshape(draws, measures, runs)
+    of_runs = np.random.default_rng([seed, runs]).multinomial(runs, np.full(runs, 1 / runs), draws) / runs
+    return np.einsum("bvs,bs->bv", by_run, of_runs)
 
 
 def interval(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
@@ -72,8 +89,3 @@ def interval_of(value: float, drawn: np.ndarray) -> Interval:
     """A value with the interval of its (draws,) bootstrap draws."""
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))
-
-
-def _drawn(generator: np.random.Generator, count: int) -> np.ndarray:
-    """(count,) the weights of one draw, which sum to 1."""
-    return np.bincount(generator.integers(0, count, count), minlength=count) / count

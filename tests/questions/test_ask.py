@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.intervals import Interval
 from saywhy.questions.ask import (
     Answers,
-    Estimate,
     _judgement,
     answers_findings,
     ask,
@@ -115,7 +115,7 @@ def test_intervals_cover() -> None:
 def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = answers(scores(), scores())
     once = kept(found, 0)
-    monkeypatch.setattr("saywhy.questions.ask.BLOCK", 7 * 200)
+    monkeypatch.setattr("saywhy.intervals.BLOCK", 7 * 200)
     again = kept(found, 0)
     assert (again.low, again.high) == pytest.approx((once.low, once.high))
 
@@ -223,10 +223,10 @@ def test_a_verdict_says_no_more_than_its_interval() -> None:
 
 
 def test_a_rough_interval_does_not_hide_what_is_sure_of_the_other() -> None:
-    rough, sure = Estimate(1.6, -0.1, 1.7), Estimate(0.2, 0.15, 0.25)
+    rough, sure = Interval(1.6, -0.1, 1.7), Interval(0.2, 0.15, 0.25)
     expected = "it cannot be told which of them the classifier passes on more"
-    assert _judgement(rough, sure, Estimate(1.4, -0.3, 1.5)) == expected
-    assert _judgement(sure, rough, Estimate(-1.4, -1.5, 0.3)) == expected
+    assert _judgement(rough, sure, Interval(1.4, -0.3, 1.5)) == expected
+    assert _judgement(sure, rough, Interval(-1.4, -1.5, 0.3)) == expected
 
 
 def test_of_one_picture_nothing_is_said_to_be_left() -> None:
@@ -252,4 +252,4 @@ def test_findings_of_every_subset() -> None:
 
 
 def test_estimates_are_readable() -> None:
-    assert str(Estimate(0.5, -0.25, 1.0)) == "+0.500 [-0.250, +1.000]"
+    assert f"{Interval(0.5, -0.25, 1.0):+.3f}" == "+0.500 [-0.250, +1.000]"

@@ -13,7 +13,8 @@ from saywhy.classifiers.borrowing import untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.evidence import EVIDENCE
 from saywhy.errors import SaywhyError
-from saywhy.questions.ask import Estimate, ask, kept, verdict
+from saywhy.intervals import Interval
+from saywhy.questions.ask import ask, kept, verdict
 from saywhy.questions.explain import explain
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.operated import DEFAULT_SURGERY, OperatedSpace, image_tower, load_operated, match_classifier
@@ -261,7 +262,7 @@ def digit_pictures(split: str, count: int) -> list[Image.Image]:
     return [pictures[n] for n in torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()]
 
 
-def said_of(clip: ClipSpace, classifier: Classifier, matching: Matching) -> tuple[Estimate, Estimate, Estimate]:
+def said_of(clip: ClipSpace, classifier: Classifier, matching: Matching) -> tuple[Interval, Interval, Interval]:
     """(colour kept, shape kept, verdict)."""
     asked = ask(digit_pictures("test", 100), (COLOUR, SHAPE), clip, OperatedSpace(clip, classifier, matching))
     return kept(asked, 0), kept(asked, 1), verdict(asked, 0, 1)

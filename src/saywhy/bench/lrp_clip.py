@@ -24,6 +24,7 @@ from saywhy.attribution.regions import find_regions
 from saywhy.bench import Report
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.intervals import interval_of, resampled
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.questions.choices import default_space, resolve_space
@@ -329,14 +330,13 @@ def _row(name: str, tally: Tally, pictures: int) -> dict[str, Any]:
     return row
 
 
-def interval(hits: np.ndarray, picture: np.ndarray, pictures: int, draws: int = 1000) -> tuple[float, float]:
+def interval(hits: np.ndarray, picture: np.ndarray, pictures: int) -> tuple[float, float]:
     """95 % percentile interval of a percentage over crops, whole pictures drawn with replacement."""
     found = np.bincount(picture, hits, minlength=pictures)
     crops = np.bincount(picture, minlength=pictures)
-    chosen = np.random.default_rng(0).integers(0, pictures, (draws, pictures))
-    share = found[chosen].sum(1) / np.maximum(crops[chosen].sum(1), 1)
-    low, high = np.percentile(100 * share, (2.5, 97.5))
-    return float(low), float(high)
+    drawn = resampled(pictures, lambda weights: 100 * (weights @ found) / np.maximum(weights @ crops, 1))
+    of = interval_of(100 * float(hits.mean()), drawn)
+    return of.low, of.high
 
 
 def _ratios(tallies: dict[str, Tally]) -> dict[str, float | None]:

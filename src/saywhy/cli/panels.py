@@ -180,7 +180,7 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
         if some[0]["group"]:
             table.add_row()
         for row in some:
-            influence = [str(row["influence"])] if operated else []
+            influence = [f"{row['influence']:+.3f}"] if operated else []
             together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
             similarity = _change(row, "similarity", "{:.3f}")
             table.add_row(Text(row["caption"]), similarity, *influence, *(together if len(some) > 1 else ["-", "-"]))

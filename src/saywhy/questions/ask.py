@@ -20,27 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.intervals import Interval, interval_of, resampled
 from saywhy.types import Space
 
 DRAWS = 1000  # of the bootstrap
-LEVEL = 0.95
-BLOCK = 4_000_000  # numbers of the bootstrap at once
 FLAT = 1e-12  # squares of cosines: below it, nothing is told apart
 BATCH = 64  # pictures at once
 SCALE = 100.0  # of cosines before a softmax, where a space has none of its own
-
-
-@final
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval (95 %, percentile bootstrap over pictures)."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 @final
@@ -167,7 +153,7 @@ def concept_table(answers: Answers) -> list[dict[str, Any]]:
     """The quantitative concept analysis: a row for each subset of pictures and each caption.
 
     Similarity and share of its group before, and after; ``influence`` is the mean difference of the similarities, as an
-    Estimate; ``wins`` are percent of pictures in which the caption is first in its group.
+    Interval; ``wins`` are percent of pictures in which the caption is first in its group.
     """
     scores = {"before": answers.before} if answers.after is None else {"before": answers.before, "after": answers.after}
     shares = {when: answers.shares(some) for when, some in scores.items()}
@@ -186,14 +172,14 @@ def concept_table(answers: Answers) -> list[dict[str, Any]]:
     return rows
 
 
-def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, Estimate]]:
+def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, Interval]]:
     """For each caption the means of (N, M) values over some of the pictures, with intervals."""
     values = torch.cat([some[chosen] for some in measured.values()], dim=1).double().numpy()
-    drawn = _drawn(len(values), lambda weights: weights @ values / weights.sum(1, keepdims=True))
+    drawn = resampled(len(values), lambda weights: weights @ values / weights.sum(1, keepdims=True), DRAWS)
     captions = values.shape[1] // len(measured)
     for n in range(captions):
         columns = range(n, values.shape[1], captions)
-        yield {name: _estimate(values[:, k].mean(), drawn[:, k]) for name, k in zip(measured, columns, strict=True)}
+        yield {name: interval_of(values[:, k].mean(), drawn[:, k]) for name, k in zip(measured, columns, strict=True)}
 
 
 def _wins(answers: Answers, scores: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, float]]:
@@ -204,7 +190,7 @@ def _wins(answers: Answers, scores: dict[str, Tensor], chosen: np.ndarray) -> It
             yield {f"wins {when}": 100 * float((some == n).double().mean()) for when, some in first.items()}
 
 
-def kept(answers: Answers, group: int, subset: str = "all") -> Estimate:
+def kept(answers: Answers, group: int, subset: str = "all") -> Interval:
     """How much of what the captions of a group tell apart is left after surgery: 0 nothing, 1 all, above 1 more.
 
     The slope of the centred similarities after surgery on those before: each picture's mean over the captions, and each
@@ -217,7 +203,7 @@ def kept(answers: Answers, group: int, subset: str = "all") -> Estimate:
     return _with_interval(answers, subset, lambda parts, weights: _slope(parts[0], weights), [group])
 
 
-def verdict(answers: Answers, group: int, other: int, subset: str = "all") -> Estimate:
+def verdict(answers: Answers, group: int, other: int, subset: str = "all") -> Interval:
     """``kept`` of one group less ``kept`` of another: above 0 where the classifier looks more for the first.
 
     Both are shares of what CLIP itself sees in the same pictures, so that a concept is not favoured for being easy to
@@ -233,7 +219,7 @@ _Pair = tuple[np.ndarray, np.ndarray]  # (N, m) contrasts before and after
 
 def _with_interval(
     answers: Answers, subset: str, measure: Callable[[list[_Pair], np.ndarray], np.ndarray], groups: Sequence[int]
-) -> Estimate:
+) -> Interval:
     if answers.after is None:
         raise SaywhyError("what is kept can be said after surgery only")
     chosen = answers.subsets()[subset]
@@ -251,7 +237,8 @@ def _with_interval(
             )
         parts.append(pair)
     count = len(parts[0][0])
-    return _estimate(measure(parts, np.ones((1, count)))[0], _drawn(count, lambda weights: measure(parts, weights)))
+    drawn = resampled(count, lambda weights: measure(parts, weights), DRAWS)
+    return interval_of(measure(parts, np.ones((1, count)))[0], drawn)
 
 
 def _contrasts(scores: Tensor) -> np.ndarray:
@@ -270,26 +257,6 @@ def _slope(pair: _Pair, weights: np.ndarray) -> np.ndarray:
     return product / np.maximum(square, FLAT)
 
 
-def _drawn(count: int, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(DRAWS, ...): ``measure`` of weightings (D, N), how often each picture is drawn, a block of them at a time.
-
-    The weightings are always the same, so that differences of two measures are of the same pictures.
-    """
-    generator = np.random.default_rng(0)
-    even, block = np.full(count, 1 / count), max(1, BLOCK // count)
-    return np.concatenate(
-        [
-            measure(generator.multinomial(count, even, min(block, DRAWS - start)).astype(float))
-            for start in range(0, DRAWS, block)
-        ]
-    )
-
-
-def _estimate(value: float, drawn: np.ndarray) -> Estimate:
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(low), float(high))
-
-
 # -- in words ---------------------------------------------------------------------------------------------------------
 
 
@@ -306,7 +273,7 @@ def answers_findings(answers: Answers) -> list[dict[str, Any]]:
     findings = []
     groups = [n for n, captions in enumerate(answers.groups) if len(captions) > 1]
     for subset, chosen in answers.subsets().items():
-        left: dict[int, Estimate] = {}
+        left: dict[int, Interval] = {}
         said = []
         for group in groups:
             try:
@@ -320,12 +287,12 @@ def answers_findings(answers: Answers) -> list[dict[str, Any]]:
     return findings
 
 
-def _kept_finding(answers: Answers, subset: str, group: int, estimate: Estimate) -> dict[str, Any]:
+def _kept_finding(answers: Answers, subset: str, group: int, estimate: Interval) -> dict[str, Any]:
     sentence = f"{_of(subset)} {_quoted(answers, group)}, {_percent(estimate)} is left after surgery."
     return {"kind": "kept", "sentence": sentence, "group": answers.groups[group], "kept": asdict(estimate)}
 
 
-def _verdict_finding(answers: Answers, subset: str, left: dict[int, Estimate]) -> dict[str, Any]:
+def _verdict_finding(answers: Answers, subset: str, left: dict[int, Interval]) -> dict[str, Any]:
     first, second = left
     difference = verdict(answers, first, second, subset)
     sentence = (
@@ -337,7 +304,7 @@ def _verdict_finding(answers: Answers, subset: str, left: dict[int, Estimate]) -
     return {"kind": "verdict", "sentence": sentence, **groups, "verdict": asdict(difference)}
 
 
-def _judgement(first: Estimate, second: Estimate, difference: Estimate) -> str:
+def _judgement(first: Interval, second: Interval, difference: Interval) -> str:
     """What may be said of two groups, and no more: an interval that holds zero says nothing."""
     more, less, name = (first, second, "first") if difference.value > 0 else (second, first, "second")
     if max(more.low, less.low) <= 0:
@@ -381,6 +348,6 @@ def _sentence(error: SaywhyError) -> str:
     return f"{reason[0].upper()}{reason[1:]}."
 
 
-def _percent(estimate: Estimate) -> str:
+def _percent(estimate: Interval) -> str:
     value, low, high = (round(100 * x) for x in (estimate.value, estimate.low, estimate.high))  # whole: no "-0"
     return f"{value} % [{low}, {high}]"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = (*seeing.METHODS, "none")
-FORMAT = "saywhy.questions.why/1"
+FORMAT = "saywhy.why/1"
 SAID = 2  # rationales in the sentence
 
 

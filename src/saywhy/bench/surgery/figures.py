@@ -12,7 +12,7 @@ from PIL import Image
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.layers import recorded, resized, stages
-from saywhy.questions.ask import Estimate
+from saywhy.intervals import Interval
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.operated import image_tower, match_classifier
 from saywhy.spaces.surgery.matching import LayerMatch
@@ -91,7 +91,7 @@ def _source_name(layer: LayerMatch, channel: int) -> str:
 def bias_figure(
     images: Sequence[Image.Image],
     maps: Mapping[str, np.ndarray],
-    bars: Mapping[str, tuple[Estimate, Estimate]],
+    bars: Mapping[str, tuple[Interval, Interval]],
 ) -> bytes:
     """Pictures, each classifier's Grad-CAM of them, and beside it what is kept of colour and of shape."""
     from matplotlib.figure import Figure

@@ -26,7 +26,8 @@ from saywhy.bench.surgery.graded_digits import accuracy, graded_classifier, pict
 from saywhy.classifiers.borrowing import untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.questions.ask import Answers, Estimate, kept, verdict
+from saywhy.intervals import Interval
+from saywhy.questions.ask import Answers, kept, verdict
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.operated import (
     DEFAULT_SURGERY,
@@ -103,7 +104,7 @@ class Study:
 
     def ask(
         self, classifier: Classifier, matching: Matching, surgery: Surgery = DEFAULT_SURGERY
-    ) -> tuple[Estimate, Estimate, Estimate]:
+    ) -> tuple[Interval, Interval, Interval]:
         """(colour kept, shape kept, verdict) of the coloured pictures."""
         answers = self.answers(self.coloured, OperatedSpace(self.clip, classifier, matching, surgery))
         return kept(answers, 0), kept(answers, 1), verdict(answers, 0, 1)
@@ -362,6 +363,6 @@ def _grad_cam(study: Study, classifiers: dict[str, Classifier]) -> tuple[list[Ro
     return rows, {name: heat[:4] for name, heat in maps.items()}
 
 
-def _bars(study: Study, spaces: dict[str, OperatedSpace]) -> dict[str, tuple[Estimate, Estimate]]:
+def _bars(study: Study, spaces: dict[str, OperatedSpace]) -> dict[str, tuple[Interval, Interval]]:
     """Classifier -> what is kept of colour, and of shape."""
     return {name: study.ask(space.classifier, space.matching)[:2] for name, space in spaces.items()}
