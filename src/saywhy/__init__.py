@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saywhy.answers.explanation import Explanation as Explanation
     from saywhy.attribution import attribute as attribute
     from saywhy.attribution.regions import find_regions as find_regions
     from saywhy.classifiers.classifier import Classifier as Classifier
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from saywhy.spaces.text_encoder import load_encoder as load_encoder
     from saywhy.spaces.tuned import TunedSpace as TunedSpace
     from saywhy.spaces.tuned import load_tuned as load_tuned
-    from saywhy.types import Explanation as Explanation
     from saywhy.types import Heatmap as Heatmap
     from saywhy.types import Vocabulary as Vocabulary
 
@@ -28,7 +28,7 @@ __version__ = version("saywhy")
 _PUBLIC = {
     "Classifier": "classifiers.classifier",
     "ClassifierSpace": "spaces.own",
-    "Explanation": "types",
+    "Explanation": "answers.explanation",
     "Heatmap": "types",
     "OperatedSpace": "spaces.operated",
     "SaywhyError": "errors",

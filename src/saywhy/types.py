@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 Box = tuple[int, int, int, int]
@@ -252,65 +250,6 @@ class Sentence:
     writer: str
     encodings: int
     refusal: str | None = None
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Why a classifier decided as it did on one picture, with the evidence and every setting to repeat it.
-
-    predictions: the best classes, best first.
-    target:      the explained class (usually ``predictions[0]``).
-    heatmap:     one picture's relevance (1, H, W).
-    regions:     most relevant first; findings[i] is what was seen in regions[i].
-    concepts:    what was seen in the whole picture.
-    summary:     one sentence, built from all of the above.
-    sentence:    one written by a language model against the space; None where no writer was asked for.
-    contrast:    why this class and not the runner-up; None in a space that does not know the classes.
-    """
-
-    picture: Picture
-    geometry: Geometry
-    predictions: tuple[Prediction, ...]
-    target: Prediction
-    heatmap: Heatmap
-    regions: tuple[Region, ...]
-    findings: tuple[Finding, ...]
-    concepts: Finding
-    summary: str
-    settings: Mapping[str, Any]
-    sentence: Sentence | None = None
-    contrast: Contrast | None = None
-
-    def figure(self) -> Figure:
-        """A matplotlib figure: picture, heatmap, regions and their labels."""
-        from saywhy.answers.drawing import draw_explanation
-
-        return draw_explanation(self)
-
-    def to_json(self) -> str:
-        """One JSON document with everything in it; ``Explanation.from_json`` gives the same explanation back."""
-        from saywhy.answers.serialize import explanation_to_json
-
-        return explanation_to_json(self)
-
-    @staticmethod
-    def from_json(text: str) -> Explanation:
-        """The explanation that ``to_json`` wrote. Raises SaywhyError where the text is not one."""
-        from saywhy.answers.serialize import explanation_from_json
-
-        return explanation_from_json(text)
-
-    def save(self, path: str | Path) -> Path:
-        """Write a self-contained report: HTML, JSON or PNG, by the ending of ``path``."""
-        from saywhy.answers.pages import save_explanation
-
-        return save_explanation(self, Path(path))
-
-    def _repr_html_(self) -> str:
-        from saywhy.answers.pages import explanation_to_html
-
-        return explanation_to_html(self, page=False)
 
 
 @runtime_checkable

@@ -12,23 +12,11 @@ import pytest
 import torch
 
 from saywhy.answers.drawing import heatmap_rgba, overlay
-from saywhy.answers.pages import explanation_to_html, save_report
+from saywhy.answers.explanation import Explanation, explanation_to_html, save_report
 from saywhy.answers.summary import position, summarise
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import display_copy
-from saywhy.types import (
-    Contrast,
-    Draft,
-    Explanation,
-    Finding,
-    Geometry,
-    Heatmap,
-    Label,
-    Prediction,
-    Region,
-    Sentence,
-    Word,
-)
+from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Prediction, Region, Sentence, Word
 from tests.helpers import picture
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from saywhy.answers.why_report import save_why_report
+from saywhy.answers.why import save_why_report
 from saywhy.errors import SaywhyError
 from tests.questions.test_why import USUAL, _cache, asked
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from saywhy.answers.explanation import Explanation
 from saywhy.cli.app import main
-from saywhy.types import Explanation
 from tests.classifiers.test_classifier import NAMES, timm_directory
 from tests.helpers import picture
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import saywhy.questions.why as main_path
+from saywhy.answers.why import Why
 from saywhy.spaces.clip import load_clip
 from saywhy.worlds.aviary import SPECIES, phrases_of, render
 from tests.cli.test_app import refused, saywhy
@@ -71,7 +72,7 @@ def test_a_picture_that_cannot_be_answered_does_not_lose_the_others(
         Image.open(photo).save(tmp_path / f"{n}.png")
     whole = main_path.why_pictures
 
-    def fails_on_two(pictures: Sequence[tuple[str, Any]], *rest: Any, **options: Any) -> Iterator[main_path.Why]:
+    def fails_on_two(pictures: Sequence[tuple[str, Any]], *rest: Any, **options: Any) -> Iterator[Why]:
         for one in whole(pictures, *rest, **options):
             if one.picture.name == "2.png":
                 raise main_path.SaywhyError("it is odd")
@@ -89,7 +90,7 @@ def test_a_picture_that_cannot_be_answered_does_not_lose_the_others(
 def test_ctrl_c_keeps_what_is_done(photo: Path, birds: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = main_path.why_pictures
 
-    def interrupted(*rest: Any, **options: Any) -> Iterator[main_path.Why]:
+    def interrupted(*rest: Any, **options: Any) -> Iterator[Why]:
         yield next(whole(*rest, **options))
         raise KeyboardInterrupt
 

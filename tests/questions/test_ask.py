@@ -10,18 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from saywhy.answers.captions import Answers, concept_table, kept, verdict
+from saywhy.answers.captions_findings import _judgement, answers_findings
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
-from saywhy.questions.ask import (
-    Answers,
-    _judgement,
-    answers_findings,
-    ask,
-    concept_table,
-    kept,
-    read_groups,
-    verdict,
-)
+from saywhy.questions.ask import ask, read_groups
 from tests.helpers import FakeSpace
 
 GROUPS = (("red", "green"), ("a five", "an eight", "a nine"))

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from saywhy.answers.why import Reason, Why, say
 from saywhy.errors import SaywhyError
-from saywhy.questions.why import METHODS, Reason, Why, say, why, why_pictures
+from saywhy.questions.why import METHODS, why, why_pictures
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.similarity import Usual, usual_scores

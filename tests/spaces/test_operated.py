@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from saywhy.answers.captions import kept, verdict
 from saywhy.classifiers.borrowing import untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.evidence import EVIDENCE
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
-from saywhy.questions.ask import ask, kept, verdict
+from saywhy.questions.ask import ask
 from saywhy.questions.explain import explain
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.operated import DEFAULT_SURGERY, OperatedSpace, image_tower, load_operated, match_classifier

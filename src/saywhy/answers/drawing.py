@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from saywhy.types import Explanation, Geometry
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from saywhy.types import Geometry, Picture
 
 POSITIVE, NEGATIVE = (214, 39, 40), (31, 98, 190)  # red speaks for the class, blue against it
 BOXES = ("#ffb000", "#22c7a9", "#c77dff", "#4cc9f0", "#ff6b9d", "#b5e48c")
@@ -42,50 +38,9 @@ def overlay(picture: Image.Image, values: np.ndarray, geometry: Geometry) -> Ima
     return Image.alpha_composite(pale, layer).convert("RGB")
 
 
-def open_picture(explanation: Explanation) -> Image.Image:
-    """The display copy of the explained picture."""
-    return Image.open(io.BytesIO(explanation.picture.jpeg)).convert("RGB")
-
-
-def display_box(explanation: Explanation, region: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box of a region on a copy of the picture of ``size``, at least one pixel wide and high."""
-    zoom = size[0] / explanation.picture.width, size[1] / explanation.picture.height
-    box = [round(edge * zoom[i % 2]) for i, edge in enumerate(explanation.regions[region].box)]
-    left, top = min(box[0], size[0] - 1), min(box[1], size[1] - 1)
-    return left, top, max(box[2], left + 1), max(box[3], top + 1)
-
-
-def draw_explanation(explanation: Explanation) -> Figure:
-    """A matplotlib figure: the picture with its boxes, the heatmap, each region with its labels, and the sentence."""
-    from textwrap import fill
-
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    picture = open_picture(explanation)
-    count = max(len(explanation.regions), 1)
-    figure = Figure(figsize=(4.2 + 4.2 + 2.4 * count, 4.6), layout="constrained")
-    axes = figure.subplots(1, 2 + count, width_ratios=[4.2, 4.2, *[2.4] * count])
-    axes[0].imshow(picture)
-    axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
-    axes[0].set_title(literal(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
-    axes[1].set_title("red: for it, blue: against")
-    for axis in axes:
-        axis.set_axis_off()
-    for n, finding in enumerate(explanation.findings):
-        left, top, right, bottom = box = display_box(explanation, n, picture.size)
-        colour = BOXES[n % len(BOXES)]
-        for axis in axes[:2]:
-            axis.add_patch(
-                Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=2)
-            )
-        axis = axes[2 + n]
-        axis.imshow(picture.crop(box))
-        axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance", color=colour, fontsize=9)
-        words = [label.text for label in finding.labels[:3]] if finding.fits else ["nothing fits"]
-        axis.text(0.5, -0.04, literal("\n".join(words)), transform=axis.transAxes, ha="center", va="top", fontsize=9)
-    figure.suptitle(literal(fill(explanation.summary.replace("*", ""), 130)), fontsize=10)
-    return figure
+def open_picture(picture: Picture) -> Image.Image:
+    """The display copy of a picture."""
+    return Image.open(io.BytesIO(picture.jpeg)).convert("RGB")
 
 
 def literal(text: str) -> str:

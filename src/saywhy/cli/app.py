@@ -26,8 +26,9 @@ from saywhy.errors import SaywhyError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from saywhy.answers.explanation import Explanation
     from saywhy.classifiers.classifier import Classifier
-    from saywhy.types import Explanation, Space, Vocabulary
+    from saywhy.types import Space, Vocabulary
 
 app = typer.Typer(
     help="Ask any image classifier why, and get the answer in words with the evidence beside them.",
@@ -156,7 +157,7 @@ def explain(
             show(result, console, top=top, pictures=pictures)
 
     def save_page(done: list[Explanation], failures: list[tuple[str, str]]) -> Path:
-        from saywhy.answers.pages import save_report
+        from saywhy.answers.explanation import save_report
 
         assert out is not None
         title = f"Why? {classifier.name}"

@@ -16,10 +16,10 @@ from saywhy.cli.console import OK, SOME_FAILED, complain, errors, note, told_whe
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
+    from saywhy.answers.captions import Answers
     from saywhy.classifiers.classifier import Classifier
     from saywhy.pictures.sources import LabelledImage
-    from saywhy.questions.ask import Answers
-    from saywhy.questions.inquiry import Reader
+    from saywhy.questions.ask import Reader
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.operated import OperatedSpace
     from saywhy.spaces.surgery.operating import Surgery
@@ -102,10 +102,10 @@ def ask(
     ] = False,
 ) -> None:
     """Ask how near captions are to pictures; with --operate, when CLIP sees what the classifier sees."""
+    from saywhy.answers.captions_faces import answers_document
     from saywhy.cli.panels import show_answers
     from saywhy.pictures.sources import is_source, read_sources
-    from saywhy.questions.ask import read_groups
-    from saywhy.questions.inquiry import Reader, answers_document, inquire
+    from saywhy.questions.ask import Reader, inquire, read_groups
     from saywhy.spaces.clip import load_clip
 
     how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "floor": floor}
@@ -187,7 +187,7 @@ class Operation:
 
     def check_pictures(self, pictures: Sequence[LabelledImage]) -> None:
         """Raises SaywhyError for too few to match on; says so where they are few."""
-        from saywhy.questions.inquiry import ENOUGH
+        from saywhy.questions.ask import ENOUGH
 
         if self.anew and len(pictures) < 2:
             raise SaywhyError("channels are matched on two pictures or more; name others with --match-on")
@@ -204,7 +204,7 @@ class Operation:
         self, clip: ClipSpace, classifier: Classifier, pictures: Sequence[LabelledImage], read: Reader
     ) -> OperatedSpace:
         """Match on pictures, keep the matching where that was asked for, and operate."""
-        from saywhy.questions.inquiry import find_matching
+        from saywhy.questions.ask import find_matching
         from saywhy.spaces.operated import OperatedSpace
 
         matching = find_matching(clip, classifier, pictures, read, **self._layers())
@@ -253,8 +253,7 @@ def _load(
 
 
 def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:
-    from saywhy.answers.captions_figure import draw_answers
-    from saywhy.questions.inquiry import answers_csv
+    from saywhy.answers.captions_faces import answers_csv, draw_answers
 
     try:
         (out / "answers.json").write_text(json.dumps(document, indent=1, allow_nan=False))

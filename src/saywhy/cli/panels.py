@@ -11,13 +11,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.types import Contrast, Explanation, Finding, Label, Prediction, Sentence
+from saywhy.answers.explanation import Explanation
+from saywhy.types import Contrast, Finding, Label, Prediction, Sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from saywhy.answers.captions import Answers
     from saywhy.bench import Report
-    from saywhy.questions.ask import Answers
     from saywhy.spaces.surgery.matching import Matching
 
 
@@ -84,7 +85,7 @@ def _half_blocks(explanation: Explanation, columns: int = 56) -> Text:
     """The picture and its heatmap side by side, two pixels to a character."""
     from saywhy.answers.drawing import open_picture, overlay
 
-    picture = open_picture(explanation)
+    picture = open_picture(explanation.picture)
     heat = overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry)
     rows = max(2, round(columns / 2 * picture.height / picture.width) // 2 * 2)
     halves = [side.resize((columns // 2, rows)) for side in (picture, heat)]
@@ -111,7 +112,8 @@ def show_answers(
     matching: by which the surgery was done; None: it is not told how well channels match.
     by_class: also the pictures of each class, and those that the classifier gets right and wrong.
     """
-    from saywhy.questions.ask import answers_findings, concept_table
+    from saywhy.answers.captions import concept_table
+    from saywhy.answers.captions_findings import answers_findings
 
     if matching is not None:
         _titled("channels of CLIP with one of the classifier's in their place", _quality(matching.quality()), console)

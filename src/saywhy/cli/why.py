@@ -21,8 +21,9 @@ from saywhy.errors import SaywhyError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from saywhy.answers.why import Why
     from saywhy.attribution.gscorecam import Track
-    from saywhy.questions.why import Seeing, Why
+    from saywhy.questions.why import Seeing
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.pairs.bank import Bank
     from saywhy.spaces.pairs.scoring import Scoring
@@ -102,7 +103,7 @@ def why(
             show_why(result, console)
 
     def save_page(done: list[Why], failures: list[tuple[str, str]]) -> Path:
-        from saywhy.answers.why_report import save_why_report
+        from saywhy.answers.why import save_why_report
 
         assert out is not None
         title = f"Why? {place.name}"

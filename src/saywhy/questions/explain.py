@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from saywhy import __version__
+from saywhy.answers.explanation import Explanation
 from saywhy.answers.summary import summarise
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
@@ -20,7 +21,7 @@ from saywhy.questions.choices import check_space, default_space, resolve_space, 
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
 from saywhy.spaces.own import ClassifierSpace
-from saywhy.types import Contrast, Explanation, Prediction, Sentence, Space, Vocabulary
+from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
@@ -107,7 +108,7 @@ def explain_pictures(
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
             "method": method, "composite": heatmaps.composite, "regions": regions, "top": top,
-            "writer": None if writer is None else writer.name, "saywhy": __version__, "torch": torch.__version__,
+            "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
         }  # fmt: skip
         explanations.append(
             Explanation(

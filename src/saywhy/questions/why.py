@@ -6,11 +6,9 @@ the picture shows it. Nothing is claimed of a category none of whose own rationa
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -19,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy import __version__
+from saywhy.answers.why import Alternative, Reason, Why, say
 from saywhy.attribution.gscorecam import Track
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
@@ -30,104 +28,13 @@ from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, r
 from saywhy.spaces.pairs.scoring import ECOR, Scoring
 from saywhy.spaces.seeing import Seeing, text_heat, tower_of
 from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
-from saywhy.types import Geometry, Picture, Space
-from saywhy.words.rationale_words import RationaleWords, with_article
+from saywhy.types import Space
+from saywhy.words.rationale_words import RationaleWords
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 METHODS = (*seeing.METHODS, "none")
-FORMAT = "saywhy.why/1"
-SAID = 2  # rationales in the sentence
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Reason:
-    """A rationale that the category was chosen for.
-
-    rank:        of the pair of both, 1 for the best. score: see ``Scoring``.
-    probability: P(r | I). given: P(c | r, I). Their product is that of the pair.
-    listed:      whether it is one of the category's own.
-    unusual:     how many standard deviations it stands above what is usual. visible: whether that is enough to say that
-                 it is there. Both None where it is not known.
-    heat:        (2, H, W) float32 in the preprocessed frame, where the picture shows it: the text of the pair, and that
-                 of the rationale alone. LRP's is signed, gScoreCAM's is not. None where no method was asked for.
-    """
-
-    rationale: str
-    rank: int
-    score: float
-    probability: float
-    given: float
-    listed: bool
-    unusual: float | None
-    visible: bool | None
-    heat: Tensor | None
-
-
-@final
-@dataclass(frozen=True)
-class Alternative:
-    """A pair among the best whose category was not chosen. joint: P(r | I) P(c | r, I)."""
-
-    category: str
-    rationale: str
-    rank: int
-    score: float
-    joint: float
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Why:
-    """What a picture is, and why; everything that was considered, and the settings to repeat it.
-
-    probability:  P(c | I) of the category.
-    reasons:      best first.
-    visible:      whether any of the category's own rationales stands out; None where that is not known.
-    sentence:     for people; see ``say``.
-    alternatives: best first.
-    space:        whose opinion it is.
-    """
-
-    picture: Picture
-    geometry: Geometry
-    category: str
-    probability: float
-    reasons: tuple[Reason, ...]
-    visible: bool | None
-    sentence: str
-    alternatives: tuple[Alternative, ...]
-    space: str
-    settings: dict[str, Any]
-
-    def to_json(self) -> str:
-        """One JSON document with everything in it; heatmaps are float32, zlib, base64."""
-        document = {
-            "format": FORMAT,
-            "sentence": self.sentence,
-            "category": self.category,
-            "probability": self.probability,
-            "visible": self.visible,
-            "reasons": [
-                {key: value for key, value in vars(reason).items() if key != "heat"}
-                | {"heat": None if reason.heat is None else _packed(reason.heat)}
-                for reason in self.reasons
-            ],
-            "alternatives": [asdict(other) for other in self.alternatives],
-            "space": self.space,
-            "picture": vars(self.picture) | {"jpeg": base64.b64encode(self.picture.jpeg).decode()},
-            "geometry": vars(self.geometry),
-            "settings": self.settings,
-        }
-        return json.dumps(document, allow_nan=False)
-
-    def figure(self) -> Figure:
-        """A matplotlib figure: the picture, and where each rationale is."""
-        from saywhy.answers.why_figure import draw_why
-
-        return draw_why(self)
 
 
 def why(
@@ -193,7 +100,7 @@ def why_pictures(
         "temperatures": dict(scoring.temperatures), "k": k, "method": method, "exact": bank is not None,
         "usual": "the rationales" if usual is None else "a reference", "visible from": visible_from,
         "categories": len(words.categories),
-        "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": __version__,
+        "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": version("saywhy"),
         "torch": torch.__version__,
     }  # fmt: skip
     rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
@@ -213,25 +120,6 @@ def why_pictures(
             float(belief.categories[row, answer.reasons[0]]), tuple(found), visible,
             say(category, found, visible, bool(own)), _alternatives(answer, belief, row, words), space.name, settings,
         )  # fmt: skip
-
-
-def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
-    """The answer in one sentence, which names no rationale that is known not to stand out as if it did.
-
-    visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are
-    named only where none of its own is among the reasons.
-    """
-    if not listed:
-        return f"This looks like {with_article(category)}, but no rationale is listed for it."
-    if visible is False:
-        return f"This looks like {with_article(category)}, but none of its listed rationales is visible."
-    standing = [reason for reason in reasons if reason.visible is not False]
-    own = [reason for reason in standing if reason.listed]
-    seen = [reason.rationale for reason in own or standing][:SAID]
-    if not seen:
-        best = reasons[0].rationale
-        return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
-    return f"This is {with_article(category)} because there is {' and '.join(seen)}."
 
 
 # -- what is believed -------------------------------------------------------------------------------------------------
@@ -311,8 +199,3 @@ def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Spa
     return space.encode_texts(
         [text for r in named for text in (words.pair_text(answer.category, r, inverse), alone[r])]
     )
-
-
-def _packed(heat: Tensor) -> dict[str, Any]:
-    values = zlib.compress(heat.numpy().astype("<f4").tobytes())
-    return {"values": base64.b64encode(values).decode(), "shape": list(heat.shape)}

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from saywhy.answers.captions import Answers, kept, verdict
 from saywhy.attribution import attribute
 from saywhy.bench import Report
 from saywhy.bench.surgery.figures import bias_figure, matching_figure, verdict_figure
@@ -27,7 +28,6 @@ from saywhy.classifiers.borrowing import untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
-from saywhy.questions.ask import Answers, kept, verdict
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.operated import (
     DEFAULT_SURGERY,

@@ -1,17 +1,79 @@
-"""What was asked and answered, drawn: the captions before and after surgery, and what is left of each group."""
+"""Answers to captions as a document for JSON, as CSV, and drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any
 
+from saywhy.answers.captions import Answers, concept_table
+from saywhy.answers.captions_findings import answers_findings
 from saywhy.answers.drawing import literal
-from saywhy.questions.ask import Answers, answers_findings, concept_table
+from saywhy.classifiers.classifier import Classifier
+from saywhy.spaces.operated import OperatedSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+FORMAT = "saywhy.answers/1"
+
+
+def answers_document(
+    answers: Answers,
+    operated: OperatedSpace | None = None,
+    classifier: Classifier | None = None,
+    failures: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Everything that was found over all pictures, as plain values for JSON; ``answers_csv`` has each picture."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "pictures": len(answers.pictures),
+        "groups": answers.groups,
+        "spaces": answers.spaces,
+        "scale": answers.scale,
+        "model": None if classifier is None else classifier.name,
+        "findings": answers_findings(answers),
+        "concepts": concept_table(answers),
+        "failures": dict(failures or {}),
+    }
+    if operated is not None:
+        matching = operated.matching
+        document["surgery"] = asdict(operated.surgery)
+        document["matching"] = {
+            "how": matching.how, "images": matching.images, "decisive": matching.decisive, "layers": matching.quality(),
+        }  # fmt: skip
+    return {key: _plain(value) for key, value in document.items()}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def answers_csv(answers: Answers) -> str:
+    """A row for each picture: its name, class and predicted class, and each caption's similarity before and after."""
+    names = {"name": answers.pictures, "class": answers.classes, "predicted": answers.predicted}
+    columns: dict[str, Sequence[Any]] = {name: values for name, values in names.items() if values is not None}
+    for when, scores in (("before", answers.before), ("after", answers.after)):
+        if scores is not None:
+            columns |= {
+                f"{when}: {caption}": [f"{score:.6f}" for score in scores[:, n].tolist()]
+                for n, caption in enumerate(answers.captions)
+            }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
 
 BEFORE, AFTER = "#8a8f98", "#c2410c"
 GROUPS = ("#2563a8", "#2f8f5b", "#8b5fbf", "#b7791f", "#0e7c86", "#a83250")

@@ -1,0 +1,207 @@
+"""What a picture is and the rationales that it is that for: the record, as JSON, as a figure, as a page."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, final
+
+from torch import Tensor
+
+from saywhy.answers.drawing import literal, open_picture, overlay
+from saywhy.answers.pages import data_uri, save_page
+from saywhy.types import Geometry, Picture
+from saywhy.words.rationale_words import with_article
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FORMAT = "saywhy.why/1"
+SAID = 2  # rationales in the sentence
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reason:
+    """A rationale that the category was chosen for.
+
+    rank:        of the pair of both, 1 for the best. score: see ``Scoring``.
+    probability: P(r | I). given: P(c | r, I). Their product is that of the pair.
+    listed:      whether it is one of the category's own.
+    unusual:     how many standard deviations it stands above what is usual. visible: whether that is enough to say that
+                 it is there. Both None where it is not known.
+    heat:        (2, H, W) float32 in the preprocessed frame, where the picture shows it: the text of the pair, and that
+                 of the rationale alone. LRP's is signed, gScoreCAM's is not. None where no method was asked for.
+    """
+
+    rationale: str
+    rank: int
+    score: float
+    probability: float
+    given: float
+    listed: bool
+    unusual: float | None
+    visible: bool | None
+    heat: Tensor | None
+
+
+@final
+@dataclass(frozen=True)
+class Alternative:
+    """A pair among the best whose category was not chosen. joint: P(r | I) P(c | r, I)."""
+
+    category: str
+    rationale: str
+    rank: int
+    score: float
+    joint: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Why:
+    """What a picture is, and why; everything that was considered, and the settings to repeat it.
+
+    probability:  P(c | I) of the category.
+    reasons:      best first.
+    visible:      whether any of the category's own rationales stands out; None where that is not known.
+    sentence:     for people; see ``say``.
+    alternatives: best first.
+    space:        whose opinion it is.
+    """
+
+    picture: Picture
+    geometry: Geometry
+    category: str
+    probability: float
+    reasons: tuple[Reason, ...]
+    visible: bool | None
+    sentence: str
+    alternatives: tuple[Alternative, ...]
+    space: str
+    settings: dict[str, Any]
+
+    def to_json(self) -> str:
+        """One JSON document with everything in it; heatmaps are float32, zlib, base64."""
+        document = {
+            "format": FORMAT,
+            "sentence": self.sentence,
+            "category": self.category,
+            "probability": self.probability,
+            "visible": self.visible,
+            "reasons": [
+                {key: value for key, value in vars(reason).items() if key != "heat"}
+                | {"heat": None if reason.heat is None else _packed(reason.heat)}
+                for reason in self.reasons
+            ],
+            "alternatives": [asdict(other) for other in self.alternatives],
+            "space": self.space,
+            "picture": vars(self.picture) | {"jpeg": base64.b64encode(self.picture.jpeg).decode()},
+            "geometry": vars(self.geometry),
+            "settings": self.settings,
+        }
+        return json.dumps(document, allow_nan=False)
+
+    def figure(self) -> Figure:
+        """A matplotlib figure: the picture, and where each rationale is."""
+        return draw_why(self)
+
+
+def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
+    """The answer in one sentence, which names no rationale that is known not to stand out as if it did.
+
+    visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are
+    named only where none of its own is among the reasons.
+    """
+    if not listed:
+        return f"This looks like {with_article(category)}, but no rationale is listed for it."
+    if visible is False:
+        return f"This looks like {with_article(category)}, but none of its listed rationales is visible."
+    standing = [reason for reason in reasons if reason.visible is not False]
+    own = [reason for reason in standing if reason.listed]
+    seen = [reason.rationale for reason in own or standing][:SAID]
+    if not seen:
+        best = reasons[0].rationale
+        return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
+    return f"This is {with_article(category)} because there is {' and '.join(seen)}."
+
+
+def _packed(heat: Tensor) -> dict[str, Any]:
+    values = zlib.compress(heat.numpy().astype("<f4").tobytes())
+    return {"values": base64.b64encode(values).decode(), "shape": list(heat.shape)}
+
+
+MAPS = ("with the category", "by itself")
+FEWEST_COLUMNS = 3  # the sentence needs some width
+
+
+def draw_why(why: Why) -> Figure:
+    """A matplotlib figure: the picture, and a column of two heatmaps for each rationale; the sentence above."""
+    from matplotlib.figure import Figure
+
+    picture = open_picture(why.picture)
+    shown = [reason for reason in why.reasons if reason.heat is not None]
+    columns = 1 + len(shown)
+    width = 3.0 * max(columns, FEWEST_COLUMNS)
+    rows = 2 if shown else 1
+    tall = picture.height / picture.width
+    figure = Figure(figsize=(width, 1.1 + rows * (0.25 + 3.0 * min(max(tall, 0.5), 1.6))), layout="constrained")
+    axes = figure.subplots(rows, max(columns, FEWEST_COLUMNS), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    axes[0, 0].imshow(picture)
+    axes[0, 0].set_title(literal(fill(f"{why.category} ({why.probability:.2f})", 30)), fontsize=10)
+    for n, reason in enumerate(shown, start=1):
+        assert reason.heat is not None
+        for row, what in enumerate(MAPS):
+            axes[row, n].imshow(overlay(picture, reason.heat[row].numpy(), why.geometry))
+            title = f"{reason_title(reason)}\n{what}" if row == 0 else what
+            axes[row, n].set_title(literal(title), fontsize=9)
+    if shown:
+        signed = why.settings["method"] == "lrp"
+        legend = "red: speaks for it\nblue: against it" if signed else "red: where it is seen"
+        axes[1, 0].text(0.0, 1.0, f"{why.settings['method']}\n{legend}", va="top", fontsize=9, color="#60666d")
+    figure.suptitle(literal(fill(why.sentence, round(13 * width))), fontsize=11)
+    return figure
+
+
+def reason_title(reason: Reason) -> str:
+    """ "a long tail", and below it "P(r) 0.41, +2.3 sd": P(r | I), and how far it stands out where that is known."""
+    out = "" if reason.unusual is None else f", {reason.unusual:+.1f} sd"
+    return f"{fill(reason.rationale, 34)}\nP(r) {reason.probability:.2f}{out}"
+
+
+def save_why_report(
+    answers: Sequence[Why], path: Path, *, failures: Sequence[tuple[str, str]] = (), title: str = "Why?"
+) -> Path:
+    """One page about many pictures. failures: (name, reason) of those without an answer.
+
+    Raises SaywhyError where it cannot be written.
+    """
+    cards = [_card(answer) for answer in answers]
+    return save_page(path, "why.html", title=title, cards=cards, failures=list(failures))
+
+
+def _card(why: Why) -> dict[str, Any]:
+    """What the template shows of one answer: plain values and data URIs."""
+    picture = open_picture(why.picture)
+    reasons = [
+        {
+            "reason": reason,
+            "maps": []
+            if reason.heat is None
+            else [data_uri(overlay(picture, values.numpy(), why.geometry)) for values in reason.heat],
+        }
+        for reason in why.reasons
+    ]
+    return {
+        "why": why,
+        "picture": "data:image/jpeg;base64," + base64.b64encode(why.picture.jpeg).decode(),
+        "reasons": reasons,
+    }
