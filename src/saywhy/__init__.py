@@ -41,7 +41,7 @@ _PUBLIC = {
     "load_encoder": "spaces.text_encoder",
     "load_language_model": "questions.sentences.language_model",
     "load_tuned": "spaces.tuned",
-    "load_vocabulary": "words.vocabulary",
+    "load_vocabulary": "questions.choices",
     "match_classifier": "spaces.operated",
 }
 __all__ = ["__version__", *_PUBLIC]

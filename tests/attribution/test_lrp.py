@@ -275,11 +275,7 @@ def test_zennit_sees_the_same(name: str, composite: str) -> None:
 def test_lxt_sees_the_same(attention: str) -> None:
     """LXT's own functions, put where its patch of torchvision puts them: that patch needs transformers 4."""
     try:
-        from lxt.efficient.patches import (
-            cp_multi_head_attention_forward,
-            layer_norm_forward,
-            non_linear_forward,
-        )
+        from lxt.efficient.patches import cp_multi_head_attention_forward, layer_norm_forward, non_linear_forward
         from lxt.efficient.rules import divide_gradient
     except ImportError:
         pytest.skip("needs lxt with a transformers it imports (4.57)")

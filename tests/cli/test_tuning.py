@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from saywhy.cli.tuning import train_prompts
+from saywhy.cli.train import train_prompts
 from saywhy.errors import SaywhyError
 from saywhy.spaces.tuned import load_tuned
 from saywhy.training.prompts import tuning as prompt_tuning

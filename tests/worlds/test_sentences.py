@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from saywhy.training.worlds.recipes import _captions
+from saywhy.training.worlds.aviary_clips import _captions
 from saywhy.worlds import aviary_facts
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.sentences import caption_of, describe_bird, sentences

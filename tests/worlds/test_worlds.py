@@ -16,7 +16,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.questions.labels import encode_vocabulary
 from saywhy.spaces.clip import load_clip
-from saywhy.training.worlds.recipes import DIGIT_SIDE, _write_timm, aviary_network
+from saywhy.training.worlds.networks import _write_timm, aviary_network
 from saywhy.worlds import (
     TOWERS,
     WEIGHTS,
@@ -29,6 +29,7 @@ from saywhy.worlds import (
 )
 from saywhy.worlds.aviary import SPECIES, VALUES, phrases_of
 from saywhy.worlds.digits import INKS, coloured_digits, digits
+from saywhy.worlds.digits import SIDE as DIGIT_SIDE
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.scenes import class_names, draw
 from saywhy.worlds.sentences import sentences

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from saywhy.errors import SaywhyError
 
@@ -80,3 +82,11 @@ def tell_each(
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(SOME_FAILED if failures else OK)
+
+
+def _two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    for name, what in rows.items():
+        table.add_row(Text(name, style="cyan"), Text(what))
+    console.print(table)
+    console.print()

@@ -1,4 +1,4 @@
-"""The command ``saywhy data check``: what is in data with rationales, what is odd there. An edge, as ``cli`` is."""
+"""The commands ``saywhy data check`` and ``saywhy world write``: data with rationales, and the worlds' own."""
 
 from __future__ import annotations
 
@@ -15,16 +15,26 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.cli.console import OK, SOME_FAILED, errors, told_when_interrupted
+from saywhy.cli.console import OK, SOME_FAILED, errors, told_when_interrupted, writable
+from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
     from saywhy.pictures.truth import RationaleData
     from saywhy.words.rationale_words import RationaleWords
 
+data = typer.Typer(help="Data with rationales.", no_args_is_help=True)
+worlds = typer.Typer(help="The embedded worlds' data.", no_args_is_help=True)
 DIMENSIONS = (512, 768)  # of ViT-B's and ViT-L's texts
 EXAMPLES = 3  # of each kind of oddity
 
 
+@data.callback()
+@worlds.callback()
+def _group() -> None:
+    """Keeps a lone command one of its own: Typer would run it under the group's name."""
+
+
+@data.command("check")
 def check(
     directory: Annotated[
         Path, typer.Argument(help="A folder {train,test}/CATEGORY/RATIONALE/..., or a .csv.", metavar="DIR")
@@ -190,3 +200,46 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+@worlds.command("write")
+def world_write(
+    name: Annotated[str, typer.Argument(help="aviary, or a planted one: aviary-background, ...")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    train_pictures: Annotated[int, typer.Option("--train", min=0, help="Pictures of the training half.")] = 0,
+    test_pictures: Annotated[int, typer.Option("--test", min=0, help="Pictures of the test half.")] = 200,
+    size: Annotated[int, typer.Option(min=32, help="cub: pixels, square.")] = 384,
+    layout: Annotated[str, typer.Option(help="cub, or doubly-right: close-ups with their rationales.")] = "cub",
+) -> None:
+    """Write an aviary in CUB-200-2011's layout, with part masks and what decides each class, or as close-ups."""
+    from saywhy.worlds.cub_layout import write_cub
+    from saywhy.worlds.planted import PLANTS
+
+    unfinished = told_when_interrupted(f"{out} is not whole; remove it before you write there again")
+    if layout == "doubly-right":
+        with unfinished:
+            _write_closeups(name, out, {"train": train_pictures, "test": test_pictures})
+        return
+    if layout != "cub":
+        raise SaywhyError(f"there is no layout {layout!r}; there are cub and doubly-right")
+    kinds = {"aviary": "species", **{f"aviary-{kind}": f"planted-{kind}" for kind in PLANTS}}
+    if name.removeprefix("world:") not in kinds:
+        raise SaywhyError(f"there is no aviary {name!r}; there are {', '.join(kinds)}")
+    writable(out)
+    with unfinished:
+        write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)
+    errors.print(f"{train_pictures + test_pictures} pictures in {out}")
+
+
+def _write_closeups(name: str, out: Path, counts: dict[str, int]) -> None:
+    from itertools import chain
+
+    from saywhy.pictures.rationale_folders import write_doubly_right
+    from saywhy.worlds.aviary import SPECIES
+    from saywhy.worlds.closeups import closeups, rationale_lists, rows
+
+    if name.removeprefix("world:") != "aviary":
+        raise SaywhyError(f"only the aviary has rationales, not {name!r}")
+    parts = (rows(closeups(tuple(SPECIES), count, split), split) for split, count in counts.items() if count)
+    write_doubly_right(out, chain.from_iterable(parts), rationale_lists())
+    errors.print(f"{sum(counts.values())} pictures in {out}")

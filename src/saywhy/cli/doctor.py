@@ -1,12 +1,16 @@
-"""What this installation has and reaches: for bug reports, and for finding out why something does not load."""
+"""The commands ``saywhy models`` and ``saywhy doctor``: what can be loaded; what this installation has and reaches."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rich.console import Console
+
+from saywhy.cli.console import _two_columns
 from saywhy.plumbing.hub import HUBS, reachable
 
 LIBRARIES = (
@@ -65,3 +69,38 @@ def _size(path: Path) -> str:
         return "empty"
     total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return f"{total / 1e6:.1f} MB"
+
+
+def show_models(console: Console) -> None:
+    """Where classifiers come from, and what needs no download."""
+    from saywhy.questions.choices import SPACES, VOCABULARIES
+    from saywhy.worlds import WORLDS
+
+    sources = {
+        "timm:NAME": "any of timm's architectures, e.g. timm:vit_base_patch16_224",
+        "timm:DIR": "a timm local directory: config.json and model.safetensors",
+        "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
+        "hf:NAME or hf:DIR": "any transformers image classifier, e.g. hf:facebook/convnext-tiny-224",
+        **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
+    }
+    for title, rows in (("--model", sources), ("--space", SPACES), ("--vocabulary", VOCABULARIES)):
+        _two_columns(title, rows, console)
+
+
+def show_findings(findings: Sequence[tuple[str, str]], console: Console) -> None:
+    """What the doctor found."""
+    _two_columns("saywhy doctor", dict(findings), console)
+
+
+def models() -> None:
+    """What can be loaded, and what is embedded."""
+    from saywhy.cli.doctor import show_models
+
+    show_models(Console(highlight=False))
+
+
+def doctor() -> None:
+    """Versions, device, caches, and what is reachable."""
+    from saywhy.cli.doctor import examine, show_findings
+
+    show_findings(examine(), Console(highlight=False))

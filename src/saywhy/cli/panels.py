@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
-
-from saywhy.answers.explanation import Explanation
-from saywhy.types import Contrast, Finding, Label, Prediction, Sentence
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.answers.captions import Answers
-    from saywhy.bench import Report
+    from saywhy.answers.explanation import Explanation
+    from saywhy.answers.why import Why
     from saywhy.spaces.surgery.matching import Matching
+    from saywhy.types import Contrast, Finding, Label, Prediction, Sentence
 
 
 def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: bool = False) -> None:
@@ -203,52 +202,28 @@ def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> 
     return " → ".join(form.format(factor * getattr(one, "value", one)) for one in found)
 
 
-def show_models(console: Console) -> None:
-    """Where classifiers come from, and what needs no download."""
-    from saywhy.questions.choices import SPACES, VOCABULARIES
-    from saywhy.worlds import WORLDS
-
-    sources = {
-        "timm:NAME": "any of timm's architectures, e.g. timm:vit_base_patch16_224",
-        "timm:DIR": "a timm local directory: config.json and model.safetensors",
-        "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
-        "hf:NAME or hf:DIR": "any transformers image classifier, e.g. hf:facebook/convnext-tiny-224",
-        **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
-    }
-    for title, rows in (("--model", sources), ("--space", SPACES), ("--vocabulary", VOCABULARIES)):
-        _two_columns(title, rows, console)
-
-
-def show_benchmarks(benchmarks: Mapping[str, str], console: Console) -> None:
-    """The names that ``saywhy bench`` knows."""
-    _two_columns("saywhy bench", benchmarks, console)
-
-
-def show_findings(findings: Sequence[tuple[str, str]], console: Console) -> None:
-    """What the doctor found."""
-    _two_columns("saywhy doctor", dict(findings), console)
-
-
-def _two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    for name, what in rows.items():
-        table.add_row(Text(name, style="cyan"), Text(what))
-    console.print(table)
-    console.print()
-
-
-def show_report(report: Report, console: Console) -> None:
-    """A benchmark's tables."""
-    for title, columns, rows in ((report.title, report.columns, report.rows), *report.more):
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for column in columns:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*(_cell(row.get(column)) for column in columns))
-        console.print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None or value != value:  # NaN is not itself
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def show_why(why: Why, console: Console) -> None:
+    """One answer: the sentence, a row for each rationale, and what else was considered."""
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    for name in ("because of", "P(r)", "P(c | r)", "stands out"):
+        table.add_column(name, justify="left" if name == "because of" else "right")
+    for reason in why.reasons:
+        out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
+        numbers = f"{reason.probability:.2f}", f"{reason.given:.2f}", out
+        name = reason.rationale if reason.listed else f"{reason.rationale} (not in its list)"
+        table.add_row(Text(name), *numbers, style="dim" if reason.visible is False else "")
+    parts: list[RenderableType] = [
+        Text(why.sentence, style="bold"),
+        Text(),
+        Text(f"{why.category} {why.probability:.2f}, says {why.space}"),
+        Text(),
+        table,
+    ]
+    if why.alternatives:
+        others = ", ".join(f"{one.category} because of {one.rationale}" for one in why.alternatives)
+        parts += [Text(), Text(f"also considered: {others}", style="dim")]
+    if why.visible is None:
+        parts.append(Text("whether a rationale stands out is not known: too few, and no --reference", style="dim"))
+    if not why.settings["exact"]:
+        parts.append(Text("not exact: among the likeliest rationales and categories only", style="dim"))
+    console.print(Panel(Group(*parts), title=Text(why.picture.name), title_align="left", border_style="dim"))

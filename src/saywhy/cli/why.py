@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
+from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from saywhy.cli.console import complain, errors, note, tell_each, writable
+from saywhy.cli.panels import show_why
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -258,33 +256,6 @@ def _check_method(method: str) -> None:
 
     if method not in METHODS:
         raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
-
-
-def show_why(why: Why, console: Console) -> None:
-    """One answer: the sentence, a row for each rationale, and what else was considered."""
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    for name in ("because of", "P(r)", "P(c | r)", "stands out"):
-        table.add_column(name, justify="left" if name == "because of" else "right")
-    for reason in why.reasons:
-        out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
-        numbers = f"{reason.probability:.2f}", f"{reason.given:.2f}", out
-        name = reason.rationale if reason.listed else f"{reason.rationale} (not in its list)"
-        table.add_row(Text(name), *numbers, style="dim" if reason.visible is False else "")
-    parts: list[RenderableType] = [
-        Text(why.sentence, style="bold"),
-        Text(),
-        Text(f"{why.category} {why.probability:.2f}, says {why.space}"),
-        Text(),
-        table,
-    ]
-    if why.alternatives:
-        others = ", ".join(f"{one.category} because of {one.rationale}" for one in why.alternatives)
-        parts += [Text(), Text(f"also considered: {others}", style="dim")]
-    if why.visible is None:
-        parts.append(Text("whether a rationale stands out is not known: too few, and no --reference", style="dim"))
-    if not why.settings["exact"]:
-        parts.append(Text("not exact: among the likeliest rationales and categories only", style="dim"))
-    console.print(Panel(Group(*parts), title=Text(why.picture.name), title_align="left", border_style="dim"))
 
 
 def _save_one(why: Why, out: Path, number: int) -> None:

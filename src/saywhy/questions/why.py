@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -30,9 +30,6 @@ from saywhy.spaces.seeing import Seeing, text_heat, tower_of
 from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
-
-if TYPE_CHECKING:
-    pass
 
 METHODS = (*seeing.METHODS, "none")
 

@@ -18,7 +18,7 @@ from saywhy.bench.ecor import tables as ecor
 from saywhy.checks.picture_change import PictureChange
 from saywhy.checks.text_swap import TextSwap
 from saywhy.checks.use import rationale_use
-from saywhy.cli.panels import show_report
+from saywhy.cli.bench import show_report
 from saywhy.errors import SaywhyError
 from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.training.prompts.settings import RECIPES

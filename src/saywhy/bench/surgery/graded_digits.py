@@ -21,7 +21,7 @@ from PIL import Image
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import cache_directory
-from saywhy.training.worlds.recipes import train_digits
+from saywhy.training.worlds.classifiers import train_digits
 from saywhy.worlds import TOWERS
 from saywhy.worlds.digits import DigitSet, digits
 

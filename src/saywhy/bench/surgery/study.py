@@ -285,8 +285,8 @@ def _two_by_two(study: Study, spaces: dict[str, OperatedSpace]) -> list[Row]:
             rows.append({
                 "classifier": name, "right, biased colours": right[0], "right, any colour": right[1],
                 "right, grey": right[2], "flips": flips, "pictures": pictured,
-                "colour kept": str(kept(answers, 0)) if in_colour else None, "shape kept": str(kept(answers, 1)),
-                "verdict": str(verdict(answers, 0, 1)) if in_colour else None,
+                "colour kept": f"{kept(answers, 0):+.3f}" if in_colour else None, "shape kept": f"{kept(answers, 1):+.3f}",
+                "verdict": f"{verdict(answers, 0, 1):+.3f}" if in_colour else None,
             })  # fmt: skip
     return rows
 
@@ -295,7 +295,8 @@ def _strengths(study: Study, classifier: Classifier, matching: Matching) -> list
     rows = []
     for strength in STRENGTHS:
         colour, shape, found = study.ask(classifier, matching, replace(DEFAULT_SURGERY, strength=strength))
-        rows.append({"strength": strength, "colour kept": str(colour), "shape kept": str(shape), "verdict": str(found)})
+        said = {"colour kept": colour, "shape kept": shape, "verdict": found}
+        rows.append({"strength": strength, **{name: f"{value:+.3f}" for name, value in said.items()}})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The command ``saywhy train prompts``: visual prompts for doubly right answers. An edge, as ``cli`` is."""
+"""The commands ``saywhy train classifier | language | prompts``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from saywhy.cli.console import INTERRUPTED, complain
+from saywhy.cli.console import INTERRUPTED, complain, writable
 from saywhy.errors import SaywhyError
 
+train = typer.Typer(
+    help="Train a classifier to explain, or a language model to word explanations.", no_args_is_help=True
+)
 LEARNING, PICTURES = "Learning (as the recipe says, unless given)", "Pictures and texts"
 
 
+@train.command("prompts")
 def train_prompts(
     data: Annotated[
         Path, typer.Option(help="Pictures with rationales: a folder in the doubly-right layout, or a .csv.")
@@ -130,3 +134,56 @@ def _parsed(assignments: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             changes[name.strip()] = value.strip()
     return changes
+
+
+@train.command("classifier")
+def train_classifier_command(
+    data: Annotated[Path, typer.Option(help="Folder in CUB-200-2011's layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained network (loads as timm:OUT).")],
+    arch: Annotated[str, typer.Option(help="timm:NAME")] = "timm:vit_large_patch16_224",
+    pretrained: Annotated[bool, typer.Option(help="Start from ImageNet weights (needs a hub).")] = True,
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 2e-5,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the input, pixels.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps: a trial.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 2,
+    resume: Annotated[bool, typer.Option(help="Go on from the last epoch in OUT.")] = False,
+) -> None:
+    """Fine-tune a timm network on birds, as LRP-CLIP did; resumable, in mixed precision on a GPU."""
+    import json
+
+    from saywhy.training.classifier import Settings, train_classifier
+
+    settings = Settings(arch, pretrained, epochs, batch_size, rate, steps=steps, size=size)
+    try:
+        measured = train_classifier(data, out, settings, resume=resume, workers=workers)
+    except KeyboardInterrupt:
+        complain(f"stopped; go on with --resume (in {out}: the last whole epoch)")
+        raise typer.Exit(INTERRUPTED) from None
+    print(json.dumps(measured))
+
+
+@train.command("language")
+def train_language_command(
+    texts: Annotated[Path, typer.Option(help="Sentences: a .txt, one a line, or a .json list of strings.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model (loads with transformers).")],
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    layers: Annotated[int, typer.Option(min=1)] = 4,
+    width: Annotated[int, typer.Option(min=4, help="Of a token's vector; a multiple of 4, the attention heads.")] = 256,
+    vocabulary: Annotated[int, typer.Option(min=257, help="Tokens at most.")] = 4096,
+    resume: Annotated[bool, typer.Option(help="Go on from the last epoch in OUT.")] = False,
+) -> None:
+    """Train a small GPT-2 on one's own sentences; resumable, on a GPU where there is one."""
+    import json
+
+    from saywhy.training.language import Settings, train_language
+
+    settings = Settings(epochs, layers, width, vocabulary=vocabulary)
+    writable(out)
+    try:
+        measured = train_language(texts, out, settings, resume)
+    except KeyboardInterrupt:
+        complain(f"stopped; go on with the same command and --resume (in {out}: the last whole epoch)")
+        raise typer.Exit(INTERRUPTED) from None
+    print(json.dumps(measured))
