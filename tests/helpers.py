@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from saywhy.classifiers.classifier import Classifier
+from saywhy.spaces.pairs.on_disk import PromptBank
+from saywhy.words.rationale_words import RationaleWords
+from saywhy.worlds import SAMPLES
 
 TRANSFORM = transforms.Compose(
     [
@@ -91,3 +95,14 @@ def silence_biases(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Linear) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.02)
     return network
+
+
+def bank_of(words: RationaleWords, rationales: Tensor, categories: Tensor, pairs: Tensor) -> PromptBank:
+    """A bank of vectors that are there already: (R, d), (C, d), (C, R, d). They are normalised here."""
+    unit = [F.normalize(vectors.float(), dim=-1) for vectors in (rationales, categories, pairs)]
+    return PromptBank(words, "given", pairs.shape[-1], unit[0], unit[1], held=unit[2])
+
+
+def sample_images(world: str = "aviary") -> list[Path]:
+    """The pictures that ship with a world, none of them seen in training."""
+    return sorted((SAMPLES / world).glob("*.jpg"))

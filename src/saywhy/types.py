@@ -44,11 +44,6 @@ class Geometry:
         y0 = min(max(round(top), 0), height - 1)
         return x0, y0, max(min(round(right), width), x0 + 1), max(min(round(bottom), height), y0 + 1)
 
-    def to_frame(self, box: Box) -> tuple[float, float, float, float]:
-        """The box of the frame over a box of the original picture; not clipped, not rounded."""
-        x0, y0, x1, y1 = ((edge - self.offset[i % 2]) / self.scale[i % 2] for i, edge in enumerate(box))
-        return x0, y0, x1, y1
-
 
 @final
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import saywhy.spaces.pairs.ranking as ranking
 from saywhy.checks import belief
 from saywhy.checks.belief import ECOR_TERMS, Terms, log_conditional, log_rationale
 from saywhy.checks.masking import Trial, trial
-from saywhy.checks.picture_change import Encode, PictureChange, image_drop, picture_change
+from saywhy.checks.picture_change import Encode, PictureChange, picture_change
 from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
 from saywhy.checks.use import rationale_use
 from saywhy.errors import SaywhyError
@@ -302,7 +302,8 @@ def test_falls_are_differences_of_the_probabilities() -> None:
     pictures = [with_patch(n)[0] for n in range(6)]
     changed = [with_patch(n + 50)[0].rotate(90) for n in range(6)]
     categories, rationales = answers(of, 6)
-    found = image_drop(noise, pictures, changed, of, categories, rationales, SCALE)
+    alone = [Trial(a, b, ()) for a, b in zip(pictures, changed, strict=True)]
+    found = picture_change(noise, alone, of, categories, rationales, SCALE).falls
     for n in range(6):
         (named, given), (then_named, then_given) = (
             reference(noise([p[n]]), of, ECOR_TERMS) for p in (pictures, changed)
@@ -438,8 +439,6 @@ def test_what_cannot_be_changed_or_counted_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(SaywhyError, match=message):
             picture_change(noise, some, of, *named, SCALE)
-    with pytest.raises(SaywhyError, match="2 pictures but 1 changed"):
-        image_drop(noise, [first.picture] * 2, [first.picture], of, *named, SCALE)
     with pytest.raises(SaywhyError, match="no rationale -1"):
         log_conditional(unit(1, 64), of, torch.tensor([-1]), SCALE)
     with pytest.raises(SaywhyError, match="at least one draw"):

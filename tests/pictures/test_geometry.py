@@ -69,11 +69,10 @@ def test_what_is_no_fixed_resize_or_crop_is_refused(transform: T.RandomResizedCr
         probe_geometry(T.Compose([transform, T.Resize((64, 64)), *NORMAL]), (500, 375))
 
 
-def test_boxes_go_there_and_back() -> None:
+def test_boxes_are_clipped_to_the_picture() -> None:
     geometry = Geometry((400, 300), (224, 224), (1.5, 1.25), (20.0, 10.0))
     box = geometry.to_original((10, 20, 100, 120))
     assert box == (35, 35, 170, 160)
-    assert geometry.to_frame(box) == pytest.approx((10, 20, 100, 120))
     assert geometry.to_original((-100, -100, 1000, 1000)) == (0, 0, 400, 300)
     assert geometry.to_original((500, 500, 501, 501)) == (399, 299, 400, 300)
 

@@ -19,8 +19,7 @@ from saywhy.spaces.own import ClassifierSpace, class_prompts
 from saywhy.spaces.similarity import unusual_scores
 from saywhy.spaces.text_encoder import load_encoder
 from saywhy.types import Prediction, Vocabulary
-from saywhy.worlds import sample_images
-from tests.helpers import picture, tiny_classifier
+from tests.helpers import picture, sample_images, tiny_classifier
 from tests.writers import WordSpace, vectors
 
 BANK = [f"{a} {b}" for a in ("red", "blue", "old", "tall") for b in (f"thing{n}" for n in range(25))]
@@ -158,7 +157,7 @@ def test_why_not_is_in_two_ordered_lists_that_share_nothing() -> None:
     vocabulary = load_vocabulary("world:aviary")
     from saywhy.pictures.reading import read_picture
 
-    image = read_picture(sample_images("aviary")[0])
+    image = read_picture(sample_images()[0])
     contrast = why_not(image, other(0), other(3), space, vocabulary, top=4)
     assert contrast.other == other(3)
     mine, theirs = contrast.speaks_for, contrast.speaks_against

@@ -69,11 +69,11 @@ def test_odd_sizes_are_explained(size: tuple[int, int]) -> None:
 
 def test_the_world_is_explained_rightly_without_any_download() -> None:
     """Every label shown of a sample's regions is true of that species, or of its background."""
-    from saywhy.worlds import sample_images
     from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, phrases_of
+    from tests.helpers import sample_images
 
     right = shown = 0
-    for path in sample_images("aviary"):
+    for path in sample_images():
         e = explain(path, model="world:aviary", top=2)
         species = next(s for s in SPECIES if path.stem.startswith(s.lower().replace(" ", "-")))
         true = {*phrases_of(SPECIES[species]), next(b for b in BACKGROUNDS if path.stem.endswith(b))}

@@ -22,8 +22,7 @@ from saywhy.spaces.clip import load_clip
 from saywhy.spaces.own import ClassifierSpace
 from saywhy.spaces.similarity import FEWEST, unusual_scores
 from saywhy.types import Sentence
-from saywhy.worlds import sample_images
-from tests.helpers import FakeSpace, picture
+from tests.helpers import FakeSpace, picture, sample_images
 from tests.writers import WordSpace, word_tokenizer, writer
 
 SMALL: dict[str, Any] = {"prompts": ["a bird"], "beams": 2, "candidates": 4, "read": 3, "longest": 7, "shortest": 4}
@@ -242,7 +241,7 @@ def aviary() -> LanguageModel:
 @pytest.mark.parametrize("method", ["guided", "prefix"])
 def test_on_the_aviary_a_picture_is_told_from_another(aviary: LanguageModel, method: str) -> None:
     """Each picture's sentence fits it better than it fits another's, in the mean: nothing is said to all alike."""
-    images = [Image.open(path).convert("RGB") for path in sample_images("aviary")[:3]]
+    images = [Image.open(path).convert("RGB") for path in sample_images()[:3]]
     settings: dict[str, Any] = {"beams": 2} if method == "guided" else {"sentences": 4, "candidates": 64}
     space = load_clip("world:aviary")
     sentences = narrate(images, space, aviary, method=method, **settings)
@@ -260,7 +259,7 @@ def test_own_spaces_know_what_is_usual(aviary: LanguageModel) -> None:
     from saywhy.spaces.text_encoder import load_encoder
 
     space = ClassifierSpace(Classifier.load("world:aviary"), load_encoder())
-    image = Image.open(sample_images("aviary")[0]).convert("RGB")
+    image = Image.open(sample_images()[0]).convert("RGB")
     sentence = only(narrate([image], space, aviary, beams=2, prompts=["a bird with"]))
     assert len(space.reference()) >= FEWEST
     _, unusual = unusual_scores(space.encode_images([image]), space.encode_texts([sentence.text]), space.reference())

@@ -16,7 +16,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.questions.labels import encode_vocabulary
 from saywhy.spaces.clip import load_clip
-from saywhy.training.worlds.networks import _write_timm, aviary_network
+from saywhy.training.worlds.networks import aviary_network, write_timm
 from saywhy.worlds import (
     TOWERS,
     WEIGHTS,
@@ -24,7 +24,6 @@ from saywhy.worlds import (
     aviary_facts,
     clip_directory,
     language_directory,
-    sample_images,
     world_vocabulary,
 )
 from saywhy.worlds.aviary import SPECIES, VALUES, phrases_of
@@ -33,6 +32,7 @@ from saywhy.worlds.digits import SIDE as DIGIT_SIDE
 from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.scenes import class_names, draw
 from saywhy.worlds.sentences import sentences
+from tests.helpers import sample_images
 
 FRESH = 5_000_000  # seeds nobody trained or measured on
 
@@ -158,7 +158,7 @@ def test_a_trained_classifier_is_written_as_it_ships(tower: str, tmp_path: Path)
     network, arguments = aviary_network(tower, 2, DIGIT_SIDE)
     weights = load_file(shipped / "model.safetensors")
     network.load_state_dict(weights)
-    _write_timm(tmp_path / "new", network, arguments, ["five", "eight"], DIGIT_SIDE)
+    write_timm(tmp_path / "new", network, arguments, ["five", "eight"], DIGIT_SIDE)
     written = load_file(tmp_path / "new" / "model.safetensors")
     assert all(torch.equal(written[k], v) and written[k].dtype == v.dtype for k, v in weights.items())
     old, new = (timm.create_model(f"local-dir:{d}", pretrained=True) for d in (shipped, tmp_path / "new"))
@@ -172,16 +172,15 @@ def test_a_trained_classifier_is_written_as_it_ships(tower: str, tmp_path: Path)
 
 def test_sample_pictures_ship_and_are_recognised() -> None:
     classifier = Classifier.load("world:aviary")
-    paths = sample_images("aviary")
+    paths = sample_images()
     assert len(paths) == 7
     said = classifier.predict([Image.open(p).convert("RGB") for p in paths])
     right = [
         path.stem.startswith(best.name.lower().replace(" ", "-")) for path, (best, *_) in zip(paths, said, strict=True)
     ]
     assert sum(right) >= 6
-    assert sample_images("aviary/vit") == paths
     with pytest.raises(SaywhyError, match="there is no world 'narnia'; there is aviary, "):
-        sample_images("narnia")
+        Classifier.load("world:narnia")
 
 
 def test_an_unknown_world_is_named() -> None:
@@ -193,27 +192,29 @@ def test_an_unknown_world_is_named() -> None:
 
 @pytest.mark.slow
 def test_training_resumes_and_writes_what_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saywhy.worlds import train
+    from saywhy.training.worlds import aviary_clips, classifiers
 
     monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path / "cache"))
     for name, count in (("SPECIES_SCENES", 64), ("RANDOM_SCENES", 32), ("PLANTED_SCENES", 24), ("HELD_OUT", 16)):
-        monkeypatch.setattr(train, name, count)
-    monkeypatch.setattr(train, "PLANTED_HELD_OUT", 12)
-    monkeypatch.setattr(train, "CLIP_PHASES", {"resnet": ((1, 1e-3, False), (1, 1e-3, True))})
+        for module in (aviary_clips, classifiers):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, count)
+    monkeypatch.setattr(classifiers, "PLANTED_HELD_OUT", 12)
+    monkeypatch.setattr(aviary_clips, "CLIP_PHASES", {"resnet": ((1, 1e-3, False), (1, 1e-3, True))})
     out = tmp_path / "aviary" / "classifier-resnet"
-    train.train_classifier(out, epochs=2, batch=16)
+    classifiers.train_classifier(out, epochs=2, batch=16)
     checkpoint = tmp_path / "cache" / "training" / "aviary-classifier-resnet.pt"
     state = torch.load(checkpoint, weights_only=True)
     assert state["epoch"] == 1
-    train.train_classifier(out, epochs=2, batch=16, resume=True)  # nothing left to do
+    classifiers.train_classifier(out, epochs=2, batch=16, resume=True)  # nothing left to do
     again = torch.load(checkpoint, weights_only=True)
     assert all(torch.equal(v, again["network"][k]) for k, v in state["network"].items())
     assert Classifier.load(f"timm:{out}").labels == tuple(SPECIES)
-    measured = train.train_classifier(
+    measured = classifiers.train_classifier(
         tmp_path / "aviary-bill" / "classifier-vit", kind="planted-bill", tower="vit", epochs=1, batch=8
     )
     assert set(measured) >= {"top-1, classes that the cause decides"}
-    measured = train.train_clip(tmp_path / "aviary" / "clip-resnet", batch=16)
+    measured = aviary_clips.train_clip(tmp_path / "aviary" / "clip-resnet", batch=16)
     assert 0 <= measured["chance"] <= 1
     assert load_clip(str(tmp_path / "aviary" / "clip-resnet")).encode_texts(["a red crown"]).shape == (1, 128)
     monkeypatch.setattr(train, "DIGIT_PICTURES", 40)

@@ -63,7 +63,7 @@ class Answers:
         if self.classes is not None:
             classes = np.array(self.classes, object)
             names = dict.fromkeys(name for name in self.classes if name is not None)
-            found |= {f"class {name}" if name in _SUBSETS else name: classes == name for name in names}
+            found |= {f"class {name}" if name in SUBSETS else name: classes == name for name in names}
             if self.predicted is not None and self.judged:
                 right = classes == np.array(self.predicted, object)
                 known = np.array([name is not None for name in self.classes])
@@ -71,7 +71,7 @@ class Answers:
         return {name: rows for name, rows in found.items() if rows.any()}
 
 
-_SUBSETS = ("all", "right", "wrong")  # a class of such a name is called "class right"
+SUBSETS = ("all", "right", "wrong")  # a class of such a name is called "class right"
 
 
 @lru_cache(maxsize=2)  # terminal, document and figure show the same; a bootstrap over many pictures takes seconds
@@ -159,7 +159,7 @@ def _with_interval(
         pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
         if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
             raise SaywhyError(
-                f"in {_quoted(answers, group)} {answers.spaces[0]} sees no difference between these pictures"
+                f"in {quoted(answers, group)} {answers.spaces[0]} sees no difference between these pictures"
             )
         parts.append(pair)
     count = len(parts[0][0])
@@ -183,5 +183,5 @@ def _slope(pair: _Pair, weights: np.ndarray) -> np.ndarray:
     return product / np.maximum(square, FLAT)
 
 
-def _quoted(answers: Answers, group: int) -> str:
+def quoted(answers: Answers, group: int) -> str:
     return f'"{" | ".join(answers.groups[group])}"'

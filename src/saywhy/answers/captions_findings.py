@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from saywhy.answers.captions import _SUBSETS, Answers, _quoted, concept_table, kept, verdict
+from saywhy.answers.captions import SUBSETS, Answers, concept_table, kept, quoted, verdict
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 
@@ -40,7 +40,7 @@ def answers_findings(answers: Answers) -> list[dict[str, Any]]:
 
 
 def _kept_finding(answers: Answers, subset: str, group: int, estimate: Interval) -> dict[str, Any]:
-    sentence = f"{_of(subset)} {_quoted(answers, group)}, {_percent(estimate)} is left after surgery."
+    sentence = f"{_of(subset)} {quoted(answers, group)}, {_percent(estimate)} is left after surgery."
     return {"kind": "kept", "sentence": sentence, "group": answers.groups[group], "kept": asdict(estimate)}
 
 
@@ -49,7 +49,7 @@ def _verdict_finding(answers: Answers, subset: str, left: dict[int, Interval]) -
     difference = verdict(answers, first, second, subset)
     sentence = (
         f"{_of(subset)} what {answers.spaces[0]} tells apart here, {_percent(left[first])} of "
-        f"{_quoted(answers, first)} and {_percent(left[second])} of {_quoted(answers, second)} is left when it sees "
+        f"{quoted(answers, first)} and {_percent(left[second])} of {quoted(answers, second)} is left when it sees "
         f"through the classifier: {_judgement(left[first], left[second], difference)}."
     )
     groups = {f"{name} group": answers.groups[n] for name, n in (("first", first), ("second", second))}
@@ -75,7 +75,7 @@ def _nearest(answers: Answers) -> list[dict[str, Any]]:
         best = max(rows, key=lambda row: row["share before"].value)
         if len(rows) > 1:
             sentence = (
-                f'{_of(subset)} {_quoted(answers, group)}, "{best["caption"]}" is nearest in '
+                f'{_of(subset)} {quoted(answers, group)}, "{best["caption"]}" is nearest in '
                 f"{best['wins before']:.0f} % of pictures; its share is {_percent(best['share before'])}."
             )
             shares = {row["caption"]: asdict(row["share before"]) for row in rows}
@@ -88,7 +88,7 @@ def _of(subset: str) -> str:
     """How a sentence begins."""
     if subset == "all":
         return "Of"
-    return f"Where the classifier is {subset}, of" if subset in _SUBSETS else f"In pictures of {subset}, of"
+    return f"Where the classifier is {subset}, of" if subset in SUBSETS else f"In pictures of {subset}, of"
 
 
 def _sentence(error: SaywhyError) -> str:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from saywhy.answers.drawing import BOXES, literal, open_picture, overlay
-from saywhy.answers.pages import _environment, data_uri, save_page
+from saywhy.answers.pages import data_uri, page_templates, save_page
 from saywhy.answers.summary import position
 from saywhy.errors import SaywhyError
 from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region, Sentence, Word
@@ -239,7 +239,7 @@ def explanation_to_html(explanation: Explanation, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
     template = "report.html" if page else "notebook.html"
     title = f"Why {explanation.target.name}?"
-    return _environment().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
+    return page_templates().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
 
 
 def save_explanation(explanation: Explanation, path: Path) -> Path:

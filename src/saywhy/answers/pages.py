@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def save_page(path: Path, template: str, **values: Any) -> Path:
     """A template with its values, in a file whose folder is made. Raises SaywhyError where it cannot be written."""
-    html = _environment().get_template(template).render(**values)
+    html = page_templates().get_template(template).render(**values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, encoding="utf-8")
@@ -29,7 +29,7 @@ def save_page(path: Path, template: str, **values: Any) -> Path:
 
 
 @cache
-def _environment() -> Environment:
+def page_templates() -> Environment:
     """The page templates, which escape every text."""
     from jinja2 import Environment, PackageLoader
 

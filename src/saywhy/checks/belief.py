@@ -32,7 +32,7 @@ def log_rationale(images: Tensor, bank: WordBank, scale: float, terms: Terms = E
 
     Raises SaywhyError for unknown terms, none that is about rationales, and vectors of another width than the bank's.
     """
-    _check(images, bank, terms)
+    check_asked(images, bank, terms)
     factors = {term: scale * weight for term, weight in terms.items()}
     return log_rationales(images, bank, factors, inverse=bank)  # a bank holds one kind: that of the terms
 
@@ -48,7 +48,7 @@ def log_conditional(
 
     Raises SaywhyError as ``log_rationale``, and for rationales that there are not, or not one for each picture.
     """
-    _check(images, bank, terms, rationales=rationales)
+    check_asked(images, bank, terms, rationales=rationales)
     found = images.new_empty(len(images), len(bank.words.categories))
     for rows, some in _conditionals(images, torch.arange(len(images)), bank, rationales, scale, terms):
         found[rows] = some
@@ -67,7 +67,7 @@ def _conditionals(
     distinct, counts = rationales[order].unique_consecutive(return_counts=True)
     groups = list(zip(distinct, order.split(counts.tolist()), strict=True)) if len(order) else []
     many = (len(order) + len(images.T) * len(groups)) * len(everything) > MANY_SCORES
-    for rationale, group in _shown(groups, "asking with each rationale", many):
+    for rationale, group in with_progress(groups, "asking with each rationale", many):
         texts = bank.pairs(everything, rationale.expand(len(everything))) if _of_pairs(terms) else None
         for rows in group.split(ROWS):
             some = images[of[rows]]
@@ -83,7 +83,7 @@ def _of_pairs(terms: Terms) -> float:
     return terms.get("pair", 0.0) + terms.get("inverse", 0.0)
 
 
-def _of_category(
+def scores_of_category(
     images: Tensor, of: Tensor, bank: WordBank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms
 ) -> tuple[Tensor, Tensor]:
     """(M,) log P(c | r, I), and the place of c among the categories, of M pictures ``of`` the images."""
@@ -94,7 +94,7 @@ def _of_category(
     return logs, ranks
 
 
-def _check(
+def check_asked(
     images: Tensor | None,
     bank: WordBank,
     terms: Terms,
@@ -129,7 +129,7 @@ def _check(
 _T = TypeVar("_T")
 
 
-def _shown(items: Iterable[_T], says: str, many: bool) -> Iterable[_T]:
+def with_progress(items: Iterable[_T], says: str, many: bool) -> Iterable[_T]:
     """The items, with a progress bar on stderr where there are many."""
     from rich.console import Console
     from rich.progress import track

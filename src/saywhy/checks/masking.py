@@ -91,7 +91,7 @@ def trial(
 
     Raises SaywhyError as ``masked``, and for draws below 1.
     """
-    _check_draws(draws)
+    check_draws(draws)
     areas = random_masks_like(mask, draws, rng)
     return Trial(
         picture,
@@ -100,6 +100,6 @@ def trial(
     )
 
 
-def _check_draws(draws: int) -> None:
+def check_draws(draws: int) -> None:
     if draws < 1:
         raise SaywhyError(f"a test needs at least one draw to be held against; {draws} were asked for")

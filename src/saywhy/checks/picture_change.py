@@ -11,7 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.checks.belief import ECOR_TERMS, ROUNDING, ROWS, Terms, _check, _of_category, _shown, log_rationale
+from saywhy.checks.belief import (
+    ECOR_TERMS,
+    ROUNDING,
+    ROWS,
+    Terms,
+    check_asked,
+    log_rationale,
+    scores_of_category,
+    with_progress,
+)
 from saywhy.checks.masking import Trial
 from saywhy.errors import SaywhyError
 from saywhy.spaces.pairs.bank import WordBank
@@ -55,26 +64,6 @@ Encode = Callable[[Sequence[Image.Image]], Tensor]
 """N pictures -> (N, d) unit vectors, as a Space's ``encode_images``."""
 
 
-def image_drop(
-    encode: Encode,
-    pictures: Sequence[Image.Image],
-    changed: Sequence[Image.Image],
-    bank: WordBank,
-    categories: Tensor,
-    rationales: Tensor,
-    scale: float,
-    terms: Terms = ECOR_TERMS,
-) -> Tensor:
-    """(N, 2) falls of log P(r | I) and of log P(c | r, I) when each picture is replaced by its changed one.
-
-    Raises SaywhyError as ``log_conditional``, and for pictures that are not N each.
-    """
-    if len(pictures) != len(changed):
-        raise SaywhyError(f"{len(pictures)} pictures but {len(changed)} changed ones; give one each")
-    trials = (Trial(before, after, ()) for before, after in zip(pictures, changed, strict=True))
-    return picture_change(encode, trials, bank, categories, rationales, scale, terms).falls
-
-
 def picture_change(
     encode: Encode,
     trials: Iterable[Trial | None],
@@ -93,13 +82,13 @@ def picture_change(
 
     Raises SaywhyError as ``log_conditional``, and for trials that are not N, or not alike.
     """
-    _check(None, bank, terms, categories, rationales, none=True)
+    check_asked(None, bank, terms, categories, rationales, none=True)
     named = (rationales >= 0).tolist()
     rest = iter(trials)
     tested: list[int] = []
     vectors: list[Tensor] = []
     kinds: set[int] = set()
-    for start in _shown(range(0, len(named), BATCH), "changing the pictures", len(named) > MANY_TRIALS):
+    for start in with_progress(range(0, len(named), BATCH), "changing the pictures", len(named) > MANY_TRIALS):
         batch = list(islice(rest, min(BATCH, len(named) - start)))
         if len(batch) < min(BATCH, len(named) - start):
             raise SaywhyError(f"{start + len(batch)} trials for {len(named)} answers; give one each, or None")
@@ -130,5 +119,5 @@ def _evidence(
         log_rationale(some, bank, scale, terms).gather(1, which[:, None])[:, 0]
         for some, which in zip(images.split(ROWS), rationales.split(ROWS), strict=True)
     ]
-    logs, _ = _of_category(images, torch.arange(len(images)), bank, categories, rationales, scale, terms)
+    logs, _ = scores_of_category(images, torch.arange(len(images)), bank, categories, rationales, scale, terms)
     return torch.stack([torch.cat(named), logs], 1)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saywhy.checks.belief import ECOR_TERMS, ROUNDING, Terms, _check, _of_category
-from saywhy.checks.masking import _check_draws
+from saywhy.checks.belief import ECOR_TERMS, ROUNDING, Terms, check_asked, scores_of_category
+from saywhy.checks.masking import check_draws
 from saywhy.errors import SaywhyError
 from saywhy.spaces.pairs.bank import WordBank
 from saywhy.words.rationale_words import RationaleWords
@@ -102,10 +102,10 @@ def text_swap(
 
     Raises SaywhyError as ``log_conditional``, and for draws below 1.
     """
-    _check(images, bank, terms, categories, rationales, none=True)
+    check_asked(images, bank, terms, categories, rationales, none=True)
     if len(absent) != len(images):
         raise SaywhyError(f"{len(absent)} sets of absent rationales for {len(images)} pictures; give one each")
-    _check_draws(draws)
+    check_draws(draws)
     asked = torch.full((len(images), 1 + draws), -1)
     for n, (named, some) in enumerate(zip(rationales.tolist(), absent, strict=True)):
         candidates = np.array(sorted({int(r) for r in some} - {named}), np.int64)
@@ -120,7 +120,7 @@ def text_swap(
         asked[n, 0] = named
         asked[n, 1 : 1 + len(chosen)] = torch.as_tensor(chosen)
     there = asked >= 0
-    logs, ranks = _of_category(images, there.nonzero()[:, 0], bank, categories, asked[there], scale, terms)
+    logs, ranks = scores_of_category(images, there.nonzero()[:, 0], bank, categories, asked[there], scale, terms)
     log, rank = images.new_full((2, *asked.shape), torch.nan)
     log[there], rank[there] = logs, ranks
     return TextSwap(log[:, :1] - log[:, 1:], rank[:, 1:] - rank[:, :1], asked[:, 1:])

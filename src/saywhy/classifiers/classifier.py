@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import frozen
-from saywhy.classifiers.heads import Head, Linear, _find_head
-from saywhy.classifiers.sources import SOURCES, _Logits, _logits_of
+from saywhy.classifiers.heads import Head, Linear, find_head
+from saywhy.classifiers.sources import SOURCES, LogitsOnly, logits_of
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
 from saywhy.plumbing.caches import weights_digest
@@ -216,13 +216,13 @@ def _assemble(
         with torch.no_grad(), frozen(network):
             output = network(noise)
             if not isinstance(output, Tensor):
-                network = _Logits(network)
-                output = _logits_of(output)
+                network = LogitsOnly(network)
+                output = logits_of(output)
     except RuntimeError as error:
         raise SaywhyError(f"{name} cannot run on what its transform makes, {tuple(noise.shape)}: {error}") from None
     if output.dim() != 2:
         raise SaywhyError(f"{name} returns {tuple(output.shape)}; expected (N, classes) logits")
-    layer, reason = _find_head(network, noise, revive)
+    layer, reason = find_head(network, noise, revive)
     head_path = next((path for path, module in network.named_modules() if module is layer), None)
     names = read_class_names(labels) if labels is not None else tuple(f"class {c}" for c in range(output.shape[1]))
     check_count(names, output.shape[1], str(labels) if isinstance(labels, str | Path) else name)

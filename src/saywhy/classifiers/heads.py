@@ -24,7 +24,7 @@ class Head:
     bias: Tensor
 
 
-def _find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, str]:
+def find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, str]:
     """The linear layer whose output is the logits, found by a hook on every linear layer; or why there is none.
 
     revive: some libraries start a head at zero; give random weights to such a head, or nothing could be checked.

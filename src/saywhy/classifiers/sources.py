@@ -17,7 +17,7 @@ from saywhy.pictures.geometry import Transform
 from saywhy.plumbing.hub import patience
 
 
-class _Logits(nn.Module):
+class LogitsOnly(nn.Module):
     """A network that returns an object, a dict or a tuple, returning its logits."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -25,10 +25,10 @@ class _Logits(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return _logits_of(self.network(pixels))
+        return logits_of(self.network(pixels))
 
 
-def _logits_of(output: Any) -> Tensor:
+def logits_of(output: Any) -> Tensor:
     if hasattr(output, "logits"):
         return output.logits
     if isinstance(output, dict) and isinstance(output.get("logits"), Tensor):
@@ -115,7 +115,7 @@ def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
     names: list[str] | None = [config.id2label[c] for c in range(config.num_labels)]
     if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
         names = _imagenet_names(len(names))
-    return _Logits(network), _ProcessorTransform(processor), names
+    return LogitsOnly(network), _ProcessorTransform(processor), names
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saywhy.cli.console import _two_columns, told_when_interrupted, writable
+from saywhy.cli.console import told_when_interrupted, two_columns, writable
 
 if TYPE_CHECKING:
     from saywhy.bench import Report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show_benchmarks(benchmarks: Mapping[str, str], console: Console) -> None:
     """The names that ``saywhy bench`` knows."""
-    _two_columns("saywhy bench", benchmarks, console)
+    two_columns("saywhy bench", benchmarks, console)
 
 
 def show_report(report: Report, console: Console) -> None:

@@ -84,7 +84,7 @@ def tell_each(
     raise typer.Exit(SOME_FAILED if failures else OK)
 
 
-def _two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
+def two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
     for name, what in rows.items():
         table.add_row(Text(name, style="cyan"), Text(what))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from saywhy.cli.console import _two_columns
+from saywhy.cli.console import two_columns
 from saywhy.plumbing.hub import HUBS, reachable
 
 LIBRARIES = (
@@ -84,12 +84,12 @@ def show_models(console: Console) -> None:
         **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
     }
     for title, rows in (("--model", sources), ("--space", SPACES), ("--vocabulary", VOCABULARIES)):
-        _two_columns(title, rows, console)
+        two_columns(title, rows, console)
 
 
 def show_findings(findings: Sequence[tuple[str, str]], console: Console) -> None:
     """What the doctor found."""
-    _two_columns("saywhy doctor", dict(findings), console)
+    two_columns("saywhy doctor", dict(findings), console)
 
 
 def models() -> None:

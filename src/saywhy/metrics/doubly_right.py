@@ -18,7 +18,7 @@ import numpy as np
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.truth import Gold
-from saywhy.spaces.pairs.ranking import Ranked, _check_k, vote
+from saywhy.spaces.pairs.ranking import Ranked, check_k, vote
 from saywhy.words.rationale_words import RationaleWords
 
 RR, RW, WR, WW = range(4)
@@ -84,7 +84,7 @@ def outcomes(
     Raises SaywhyError for k or numbers of pictures that do not fit, an unknown mode or need, and for "dror_compat"
     without names or with several true rationales of a picture (of which it knows nothing).
     """
-    _check_k(ranked, k)
+    check_k(ranked, k)
     if len(ranked.categories) != len(gold.categories):
         raise SaywhyError(f"{len(ranked.categories)} pictures are ranked, but {len(gold.categories)} have a truth")
     if mode not in MODES or need not in NEEDS:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_folders import _place
+from saywhy.pictures.rationale_folders import shown_path
 from saywhy.pictures.truth import RationaleData, RationaleImage
 from saywhy.words.rationale_lists import Oddity
 
@@ -29,7 +29,9 @@ def check_pictures(data: RationaleData, tracked: Iterable[RationaleImage] | None
         if problem is None:
             images.append(image)
         else:
-            oddities.append(Oddity("cannot be opened", _place(image.path, data.root), f"{problem}; it is left out", 1))
+            oddities.append(
+                Oddity("cannot be opened", shown_path(image.path, data.root), f"{problem}; it is left out", 1)
+            )
     if not data.images:
         raise SaywhyError(f"{data.root}: there is no picture in it")
     if not images:

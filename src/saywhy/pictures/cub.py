@@ -11,7 +11,7 @@ import numpy as np
 
 from saywhy.errors import SaywhyError
 from saywhy.types import Box
-from saywhy.words.cub_names import _table_of, bundled_attributes
+from saywhy.words.cub_names import bundled_attributes, numbered_names
 
 HAS = 50.0
 """Percent of annotators from which a class is said to have an attribute, where pictures have no labels of their own."""
@@ -100,7 +100,7 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
 
 def _table(path: Path) -> dict[str, str]:
     """First word -> the rest of each line; nothing where there is no such file."""
-    return _table_of(path.read_text(encoding="utf-8").splitlines()) if path.exists() else {}
+    return numbered_names(path.read_text(encoding="utf-8").splitlines()) if path.exists() else {}
 
 
 def _attribute_names(root: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.rationale_folders import LISTS, _place, _Places, _read_folders, split_names
+from saywhy.pictures.rationale_folders import LISTS, NameIndex, read_folders, shown_path, split_names
 from saywhy.pictures.truth import RationaleData, RationaleImage
 from saywhy.words.rationale_lists import TEMPLATES, Oddity, read_rationales, read_rows, words_of_pairs
 from saywhy.words.rationale_words import Templates, spoken
@@ -46,7 +46,7 @@ def read_rationale_data(
         raise SaywhyError(f"there is no gold {gold!r}; there is {' and '.join(GOLDS)}")
     _check_split(root, split)
     if root.is_dir():
-        return _read_folders(root, split, rationales, gold, templates)
+        return read_folders(root, split, rationales, gold, templates)
     return _read_table(root, split, rationales, templates)
 
 
@@ -65,7 +65,7 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
         words, oddities = words_of_pairs([pair for pair in seen if pair[0]], str(path), templates)
     else:
         words, oddities = read_rationales(listing, templates)
-    places = _Places.of(words)
+    index = NameIndex.of(words)
     pictures: dict[Path, tuple[int, set[int]]] = {}
     left_out: dict[Path | int, Oddity] = {}  # by picture, so that each counts once
     for line, row in rows:
@@ -77,7 +77,7 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
         if not row["picture"] or not row["category"]:
             left_out[line] = Oddity("not whole", where, "a row needs a picture and a category; it is left out", 1)
             continue
-        category = places.categories.get(spoken(row["category"]))
+        category = index.categories.get(spoken(row["category"]))
         known, all_of = pictures.setdefault(file, (-1 if category is None else category, set()))
         if category is None:
             says = f"{row['category']!r} is not listed; {row['picture']} is left out"
@@ -87,7 +87,7 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
             left_out[file] = Oddity("two categories", where, says, 1)
         else:
             for one in _several(row["rationale"]):
-                rationale = places.listed(category, spoken(one))
+                rationale = index.listed(category, spoken(one))
                 if rationale is not None:
                     all_of.add(rationale)
                 else:
@@ -95,9 +95,11 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
                     oddities = (*oddities, Oddity("no such rationale", where, says))
     for file, (_, all_of) in pictures.items():
         if file not in left_out and not all_of:
-            left_out[file] = Oddity("no rationale", _place(file, path.parent), "no row of it has one; left out", 1)
+            left_out[file] = Oddity("no rationale", shown_path(file, path.parent), "no row of it has one; left out", 1)
         elif file not in left_out and not file.is_file():
-            left_out[file] = Oddity("missing", _place(file, path.parent), "there is no such file; it is left out", 1)
+            left_out[file] = Oddity(
+                "missing", shown_path(file, path.parent), "there is no such file; it is left out", 1
+            )
     images = [
         RationaleImage(file, category, tuple(sorted(all_of)))
         for file, (category, all_of) in sorted(pictures.items())

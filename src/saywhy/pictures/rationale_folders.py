@@ -98,7 +98,7 @@ class _Folder:
     others: tuple[str, ...]
 
 
-def _read_folders(
+def read_folders(
     root: Path, split: str, rationales: str | Path | None, gold: str, templates: Templates
 ) -> RationaleData:
     top = root / split
@@ -111,9 +111,9 @@ def _read_folders(
         words, oddities = read_rationales(listing, templates)
     images: list[RationaleImage] = []
     found: list[Oddity] = []
-    places = _Places.of(words)
+    index = NameIndex.of(words)
     for folder in folders:
-        pair, oddity = _look(folder, places, Path(split).joinpath(*folder.names).as_posix())
+        pair, oddity = _look(folder, index, Path(split).joinpath(*folder.names).as_posix())
         found += oddity
         if pair is not None:
             path = top.joinpath(*folder.names)
@@ -166,7 +166,7 @@ def _lists_of_folders(
 
 @final
 @dataclass(frozen=True)
-class _Places:
+class NameIndex:
     """Indices of categories and rationales by name."""
 
     words: RationaleWords
@@ -174,7 +174,7 @@ class _Places:
     rationales: Mapping[str, int]
 
     @classmethod
-    def of(cls, words: RationaleWords) -> _Places:
+    def of(cls, words: RationaleWords) -> NameIndex:
         return cls(
             words,
             {name: c for c, name in enumerate(words.categories)},
@@ -187,7 +187,7 @@ class _Places:
         return rationale if rationale is not None and rationale in self.words.lists[category] else None
 
 
-def _look(folder: _Folder, places: _Places, where: str) -> tuple[tuple[int, int] | None, list[Oddity]]:
+def _look(folder: _Folder, index: NameIndex, where: str) -> tuple[tuple[int, int] | None, list[Oddity]]:
     """(category, rationale) of the pictures in a folder, or None; and what is odd there."""
     odd = []
     if not folder.pictures and not folder.others:
@@ -197,21 +197,21 @@ def _look(folder: _Folder, places: _Places, where: str) -> tuple[tuple[int, int]
         files = "a file" if count == 1 else f"{count} files"
         says = f"{files} left out: by the ending no picture, such as {folder.others[0]!r}"
         odd.append(Oddity("no picture", where, says))
-    pair = _pair(folder.names, places)
+    pair = _pair(folder.names, index)
     if pair is None and folder.pictures:
-        odd.append(_no_match(folder, places, where))
+        odd.append(_no_match(folder, index, where))
     return pair, odd
 
 
-def _pair(names: Sequence[str], places: _Places) -> tuple[int, int] | None:
+def _pair(names: Sequence[str], index: NameIndex) -> tuple[int, int] | None:
     """Where the names end and begin cannot be seen, so all ways are tried; what is listed decides."""
     for chain in dict.fromkeys((tuple(names), _without_number(names))):
         for cut in range(len(chain) - 1, 0, -1):
-            category = places.categories.get(_said(chain[:cut]))
+            category = index.categories.get(_said(chain[:cut]))
             if category is None:
                 continue
             for name in _readings(chain[cut:]):
-                rationale = places.listed(category, name)
+                rationale = index.listed(category, name)
                 if rationale is not None:
                     return category, rationale
     return None
@@ -232,11 +232,11 @@ def _without_number(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[:-1] if len(names) > 1 and names[-1].isdecimal() else names)
 
 
-def _no_match(folder: _Folder, places: _Places, where: str) -> Oddity:
+def _no_match(folder: _Folder, index: NameIndex, where: str) -> Oddity:
     chain = _without_number(folder.names)
     count = len(folder.pictures)
     left = "its picture is left out" if count == 1 else f"its {count} pictures are left out"
-    cuts = [n for n in range(len(chain), 0, -1) if _said(chain[:n]) in places.categories]
+    cuts = [n for n in range(len(chain), 0, -1) if _said(chain[:n]) in index.categories]
     if not cuts:
         return Oddity("no such category", where, f"no category that is listed is called so; {left}", count)
     name, category = _said(chain[cuts[0] :]), _said(chain[: cuts[0]])
@@ -265,22 +265,22 @@ def _with_gold(
     path = root / GOLD
     if not path.is_file():
         raise SaywhyError(f"{path}: is not there, and holds all the rationales of a picture; read with gold='query'")
-    places, oddities = _Places.of(words), []
+    index, oddities = NameIndex.of(words), []
     all_of: dict[str, set[int]] = {}
-    categories = {_place(image.path, root): image.category for image in images}
+    categories = {shown_path(image.path, root): image.category for image in images}
     for line, row in read_rows(path, ("picture", "category", "rationale")):
         name = Path(row["picture"]).as_posix()
         category = categories.get(name)
         if category is None:  # of another split, or left out before
             continue
-        rationale = places.listed(category, spoken(row["rationale"]))
-        if rationale is None or places.categories.get(spoken(row["category"])) != category:
+        rationale = index.listed(category, spoken(row["rationale"]))
+        if rationale is None or index.categories.get(spoken(row["category"])) != category:
             says = f"{row['category']}, {row['rationale']!r}: no rationale of this picture's category; it is left out"
             oddities.append(Oddity("no such rationale", f"{GOLD}:{line}", says))
         else:
             all_of.setdefault(name, set()).add(rationale)
     whole = [
-        replace(image, rationales=tuple(sorted(all_of.get(_place(image.path, root), image.rationales))))
+        replace(image, rationales=tuple(sorted(all_of.get(shown_path(image.path, root), image.rationales))))
         for image in images
     ]
     return whole, oddities
@@ -293,6 +293,6 @@ def _folder_name(name: str) -> str:
     return folder
 
 
-def _place(path: Path, root: Path) -> str:
+def shown_path(path: Path, root: Path) -> str:
     """The path as it is seen from the root."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

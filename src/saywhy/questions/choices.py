@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from saywhy.errors import SaywhyError
 from saywhy.types import Vocabulary
 from saywhy.words.cub_names import BIRD
-from saywhy.words.vocabulary import PHOTO, _from_json, _join, make_vocabulary, parse_lines
+from saywhy.words.vocabulary import PHOTO, joined_vocabularies, make_vocabulary, parse_lines, phrases_from_json
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
@@ -36,7 +36,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     Duplicates and empty entries are left out with a VocabularyWarning. Raises SaywhyError where nothing is left.
     """
     if isinstance(source, str) and "+" in source and not Path(source).exists():
-        return _join([load_vocabulary(part.strip()) for part in source.split("+")])
+        return joined_vocabularies([load_vocabulary(part.strip()) for part in source.split("+")])
     if source in VOCABULARIES:
         return _built_in(str(source))
     path = Path(source)
@@ -48,7 +48,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SaywhyError(f"{path}: cannot be read as a vocabulary ({error})") from None
-    entries = _from_json(text, path) if path.suffix.lower() == ".json" else parse_lines(text)
+    entries = phrases_from_json(text, path) if path.suffix.lower() == ".json" else parse_lines(text)
     return make_vocabulary(entries, name=path.stem, where=str(path))
 
 

@@ -19,7 +19,6 @@ from saywhy.plumbing.hub import patience
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
-PAPER_CLIP = "ViT-H-14/laion2b_s32b_b79k"  # what LRP-CLIP used
 BATCH = 64  # crops, or texts, at once
 
 

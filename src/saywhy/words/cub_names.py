@@ -11,7 +11,7 @@ from saywhy.errors import SaywhyError
 from saywhy.types import Vocabulary
 
 BIRD = ("a bird with {}",)
-_CUB = re.compile(r"^(?:\d+\s+)?has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")
+CUB_ATTRIBUTE = re.compile(r"^(?:\d+\s+)?has_(?P<part>\w+?)(?:_(?P<kind>shape|color|pattern|length))?::(?P<value>\S+)")
 
 
 def cub_attribute(attribute: str) -> tuple[str, str, str]:
@@ -20,7 +20,7 @@ def cub_attribute(attribute: str) -> tuple[str, str, str]:
     Part, kind ("" where there is none, as in "has_size::small") and value, as CUB spells them. Raises SaywhyError for
     anything else.
     """
-    match = _CUB.match(attribute)
+    match = CUB_ATTRIBUTE.match(attribute)
     if not match:
         raise SaywhyError(f"{attribute!r} is not an attribute as CUB-200-2011 writes them (has_bill_shape::hooked)")
     return match["part"], match["kind"] or "", match["value"]
@@ -68,9 +68,11 @@ def cub_vocabulary(attributes: Sequence[str]) -> tuple[Vocabulary, list[frozense
 
 def bundled_attributes() -> tuple[str, ...]:
     """CUB's 312 attributes, in its order."""
-    return tuple(_table_of((files("saywhy.words") / "data" / "cub_attributes.txt").read_text().splitlines()).values())
+    return tuple(
+        numbered_names((files("saywhy.words") / "data" / "cub_attributes.txt").read_text().splitlines()).values()
+    )
 
 
-def _table_of(lines: Sequence[str]) -> dict[str, str]:
+def numbered_names(lines: Sequence[str]) -> dict[str, str]:
     split = (line.strip().split(maxsplit=1) for line in lines if line.strip())
     return {words[0]: words[1] for words in split if len(words) == 2}

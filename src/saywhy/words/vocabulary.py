@@ -9,7 +9,7 @@ from pathlib import Path
 
 from saywhy.errors import SaywhyError
 from saywhy.types import Vocabulary
-from saywhy.words.cub_names import _CUB, cub_phrase
+from saywhy.words.cub_names import CUB_ATTRIBUTE, cub_phrase
 
 PHOTO = ("{}", "a photo of {}", "a close-up photo of {}")
 
@@ -45,7 +45,7 @@ def make_vocabulary(
     return Vocabulary(tuple(kept), tuple(kept.values()), templates or {"": PHOTO}, name, exclusive)
 
 
-def _join(parts: list[Vocabulary]) -> Vocabulary:
+def joined_vocabularies(parts: list[Vocabulary]) -> Vocabulary:
     """One vocabulary of several; each group keeps the templates it came with.
 
     A group of several parts is exclusive where all of them say so.
@@ -63,7 +63,7 @@ def _join(parts: list[Vocabulary]) -> Vocabulary:
 def parse_lines(text: str) -> list[tuple[str, str]]:
     """(group, phrase) of each line of a text file, or of each attribute of CUB's attributes.txt, in order."""
     lines = [line.strip() for line in text.splitlines()]
-    cub = [_CUB.match(line) for line in lines if line]
+    cub = [CUB_ATTRIBUTE.match(line) for line in lines if line]
     if cub and all(cub):
         return [cub_phrase(line) for line in lines if line]
     entries = []
@@ -77,7 +77,7 @@ def parse_lines(text: str) -> list[tuple[str, str]]:
     return entries
 
 
-def _from_json(text: str, path: Path) -> list[tuple[str, str]]:
+def phrases_from_json(text: str, path: Path) -> list[tuple[str, str]]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:

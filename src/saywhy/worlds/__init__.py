@@ -74,11 +74,6 @@ def aviary_facts() -> dict[str, str]:
     return facts | {"a letter in the corner": "watermark"} | dict.fromkeys(SPECIES, "species")
 
 
-def sample_images(name: str) -> list[Path]:
-    """The pictures that ship with a world, none of them seen in training. Raises SaywhyError for an unknown world."""
-    return sorted((SAMPLES / _world(name)).glob("*.jpg"))
-
-
 def _world(name: str) -> str:
     """The world of "WORLD" or "WORLD/TOWER". Raises SaywhyError for an unknown one."""
     world, _, _ = name.partition("/")

@@ -12,10 +12,10 @@ import torch
 from saywhy.bench import BENCHMARKS, run_benchmark
 from saywhy.bench.speed import bank as bank_speed
 from saywhy.bench.speed.bank import CUT, PLAIN, SHARED
-from saywhy.spaces.pairs.on_disk import bank_of
 from saywhy.spaces.pairs.ranking import rank
 from saywhy.spaces.pairs.scoring import ECOR
 from saywhy.words.rationale_words import RationaleWords
+from tests.helpers import bank_of
 from tests.text_towers import tiny_clip
 
 WORDS = RationaleWords(tuple(f"bird {n}" for n in range(7)), tuple(f"{n} long wings" for n in range(20)), ((),) * 7)

@@ -16,9 +16,10 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.temperatures import visible_threshold
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs import ranking as rationales
-from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, rank_shortlist
+from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, shortlist
 from saywhy.spaces.pairs.scoring import CONDITIONALS, Scoring
 from saywhy.spaces.similarity import UNUSUAL, standing_out, usual_scores
+from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
 
@@ -228,6 +229,22 @@ def sayings() -> RationaleWords:
     """Eight categories with one-digit names, and six rationales "A".. "F", each listed for all."""
     letters = tuple("JKLMNO")
     return RationaleWords(tuple("12345678"), letters, (tuple(range(6)),) * 8)
+
+
+def rank_shortlist(
+    images: Tensor, space: Space, words: RationaleWords, scoring: Scoring, k: int, scale: float,
+    most_rationales: int = 50, most_categories: int = 20,
+) -> Ranked:  # fmt: skip
+    """As ``rank``, but of each picture only the pairs of its shortlist."""
+    rationales, categories = (space.encode_texts(texts) for texts in (words.rationale_texts(), words.category_texts()))
+    parts = []
+    for image in images:
+        part = shortlist(
+            image, space, words, rationales, categories, "inverse" in scoring.terms, most_rationales, most_categories
+        )
+        parts.append(part.named(rank(image[None], part, scoring, k, scale, part.inverse)))
+    columns = zip(*((part.categories, part.rationales, part.scores) for part in parts), strict=True)
+    return Ranked(*(np.concatenate(column) for column in columns))
 
 
 def test_a_long_shortlist_ranks_as_the_whole_bank() -> None:

@@ -111,14 +111,14 @@ class Stopped(Exception):
 
 def stopped_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     """The run ends, as if killed, when it has been kept after so many steps."""
-    keep = checkpoint._Run.keep
+    keep = checkpoint.Run.keep
 
     def keep_and_stop(self: Any) -> None:
         keep(self)
         if self.done.step == steps:
             raise Stopped
 
-    patch.setattr(checkpoint._Run, "keep", keep_and_stop)
+    patch.setattr(checkpoint.Run, "keep", keep_and_stop)
 
 
 @pytest.mark.parametrize(

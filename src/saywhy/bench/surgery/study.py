@@ -285,7 +285,8 @@ def _two_by_two(study: Study, spaces: dict[str, OperatedSpace]) -> list[Row]:
             rows.append({
                 "classifier": name, "right, biased colours": right[0], "right, any colour": right[1],
                 "right, grey": right[2], "flips": flips, "pictures": pictured,
-                "colour kept": f"{kept(answers, 0):+.3f}" if in_colour else None, "shape kept": f"{kept(answers, 1):+.3f}",
+                "colour kept": f"{kept(answers, 0):+.3f}" if in_colour else None,
+                "shape kept": f"{kept(answers, 1):+.3f}",
                 "verdict": f"{verdict(answers, 0, 1):+.3f}" if in_colour else None,
             })  # fmt: skip
     return rows

@@ -50,7 +50,7 @@ def causal_tower(clip: ClipSpace) -> CausalTower | None:
     return CausalTower(text.token_embedding, text.positional_embedding, blocks, text.ln_final, text.text_projection)
 
 
-def _remembered(tower: CausalTower, ids: Tensor) -> Memory:
+def remembered(tower: CausalTower, ids: Tensor) -> Memory:
     """What (N, L) heads leave behind for what follows them."""
     x = tower.embedding(ids)
     x = x + tower.positions[: ids.shape[1]].to(x.dtype)
@@ -62,7 +62,7 @@ def _remembered(tower: CausalTower, ids: Tensor) -> Memory:
     return memory
 
 
-def _read_on(tower: CausalTower, ids: Tensor, ends: Tensor, memory: Memory | None = None) -> Tensor:
+def read_on(tower: CausalTower, ids: Tensor, ends: Tensor, memory: Memory | None = None) -> Tensor:
     """(P, N, d) answers of N texts' (N, L) tails behind each of P heads of one length.
 
     ends:   (N,) where each tail has its end token; what is behind it is padding.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import BATCH, ClipSpace
-from saywhy.spaces.pairs.causal_tower import CausalTower, _read_on, _remembered, causal_tower
+from saywhy.spaces.pairs.causal_tower import CausalTower, causal_tower, read_on, remembered
 from saywhy.spaces.pairs.composing import Ids, PairTexts, padded, pair_texts, tokenised
 from saywhy.words.rationale_words import RationaleWords
 
@@ -105,9 +105,9 @@ class PairEncoder:
             batches = [(columns, *self._batch([ids[n] for n in columns])) for columns in _batches(ids, self._budget)]
             at_once = max(1, self._budget // max(batch.numel() for _, batch, _ in batches))
             for some in (rows[start : start + at_once] for start in range(0, len(rows), at_once)):
-                memory = _remembered(tower, padded([tokens.cut_head(heads[n]) for n in some], taken).to(tower.device))
+                memory = remembered(tower, padded([tokens.cut_head(heads[n]) for n in some], taken).to(tower.device))
                 for columns, batch, ends in batches:
-                    yield torch.tensor(some), torch.tensor(columns), _read_on(tower, batch, ends, memory)
+                    yield torch.tensor(some), torch.tensor(columns), read_on(tower, batch, ends, memory)
 
     def _batch(self, ids: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """(ids, where each ends)"""
@@ -144,7 +144,7 @@ class PairEncoder:
             batches = _batches(ids, self._budget)
             console, few = Console(stderr=True), len(batches) < 8
             shown = track(batches, "encoding names", console=console, transient=True, disable=few)
-            vectors = [_read_on(self.tower, *self._batch([ids[n] for n in some]))[0].float().cpu() for some in shown]
+            vectors = [read_on(self.tower, *self._batch([ids[n] for n in some]))[0].float().cpu() for some in shown]
             found = torch.empty(len(ids), vectors[0].shape[1])
             found[[n for some in batches for n in some]] = F.normalize(torch.cat(vectors), dim=1)
         self._check(found)

@@ -23,7 +23,6 @@ from typing import Any, final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
@@ -132,26 +131,6 @@ class PromptBank:
     def dense(self) -> Tensor:
         """(C, R, d) float32, all of it: for banks that are small."""
         return self._some(0, len(self.words.categories)).float()
-
-
-def bank_of(words: RationaleWords, rationales: Tensor, categories: Tensor, pairs: Tensor) -> PromptBank:
-    """A bank of vectors that are there already: (R, d), (C, d), (C, R, d). They are normalised here.
-
-    Raises SaywhyError where their shapes do not go with the words.
-    """
-    r, c = len(words.rationales), len(words.categories)
-    dimension = pairs.shape[-1]
-    for what, found, wanted in (
-        ("rationales", rationales, (r, dimension)), ("categories", categories, (c, dimension)),
-        ("pairs", pairs, (c, r, dimension)),
-    ):  # fmt: skip
-        if tuple(found.shape) != wanted:
-            raise SaywhyError(f"the vectors of the {what} have the shape {tuple(found.shape)}; it must be {wanted}")
-    unit = [F.normalize(one.float(), dim=-1) for one in (rationales, categories, pairs)]
-    digest = hashlib.sha256(json.dumps([words.categories, words.rationales]).encode())
-    for one in unit:
-        digest.update(one.cpu().numpy().tobytes())
-    return PromptBank(words, digest.hexdigest()[:24], dimension, unit[0], unit[1], held=unit[2])
 
 
 def estimate(

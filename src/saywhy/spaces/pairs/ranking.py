@@ -159,27 +159,6 @@ def shortlist(
     return part(False, part(True) if inverse else None)
 
 
-def rank_shortlist(
-    images: Tensor, space: Space, words: RationaleWords, scoring: Scoring, k: int, scale: float,
-    most_rationales: int = 50, most_categories: int = 20,
-) -> Ranked:  # fmt: skip
-    """As ``rank``, without a bank: only pairs of each picture's best rationales and best categories are ranked.
-
-    Not exact: a pair whose parts are both unlikely by themselves is never seen, and under the conditional "category"
-    the categories are those of the shortlist. k: at most most_rationales * most_categories. For large lists of words on
-    a CPU, where the bank would take hours: R + C + N * 1000 texts are encoded instead of C * R.
-    """
-    rationales, categories = (space.encode_texts(texts) for texts in (words.rationale_texts(), words.category_texts()))
-    parts = []
-    for image in images:
-        part = shortlist(
-            image, space, words, rationales, categories, "inverse" in scoring.terms, most_rationales, most_categories
-        )
-        parts.append(part.named(rank(image[None], part, scoring, k, scale, part.inverse)))
-    columns = zip(*((part.categories, part.rationales, part.scores) for part in parts), strict=True)
-    return Ranked(*(np.concatenate(column) for column in columns))
-
-
 def _groups(images: Tensor, bank: Bank) -> Iterator[Tensor]:
     """IMAGES pictures at a time. Raises SaywhyError where they are none, or of another length than the texts."""
     if images.dim() != 2 or not len(images) or images.shape[1] != bank.rationales.shape[1]:
@@ -327,13 +306,13 @@ class Ranked:
 
 def vote(ranked: Ranked, k: int) -> np.ndarray:
     """(N,) the category that most of the first k pairs name; of equals the one that comes first."""
-    _check_k(ranked, k)
+    check_k(ranked, k)
     first = ranked.categories[:, :k]
     votes = (first[:, :, None] == first[:, None, :]).sum(2)
     return first[np.arange(len(first)), votes.argmax(1)]  # argmax: the first of the largest
 
 
-def _check_k(ranked: Ranked, k: int) -> None:
+def check_k(ranked: Ranked, k: int) -> None:
     if ranked.categories.shape != ranked.rationales.shape or ranked.categories.ndim != 2:
         shapes = f"{ranked.categories.shape} categories and {ranked.rationales.shape} rationales"
         raise SaywhyError(f"ranked pairs are two tables of one shape (pictures, K); these are {shapes}")

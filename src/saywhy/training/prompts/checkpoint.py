@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHECKPOINT, HISTORY = "training.pt", "history.json"
 
 
-def _diverged(run: _Run) -> SaywhyError:
+def diverged(run: Run) -> SaywhyError:
     return SaywhyError(
         f"the loss is no longer finite (step {run.done.step + 1}): begin anew with a lower --rate than "
         f"{run.plan.settings.rate:g}; what was learned before is in {run.out}"
@@ -60,7 +60,7 @@ class _Done:
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Run:
+class Run:
     """tower: with the prompts; model: the same as accelerate prepared it. The optimiser is prepared too."""
 
     out: Path
@@ -88,7 +88,7 @@ class _Run:
     def check(self) -> None:
         """Raises SaywhyError for prompts that are not finite: what was kept before stays."""
         if not self.tower.prompts.isfinite().all():
-            raise _diverged(self)
+            raise diverged(self)
 
     def keep(self) -> None:
         """Write all there is: the checkpoint first, from which the others would be written again."""

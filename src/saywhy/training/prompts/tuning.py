@@ -37,7 +37,7 @@ from saywhy.spaces.similarity import FEWEST, standing_out, usual_scores
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, parameter_report
 from saywhy.training.prompts.batches import Loaded, Parts, Pictures, Plan, split_off, squashed
-from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, _diverged, _Run
+from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, Run, diverged
 from saywhy.training.prompts.losses import objective_loss
 from saywhy.training.prompts.settings import Settings
 
@@ -96,7 +96,7 @@ def tune(
         )
     set_seed(settings.seed)
     model, optimiser = accelerator.prepare(tower, _optimiser(tower, settings))
-    run = _Run(out, clip, plan, validation, bank, accelerator, tower, model, optimiser)
+    run = Run(out, clip, plan, validation, bank, accelerator, tower, model, optimiser)
     if resume:
         run.load()
     accelerator.wait_for_everyone()  # nobody overwrites what another still reads
@@ -121,7 +121,7 @@ def _check_place(out: Path, resume: bool) -> None:
         raise SaywhyError(f"{out}: there is a run here already; go on with it (--resume), or name a new --out")
 
 
-def _announced(run: _Run) -> str:
+def _announced(run: Run) -> str:
     words, plan = run.plan.data.words, run.plan
     steps = "1 step" if plan.total == 1 else f"{plan.total:,} steps"
     return (
@@ -131,7 +131,7 @@ def _announced(run: _Run) -> str:
     )
 
 
-def _train(run: _Run, workers: int, save_every: float, console: Console) -> None:
+def _train(run: Run, workers: int, save_every: float, console: Console) -> None:
     """From where the run stands to its end."""
     plan, done, accelerator = run.plan, run.done, run.accelerator
     transform = run.clip.transform if plan.settings.transform == "clip" else squashed(run.clip.transform)
@@ -161,7 +161,7 @@ def _train(run: _Run, workers: int, save_every: float, console: Console) -> None
             saved = monotonic()
 
 
-def _step(run: _Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str, float]:
+def _step(run: Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str, float]:
     """One step of the optimiser on a batch of ``count`` pictures, of which this process has ``parts``.
 
     Returns each term's mean over the pictures that could be read, and the rate. Raises SaywhyError for a loss that is
@@ -197,7 +197,7 @@ def _step(run: _Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[st
     done, rate = run.done, settings.rate_at(run.done.step, run.plan.total)
     if broken or not all(isfinite(total) for total in totals):
         run.keep()
-        raise _diverged(run)
+        raise diverged(run)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     run.optimiser.step()
@@ -208,7 +208,7 @@ def _step(run: _Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[st
     return {term: total / max(read, 1) for term, total in zip(terms, totals, strict=True)} | {"rate": rate}
 
 
-def _broken(run: _Run) -> Tensor:
+def _broken(run: Run) -> Tensor:
     """(): how many numbers of the gradient are not finite; 0 where gradients are scaled and such steps are skipped."""
     gradient = run.tower.prompts.grad
     if gradient is None or run.accelerator.scaler is not None:
@@ -216,7 +216,7 @@ def _broken(run: _Run) -> Tensor:
     return (~gradient.isfinite()).sum()
 
 
-def _close_epoch(run: _Run, validate: _Validation | None) -> dict[str, Any]:
+def _close_epoch(run: Run, validate: _Validation | None) -> dict[str, Any]:
     """The row of history.json that sums up the steps since the last one."""
     done, plan = run.done, run.plan
     run.check()
@@ -247,7 +247,7 @@ def _looked_at(
     return found
 
 
-def _look_back(run: _Run, workers: int) -> None:
+def _look_back(run: Run, workers: int) -> None:
     """What the rationales usually score, from where they are visible, and temperatures: by the pictures held out.
 
     Without these by some that were trained on, which say what is usual and nothing more.
@@ -284,7 +284,7 @@ class _Validation:
     bank: WordBank
     workers: int
 
-    def __call__(self, run: _Run) -> dict[str, float]:
+    def __call__(self, run: Run) -> dict[str, float]:
         from accelerate.utils import gather_object
 
         accelerator, images = run.accelerator, self.pictures.data.images
@@ -372,7 +372,7 @@ def _free_memory() -> int:
 
 
 @contextmanager
-def _scalars(run: _Run, console: Console) -> Iterator[Callable[[str, dict[str, float]], None]]:
+def _scalars(run: Run, console: Console) -> Iterator[Callable[[str, dict[str, float]], None]]:
     """Writes numbers of a step for TensorBoard, from the first process; none of a step that is done again twice."""
     writer: Any = None
     if run.accelerator.is_main_process:

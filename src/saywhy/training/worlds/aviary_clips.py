@@ -19,11 +19,11 @@ from saywhy.training.worlds.networks import (
     RANDOM_SCENES,
     SPECIES_SCENES,
     TEXT_TOWER,
-    _augment,
-    _epochs,
-    _pixels,
-    _step,
-    _write_clip,
+    augmented,
+    resumable_epochs,
+    to_pixels,
+    train_step,
+    write_clip,
 )
 from saywhy.worlds import TEMPLATES, aviary_facts
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, phrases_of
@@ -128,7 +128,7 @@ def _crop_batch(data: Captioned, rows: np.ndarray, rng: np.random.Generator, har
     for n in rows:
         pixels, parts, _ = data[n]
         box = random_box(parts, rng, hard)
-        crops.append(_pixels(pixels[box[1] : box[3], box[0] : box[2]].transpose(2, 0, 1)[None], CLIP_SIDE))
+        crops.append(to_pixels(pixels[box[1] : box[3], box[0] : box[2]].transpose(2, 0, 1)[None], CLIP_SIDE))
         truth.append(crop_facts(data, n, box))
     return torch.cat(crops), torch.as_tensor(np.array(truth), dtype=torch.float32)
 
@@ -159,15 +159,15 @@ def train_clip(
         optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
         length = epochs or length
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=length * (len(data) // batch))
-        for epoch in _epochs(name, length, resume, network, optimiser, schedule):
+        for epoch in resumable_epochs(name, length, resume, network, optimiser, schedule):
             rng = np.random.default_rng([phase, epoch])
             network.train()
             order = rng.permutation(len(data))
             for start in range(0, len(order) - batch + 1, batch):
                 x, truth = _crop_batch(data, order[start : start + batch], rng, hard)
                 loss = _contrast(network, x, truth, tokens[rng.integers(len(tokens))], rng)
-                _step(network, loss, optimiser, schedule)
-    _write_clip(out, network, model)
+                train_step(network, loss, optimiser, schedule)
+    write_clip(out, network, model)
     return clip_accuracy(
         network.eval(), tokenizer, captioned([("species", scenes("species", HELD_OUT, HELD_OUT_SEED))])
     )
@@ -176,7 +176,7 @@ def train_clip(
 def _contrast(network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
     """Crops against all phrases, and these against the crops."""
     some = truth.sum(1) > 0
-    images = network.encode_image(_augment(x[some], rng), normalize=True)
+    images = network.encode_image(augmented(x[some], rng), normalize=True)
     return _phrase_contrast(network, images, truth[some], tokens)
 
 
@@ -184,10 +184,10 @@ def _phrase_contrast(network: Any, images: Tensor, truth: Tensor, tokens: Tensor
     """Unit vectors of crops against all phrases; a crop that none is true of is left out."""
     some = truth.sum(1) > 0
     texts = network.encode_text(tokens, normalize=True)
-    return _agreement(network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T, truth[some])
+    return agreement_loss(network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T, truth[some])
 
 
-def _agreement(scores: Tensor, truth: Tensor) -> Tensor:
+def agreement_loss(scores: Tensor, truth: Tensor) -> Tensor:
     """Pictures against phrases, and, weighed less, phrases against pictures; both (pictures, phrases)."""
     said = truth.sum(0) > 0
     return F.cross_entropy(scores, truth / truth.sum(1, keepdim=True)) + 0.3 * F.cross_entropy(
@@ -220,7 +220,7 @@ def train_captioned_clip(
         optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
         length = epochs or length
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=length * (len(data) // batch))
-        for epoch in _epochs(name, length, resume, network, optimiser, schedule):
+        for epoch in resumable_epochs(name, length, resume, network, optimiser, schedule):
             rng = np.random.default_rng([phase, epoch, 1])
             network.train()
             order = rng.permutation(len(data))
@@ -231,11 +231,11 @@ def train_captioned_clip(
                 whose = torch.as_tensor(data.truth[rows] & species) & (seen.sum(1, keepdim=True) > 0)
                 true = seen | whose  # a close-up shows what species it is of; it does not show all of it
                 captions, said = _captions(true, list(facts), species, rng)
-                images = network.encode_image(_augment(x, rng), normalize=True)
+                images = network.encode_image(augmented(x, rng), normalize=True)
                 loss = _phrase_contrast(network, images, truth, tokens[rng.integers(len(tokens))])
                 loss = loss + _caption_contrast(network, images, tokenizer(captions), true, said)
-                _step(network, loss, optimiser, schedule)
-    _write_clip(out, network, model)
+                train_step(network, loss, optimiser, schedule)
+    write_clip(out, network, model)
     held = captioned([("species", scenes("species", HELD_OUT, HELD_OUT_SEED))])
     return clip_accuracy(network.eval(), tokenizer, held)
 
@@ -265,7 +265,7 @@ def _caption_contrast(network: Any, images: Tensor, tokens: Tensor, true: Tensor
     fits = (true.float() @ said.float().T == said.sum(1)).float()
     some = fits.sum(1) > 0
     scores = network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T
-    return _agreement(scores, fits[some])
+    return agreement_loss(scores, fits[some])
 
 
 @torch.no_grad()
@@ -292,7 +292,7 @@ def clip_accuracy(network: Any, tokenizer: Any, data: Captioned, count: int = 10
             continue
         width = int(np.clip(1.4 * (max(np.ptp(rows), np.ptp(columns)) + 1), 0.16 * SIDE, SIDE))
         top, left = (int(np.clip(c.mean() - width / 2, 0, SIDE - width)) for c in (rows, columns))
-        crop = _pixels(pixels[top : top + width, left : left + width].transpose(2, 0, 1)[None], CLIP_SIDE)
+        crop = to_pixels(pixels[top : top + width, left : left + width].transpose(2, 0, 1)[None], CLIP_SIDE)
         scores = (network.encode_image(crop, normalize=True) @ texts.T)[0]
         right.append(bool(truth[rivals[int(scores[rivals].argmax())]]))
         any_true.append(bool(crop_facts(data, n, (left, top, left + width, top + width))[int(scores.argmax())] > 0))

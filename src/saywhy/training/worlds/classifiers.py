@@ -15,13 +15,13 @@ from saywhy.training.worlds.networks import (
     HELD_OUT,
     PLANTED_SCENES,
     SPECIES_SCENES,
-    _augment,
-    _cropped,
-    _epochs,
-    _pixels,
-    _step,
-    _write_timm,
+    augmented,
     aviary_network,
+    cropped,
+    resumable_epochs,
+    to_pixels,
+    train_step,
+    write_timm,
 )
 from saywhy.worlds import CLASSIFIER_SIDE
 from saywhy.worlds.digits import CLASSES, DigitSet, digits
@@ -55,7 +55,7 @@ def train_classifier(
         _start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
     epochs = epochs or {"resnet": 12, "vit": 50}[tower]
     _fit(out, network, pixels, labels, CLASSIFIER_SIDE, RATES[tower], epochs, batch, resume, mirror=True)
-    _write_timm(out, network, arguments, names, CLASSIFIER_SIDE)
+    write_timm(out, network, arguments, names, CLASSIFIER_SIDE)
     predicted = _predict(network.eval(), torch.as_tensor(held.pixels).permute(0, 3, 1, 2), CLASSIFIER_SIDE)
     right = predicted == held.labels
     measured = {"top-1 on held-out scenes": float(right.mean())}
@@ -104,7 +104,7 @@ def train_digits(
         side, rate = ready.pretrained_cfg["input_size"][-1], FINE_TUNING_RATE
     pixels, labels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2), torch.as_tensor(data.labels).long()
     _fit(out, network, pixels, labels, side, rate, epochs, batch, resume, mirror=False, seed=seed)
-    _write_timm(out, network, arguments, CLASSES, side)
+    write_timm(out, network, arguments, CLASSES, side)
 
     def accuracy(test: DigitSet) -> float:
         predicted = _predict(network.eval(), torch.as_tensor(test.pixels).permute(0, 3, 1, 2), side)
@@ -130,18 +130,18 @@ def _fit(
     network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(labels) // batch))
-    for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
+    for epoch in resumable_epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
         rng = np.random.default_rng([seed, epoch])
         network.train()
         order = rng.permutation(len(labels))
         for start in range(0, len(order) - batch + 1, batch):
             rows = order[start : start + batch]
-            x = _augment(_cropped(pixels[rows], side, rng), rng, mirror)
+            x = augmented(cropped(pixels[rows], side, rng), rng, mirror)
             loss = F.cross_entropy(network(x.to(device)), labels[rows].to(device), label_smoothing=0.05)
-            _step(network, loss, optimiser, schedule)
+            train_step(network, loss, optimiser, schedule)
     network.cpu()
 
 
 @torch.no_grad()
 def _predict(network: nn.Module, pictures: Tensor, side: int) -> np.ndarray:
-    return torch.cat([network(_pixels(part, side)).argmax(1) for part in pictures.split(64)]).numpy()
+    return torch.cat([network(to_pixels(part, side)).argmax(1) for part in pictures.split(64)]).numpy()

@@ -11,8 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saywhy.training.worlds.aviary_clips import CLIP_TOWERS, _agreement
-from saywhy.training.worlds.networks import CLIP_SIDE, TEXT_TOWER, _augment, _epochs, _pixels, _step, _write_clip
+from saywhy.training.worlds.aviary_clips import CLIP_TOWERS, agreement_loss
+from saywhy.training.worlds.networks import (
+    CLIP_SIDE,
+    TEXT_TOWER,
+    augmented,
+    resumable_epochs,
+    to_pixels,
+    train_step,
+    write_clip,
+)
 from saywhy.worlds.digits import COLOURS, DIGITS, KINDS, DigitSet, captions, coloured_digits, digits, true_captions
 
 DIGIT_PICTURES = 12_000
@@ -42,16 +50,16 @@ def train_digit_clip(
     length, rate = epochs or DIGIT_CLIP_PHASE[tower][0], DIGIT_CLIP_PHASE[tower][1]
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=length * (len(data) // batch))
-    for epoch in _epochs(f"{out.parent.name}-{out.name}", length, resume, network, optimiser, schedule):
+    for epoch in resumable_epochs(f"{out.parent.name}-{out.name}", length, resume, network, optimiser, schedule):
         rng = np.random.default_rng([0, epoch])
         network.train()
         order = rng.permutation(len(data))
         for start in range(0, len(order) - batch + 1, batch):
             rows = order[start : start + batch]
-            x = _augment(_rewritten(_pixels(pixels[rows], CLIP_SIDE), rng), rng, mirror=False)
+            x = augmented(_rewritten(to_pixels(pixels[rows], CLIP_SIDE), rng), rng, mirror=False)
             loss = _digit_contrast(network, x, truth[rows], tokens, rng)
-            _step(network, loss, optimiser, schedule)
-    _write_clip(out, network, model)
+            train_step(network, loss, optimiser, schedule)
+    write_clip(out, network, model)
     return digit_clip_accuracy(network.eval(), tokenizer)
 
 
@@ -72,10 +80,10 @@ def _digit_contrast(
         for _ in range(2)
     )
     scores, alike = scale * images @ texts.T, scale * texts @ again.T
-    loss = 0.5 * _agreement(scores, truth)
+    loss = 0.5 * agreement_loss(scores, truth)
     for kind in KINDS:
         apart = F.cross_entropy(alike[kind, kind], torch.arange(kind.stop - kind.start))
-        loss = loss + (_agreement(scores[:, kind], truth[:, kind]) + apart) / len(KINDS)
+        loss = loss + (agreement_loss(scores[:, kind], truth[:, kind]) + apart) / len(KINDS)
     return loss
 
 
@@ -121,7 +129,7 @@ def digit_clip_accuracy(network: Any, tokenizer: Any, count: int = 1000, mnist: 
 
     def right(data: DigitSet, among: Tensor, answers: np.ndarray) -> float:
         x = torch.as_tensor(data.pixels).permute(0, 3, 1, 2)
-        seen = torch.cat([network.encode_image(_pixels(part, CLIP_SIDE), normalize=True) for part in x.split(64)])
+        seen = torch.cat([network.encode_image(to_pixels(part, CLIP_SIDE), normalize=True) for part in x.split(64)])
         return float(((seen @ among.T).argmax(1).numpy() == answers).mean())
 
     mixed, two = coloured_digits("test", count, mnist=mnist), digits("test", 0.0, count, mnist=mnist)

@@ -37,21 +37,21 @@ def aviary_network(tower: str, classes: int, side: int = CLASSIFIER_SIDE) -> tup
     return network, arguments
 
 
-def _pixels(pictures: np.ndarray | Tensor, side: int) -> Tensor:
+def to_pixels(pictures: np.ndarray | Tensor, side: int) -> Tensor:
     """(N, 3, h, w) uint8 -> (N, 3, side, side) as the networks get them."""
     x = torch.as_tensor(pictures).float() / 255
     return (F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False) - 0.5) / 0.5
 
 
-def _cropped(pictures: Tensor, side: int, rng: np.random.Generator) -> Tensor:
+def cropped(pictures: Tensor, side: int, rng: np.random.Generator) -> Tensor:
     """A window of 80 to 100 percent of the side, the same for a batch: cheap, and enough."""
     full = pictures.shape[-1]
     window = int(full * rng.uniform(0.8, 1.0)) if rng.random() < 0.7 else full
     top, left = rng.integers(0, full - window + 1, 2)
-    return _pixels(pictures[..., top : top + window, left : left + window], side)
+    return to_pixels(pictures[..., top : top + window, left : left + window], side)
 
 
-def _augment(x: Tensor, rng: np.random.Generator, mirror: bool = True) -> Tensor:
+def augmented(x: Tensor, rng: np.random.Generator, mirror: bool = True) -> Tensor:
     """Mirror, shift brightness and contrast, blank a square: the bird must be known by more than one part."""
     if mirror and rng.random() < 0.5:
         x = x.flip(-1)
@@ -66,7 +66,7 @@ def _augment(x: Tensor, rng: np.random.Generator, mirror: bool = True) -> Tensor
     return x
 
 
-def _write_timm(out: Path, network: nn.Module, arguments: dict[str, Any], names: Sequence[str], side: int) -> None:
+def write_timm(out: Path, network: nn.Module, arguments: dict[str, Any], names: Sequence[str], side: int) -> None:
     """A timm local directory in float16; ``arguments``: what the network was made with."""
     import timm
 
@@ -81,7 +81,9 @@ def _write_timm(out: Path, network: nn.Module, arguments: dict[str, Any], names:
     (out / "model.safetensors").chmod(0o644)  # safetensors writes files that only their owner can read
 
 
-def _epochs(name: str, epochs: int, resume: bool, network: nn.Module, optimiser: Any, schedule: Any) -> Iterator[int]:
+def resumable_epochs(
+    name: str, epochs: int, resume: bool, network: nn.Module, optimiser: Any, schedule: Any
+) -> Iterator[int]:
     """Counts epochs with a progress bar, saving after each; ``resume`` goes on from the last one saved."""
     checkpoint = cache_directory() / "training" / f"{name}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ def _epochs(name: str, epochs: int, resume: bool, network: nn.Module, optimiser:
             torch.save(state | {"schedule": schedule.state_dict()}, unfinished)
 
 
-def _step(network: nn.Module, loss: Tensor, optimiser: Any, schedule: Any) -> None:
+def train_step(network: nn.Module, loss: Tensor, optimiser: Any, schedule: Any) -> None:
     optimiser.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -107,7 +109,7 @@ def _step(network: nn.Module, loss: Tensor, optimiser: Any, schedule: Any) -> No
     schedule.step()
 
 
-def _write_clip(out: Path, network: nn.Module, model: dict[str, Any]) -> None:
+def write_clip(out: Path, network: nn.Module, model: dict[str, Any]) -> None:
     """An open_clip local directory in float16; ``model``: what the network was made with."""
     out.mkdir(parents=True, exist_ok=True)
     _save_half(network, out / "open_clip_model.safetensors")

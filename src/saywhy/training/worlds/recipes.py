@@ -20,7 +20,7 @@ from saywhy.training.language import byte_pair_tokenizer, fit, gpt2, padded, per
 from saywhy.training.worlds.aviary_clips import CLIP_TOWERS, train_captioned_clip, train_clip
 from saywhy.training.worlds.classifiers import train_classifier, train_digits
 from saywhy.training.worlds.digit_clips import DIGIT_CLIP_TOWERS, DIGIT_PICTURES, train_digit_clip
-from saywhy.training.worlds.networks import PLANTED_SCENES, RANDOM_SCENES, SPECIES_SCENES, VIT, _epochs
+from saywhy.training.worlds.networks import PLANTED_SCENES, RANDOM_SCENES, SPECIES_SCENES, VIT, resumable_epochs
 from saywhy.worlds import SAMPLES, WEIGHTS
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, render
 from saywhy.worlds.digits import INKS
@@ -41,7 +41,7 @@ def train_language(
     rate = 2e-3
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(rows) // batch))
-    for epoch in _epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
+    for epoch in resumable_epochs(f"{out.parent.name}-{out.name}", epochs, resume, network, optimiser, schedule):
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(epoch))
         batches = (rows[order[start : start + batch]] for start in range(0, len(rows) - batch + 1, batch))
         for _ in fit(network, batches, optimiser, schedule):
