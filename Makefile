@@ -6,13 +6,14 @@ STAMP  := $(VENV)/.saywhy-installed
 PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow lint layout clean
 
 help:
 	@echo "make demo       explain the shipped pictures with the embedded models; writes why-demo/index.html"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests: every architecture of docs/models.md, conservation on whole networks"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy, and no large binary in the repository"
+	@echo "make layout     the rooms of the package, their floors, and every arrow between them"
 
 setup: $(STAMP)
 
@@ -47,6 +48,10 @@ lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tests.binaries
+
+layout: $(STAMP)
+	@$(BIN)/python -m tests.layout
 
 clean:
 	rm -rf $(VENV) why-demo

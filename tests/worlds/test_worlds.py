@@ -192,7 +192,7 @@ def test_an_unknown_world_is_named() -> None:
 
 @pytest.mark.slow
 def test_training_resumes_and_writes_what_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saywhy.training.worlds import aviary_clips, classifiers
+    from saywhy.training.worlds import aviary_clips, classifiers, digit_clips, recipes
 
     monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path / "cache"))
     for name, count in (("SPECIES_SCENES", 64), ("RANDOM_SCENES", 32), ("PLANTED_SCENES", 24), ("HELD_OUT", 16)):
@@ -217,9 +217,9 @@ def test_training_resumes_and_writes_what_loads(tmp_path: Path, monkeypatch: pyt
     measured = aviary_clips.train_clip(tmp_path / "aviary" / "clip-resnet", batch=16)
     assert 0 <= measured["chance"] <= 1
     assert load_clip(str(tmp_path / "aviary" / "clip-resnet")).encode_texts(["a red crown"]).shape == (1, 128)
-    monkeypatch.setattr(train, "DIGIT_PICTURES", 40)
-    measured = train.train_digit_clip(tmp_path / "digits" / "clip-vit", tower="vit", epochs=1, batch=20)
+    monkeypatch.setattr(digit_clips, "DIGIT_PICTURES", 40)
+    measured = digit_clips.train_digit_clip(tmp_path / "digits" / "clip-vit", tower="vit", epochs=1, batch=20)
     assert set(measured) >= {"digit among ten", "colour among six"}
     assert load_clip(str(tmp_path / "digits" / "clip-vit")).encode_texts(["a red digit"]).shape == (1, 64)
-    measured = train.train_language(tmp_path / "aviary" / "language", epochs=1, count=256)
+    measured = recipes.train_language(tmp_path / "aviary" / "language", epochs=1, count=256)
     assert measured["perplexity per token, held-out descriptions"] > 1

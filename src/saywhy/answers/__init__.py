@@ -1,0 +1,1 @@
+"""What comes back, and how it shows itself: a record, its JSON, its figure, its page."""

@@ -1,0 +1,1 @@
+"""Scores against known truth: doubly right answers, calibration, captions, sentences, zero-shot classes."""

@@ -1,0 +1,1 @@
+"""What every program needs: files that are whole or absent, caches, hubs, devices, names."""

@@ -1,0 +1,1 @@
+"""Making networks: classifiers, language models, visual prompts, the worlds' own."""

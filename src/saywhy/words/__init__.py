@@ -1,0 +1,1 @@
+"""What may be said: vocabularies, names of classes, categories with their rationales, captions."""

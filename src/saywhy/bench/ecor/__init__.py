@@ -1,0 +1,1 @@
+"""The benchmark ``ecor``: right for the right reasons, with blind controls."""

@@ -1,0 +1,1 @@
+"""The benchmark ``surgery``: do captions say what a classifier goes by?"""

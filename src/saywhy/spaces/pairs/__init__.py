@@ -1,0 +1,1 @@
+"""Texts of all pairs of category and rationale: encoded, kept, scored, ranked."""

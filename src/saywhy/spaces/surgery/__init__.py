@@ -1,0 +1,1 @@
+"""A classifier's activations inside CLIP: channels matched, and put in each other's place."""

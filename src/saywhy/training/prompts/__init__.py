@@ -1,0 +1,1 @@
+"""Learning visual prompts for CLIP, from rationales to categories (``saywhy train prompts``)."""

@@ -1,0 +1,1 @@
+"""Training the embedded worlds' models: ``python -m saywhy.training.worlds``."""
