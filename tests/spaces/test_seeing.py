@@ -19,7 +19,8 @@ from saywhy.bench.ecor.study import Asked, Study
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.spaces.clip import ClipSpace
-from saywhy.spaces.seeing import METHODS, as_seen, hot, on_picture, rationale_masks, text_heat, tower_of
+from saywhy.spaces.seeing import METHODS, as_seen, hot, on_picture, rationale_masks, text_heat
+from saywhy.spaces.traits import tower_of
 from saywhy.types import Geometry
 from saywhy.words.rationale_words import spoken
 from saywhy.worlds.aviary import SPECIES

@@ -29,6 +29,7 @@ from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.questions.choices import default_space, resolve_space
 from saywhy.questions.labels import label_images, widened
+from saywhy.spaces.traits import context_of
 from saywhy.types import Box, Geometry, Space, Vocabulary
 from saywhy.words.cub_names import attribute_part, cub_vocabulary, part_attributes
 
@@ -254,7 +255,7 @@ class Judge:
 
     def labels(self, images: Sequence[Image.Image], boxes: Sequence[Sequence[Box]]) -> list[list[list[int]]]:
         """Per picture and box, the phrases that fit best, best first. One encoding of all crops."""
-        context = getattr(self.place, "context", 1.0)
+        context = context_of(self.place)
         crops = [
             image.crop(widened(box, image.size, context))
             for image, some in zip(images, boxes, strict=True)

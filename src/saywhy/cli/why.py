@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from saywhy.spaces.pairs.bank import Bank
     from saywhy.spaces.pairs.scoring import Scoring
     from saywhy.spaces.similarity import Usual
+    from saywhy.types import Space
     from saywhy.words.rationale_words import RationaleWords
 
 MANY = 50_000  # texts of a bank from which the shortlist is worth a word
@@ -79,6 +80,8 @@ def why(
     ] = None,
 ) -> None:
     """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
+    from saywhy.spaces.traits import usual_of
+
     with errors.status("loading the model", spinner="dots"):
         place, base, words = _load(space, clip, rationales, device)
         scoring = _scoring(place, objective, conditional, weight)
@@ -88,7 +91,7 @@ def why(
         if out is not None:
             writable(out)
     banks = _banks(base, words, scoring, shortlist=shortlist)
-    usual = getattr(place, "usual", None) if rationales is None else None
+    usual = usual_of(place) if rationales is None else None
     asked = Asked(place, words, scoring, k, method, visible_from, *banks, usual).against(reference or [])
     console = Console(highlight=False)
 
@@ -205,16 +208,16 @@ def _load(
     """
     from saywhy.pictures.rationale_data import read_rationales
     from saywhy.questions.choices import resolve_space
-    from saywhy.spaces.clip import ClipSpace
+    from saywhy.spaces.traits import clip_of, words_of
     from saywhy.spaces.tuned import load_tuned
 
     if base is not None and not name.startswith("tuned:"):
         raise SaywhyError(f"--clip says where the CLIP of a tuned:DIR is; name this one as the --space, not {name!r}")
     space: Any = resolve_space(name, None, device) if base is None else load_tuned(name[len("tuned:") :], base, device)
-    clip = getattr(space, "clip", space)
-    if not isinstance(clip, ClipSpace):
+    clip = clip_of(space)
+    if clip is None:
         raise SaywhyError(f"--space {name}: rationales are asked of a CLIP, as it is or tuned")
-    words = getattr(space, "words", None)
+    words = words_of(space)
     if rationales is not None:
         words, oddities = read_rationales(rationales)
         for oddity in oddities:
@@ -227,13 +230,14 @@ def _load(
     return space, clip, words
 
 
-def _scoring(space: object, objective: str | None, conditional: str, weight: float) -> Scoring:
+def _scoring(space: Space, objective: str | None, conditional: str, weight: float) -> Scoring:
     """What is asked: the terms of the objective, with the space's temperatures."""
     from saywhy.spaces.objectives import objective_named
     from saywhy.spaces.pairs.scoring import Scoring
+    from saywhy.spaces.traits import objective_of, temperatures_of
 
-    terms = objective_named(objective or str(getattr(space, "objective", "ecor"))).scored
-    return Scoring(terms, conditional, weight, getattr(space, "temperatures", {}))
+    terms = objective_named(objective or objective_of(space)).scored
+    return Scoring(terms, conditional, weight, temperatures_of(space))
 
 
 def _banks(

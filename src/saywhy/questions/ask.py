@@ -25,10 +25,10 @@ from saywhy.pictures.sources import LabelledImage, named
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.operated import match_classifier
 from saywhy.spaces.surgery.matching import Matching
+from saywhy.spaces.traits import scale_of
 from saywhy.types import Space
 
 BATCH = 64  # pictures at once
-SCALE = 100.0  # of cosines before a softmax, where a space has none of its own
 
 
 def read_groups(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -89,7 +89,7 @@ def ask(
         pictures=tuple(pictures or (str(n) for n in range(1, count + 1))),
         classes=None if classes is None else tuple(classes),
         predicted=None if predicted is None else tuple(predicted),
-        scale=float(getattr(space, "scale", SCALE)),
+        scale=scale_of(space),
         spaces=tuple(place.name for place in spaces),
     )
 

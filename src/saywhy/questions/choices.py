@@ -147,10 +147,10 @@ def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:
     return load_language_model(writer) if isinstance(writer, str) else writer
 
 
-def check_space(space: object, classifier: Classifier) -> None:
+def check_space(space: Space, classifier: Classifier) -> None:
     """Raises SaywhyError for a space of another classifier: what one sees would be said of the other."""
-    from saywhy.spaces.operated import OperatedSpace
-    from saywhy.spaces.own import ClassifierSpace
+    from saywhy.spaces.traits import classifier_of
 
-    if isinstance(space, ClassifierSpace | OperatedSpace) and space.classifier.fingerprint != classifier.fingerprint:
-        raise SaywhyError(f"the space is {space.classifier.name}'s, not {classifier.name}'s; use space='own'")
+    owner = classifier_of(space)
+    if owner is not None and owner.fingerprint != classifier.fingerprint:
+        raise SaywhyError(f"the space is {owner.name}'s, not {classifier.name}'s; use space='own'")

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.questions.labels import encode_vocabulary
-from saywhy.spaces.own import ClassifierSpace
 from saywhy.spaces.similarity import FEWEST, unusual_scores
+from saywhy.spaces.traits import KnowsClasses, reference_of
 from saywhy.types import Contrast, Label, Prediction, Space, Vocabulary
 
 POOL = 12  # phrases that fit a picture best, among which two classes are told apart
@@ -58,7 +58,7 @@ def name_direction(
 
 
 def why_not(
-    image: Image.Image, target: Prediction, other: Prediction, space: ClassifierSpace, vocabulary: Vocabulary,
+    image: Image.Image, target: Prediction, other: Prediction, space: Space, vocabulary: Vocabulary,
     *, top: int = 5,
 ) -> Contrast:  # fmt: skip
     """What of a picture speaks for a class rather than for another, and the other way round.
@@ -71,11 +71,15 @@ def why_not(
 
 
 def why_not_vector(
-    picture: Tensor, texts: Tensor, target: Prediction, other: Prediction, space: ClassifierSpace,
+    picture: Tensor, texts: Tensor, target: Prediction, other: Prediction, space: Space,
     vocabulary: Vocabulary, *, top: int = 5,
 ) -> Contrast:  # fmt: skip
     """As ``why_not``, where the picture (d,) and the vocabulary (M, d), by encode_vocabulary, are encoded already."""
-    _, fits = unusual_scores(picture[None], texts, space.reference())
+    if not isinstance(space, KnowsClasses):
+        raise SaywhyError(
+            f"{space.name} has no directions of classes; two classes are told apart in a classifier's own space"
+        )
+    _, fits = unusual_scores(picture[None], texts, reference_of(space))
     pool = fits[0].topk(min(POOL, len(texts))).indices
     rows = torch.stack([space.class_direction(target.index), space.class_direction(other.index)])
     difference = (texts @ rows.T) @ torch.tensor([1.0, -1.0])
@@ -105,7 +109,7 @@ def nearest_phrases(
     Raises SaywhyError where the directions are not of this space's length.
     """
     vectors = F.normalize(directions.float(), dim=1)
-    reference = space.reference() if hasattr(space, "reference") else None
+    reference = reference_of(space)
     known = reference is not None and len(reference) >= FEWEST
     sums = torch.zeros(2, len(vectors), 1, dtype=torch.float64)  # of the cosines and their squares
     found = torch.empty(len(vectors), 0)

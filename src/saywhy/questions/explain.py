@@ -20,7 +20,7 @@ from saywhy.pictures.reading import display_copy, read_picture
 from saywhy.questions.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
-from saywhy.spaces.own import ClassifierSpace
+from saywhy.spaces.traits import KnowsClasses
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def explain(
     picture = read_picture(image)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     words = resolve_vocabulary(vocabulary, classifier)
-    check_space(space, classifier)
-    place = resolve_space(space or default_space(classifier), classifier) if not isinstance(space, Space) else space
+    opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
+    check_space(opinion, classifier)
     name = Path(image).name if isinstance(image, str | Path) else "picture"
     return explain_pictures(
-        [(name, picture)], classifier, words, place,
+        [(name, picture)], classifier, words, opinion,
         target=None if target is None else classifier.class_index(target),
         method=method, composite=composite, regions=regions, top=top, writer=resolve_writer(writer),
     )[0]  # fmt: skip
@@ -154,8 +154,8 @@ def _against_runner_up(
     vocabulary: Vocabulary,
     top: int,
 ) -> Contrast | None:
-    """Why this class and not the best of the others, where the space is the classifier's own."""
+    """Why this class and not the best of the others, where the space knows the classes."""
     others = [p for p in predictions if p.index != target.index]
-    if not isinstance(space, ClassifierSpace) or not others:
+    if not isinstance(space, KnowsClasses) or not others:
         return None
     return why_not_vector(picture, texts, target, others[0], space, vocabulary, top=top)

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.spaces.similarity import UNUSUAL, unusual_scores
+from saywhy.spaces.traits import context_of, reference_of, tells_alternatives_apart
 from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 
 
@@ -23,7 +24,7 @@ def encode_vocabulary(vocabulary: Vocabulary, space: Space) -> Tensor:
     flat = [prompt for some in prompts for prompt in some]
     vectors = space.encode_texts(flat).split([len(some) for some in prompts])
     phrases = F.normalize(torch.stack([some.mean(0) for some in vectors]), dim=1)
-    if not getattr(space, "alternatives", False):
+    if not tells_alternatives_apart(space):
         return phrases
     return against_alternatives(phrases, [g if g in vocabulary.exclusive else None for g in vocabulary.groups])
 
@@ -71,8 +72,7 @@ def label_vectors(
     top: int = 5,
 ) -> list[Finding]:
     """As ``label_images``, of vectors (N, d) and of the vocabulary (M, d) as encode_vocabulary gives it."""
-    reference = space.reference() if hasattr(space, "reference") else None
-    scores, unusual = unusual_scores(vectors, texts, reference)
+    scores, unusual = unusual_scores(vectors, texts, reference_of(space))
     return [_finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)]
 
 
@@ -89,8 +89,7 @@ def _finding(
 
 def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
     """What is looked at of each region: its crop, with as much around it as the space wants."""
-    context = getattr(space, "context", 1.0)
-    return [image.crop(widened(region.box, image.size, context)) for region in regions]
+    return [image.crop(widened(region.box, image.size, context_of(space))) for region in regions]
 
 
 def widened(box: Box, size: tuple[int, int], factor: float) -> Box:

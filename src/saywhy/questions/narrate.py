@@ -20,6 +20,7 @@ from saywhy.questions.sentences.language_model import LanguageModel
 from saywhy.questions.sentences.prefix import prefix_drafts
 from saywhy.questions.sentences.scoring import Scorer
 from saywhy.spaces.similarity import FEWEST, unusual_scores
+from saywhy.spaces.traits import reference_of
 from saywhy.types import Draft, Sentence, Space, Word
 
 WHOLE = 0.3  # weight of the whole picture beside the mean of its pieces; docs/sentences.md says how it was chosen
@@ -144,7 +145,7 @@ def _is_flat(image: Image.Image) -> bool:
 
 def _unusual(scorer: Scorer, picture: int, text: str) -> float:
     """How far a sentence's score lies above its usual one, where the space knows what is usual; else NaN."""
-    reference = scorer.space.reference() if hasattr(scorer.space, "reference") else None
+    reference = reference_of(scorer.space)
     if reference is None or len(reference) < FEWEST:
         return float("nan")
     vector = scorer.space.encode_texts([text])

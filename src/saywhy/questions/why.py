@@ -26,8 +26,9 @@ from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
 from saywhy.spaces.pairs.scoring import ECOR, Scoring
-from saywhy.spaces.seeing import Seeing, text_heat, tower_of
+from saywhy.spaces.seeing import Seeing, text_heat
 from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
+from saywhy.spaces.traits import tower_of
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
 

@@ -21,7 +21,7 @@ from saywhy.attribution.lrp import default_composite, lrp
 from saywhy.attribution.regions import top_area
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, probe_geometry
-from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.traits import tower_of
 from saywhy.types import Geometry, Space
 
 METHODS = ("lrp", "gscorecam")
@@ -38,18 +38,6 @@ class Seeing(Space, Protocol):
     @property
     def scale(self) -> float:
         """What cosines are multiplied by before a softmax over texts."""
-
-
-def tower_of(space: Space) -> tuple[nn.Module, ClipSpace]:
-    """What sees pictures, and the CLIP it is of: a ClipSpace, or one with a tuned ``tower`` and its ``clip``.
-
-    Raises SaywhyError for a space that is no CLIP.
-    """
-    clip = getattr(space, "clip", space)
-    tower = getattr(space, "tower", None) or getattr(clip, "image_tower", None)
-    if not isinstance(clip, ClipSpace) or not isinstance(tower, nn.Module):
-        raise SaywhyError(f"rationales are asked of a CLIP, as it is or tuned; {space.name} is none")
-    return tower, clip
 
 
 def text_heat(

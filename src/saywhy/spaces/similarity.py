@@ -27,17 +27,24 @@ def unusual_scores(images: Tensor, texts: Tensor, reference: Tensor | None = Non
     """
     scores = images @ texts.T
     if reference is not None and len(reference) >= FEWEST:
-        usual = reference @ texts.T
-        return scores, (scores - usual.mean(0)) / usual.std(0).clamp(min=1e-6)
-    if scores.shape[1] < 2:
-        return scores, torch.zeros_like(scores)
-    return scores, (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True).clamp(min=1e-6)
+        return scores, usual_scores(reference, texts).deviations(scores)
+    return scores, among_themselves(scores) if scores.shape[1] > 1 else torch.zeros_like(scores)
+
+
+def among_themselves(scores: Tensor) -> Tensor:
+    """(N, M) how many standard deviations each score lies above the mean of its row."""
+    return deviations(scores, scores.mean(1, keepdim=True), scores.std(1, keepdim=True))
+
+
+def deviations(scores: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """How many standard deviations scores lie above a mean; a deviation near zero counts as a small one."""
+    return (scores - mean) / std.clamp(min=1e-6)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Usual:
-    """What rationales score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
+    """What texts score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
 
     visible_from: deviations above the mean from which a rationale is taken to be visible; see ``visible_threshold``.
     """
@@ -46,12 +53,16 @@ class Usual:
     std: Tensor
     visible_from: float = UNUSUAL
 
+    def deviations(self, scores: Tensor) -> Tensor:
+        """(N, R) how many standard deviations (N, R) cosines lie above what is usual."""
+        return deviations(scores, self.mean, self.std)
 
-def usual_scores(images: Tensor, rationales: Tensor) -> Usual:
-    """What rationales (R, d) score on pictures in general, by (N, d) of some. SaywhyError for fewer than FEWEST."""
+
+def usual_scores(images: Tensor, texts: Tensor) -> Usual:
+    """What texts (R, d) score on pictures in general, by (N, d) of them. Raises SaywhyError for fewer than FEWEST."""
     if len(images) < FEWEST:
         raise SaywhyError(f"{len(images)} pictures do not say what is usual; give {FEWEST} or more")
-    cosines = images @ rationales.T
+    cosines = images @ texts.T
     return Usual(cosines.mean(0), cosines.std(0))
 
 
@@ -63,7 +74,5 @@ def standing_out(images: Tensor, rationales: Tensor, usual: Usual | None = None)
     """
     cosines = images @ rationales.T
     if usual is not None:
-        return (cosines - usual.mean) / usual.std.clamp(min=1e-6)
-    if len(rationales) < FEWEST:
-        return None
-    return (cosines - cosines.mean(1, keepdim=True)) / cosines.std(1, keepdim=True).clamp(min=1e-6)
+        return usual.deviations(cosines)
+    return among_themselves(cosines) if len(rationales) >= FEWEST else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from saywhy.spaces.traits import encode_once
 from saywhy.types import Space
 
 REPETITION = 2.0  # divides the score of a token that the draft has; Sammani and Deligiannis 2025, appendix I
@@ -26,7 +27,6 @@ class Scorer:
 
     def __init__(self, space: Space, pictures: Tensor) -> None:
         self.pictures, self.space, self.encodings = pictures, space, 0
-        self._encode = getattr(space, "encode_texts_once", space.encode_texts)
         self._known: dict[str, Tensor] = {}
 
     def __call__(self, texts: Sequence[str], pictures: Sequence[int]) -> Tensor:
@@ -37,7 +37,7 @@ class Scorer:
                 self._known.clear()
                 missing = list(dict.fromkeys(texts))
             self.encodings += len(missing)
-            self._known.update(zip(missing, self._encode(missing), strict=True))
+            self._known.update(zip(missing, encode_once(self.space, missing), strict=True))
         if not texts:
             return torch.zeros(0)
         return (torch.stack([self._known[text] for text in texts]) * self.pictures[list(pictures)]).sum(1)
