@@ -15,6 +15,7 @@ from saywhy.answers.drawing import heatmap_rgba, overlay
 from saywhy.answers.explanation import Explanation, explanation_to_html, save_report
 from saywhy.answers.summary import position, summarise
 from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Failure
 from saywhy.pictures.reading import display_copy
 from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Prediction, Region, Sentence, Word
 from tests.helpers import picture
@@ -127,7 +128,9 @@ def test_every_text_is_escaped(page: bool) -> None:
 
 
 def test_a_report_asks_nothing_of_anybody(tmp_path: Path) -> None:
-    page = save_report([explanation(), explanation(EVIL)], tmp_path / "why.html", failures=[(EVIL, f"{EVIL}: gone")])
+    page = save_report(
+        [explanation(), explanation(EVIL)], tmp_path / "why.html", failures=[Failure(EVIL, f"{EVIL}: gone")]
+    )
     html = page.read_text()
     assert "<script" not in html
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", html)

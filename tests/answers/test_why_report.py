@@ -10,6 +10,7 @@ import pytest
 
 from saywhy.answers.why import save_why_report
 from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Failure
 from tests.questions.test_why import USUAL, _cache, asked
 
 __all__ = ["_cache"]
@@ -28,7 +29,7 @@ def test_it_shows_everything_that_was_found(tmp_path: Path) -> None:
 
 def test_texts_are_escaped_and_failures_told(tmp_path: Path) -> None:
     found = replace(asked(), sentence="<b>&</b>")
-    page = save_why_report([found], tmp_path / "a.html", failures=[("x.png", "x.png: <no>")]).read_text()
+    page = save_why_report([found], tmp_path / "a.html", failures=[Failure("x.png", "x.png: <no>")]).read_text()
     assert "&lt;b&gt;&amp;&lt;/b&gt;" in page
     assert "x.png: &lt;no&gt;" in page
 

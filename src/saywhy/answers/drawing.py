@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from saywhy.types import Geometry, Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 POSITIVE, NEGATIVE = (214, 39, 40), (31, 98, 190)  # red speaks for the class, blue against it
 BOXES = ("#ffb000", "#22c7a9", "#c77dff", "#4cc9f0", "#ff6b9d", "#b5e48c")
@@ -46,3 +51,26 @@ def open_picture(picture: Picture) -> Image.Image:
 def literal(text: str) -> str:
     """matplotlib reads dollar signs as mathematics."""
     return text.replace("$", r"\$")
+
+
+def new_figure(**options: Any) -> Figure:
+    """An empty matplotlib figure that shows itself in a notebook, whatever backend is set. options: of ``Figure``."""
+    return _figure_class()(**options)
+
+
+def as_png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            return as_png(self)
+
+    return ShownFigure

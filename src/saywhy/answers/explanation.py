@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
 from PIL import Image
 
-from saywhy.answers.drawing import BOXES, literal, open_picture, overlay
+from saywhy.answers import packing
+from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.pages import data_uri, page_templates, save_page
 from saywhy.answers.summary import position
-from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Failure
 from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region, Sentence, Word
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Why a classifier decided as it did on one picture, with the evidence and every setting to repeat it.
 
@@ -66,8 +65,16 @@ class Explanation:
         return explanation_from_json(text)
 
     def save(self, path: str | Path) -> Path:
-        """Write a self-contained report: HTML, JSON or PNG, by the ending of ``path``."""
-        return save_explanation(self, Path(path))
+        """Write a self-contained report: HTML, JSON or PNG, by the ending of ``path``.
+
+        Raises SaywhyError for any other ending, or where it cannot be written.
+        """
+        page, png = partial(explanation_to_html, self), lambda: as_png(self.figure())
+        return packing.save_as(path, "an explanation", {".html": page, ".json": self.to_json, ".png": png})
+
+    def __repr__(self) -> str:
+        regions = f"{len(self.regions)} region{'' if len(self.regions) == 1 else 's'}"
+        return f"<Explanation of {self.picture.name}: {self.target.name} ({self.target.probability:.2f}), {regions}>"
 
     def _repr_html_(self) -> str:
         return explanation_to_html(self, page=False)
@@ -85,42 +92,35 @@ def explanation_to_json(explanation: Explanation) -> str:
         "predictions": [vars(p) for p in e.predictions],
         "target": vars(e.target),
         "regions": [
-            {"box": r.box, "share": r.share, "mask": _pack(np.packbits(r.mask)), "frame": r.mask.shape}
+            {"box": r.box, "share": r.share, "mask": packing.pack(np.packbits(r.mask)), "frame": r.mask.shape}
             for r in e.regions
         ],
         "findings": [_finding(f) for f in e.findings],
         "concepts": _finding(e.concepts),
         "heatmap": {
-            "values": _pack(e.heatmap.values.numpy().astype("<f4")), "shape": list(e.heatmap.values.shape),
+            **packing.pack_floats(e.heatmap.values),
             "targets": e.heatmap.targets, "logits": e.heatmap.logits, "method": e.heatmap.method,
             "composite": e.heatmap.composite,
         },
-        "geometry": vars(e.geometry),
-        "picture": vars(e.picture) | {"jpeg": base64.b64encode(e.picture.jpeg).decode()},
+        "geometry": packing.geometry_document(e.geometry),
+        "picture": packing.picture_document(e.picture),
         "settings": dict(e.settings),
         "sentence": None if e.sentence is None else asdict(e.sentence),
         "contrast": None if e.contrast is None else asdict(e.contrast),
     }  # fmt: skip
-    return json.dumps(_finite(document), allow_nan=False)
+    return packing.to_json(document)
 
 
 def explanation_from_json(text: str) -> Explanation:
     """The explanation that ``explanation_to_json`` wrote. Raises SaywhyError where the text is not one."""
-    try:
-        d = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SaywhyError(f"this is not JSON ({error})") from None
-    if not isinstance(d, dict) or d.get("format") != FORMAT:
-        raise SaywhyError(f"this JSON is not an explanation: its format is not {FORMAT!r}")
-    try:
-        h, p, g = d["heatmap"], d["picture"], d["geometry"]
-        values = torch.from_numpy(np.frombuffer(_unpack(h["values"]), "<f4").reshape(h["shape"]).copy())
+    d = packing.from_json(text, FORMAT, "an explanation")
+    with packing.whole("explanation"):
         return Explanation(
-            picture=Picture(p["name"], p["width"], p["height"], base64.b64decode(p["jpeg"])),
-            geometry=Geometry(*(tuple(g[key]) for key in ("size", "frame", "scale", "offset"))),
+            picture=packing.read_picture(d["picture"]),
+            geometry=packing.read_geometry(d["geometry"]),
             predictions=tuple(_prediction(x) for x in d["predictions"]),
             target=_prediction(d["target"]),
-            heatmap=Heatmap(values, tuple(h["targets"]), tuple(map(_number, h["logits"])), h["method"], h["composite"]),
+            heatmap=_read_heatmap(d["heatmap"]),
             regions=tuple(_region(x) for x in d["regions"]),
             findings=tuple(_read_finding(x) for x in d["findings"]),
             concepts=_read_finding(d["concepts"]),
@@ -129,8 +129,11 @@ def explanation_from_json(text: str) -> Explanation:
             sentence=_read_sentence(d.get("sentence")),
             contrast=_read_contrast(d.get("contrast")),
         )
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise SaywhyError(f"this explanation is damaged ({type(error).__name__}: {error})") from None
+
+
+def _read_heatmap(d: dict[str, Any]) -> Heatmap:
+    logits = tuple(packing.number(logit) for logit in d["logits"])
+    return Heatmap(packing.unpack_floats(d), tuple(d["targets"]), logits, d["method"], d["composite"])
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -142,15 +145,17 @@ def _read_finding(d: dict[str, Any]) -> Finding:
 
 
 def _labels(found: list[dict[str, Any]]) -> tuple[Label, ...]:
-    return tuple(Label(x["text"], x["group"], _number(x["score"]), x["rank"], _number(x["unusual"])) for x in found)
+    return tuple(
+        Label(x["text"], x["group"], packing.number(x["score"]), x["rank"], packing.number(x["unusual"])) for x in found
+    )
 
 
 def _read_sentence(d: dict[str, Any] | None) -> Sentence | None:
     if d is None:
         return None
-    numbers = {key: _number(d[key]) for key in ("score", "unusual", "judged", "perplexity")}
+    numbers = {key: packing.number(d[key]) for key in ("score", "unusual", "judged", "perplexity")}
     words = tuple(Word(**word) for word in d["words"])
-    drafts = tuple(Draft(x["text"], _number(x["score"]), _number(x["judged"])) for x in d["drafts"])
+    drafts = tuple(Draft(x["text"], packing.number(x["score"]), packing.number(x["judged"])) for x in d["drafts"])
     return Sentence(**d | numbers | {"words": words, "drafts": drafts})
 
 
@@ -161,37 +166,14 @@ def _read_contrast(d: dict[str, Any] | None) -> Contrast | None:
 
 
 def _prediction(d: dict[str, Any]) -> Prediction:
-    return Prediction(d["index"], d["name"], _number(d["probability"]), _number(d["logit"]))
+    return Prediction(d["index"], d["name"], packing.number(d["probability"]), packing.number(d["logit"]))
 
 
 def _region(d: dict[str, Any]) -> Region:
     height, width = d["frame"]
-    bits = np.unpackbits(np.frombuffer(_unpack(d["mask"]), np.uint8))[: height * width]
+    bits = np.unpackbits(np.frombuffer(packing.unpack(d["mask"]), np.uint8))[: height * width]
     left, top, right, bottom = d["box"]
     return Region((left, top, right, bottom), bits.reshape(height, width).astype(bool), d["share"])
-
-
-def _pack(array: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes())).decode()
-
-
-def _unpack(text: str) -> bytes:
-    return zlib.decompress(base64.b64decode(text))
-
-
-def _finite(value: Any) -> Any:
-    """Strict JSON has no NaN or infinity: they become null."""
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def display_box(explanation: Explanation, region: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -206,12 +188,11 @@ def draw_explanation(explanation: Explanation) -> Figure:
     """A matplotlib figure: the picture with its boxes, the heatmap, each region with its labels, and the sentence."""
     from textwrap import fill
 
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     picture = open_picture(explanation.picture)
     count = max(len(explanation.regions), 1)
-    figure = Figure(figsize=(4.2 + 4.2 + 2.4 * count, 4.6), layout="constrained")
+    figure = new_figure(figsize=(4.2 + 4.2 + 2.4 * count, 4.6), layout="constrained")
     axes = figure.subplots(1, 2 + count, width_ratios=[4.2, 4.2, *[2.4] * count])
     axes[0].imshow(picture)
     axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
@@ -242,28 +223,10 @@ def explanation_to_html(explanation: Explanation, page: bool = True) -> str:
     return page_templates().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
 
 
-def save_explanation(explanation: Explanation, path: Path) -> Path:
-    """Write .html, .json or .png, by the ending. Raises SaywhyError for any other, or where it cannot be written."""
-    ending = path.suffix.lower()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if ending in (".html", ".htm"):
-            path.write_text(explanation_to_html(explanation), encoding="utf-8")
-        elif ending == ".json":
-            path.write_text(explanation.to_json(), encoding="utf-8")
-        elif ending == ".png":
-            explanation.figure().savefig(path, dpi=110)
-        else:
-            raise SaywhyError(f"{path}: an explanation is saved as .html, .json or .png")
-    except OSError as error:
-        raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path
-
-
 def save_report(
-    explanations: Sequence[Explanation], path: Path, *, failures: Sequence[tuple[str, str]] = (), title: str = "Why?"
+    explanations: Sequence[Explanation], path: Path, *, failures: Sequence[Failure] = (), title: str = "Why?"
 ) -> Path:
-    """One page about many pictures. failures: (name, reason) of those that could not be explained."""
+    """One page about many pictures. failures: the pictures that could not be explained."""
     cards = [_card(e) for e in explanations]
     return save_page(path, "report.html", title=title, cards=cards, failures=list(failures))
 

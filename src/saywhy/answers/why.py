@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, final
 
 from torch import Tensor
 
-from saywhy.answers.drawing import literal, open_picture, overlay
-from saywhy.answers.pages import data_uri, save_page
+from saywhy.answers import packing
+from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, overlay
+from saywhy.answers.pages import data_uri, page_templates, save_page
+from saywhy.pictures.in_batches import Failure
 from saywhy.types import Geometry, Picture
 from saywhy.words.rationale_words import with_article
 
@@ -64,7 +65,7 @@ class Alternative:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Why:
     """What a picture is, and why; everything that was considered, and the settings to repeat it.
 
@@ -87,30 +88,33 @@ class Why:
     space: str
     settings: dict[str, Any]
 
-    def to_json(self) -> str:
-        """One JSON document with everything in it; heatmaps are float32, zlib, base64."""
-        document = {
-            "format": FORMAT,
-            "sentence": self.sentence,
-            "category": self.category,
-            "probability": self.probability,
-            "visible": self.visible,
-            "reasons": [
-                {key: value for key, value in vars(reason).items() if key != "heat"}
-                | {"heat": None if reason.heat is None else _packed(reason.heat)}
-                for reason in self.reasons
-            ],
-            "alternatives": [asdict(other) for other in self.alternatives],
-            "space": self.space,
-            "picture": vars(self.picture) | {"jpeg": base64.b64encode(self.picture.jpeg).decode()},
-            "geometry": vars(self.geometry),
-            "settings": self.settings,
-        }
-        return json.dumps(document, allow_nan=False)
-
     def figure(self) -> Figure:
         """A matplotlib figure: the picture, and where each rationale is."""
         return draw_why(self)
+
+    def to_json(self) -> str:
+        """One JSON document with everything in it; ``Why.from_json`` gives the same answer back."""
+        return why_to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> Why:
+        """The answer that ``to_json`` wrote. Raises SaywhyError where the text is not one."""
+        return why_from_json(text)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a self-contained report: HTML, JSON or PNG, by the ending of ``path``.
+
+        Raises SaywhyError for any other ending, or where it cannot be written.
+        """
+        page, png = partial(why_to_html, self), lambda: as_png(self.figure())
+        return packing.save_as(path, "an answer", {".html": page, ".json": self.to_json, ".png": png})
+
+    def __repr__(self) -> str:
+        reasons = ", ".join(reason.rationale for reason in self.reasons)
+        return f"<Why {self.picture.name} is {self.category} ({self.probability:.2f}): {reasons}>"
+
+    def _repr_html_(self) -> str:
+        return why_to_html(self, page=False)
 
 
 def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
@@ -132,9 +136,54 @@ def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: 
     return f"This is {with_article(category)} because there is {' and '.join(seen)}."
 
 
-def _packed(heat: Tensor) -> dict[str, Any]:
-    values = zlib.compress(heat.numpy().astype("<f4").tobytes())
-    return {"values": base64.b64encode(values).decode(), "shape": list(heat.shape)}
+def why_to_json(why: Why) -> str:
+    """One JSON document: words and numbers as they are, heatmaps packed (float32, zlib, base64)."""
+    return packing.to_json(
+        {
+            "format": FORMAT,
+            "sentence": why.sentence,
+            "category": why.category,
+            "probability": why.probability,
+            "visible": why.visible,
+            "reasons": [
+                vars(reason) | {"heat": None if reason.heat is None else packing.pack_floats(reason.heat)}
+                for reason in why.reasons
+            ],
+            "alternatives": [asdict(other) for other in why.alternatives],
+            "space": why.space,
+            "picture": packing.picture_document(why.picture),
+            "geometry": packing.geometry_document(why.geometry),
+            "settings": why.settings,
+        }
+    )
+
+
+def why_from_json(text: str) -> Why:
+    """The answer that ``why_to_json`` wrote. Raises SaywhyError where the text is not one."""
+    d = packing.from_json(text, FORMAT, "an answer of why")
+    with packing.whole("answer"):
+        return Why(
+            picture=packing.read_picture(d["picture"]),
+            geometry=packing.read_geometry(d["geometry"]),
+            category=d["category"],
+            probability=packing.number(d["probability"]),
+            reasons=tuple(
+                Reason(**reason | {"heat": None if reason["heat"] is None else packing.unpack_floats(reason["heat"])})
+                for reason in d["reasons"]
+            ),
+            visible=d["visible"],
+            sentence=d["sentence"],
+            alternatives=tuple(Alternative(**other) for other in d["alternatives"]),
+            space=d["space"],
+            settings=d["settings"],
+        )
+
+
+def why_to_html(why: Why, page: bool = True) -> str:
+    """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
+    template = "why.html" if page else "why_notebook.html"
+    title = f"Why {why.category}?"
+    return page_templates().get_template(template).render(title=title, cards=[_card(why)], failures=())
 
 
 MAPS = ("with the category", "by itself")
@@ -143,15 +192,13 @@ FEWEST_COLUMNS = 3  # the sentence needs some width
 
 def draw_why(why: Why) -> Figure:
     """A matplotlib figure: the picture, and a column of two heatmaps for each rationale; the sentence above."""
-    from matplotlib.figure import Figure
-
     picture = open_picture(why.picture)
     shown = [reason for reason in why.reasons if reason.heat is not None]
     columns = 1 + len(shown)
     width = 3.0 * max(columns, FEWEST_COLUMNS)
     rows = 2 if shown else 1
     tall = picture.height / picture.width
-    figure = Figure(figsize=(width, 1.1 + rows * (0.25 + 3.0 * min(max(tall, 0.5), 1.6))), layout="constrained")
+    figure = new_figure(figsize=(width, 1.1 + rows * (0.25 + 3.0 * min(max(tall, 0.5), 1.6))), layout="constrained")
     axes = figure.subplots(rows, max(columns, FEWEST_COLUMNS), squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -178,9 +225,9 @@ def reason_title(reason: Reason) -> str:
 
 
 def save_why_report(
-    answers: Sequence[Why], path: Path, *, failures: Sequence[tuple[str, str]] = (), title: str = "Why?"
+    answers: Sequence[Why], path: Path, *, failures: Sequence[Failure] = (), title: str = "Why?"
 ) -> Path:
-    """One page about many pictures. failures: (name, reason) of those without an answer.
+    """One page about many pictures. failures: the pictures without an answer.
 
     Raises SaywhyError where it cannot be written.
     """

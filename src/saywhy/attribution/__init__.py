@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,11 +56,7 @@ def attribute(
     Returns a Heatmap (N, H, W), summed over colour channels, on the CPU. Raises SaywhyError for an unknown name, a
     class that does not exist, or logits that are not finite.
     """
-    if method not in METHODS:
-        near = get_close_matches(method, METHODS, n=1) or sorted(METHODS)
-        raise SaywhyError(f"there is no method {method!r}; did you mean {', '.join(near)}?")
-    if composite is not None and method != "lrp":
-        raise SaywhyError(f"a composite is a set of rules for method='lrp'; method={method!r} takes none")
+    check_method(method, composite)
     pixels = images if isinstance(images, Tensor) else classifier.preprocess(images)
     targets = _targets(target, len(pixels), len(classifier.labels))
 
@@ -79,6 +74,16 @@ def attribute(
         method,
         batches[0].composite,
     )
+
+
+def check_method(method: str, composite: str | Composite | None = None) -> None:
+    """Raises SaywhyError for an unknown method or composite, and for a composite of a method that has none."""
+    if method not in METHODS:
+        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+    if composite is not None and method != "lrp":
+        raise SaywhyError(f"a composite is a set of rules for method='lrp'; method={method!r} takes none")
+    if isinstance(composite, str):
+        find_composite(composite)
 
 
 def _attribute_batch(
@@ -138,4 +143,4 @@ def _name_of(composite: Composite) -> str:
     return next((name for name, known in COMPOSITES.items() if known == composite), repr(composite))
 
 
-__all__ = ["COMPOSITES", "METHODS", "Composite", "attribute", "lrp"]
+__all__ = ["COMPOSITES", "METHODS", "Composite", "attribute", "check_method", "lrp"]

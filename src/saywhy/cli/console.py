@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from saywhy.errors import SaywhyError
+
+if TYPE_CHECKING:
+    from saywhy.pictures.in_batches import Failure
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -49,28 +53,38 @@ def told_when_interrupted(left: str) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+@contextmanager
+def progress_bar(what: str, count: int) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error for ``count`` pictures, where there are more than two; gives what moves it on."""
+    with Progress(console=errors, transient=True, disable=count < 3) as progress:
+        task = progress.add_task(what, total=count)
+        yield lambda more: progress.advance(task, more)
+
+
 def tell_each(
-    results: Iterable[_T | tuple[str, str]],
+    results: Iterable[_T | Failure],
     count: int,
     tell: Callable[[_T, int], None],
-    save_page: Callable[[list[_T], list[tuple[str, str]]], Path] | None,
+    save_page: Callable[[list[_T], list[Failure]], Path] | None,
 ) -> NoReturn:
     """Say what is found of ``count`` pictures as it comes, write the page about all of them, and leave.
 
-    results:   in order; (name, reason) where a picture failed, which is said at once, and the others go on.
+    results:   in order; a Failure where a picture has none, which is said at once, and the others go on.
     tell:      is given each of the others, and its number, counted from 1.
     save_page: is given those that are done, and those that failed; None: no page is asked for.
 
     Raises typer.Exit with OK, SOME_FAILED, or, after Ctrl+C, INTERRUPTED: what was done before is on the page.
     """
     done: list[_T] = []
-    failures: list[tuple[str, str]] = []
+    from saywhy.pictures.in_batches import Failure
+
+    failures: list[Failure] = []
     interrupted = False
     try:
         for result in results:
-            if isinstance(result, tuple):
+            if isinstance(result, Failure):
                 failures.append(result)
-                complain(result[1])
+                complain(result.reason)
             else:
                 done.append(result)
                 tell(result, len(done))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from saywhy.cli.console import errors, tell_each, writable
+from saywhy.cli.console import errors, progress_bar, tell_each, writable
 from saywhy.errors import SaywhyError
+from saywhy.questions.options import ExplainOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.answers.explanation import Explanation
-    from saywhy.classifiers.classifier import Classifier
-    from saywhy.types import Space, Vocabulary
+    from saywhy.pictures.in_batches import Failure
 
 
 def explain(
@@ -33,12 +33,14 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class to explain, by index or name (default: the predicted one).")
     ] = None,
-    method: Annotated[str, typer.Option(help="lrp, gradient-x-input, integrated-gradients or grad-cam")] = "lrp",
+    method: Annotated[
+        str, typer.Option(help="lrp, gradient-x-input, integrated-gradients or grad-cam")
+    ] = ExplainOptions.method,
     composite: Annotated[
         str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: by network).")
     ] = None,
-    regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = 3,
-    top: Annotated[int, typer.Option(min=1, help="Labels shown of each.")] = 3,
+    regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = ExplainOptions.regions,
+    top: Annotated[int, typer.Option(min=1, help="Labels shown of each.")] = ExplainOptions.top,
     writer: Annotated[
         str | None,
         typer.Option(help="Language model for a sentence: NAME, DIR, world:aviary, none (default: a world's own)."),
@@ -57,107 +59,52 @@ def explain(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
+    from saywhy.answers.explanation import save_report
+    from saywhy.classifiers.classifier import Classifier
     from saywhy.cli.panels import show
-    from saywhy.questions.choices import default_writer, resolve_writer
+    from saywhy.pictures.in_batches import in_batches
+    from saywhy.pictures.sources import unopened
+    from saywhy.questions.choices import (
+        default_space,
+        default_writer,
+        resolve_space,
+        resolve_vocabulary,
+        resolve_writer,
+    )
+    from saywhy.questions.explain import explain_pictures
 
     with errors.status("loading the model", spinner="dots"):
-        classifier, words, place, index = _prepare(
-            model, labels, vocabulary, space, target, pretrained=not random_weights, device=device
-        )
-        _check_choice(method, composite)
+        if composite is not None and method != "lrp":
+            raise SaywhyError(f"--composite is for --method lrp, not for {method}")
+        options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
+        classifier = Classifier.load(model, labels=labels, pretrained=not random_weights, device=device)
+        words = resolve_vocabulary(vocabulary, classifier)
+        opinion = resolve_space(space or default_space(classifier), classifier, device)
+        if target is not None:
+            classifier.class_index(target)  # an unknown class is said before any picture is read
         language = resolve_writer(writer or default_writer(classifier))
         if out is not None:
             writable(out)
 
     console = Console(highlight=False)
-    options = {
-        "target": index, "method": method, "composite": composite, "regions": regions, "top": top, "writer": language,
-    }  # fmt: skip
+
+    def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
+        return explain_pictures(batch, classifier, words, opinion, options, language)
 
     def tell(result: Explanation, number: int) -> None:
         if out is not None:
-            _save_one(result, out, number)
+            stem = f"{number:03d}-{Path(result.picture.name).stem}"
+            result.save(out / f"{stem}.json")
+            result.save(out / f"{stem}.png")
         if json:
             print(result.to_json(), flush=True)
         else:
             show(result, console, top=top, pictures=pictures)
 
-    def save_page(done: list[Explanation], failures: list[tuple[str, str]]) -> Path:
-        from saywhy.answers.explanation import save_report
-
+    def save_page(done: list[Explanation], failures: list[Failure]) -> Path:
         assert out is not None
-        title = f"Why? {classifier.name}"
-        return save_report(done, out / "index.html", failures=failures, title=title)
+        return save_report(done, out / "index.html", failures=failures, title=f"Why? {classifier.name}")
 
-    tell_each(
-        _explained(photos, classifier, words, place, batch_size, options),
-        len(photos),
-        tell,
-        save_page if out is not None else None,
-    )
-
-
-def _prepare(
-    model: str, labels: str | None, vocabulary: str | None, space: str | None, target: str | None,
-    *, pretrained: bool, device: str | None,
-) -> tuple[Classifier, Vocabulary, Space, int | None]:  # fmt: skip
-    """Everything that names stand for; whatever is wrong with one of them is said before any picture is read."""
-    from saywhy.classifiers.classifier import Classifier
-    from saywhy.questions.choices import default_space, resolve_space, resolve_vocabulary
-
-    classifier = Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
-    words = resolve_vocabulary(vocabulary, classifier)
-    place = resolve_space(space or default_space(classifier), classifier, device)
-    return classifier, words, place, None if target is None else classifier.class_index(target)
-
-
-def _check_choice(method: str, composite: str | None) -> None:
-    from saywhy.attribution import METHODS
-    from saywhy.attribution.composites import find_composite
-
-    if method not in METHODS:
-        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
-    if composite is not None:
-        find_composite(composite)
-        if method != "lrp":
-            raise SaywhyError(f"--composite is for --method lrp, not for {method}")
-
-
-def _explained(
-    photos: Sequence[str],
-    classifier: Classifier,
-    words: Vocabulary,
-    place: Space,
-    batch_size: int,
-    options: dict[str, Any],
-) -> Iterator[Explanation | tuple[str, str]]:
-    """An explanation for each photo in turn, or (name, reason) where there is none. Reads a batch at a time."""
-    from rich.progress import Progress
-
-    from saywhy.pictures.reading import read_picture
-    from saywhy.questions.explain import explain_pictures
-
-    with Progress(console=errors, transient=True, disable=len(photos) < 3) as progress:
-        bar = progress.add_task("explaining", total=len(photos))
-        for start in range(0, len(photos), batch_size):
-            batch: list[tuple[str, Image]] = []
-            for photo in photos[start : start + batch_size]:
-                try:
-                    batch.append((Path(photo).name, read_picture(photo)))
-                except SaywhyError as error:
-                    yield photo, str(error)
-            try:
-                yield from explain_pictures(batch, classifier, words, place, **options) if batch else ()
-            except SaywhyError:
-                for name, picture in batch:  # one of them is to blame: do the others without it
-                    try:
-                        yield explain_pictures([(name, picture)], classifier, words, place, **options)[0]
-                    except SaywhyError as error:
-                        yield name, f"{name}: {error}"
-            progress.update(bar, completed=min(start + batch_size, len(photos)))
-
-
-def _save_one(explanation: Explanation, out: Path, number: int) -> None:
-    stem = f"{number:03d}-{Path(explanation.picture.name).stem}"
-    explanation.save(out / f"{stem}.json")
-    explanation.save(out / f"{stem}.png")
+    with progress_bar("explaining", len(photos)) as advance:
+        results = in_batches(unopened(photos), work, batch_size=batch_size, advance=advance)
+        tell_each(results, len(photos), tell, save_page if out is not None else None)

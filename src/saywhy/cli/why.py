@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from saywhy.answers.why import Why
     from saywhy.attribution.gscorecam import Track
+    from saywhy.pictures.in_batches import Failure
     from saywhy.questions.why import Seeing
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.pairs.bank import Bank
@@ -103,7 +104,7 @@ def why(
         else:
             show_why(result, console)
 
-    def save_page(done: list[Why], failures: list[tuple[str, str]]) -> Path:
+    def save_page(done: list[Why], failures: list[Failure]) -> Path:
         from saywhy.answers.why import save_why_report
 
         assert out is not None
@@ -147,8 +148,9 @@ class Asked:
         images = torch.cat(encoded) if encoded else torch.empty(0)
         return replace(self, usual=usual_scores(images, self.space.encode_texts(self.words.rationale_texts())))
 
-    def answers(self, photos: Sequence[str]) -> Iterator[Why | tuple[str, str]]:
-        """An answer for each photo in turn, or (name, reason) where there is none. Reads a batch at a time."""
+    def answers(self, photos: Sequence[str]) -> Iterator[Why | Failure]:
+        """An answer for each photo in turn, or a Failure. Reads a batch at a time."""
+        from saywhy.pictures.in_batches import Failure
         from saywhy.pictures.reading import read_picture
 
         with _progress() as progress:
@@ -167,13 +169,15 @@ class Asked:
                     try:
                         batch.append((Path(photo).name, read_picture(photo)))
                     except SaywhyError as error:
-                        yield photo, str(error)
+                        yield Failure(photo, str(error))
                 for result in self._batch(batch, track) if batch else ():
                     yield result
                     progress.advance(bar)
 
-    def _batch(self, batch: Sequence[tuple[str, Image]], track: Track) -> Iterator[Why | tuple[str, str]]:
+    def _batch(self, batch: Sequence[tuple[str, Image]], track: Track) -> Iterator[Why | Failure]:
         """Together; where one of them is to blame for an error, those that are left one by one."""
+        from saywhy.pictures.in_batches import Failure
+
         done = 0
         try:
             for answer in self._why(batch, track):
@@ -184,7 +188,7 @@ class Asked:
                 try:
                     yield from self._why([(name, picture)], track)
                 except SaywhyError as error:
-                    yield name, f"{name}: {error}"
+                    yield Failure(name, f"{name}: {error}")
 
     def _why(self, pictures: Sequence[tuple[str, Image]], track: Track) -> Iterator[Why]:
         from saywhy.questions.why import why_pictures

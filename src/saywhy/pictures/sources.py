@@ -37,6 +37,11 @@ class LabelledImage:
     open: Callable[[], Image.Image]
 
 
+def unopened(files: Sequence[str]) -> list[LabelledImage]:
+    """Files as pictures that are not open yet, of unknown class; whether they can be read is seen when they are."""
+    return [LabelledImage(file, None, partial(read_picture, file)) for file in files]
+
+
 def is_source(word: str) -> bool:
     """Whether a word names pictures rather than being a caption: a path, something like one, or a world."""
     likely = word.startswith("world:") or "/" in word or "\\" in word or Path(word).suffix.lower() in ENDINGS

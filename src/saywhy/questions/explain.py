@@ -20,6 +20,7 @@ from saywhy.pictures.reading import display_copy, read_picture
 from saywhy.questions.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
+from saywhy.questions.options import ExplainOptions
 from saywhy.spaces.traits import KnowsClasses
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
@@ -33,12 +34,12 @@ def explain(
     model: str | Classifier,
     vocabulary: str | Path | Vocabulary | None = None,
     space: str | Space | None = None,
-    target: int | str | None = None,
-    method: str = "lrp",
-    composite: str | None = None,
-    regions: int = 3,
-    top: int = 5,
     writer: str | LanguageModel | None = None,
+    target: int | str | None = ExplainOptions.target,
+    method: str = ExplainOptions.method,
+    composite: str | None = ExplainOptions.composite,
+    regions: int = ExplainOptions.regions,
+    top: int = ExplainOptions.top,
 ) -> Explanation:
     """Why a classifier decided as it did on one picture.
 
@@ -49,25 +50,20 @@ def explain(
     vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
     space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
                 "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
-    target:     the class to explain, by index or name; None: the predicted one.
-    method:     "lrp", or another name from saywhy.attribution.METHODS; composite: its rules, for LRP.
-    regions:    how many regions at most. top: how many labels each.
     writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or one that is
                 loaded; None: no such sentence.
+    target, method, composite, regions, top: see ``ExplainOptions``.
 
-    Raises SaywhyError for a picture that cannot be read and for names that do not exist.
+    Raises SaywhyError for a picture that cannot be read and for unknown names.
     """
+    options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
     picture = read_picture(image)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     words = resolve_vocabulary(vocabulary, classifier)
     opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
     check_space(opinion, classifier)
     name = Path(image).name if isinstance(image, str | Path) else "picture"
-    return explain_pictures(
-        [(name, picture)], classifier, words, opinion,
-        target=None if target is None else classifier.class_index(target),
-        method=method, composite=composite, regions=regions, top=top, writer=resolve_writer(writer),
-    )[0]  # fmt: skip
+    return explain_pictures([(name, picture)], classifier, words, opinion, options, resolve_writer(writer))[0]
 
 
 def explain_pictures(
@@ -75,28 +71,30 @@ def explain_pictures(
     classifier: Classifier,
     vocabulary: Vocabulary,
     space: Space,
-    *,
-    target: int | None = None,
-    method: str = "lrp",
-    composite: str | None = None,
-    regions: int = 3,
-    top: int = 5,
+    options: ExplainOptions | None = None,
     writer: LanguageModel | None = None,
 ) -> list[Explanation]:
-    """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops."""
+    """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops.
+
+    options: None: the defaults.
+
+    Raises SaywhyError for a target that the classifier does not know, and logits that are not finite.
+    """
+    options = options or ExplainOptions()
+    target = None if options.target is None else classifier.class_index(options.target)
     images = [image for _, image in pictures]
     pixels = classifier.preprocess(images)
     logits = classifier.logits(pixels).float().cpu()
     predictions = classifier.predictions(logits)
-    heatmaps = attribute(classifier, pixels, target, method, composite, batch_size=len(images))
+    heatmaps = attribute(classifier, pixels, target, options.method, options.composite, batch_size=len(images))
 
     geometries = [classifier.geometry(image.size) for image in images]
-    found = [find_regions(heatmaps.values[n].numpy(), g, count=regions) for n, g in enumerate(geometries)]
+    found = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
     crops = [pieces(image, some, space) for image, some in zip(images, found, strict=True)]
     encoded = encode_looks([[image, *some] for image, some in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
     looks = [look for some in found for look in (None, *range(len(some)))]
-    findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=top))
+    findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=options.top))
     sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
 
     explanations = []
@@ -107,7 +105,7 @@ def explain_pictures(
         summary = summarise(picture, explained, predictions[n], found[n], seen, concepts)
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
-            "method": method, "composite": heatmaps.composite, "regions": regions, "top": top,
+            "method": options.method, "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
             "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
         }  # fmt: skip
         explanations.append(
@@ -123,7 +121,7 @@ def explain_pictures(
                 summary,
                 settings,
                 sentences[n],
-                _against_runner_up(encoded[n][0], texts, explained, predictions[n], space, vocabulary, top),
+                _against_runner_up(encoded[n][0], texts, explained, predictions[n], space, vocabulary, options.top),
             )
         )
     return explanations

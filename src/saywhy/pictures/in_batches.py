@@ -1,0 +1,95 @@
+"""One way through many pictures: a batch at a time; a failure is a value that names its picture, the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar, final
+
+from PIL.Image import Image
+
+from saywhy.errors import SaywhyError
+
+BATCH = 16  # pictures at once
+
+_T = TypeVar("_T")
+Advance = Callable[[int], object]
+"""Told how many more pictures are done with; for a progress bar."""
+
+
+class Unopened(Protocol):
+    """A picture that is not open yet: a ``LabelledImage``, or anything like it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: a path, "world:digits 3"."""
+
+    @property
+    def open(self) -> Callable[[], Image]:
+        """Gives the upright RGB picture; raises SaywhyError, in one line with the name, where it cannot be read."""
+
+
+_P = TypeVar("_P", bound=Unopened)
+
+
+@final
+@dataclass(frozen=True)
+class Failure:
+    """A picture that has no answer. name: what it is called. reason: why, in one line that names it."""
+
+    name: str
+    reason: str
+
+
+def opened(pictures: Iterable[_P], advance: Advance = lambda count: None) -> Iterator[tuple[_P, Image] | Failure]:
+    """Each picture with what it shows, opened when its turn comes, or the reason why it cannot be read."""
+    for picture in pictures:
+        try:
+            yield picture, picture.open()
+        except SaywhyError as error:
+            yield Failure(picture.name, str(error))
+        advance(1)
+
+
+def in_batches(
+    pictures: Sequence[_P],
+    work: Callable[[Sequence[tuple[str, Image]]], Iterable[_T]],
+    *,
+    batch_size: int = BATCH,
+    advance: Advance = lambda count: None,
+) -> Iterator[_T | Failure]:
+    """What ``work`` makes of each picture, in order, or why there is nothing; of a batch the unreadable ones first.
+
+    work: takes (name, RGB picture) pairs and gives a result for each, in order, all at once or one by one. The name is
+          the file's, without its folders. Where it raises SaywhyError for a batch, one of the pictures is to blame:
+          those without a result are given to it again, one by one. Any other error is a fault of the program, and ends
+          the loop: what was yielded before is whole.
+    """
+    for start in range(0, len(pictures), batch_size):
+        batch: list[tuple[str, Image]] = []
+        for item in opened(pictures[start : start + batch_size]):
+            if isinstance(item, Failure):
+                yield item
+                advance(1)
+            else:
+                batch.append((Path(item[0].name).name, item[1]))
+        for result in _worked(batch, work) if batch else ():
+            yield result
+            advance(1)
+
+
+def _worked(
+    batch: Sequence[tuple[str, Image]], work: Callable[[Sequence[tuple[str, Image]]], Iterable[_T]]
+) -> Iterator[_T | Failure]:
+    done = 0
+    try:
+        for result in work(batch):
+            yield result
+            done += 1
+    except SaywhyError:
+        for name, picture in batch[done:]:
+            try:
+                yield from work([(name, picture)])
+            except SaywhyError as error:
+                yield Failure(name, f"{name}: {error}")
