@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.answers.captions import Answers, concept_table, kept, verdict
+from saywhy.answers.captions import Answers
 from saywhy.answers.captions_findings import _judgement, answers_findings
+from saywhy.answers.captions_measures import concept_table, kept, verdict
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.questions.ask import ask, read_groups

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saywhy.answers.captions import kept, verdict
+from saywhy.answers.captions_measures import kept, verdict
 from saywhy.classifiers.borrowing import untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.evidence import EVIDENCE
@@ -18,9 +18,9 @@ from saywhy.intervals import Interval
 from saywhy.questions.ask import ask
 from saywhy.questions.explain import explain
 from saywhy.spaces.clip import ClipSpace, load_clip
-from saywhy.spaces.operated import DEFAULT_SURGERY, OperatedSpace, image_tower, load_operated, match_classifier
+from saywhy.spaces.operated import OperatedSpace, image_tower, load_operated, match_classifier
 from saywhy.spaces.surgery.matching import Matching
-from saywhy.spaces.surgery.operating import Surgery
+from saywhy.spaces.surgery.options import DEFAULT_SURGERY, Surgery
 from saywhy.types import Space, Vocabulary
 from saywhy.worlds.digits import digits
 from tests.helpers import picture, tiny_classifier

@@ -1,25 +1,36 @@
-"""Captions asked of pictures, and what came out: similarities, and what of each contrast is left after surgery."""
+"""Captions asked of pictures, and what came out: the record, as JSON, as CSV, as a figure, as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, final
+import base64
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
+from pathlib import Path
+from textwrap import fill, shorten
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from saywhy.answers import packing
+from saywhy.answers.captions_findings import answers_findings
+from saywhy.answers.captions_measures import SUBSETS, concept_table
+from saywhy.answers.drawing import as_png, literal, new_figure
+from saywhy.answers.pages import page_templates
 from saywhy.errors import SaywhyError
-from saywhy.intervals import Interval, interval_of, resampled
+from saywhy.pictures.in_batches import Failure
 
-DRAWS = 1000  # of the bootstrap
-FLAT = 1e-12  # squares of cosines: below it, nothing is told apart
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answers:
     """What was asked of N pictures, and what came out.
 
@@ -32,6 +43,8 @@ class Answers:
     scale:     what cosines are multiplied by before a softmax.
     spaces:    the names of the one or two spaces.
     judged:    whether classes and predictions are called alike, so that right and wrong can be told.
+    model:     the classifier's name. surgery, matching: how it was put into the space, as plain values.
+    failures:  the pictures that could not be read.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -43,6 +56,10 @@ class Answers:
     scale: float
     spaces: tuple[str, ...]
     judged: bool = True
+    model: str | None = None
+    surgery: Mapping[str, Any] | None = None
+    matching: Mapping[str, Any] | None = None
+    failures: tuple[Failure, ...] = ()
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -70,118 +87,243 @@ class Answers:
                 found |= {"right": right & known, "wrong": ~right & known}
         return {name: rows for name, rows in found.items() if rows.any()}
 
+    def document(self) -> dict[str, Any]:
+        """Everything that was found over all pictures, as plain values for JSON; ``answers_csv`` has each picture."""
+        return answers_document(self)
 
-SUBSETS = ("all", "right", "wrong")  # a class of such a name is called "class right"
+    def figure(self) -> Figure:
+        """A matplotlib figure: each caption before and after surgery, and what is left of each group."""
+        return draw_answers(self)
 
+    def to_json(self) -> str:
+        """``document`` with the scores of every picture; ``Answers.from_json`` gives the same answers back."""
+        return answers_to_json(self)
 
-@lru_cache(maxsize=2)  # terminal, document and figure show the same; a bootstrap over many pictures takes seconds
-def concept_table(answers: Answers) -> list[dict[str, Any]]:
-    """The quantitative concept analysis: a row for each subset of pictures and each caption.
+    @staticmethod
+    def from_json(text: str) -> Answers:
+        """The answers that ``to_json`` wrote. Raises SaywhyError where the text holds none."""
+        return answers_from_json(text)
 
-    Similarity and share of its group before, and after; ``influence`` is the mean difference of the similarities, as an
-    Interval; ``wins`` are percent of pictures in which the caption is first in its group.
-    """
-    scores = {"before": answers.before} if answers.after is None else {"before": answers.before, "after": answers.after}
-    shares = {when: answers.shares(some) for when, some in scores.items()}
-    measured = {f"similarity {when}": some for when, some in scores.items()}
-    measured |= {f"share {when}": some for when, some in shares.items()}
-    if answers.after is not None:
-        measured["influence"] = answers.after - answers.before
-    of_group = [group for group, captions in enumerate(answers.groups) for _ in captions]
-    rows = []
-    for subset, chosen in answers.subsets().items():
-        about = {"pictures": subset, "count": int(chosen.sum())}
-        found = zip(of_group, answers.captions, _means(measured, chosen), _wins(answers, scores, chosen), strict=True)
-        rows += [
-            {**about, "group": group, "caption": caption, **means, **wins} for group, caption, means, wins in found
-        ]
-    return rows
+    def save(self, path: str | Path) -> Path:
+        """Write a self-contained report: HTML, JSON, PNG, or CSV with a row a picture, by the ending of ``path``.
 
+        Raises SaywhyError for any other ending, or where it cannot be written.
+        """
+        page, png = partial(answers_to_html, self), lambda: as_png(self.figure(), DPI)
+        csv_text = partial(answers_csv, self)
+        formats: dict[str, Callable[[], str | bytes]] = {
+            ".html": page,
+            ".json": self.to_json,
+            ".png": png,
+            ".csv": csv_text,
+        }
+        return packing.save_as(path, "what was asked", formats)
 
-def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, Interval]]:
-    """For each caption the means of (N, M) values over some of the pictures, with intervals."""
-    values = torch.cat([some[chosen] for some in measured.values()], dim=1).double().numpy()
-    drawn = resampled(len(values), lambda weights: weights @ values / weights.sum(1, keepdims=True), DRAWS)
-    captions = values.shape[1] // len(measured)
-    for n in range(captions):
-        columns = range(n, values.shape[1], captions)
-        yield {name: interval_of(values[:, k].mean(), drawn[:, k]) for name, k in zip(measured, columns, strict=True)}
+    def __repr__(self) -> str:
+        asked = f"{len(self.captions)} captions of {len(self.pictures)} pictures"
+        return f"<Answers: {asked}, {'before and after surgery' if self.after is not None else self.spaces[0]}>"
 
-
-def _wins(answers: Answers, scores: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, float]]:
-    """For each caption in how many percent of some of the pictures it is first in its group."""
-    for group in range(len(answers.groups)):
-        first = {when: some[chosen][:, answers.columns(group)].argmax(1) for when, some in scores.items()}
-        for n in range(len(answers.groups[group])):
-            yield {f"wins {when}": 100 * float((some == n).double().mean()) for when, some in first.items()}
+    def _repr_html_(self) -> str:
+        return answers_to_html(self, page=False)
 
 
-def kept(answers: Answers, group: int, subset: str = "all") -> Interval:
-    """How much of what the captions of a group tell apart is left after surgery: 0 nothing, 1 all, above 1 more.
-
-    The slope of the centred similarities after surgery on those before: each picture's mean over the captions, and each
-    caption's mean over the pictures, are taken off, so that neither a shift of all captions nor their unequal base
-    similarities count.
-
-    Raises SaywhyError without surgery, for one picture or a group of one caption, and where CLIP itself sees no
-    difference.
-    """
-    return _with_interval(answers, subset, lambda parts, weights: _slope(parts[0], weights), [group])
+FORMAT = "saywhy.answers/1"
+DPI = 120
 
 
-def verdict(answers: Answers, group: int, other: int, subset: str = "all") -> Interval:
-    """``kept`` of one group less ``kept`` of another: above 0 where the classifier looks more for the first.
+def answers_document(answers: Answers) -> dict[str, Any]:
+    """Everything that was found over all pictures, as plain values for JSON; ``answers_csv`` has each picture."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "pictures": len(answers.pictures),
+        "groups": answers.groups,
+        "spaces": answers.spaces,
+        "scale": answers.scale,
+        "model": answers.model,
+        "findings": answers_findings(answers),
+        "concepts": concept_table(answers),
+        "failures": {failure.name: failure.reason for failure in answers.failures},
+    }
+    if answers.surgery is not None:
+        document |= {"surgery": answers.surgery, "matching": answers.matching}
+    return {key: _plain(value) for key, value in document.items()}
 
-    Both are shares of what CLIP itself sees in the same pictures, so that a concept is not favoured for being easy to
-    see. It is 0 where nothing is replaced, and where what is replaced carries nothing.
-    """
-    return _with_interval(
-        answers, subset, lambda parts, weights: _slope(parts[0], weights) - _slope(parts[1], weights), [group, other]
+
+def answers_to_json(answers: Answers) -> str:
+    """The document of ``answers_document``, and under "record" what it was made from: the scores of every picture."""
+    record = {
+        "before": packing.pack_floats(answers.before),
+        "after": None if answers.after is None else packing.pack_floats(answers.after),
+        "pictures": answers.pictures,
+        "classes": answers.classes,
+        "predicted": answers.predicted,
+        "judged": answers.judged,
+    }
+    return packing.to_json(answers_document(answers) | {"record": record})
+
+
+def answers_from_json(text: str) -> Answers:
+    """The answers that ``answers_to_json`` wrote. Raises SaywhyError where the text holds none, or no scores."""
+    d = packing.from_json(text, FORMAT, "an answer of ask")
+    if "record" not in d:
+        raise SaywhyError("this JSON has no scores of single pictures; save the answers with Answers.save or to_json")
+    with packing.whole("answer"):
+        r = d["record"]
+        return Answers(
+            groups=tuple(tuple(group) for group in d["groups"]),
+            before=packing.unpack_floats(r["before"]),
+            after=None if r["after"] is None else packing.unpack_floats(r["after"]),
+            pictures=tuple(r["pictures"]),
+            classes=None if r["classes"] is None else tuple(r["classes"]),
+            predicted=None if r["predicted"] is None else tuple(r["predicted"]),
+            scale=d["scale"],
+            spaces=tuple(d["spaces"]),
+            judged=r["judged"],
+            model=d["model"],
+            surgery=d.get("surgery"),
+            matching=d.get("matching"),
+            failures=tuple(Failure(name, reason) for name, reason in d["failures"].items()),
+        )
+
+
+def answers_to_html(answers: Answers, page: bool = True) -> str:
+    """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
+    findings = answers_findings(answers)
+    card = {
+        "sentences": [one["sentence"] for one in findings if one["pictures"] == "all"],
+        "figure": "data:image/png;base64," + base64.b64encode(as_png(answers.figure(), DPI)).decode(),
+        "rows": [row for row in concept_table(answers) if row["pictures"] == "all"],
+        "answers": answers,
+    }
+    template = "answers.html" if page else "answers_notebook.html"
+    title = "What the captions say"
+    return page_templates().get_template(template).render(title=title, card=card, failures=answers.failures)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def answers_csv(answers: Answers) -> str:
+    """A row for each picture: its name, class and predicted class, and each caption's similarity before and after."""
+    names = {"name": answers.pictures, "class": answers.classes, "predicted": answers.predicted}
+    columns: dict[str, Sequence[Any]] = {name: values for name, values in names.items() if values is not None}
+    for when, scores in (("before", answers.before), ("after", answers.after)):
+        if scores is not None:
+            columns |= {
+                f"{when}: {caption}": [f"{score:.6f}" for score in scores[:, n].tolist()]
+                for n, caption in enumerate(answers.captions)
+            }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+BEFORE, AFTER = "#8a8f98", "#c2410c"
+GROUPS = ("#2563a8", "#2f8f5b", "#8b5fbf", "#b7791f", "#0e7c86", "#a83250")
+LEGEND = {"before": "CLIP", "after": "CLIP through the classifier"}
+GAP = 0.7  # rows between groups
+ASIDE = 0.13  # of a row: what was before lies so far above, what is after below
+
+
+def draw_answers(answers: Answers) -> Figure:
+    """A matplotlib figure: each caption's mean similarity before and after; bars of what is left of each group."""
+    rows = [row for row in concept_table(answers) if row["pictures"] == "all"]
+    findings = [one for one in answers_findings(answers) if one["pictures"] == "all"]
+    kept = [one for one in findings if one["kind"] == "kept"]
+    height = 1.9 + 0.42 * len(rows) + 0.3 * len(answers.groups)
+    figure = new_figure(figsize=(11.5 if kept else 7.5, height), layout="constrained")
+    axes = figure.subplots(1, 2, width_ratios=[3, 2]) if kept else [figure.subplots()]
+    places = [n + GAP * row["group"] for n, row in enumerate(rows)]
+    _draw_captions(axes[0], answers, rows, places)
+    if kept:
+        groups = [answers.groups.index(one["group"]) for one in kept]
+        middles = [_mean([y for y, row in zip(places, rows, strict=True) if row["group"] == group]) for group in groups]
+        _draw_kept(axes[1], kept, middles, [_colour(group) for group in groups])
+        axes[1].set_ylim(axes[0].get_ylim())
+    said = [one["sentence"] for one in findings if one["kind"] in ("verdict", "nearest")]
+    figure.suptitle(
+        literal("\n".join(fill(shorten(sentence, 600), 125 if kept else 85) for sentence in said)), fontsize=9.5
     )
+    return figure
 
 
-_Pair = tuple[np.ndarray, np.ndarray]  # (N, m) contrasts before and after
+def _draw_captions(axis: Axes, answers: Answers, rows: Sequence[dict[str, Any]], places: Sequence[float]) -> None:
+    """Dumbbells: grey is CLIP's own, colour CLIP with the classifier's activations in it."""
+    moments = (
+        {"before": (BEFORE, 0.0)} if answers.after is None else {"before": (BEFORE, -ASIDE), "after": (AFTER, ASIDE)}
+    )
+    if answers.after is not None:
+        for y, row in zip(places, rows, strict=True):
+            ends = [row[f"similarity {when}"].value for when in moments]
+            axis.plot(ends, [y - ASIDE, y + ASIDE], color="#d4d7dc", linewidth=3, zorder=1, solid_capstyle="round")
+    for when, (colour, aside) in moments.items():
+        found = [row[f"similarity {when}"] for row in rows]
+        axis.errorbar(
+            [one.value for one in found], [y + aside for y in places], xerr=_errors(found), fmt="o", color=colour,
+            markersize=6, elinewidth=1.4, capsize=2.5, label=LEGEND[when],
+        )  # fmt: skip
+    axis.set_yticks(places, [literal(fill(shorten(row["caption"], 100), 34)) for row in rows])
+    for label, row in zip(axis.get_yticklabels(), rows, strict=True):
+        label.set_color(_colour(row["group"]))
+    axis.set_ylim(places[-1] + 0.7, -0.7)
+    axis.set_xlabel("mean cosine similarity, 95 % interval")
+    whose = "" if answers.after is not None else f", {answers.spaces[0]}"
+    axis.set_title(literal(f"{len(answers.pictures)} pictures{whose}"), fontsize=10, loc="left")
+    axis.grid(axis="x", color="#eceef1")
+    axis.set_axisbelow(True)
+    if answers.after is not None:
+        axis.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+    _bare(axis)
 
 
-def _with_interval(
-    answers: Answers, subset: str, measure: Callable[[list[_Pair], np.ndarray], np.ndarray], groups: Sequence[int]
-) -> Interval:
-    if answers.after is None:
-        raise SaywhyError("what is kept can be said after surgery only")
-    chosen = answers.subsets()[subset]
-    if chosen.sum() < 2:
-        raise SaywhyError("what is left is told from how pictures differ; there is one")
-    parts: list[_Pair] = []
-    for group in groups:
-        columns = answers.columns(group)
-        if columns.stop - columns.start < 2:
-            raise SaywhyError(f"{answers.groups[group][0]!r} stands alone; what is kept is of captions held together")
-        pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
-        if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
-            raise SaywhyError(
-                f"in {quoted(answers, group)} {answers.spaces[0]} sees no difference between these pictures"
-            )
-        parts.append(pair)
-    count = len(parts[0][0])
-    drawn = resampled(count, lambda weights: measure(parts, weights), DRAWS)
-    return interval_of(measure(parts, np.ones((1, count)))[0], drawn)
+def _draw_kept(axis: Axes, findings: Sequence[dict[str, Any]], places: Sequence[float], colours: Sequence[str]) -> None:
+    """A bar for each group, with 0 (nothing is left) and 100 % (as CLIP itself sees it) marked."""
+    for finding, colour, y in zip(findings, colours, places, strict=True):
+        value, low, high = (100 * finding["kept"][key] for key in ("value", "low", "high"))
+        axis.barh(y, value, height=0.55, color=colour, alpha=0.85)
+        axis.plot([low, high], [y, y], color="black", linewidth=1.4)
+        axis.annotate(
+            f"{round(value)} %", (max(high, 0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
+        )
+        words = fill(" | ".join(finding["group"]), 44)
+        axis.annotate(
+            literal(words), (0, y), xytext=(2, 17), textcoords="offset points", va="bottom", fontsize=8.5,
+            color=colour,
+        )  # fmt: skip
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.axvline(100, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
+    values = [100 * one["kept"][key] for one in findings for key in ("low", "high")]
+    axis.set_xlim(min(-5.0, 1.15 * min(values)), 1.18 * max(100.0, *values))
+    axis.set_yticks([])
+    axis.set_xlabel("left of what CLIP tells apart, %")
+    axis.set_title("what the classifier passes on", fontsize=10, loc="left")
+    _bare(axis)
+    axis.spines["left"].set_visible(False)
 
 
-def _contrasts(scores: Tensor) -> np.ndarray:
-    """(N, m) without each picture's mean over the captions."""
-    values = scores.double().numpy()
-    return values - values.mean(1, keepdims=True)
+def _errors(estimates: Sequence[Any]) -> list[list[float]]:
+    """Distances below and above the values, as matplotlib wants them; an interval may miss its value by rounding."""
+    return [
+        [max(one.value - one.low, 0) for one in estimates],
+        [max(one.high - one.value, 0) for one in estimates],
+    ]
 
 
-def _slope(pair: _Pair, weights: np.ndarray) -> np.ndarray:
-    """(D,) slopes of after on before (N, m), for D weightings (D, N) of the pictures."""
-    before, after = pair
-    total = weights.sum(1, keepdims=True)
-    centres = (weights @ before / total, weights @ after / total)
-    product = weights @ (before * after).sum(1) - total[:, 0] * (centres[0] * centres[1]).sum(1)
-    square = weights @ (before**2).sum(1) - total[:, 0] * (centres[0] ** 2).sum(1)
-    return product / np.maximum(square, FLAT)
+def _bare(axis: Axes) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
 
 
-def quoted(answers: Answers, group: int) -> str:
-    return f'"{" | ".join(answers.groups[group])}"'
+def _colour(group: int) -> str:
+    return GROUPS[group % len(GROUPS)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

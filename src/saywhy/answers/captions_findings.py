@@ -7,13 +7,13 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from saywhy.answers.captions import SUBSETS, Answers, concept_table, kept, quoted, verdict
+from saywhy.answers.captions_measures import SUBSETS, CaptionScores, concept_table, kept, quoted, verdict
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 
 
 @lru_cache(maxsize=2)  # as concept_table
-def answers_findings(answers: Answers) -> list[dict[str, Any]]:
+def answers_findings(answers: CaptionScores) -> list[dict[str, Any]]:
     """What the answers say: sentences with their numbers, as plain values, for each subset of the pictures.
 
     After surgery a finding of kind "kept" for each group of two captions or more, or "alike" where CLIP itself sees no
@@ -39,12 +39,12 @@ def answers_findings(answers: Answers) -> list[dict[str, Any]]:
     return findings
 
 
-def _kept_finding(answers: Answers, subset: str, group: int, estimate: Interval) -> dict[str, Any]:
+def _kept_finding(answers: CaptionScores, subset: str, group: int, estimate: Interval) -> dict[str, Any]:
     sentence = f"{_of(subset)} {quoted(answers, group)}, {_percent(estimate)} is left after surgery."
     return {"kind": "kept", "sentence": sentence, "group": answers.groups[group], "kept": asdict(estimate)}
 
 
-def _verdict_finding(answers: Answers, subset: str, left: dict[int, Interval]) -> dict[str, Any]:
+def _verdict_finding(answers: CaptionScores, subset: str, left: dict[int, Interval]) -> dict[str, Any]:
     first, second = left
     difference = verdict(answers, first, second, subset)
     sentence = (
@@ -68,7 +68,7 @@ def _judgement(first: Interval, second: Interval, difference: Interval) -> str:
     return f"the classifier passes on more of the {name}"
 
 
-def _nearest(answers: Answers) -> list[dict[str, Any]]:
+def _nearest(answers: CaptionScores) -> list[dict[str, Any]]:
     findings = []
     for (subset, group), some in groupby(concept_table(answers), key=lambda row: (row["pictures"], row["group"])):
         rows = list(some)

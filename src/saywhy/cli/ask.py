@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from saywhy.cli.console import OK, SOME_FAILED, complain, errors, note, told_when_interrupted, writable
+from saywhy.cli.console import OK, SOME_FAILED, complain, errors, note, progress_bar, told_when_interrupted, writable
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
     from saywhy.answers.captions import Answers
     from saywhy.classifiers.classifier import Classifier
+    from saywhy.pictures.in_batches import Readable
     from saywhy.pictures.sources import LabelledImage
-    from saywhy.questions.ask import Reader
+    from saywhy.questions.options import AskOptions
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.operated import OperatedSpace
-    from saywhy.spaces.surgery.operating import Surgery
     from saywhy.types import Space
 
 MATCHING, SURGERY, OUTPUT = "Matching of channels (with --operate)", "Surgery", "Output"
@@ -102,15 +101,17 @@ def ask(
     ] = False,
 ) -> None:
     """Ask how near captions are to pictures; with --operate, when CLIP sees what the classifier sees."""
-    from saywhy.answers.captions_faces import answers_document
     from saywhy.cli.panels import show_answers
+    from saywhy.pictures.in_batches import Readable
     from saywhy.pictures.sources import is_source, read_sources
-    from saywhy.questions.ask import Reader, inquire, read_groups
+    from saywhy.questions.ask import ask_pictures, read_groups
     from saywhy.spaces.clip import load_clip
 
     how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "floor": floor}
     surgery = {"strength": strength, "unmatched": unmatched}
-    operation = Operation(operate, matching, match_on, save, _given(how), _given(surgery), share)
+    operation = Operation(
+        clip=operate, file=matching, match_on=match_on, save=save, how=_given(how), surgery=_given(surgery), share=share
+    )
     operation.check(model, space)
     groups = read_groups([word for word in words if not is_source(word)])
     with told_when_interrupted("nothing was answered"):
@@ -120,16 +121,20 @@ def ask(
         if out is not None:
             writable(out)
         with errors.status("loading the models", spinner="dots"):
-            classifier, place, operated = _load(model, labels, space, operation, device, pretrained=not random_weights)
-        with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-            read = Reader(complain, lambda some, what: progress.track(some, description=what))
-            if classifier is not None and operation.anew:
-                operated = operation.perform(load_clip(str(operation.clip), device), classifier, others, read)
-            answers, strangers = inquire(pictures, groups, place, operated, classifier, read)
+            classifier, opinion, operated = _load(
+                model, labels, space, operation, device, pretrained=not random_weights
+            )
+        read = Readable(lambda failure: complain(failure.reason))
+        if classifier is not None and operation.anew:
+            with progress_bar("matching channels", len(others)) as advance:
+                clip = load_clip(str(operation.clip), device)
+                operated = operation.perform(clip, classifier, others, read, advance)
+        with progress_bar("asking", len(pictures)) as advance:
+            answers, strangers = ask_pictures(pictures, groups, opinion, operated, classifier, read, advance)
         if strangers:
-            named = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
-            note(f"{model} has no class {named}: what it gets right and wrong is left out")
-        document = answers_document(answers, operated, classifier, read.failures)
+            listed = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
+            note(f"{model} has no class {listed}: what it gets right and wrong is left out")
+        document = answers.document()
         if out is not None:
             _save(answers, document, out)
         if as_json:
@@ -137,11 +142,11 @@ def ask(
         else:
             matched = None if operated is None else operated.matching
             show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
-    raise typer.Exit(SOME_FAILED if read.failures else OK)
+    raise typer.Exit(SOME_FAILED if answers.failures else OK)
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """The options that put a classifier into a CLIP; None, and not in a mapping, is what was not given.
 
@@ -178,7 +183,7 @@ class Operation:
             raise SaywhyError(f"--pairing is {' or '.join(HOW)}, not {self.how['how']!r}")
         if self.save is not None and (self.save.suffix != ".safetensors" or not self.save.absolute().parent.is_dir()):
             raise SaywhyError(f"--save {self.save}: needs the ending .safetensors, and a folder that exists")
-        self.chosen()
+        self.options()
 
     @property
     def anew(self) -> bool:
@@ -194,36 +199,34 @@ class Operation:
         if self.anew and len(pictures) < ENOUGH:
             note(f"channels are matched on {len(pictures)} pictures; with fewer than {ENOUGH} a match says little")
 
-    def chosen(self) -> Surgery:
-        """The surgery, with defaults for what was not given. Raises SaywhyError for what there is not."""
-        from saywhy.spaces.operated import DEFAULT_SURGERY
+    def options(self) -> AskOptions:
+        """What was given, and defaults for what was not. Raises SaywhyError for values out of range."""
+        from saywhy.questions.options import AskOptions
 
-        return replace(DEFAULT_SURGERY, **self.surgery)
+        matching: dict[str, Any] = {
+            name: _layers(value) if "layers" in name else value for name, value in self.how.items()
+        }
+        return AskOptions(
+            matching=replace(AskOptions.matching, **matching),
+            surgery=replace(AskOptions.surgery, **self.surgery),
+            share=self.share,
+        )
 
     def perform(
-        self, clip: ClipSpace, classifier: Classifier, pictures: Sequence[LabelledImage], read: Reader
+        self,
+        clip: ClipSpace,
+        classifier: Classifier,
+        pictures: Sequence[LabelledImage],
+        read: Readable,
+        advance: Callable[[int], object],
     ) -> OperatedSpace:
         """Match on pictures, keep the matching where that was asked for, and operate."""
-        from saywhy.questions.ask import find_matching
-        from saywhy.spaces.operated import OperatedSpace
+        from saywhy.questions.ask import find_matching, operate
 
-        matching = find_matching(clip, classifier, pictures, read, **self._layers())
+        matching = find_matching(clip, classifier, pictures, self.options(), read, advance)
         if self.save is not None:
             matching.save(self.save)
-        return self.shared(OperatedSpace(clip, classifier, matching, self.chosen()))
-
-    def _layers(self) -> dict[str, Any]:
-        """``how`` with names of layers in the place of a list in one word."""
-        from saywhy.spaces.operated import LAYERS
-
-        return {
-            key: _names(value) if key in ("layers", "clip_layers") and value not in LAYERS else value
-            for key, value in self.how.items()
-        }
-
-    def shared(self, space: OperatedSpace) -> OperatedSpace:
-        """With the asked share of channels only."""
-        return space if self.share is None else replace(space, matching=space.matching.strongest(self.share))
+        return operate(clip, classifier, matching, self.options())
 
 
 def _load(
@@ -232,6 +235,7 @@ def _load(
 ) -> tuple[Classifier | None, Space, OperatedSpace | None]:  # fmt: skip
     """The classifier, the space before surgery, and, by a matching that was kept, the one after it."""
     from saywhy.classifiers.classifier import Classifier
+    from saywhy.questions.ask import operate
     from saywhy.questions.choices import default_space, resolve_space
     from saywhy.spaces.clip import load_clip
     from saywhy.spaces.operated import load_operated
@@ -245,15 +249,15 @@ def _load(
         )
     clip = None if operation.clip is None else load_clip(operation.clip, device)
     if classifier is not None and operation.file is not None:
-        operated = load_operated(operation.file, classifier, operation.chosen(), device)
+        operated = load_operated(operation.file, classifier, device=device)
         if clip is not None and clip.key != operated.clip.key:
             raise SaywhyError(f"{operation.file}: was made with {operated.clip.name}, not with {clip.name}")
-        return classifier, operated.clip, operation.shared(operated)
+        return classifier, operated.clip, operate(operated.clip, classifier, operated.matching, operation.options())
     return classifier, clip or resolve_space(space or default_space(classifier), classifier, device), None
 
 
 def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:
-    from saywhy.answers.captions_faces import answers_csv, draw_answers
+    from saywhy.answers.captions import answers_csv, draw_answers
 
     try:
         (out / "answers.json").write_text(json.dumps(document, indent=1, allow_nan=False))
@@ -272,5 +276,8 @@ def _flag(option: str) -> str:
     return "--pairing" if option == "how" else f"--{option.replace('_', '-')}"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+def _layers(text: str) -> str | tuple[str, ...]:
+    """A known choice of layers as it is, or the names of layers, of a list with commas."""
+    from saywhy.spaces.operated import LAYERS
+
+    return text if text in LAYERS else tuple(name.strip() for name in text.split(","))

@@ -56,7 +56,7 @@ def told_when_interrupted(left: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(what: str, count: int) -> Iterator[Callable[[int], object]]:
     """A bar on standard error for ``count`` pictures, where there are more than two; gives what moves it on."""
-    with Progress(console=errors, transient=True, disable=count < 3) as progress:
+    with Progress(console=errors, transient=True, disable=count < 3 or not errors.is_terminal) as progress:
         task = progress.add_task(what, total=count)
         yield lambda more: progress.advance(task, more)
 

@@ -111,8 +111,8 @@ def show_answers(
     matching: by which the surgery was done; None: it is not told how well channels match.
     by_class: also the pictures of each class, and those that the classifier gets right and wrong.
     """
-    from saywhy.answers.captions import concept_table
     from saywhy.answers.captions_findings import answers_findings
+    from saywhy.answers.captions_measures import concept_table
 
     if matching is not None:
         _titled("channels of CLIP with one of the classifier's in their place", _quality(matching.quality()), console)

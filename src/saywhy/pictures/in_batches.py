@@ -52,6 +52,30 @@ def opened(pictures: Iterable[_P], advance: Advance = lambda count: None) -> Ite
         advance(1)
 
 
+@final
+class Readable:
+    """Goes through pictures, once or several times: what cannot be read is told once, and left out of every later pass.
+
+    ``failures`` are those that could not be read, in the order in which they were met.
+    """
+
+    def __init__(self, tell: Callable[[Failure], object] = lambda failure: None) -> None:
+        self._tell, self._failed = tell, dict[str, Failure]()
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return tuple(self._failed.values())
+
+    def __call__(self, pictures: Iterable[_P], advance: Advance = lambda count: None) -> Iterator[tuple[_P, Image]]:
+        """Each picture that can be read, with what it shows."""
+        for item in opened((picture for picture in pictures if picture.name not in self._failed), advance):
+            if isinstance(item, Failure):
+                self._failed[item.name] = item
+                self._tell(item)
+            else:
+                yield item
+
+
 def in_batches(
     pictures: Sequence[_P],
     work: Callable[[Sequence[tuple[str, Image]]], Iterable[_T]],

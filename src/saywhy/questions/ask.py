@@ -1,17 +1,14 @@
 """Captions asked of pictures: how near each of them is, before surgery and after; the path of ``saywhy ask``.
 
-Source: Caption-driven XAI (Koller et al. 2025), its "quantitative concept analysis". The paper counts which caption
-wins; that mixes what the pictures show with what the classifier uses, and rests on captions of unequal base similarity.
-Here differences of similarities are averaged with intervals, and a contrast between captions is followed through the
-surgery: how much of what CLIP tells apart can still be told apart when it sees what the classifier sees.
+Source: Caption-driven XAI (Koller et al. 2025). What the answers say is measured in ``answers.captions_measures``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +18,11 @@ from torch import Tensor
 from saywhy.answers.captions import Answers
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Advance, Readable
 from saywhy.pictures.sources import LabelledImage, named
+from saywhy.questions.options import AskOptions
 from saywhy.spaces.clip import ClipSpace
-from saywhy.spaces.operated import match_classifier
+from saywhy.spaces.operated import OperatedSpace, match_classifier
 from saywhy.spaces.surgery.matching import Matching
 from saywhy.spaces.traits import scale_of
 from saywhy.types import Space
@@ -94,82 +93,64 @@ def ask(
     )
 
 
-# -- in words ---------------------------------------------------------------------------------------------------------
-
-
 ENOUGH = 50  # pictures, below which correlations and intervals are rough
 
 
-@final
-class Reader:
-    """Opens pictures one after another. What cannot be read is told once, and left out of every later pass too.
-
-    tell:    what is done with the reason, one line.
-    tracked: (pictures, what is done with them) -> the pictures, for a progress bar.
-
-    ``failures`` maps the name of each picture that could not be read to the reason.
-    """
-
-    def __init__(
-        self,
-        tell: Callable[[str], None] = lambda reason: None,
-        tracked: Callable[[Sequence[LabelledImage], str], Iterable[LabelledImage]] = lambda pictures, what: pictures,
-    ) -> None:
-        self.failures: dict[str, str] = {}
-        self._tell, self._tracked = tell, tracked
-
-    def __call__(self, pictures: Sequence[LabelledImage], what: str) -> Iterator[tuple[LabelledImage, Image.Image]]:
-        """Each picture that can be read, with what it shows."""
-        for picture in self._tracked(pictures, what):
-            if picture.name in self.failures:
-                continue
-            try:
-                image = picture.open()
-            except SaywhyError as error:
-                self.failures[picture.name] = str(error)
-                self._tell(str(error))
-                continue
-            yield picture, image
-
-
 def find_matching(
-    clip: ClipSpace, classifier: Classifier, pictures: Sequence[LabelledImage], read: Reader, **options: Any
+    clip: ClipSpace,
+    classifier: Classifier,
+    pictures: Sequence[LabelledImage],
+    options: AskOptions | None = None,
+    read: Readable | None = None,
+    advance: Advance = lambda count: None,
 ) -> Matching:
     """``match_classifier`` on pictures in an order that is random, as its null needs, and always the same.
+
+    options: None: the defaults. read: opens the pictures, and knows which cannot be read.
 
     Raises SaywhyError for fewer than two pictures that can be read, and as ``match_classifier``.
     """
     order = np.random.default_rng(0).permutation(len(pictures))
-    images = (image for _, image in read([pictures[n] for n in order], "matching channels"))
-    return match_classifier(clip, classifier, images, **options)
+    images = (image for _, image in (read or Readable())([pictures[n] for n in order], advance))
+    return match_classifier(clip, classifier, images, **vars((options or AskOptions()).matching))
 
 
-def inquire(
+def operate(clip: ClipSpace, classifier: Classifier, matching: Matching, options: AskOptions) -> OperatedSpace:
+    """CLIP with the classifier's matched channels in it, all of them or the share that the options ask for."""
+    chosen = matching if options.share is None else matching.strongest(options.share)
+    return OperatedSpace(clip, classifier, chosen, options.surgery)
+
+
+def ask_pictures(
     pictures: Sequence[LabelledImage],
     groups: Sequence[Sequence[str]],
     space: Space,
-    operated: Space | None,
-    classifier: Classifier | None,
-    read: Reader,
+    operated: OperatedSpace | None = None,
+    classifier: Classifier | None = None,
+    read: Readable | None = None,
+    advance: Advance = lambda count: None,
 ) -> tuple[Answers, list[str]]:
     """The answers, and the classes of the pictures that the classifier does not have.
 
     Where there are such classes right and wrong are not told apart. Pictures are read once.
 
+    read: opens the pictures, and knows which cannot be read.
+
     Raises SaywhyError where no picture can be read.
     """
+    read = read or Readable()
     pictures, strangers = (pictures, []) if classifier is None else named(pictures, classifier.labels)
     done: list[LabelledImage] = []
     predicted: list[str] = []
 
     def images() -> Iterator[Image.Image]:
-        opened = read(pictures, "asking")
-        while some := list(islice(opened, BATCH)):
-            done.extend(picture for picture, _ in some)
+        readable = read(pictures, advance)
+        while batch := list(islice(readable, BATCH)):
+            done.extend(picture for picture, _ in batch)
             if classifier is not None:
-                best = classifier.predict([image for _, image in some], top=1)
+                best = classifier.predict([image for _, image in batch], top=1)
                 predicted.extend(classes[0].name for classes in best)
-            yield from (image for _, image in some)
+            yield from (image for _, image in batch)
 
     answers = ask(images(), groups, space, operated)
     classes = tuple(None if picture.label is None else str(picture.label) for picture in done)
@@ -179,5 +160,16 @@ def inquire(
         classes=classes if any(name is not None for name in classes) else None,
         predicted=None if classifier is None else tuple(predicted),
         judged=not strangers,
+        model=None if classifier is None else classifier.name,
+        surgery=None if operated is None else asdict(operated.surgery),
+        matching=None if operated is None else matching_summary(operated.matching),
+        failures=read.failures,
     )
     return answers, strangers
+
+
+def matching_summary(matching: Matching) -> dict[str, Any]:
+    """How channels were matched, and how well, as plain values."""
+    return {
+        "how": matching.how, "images": matching.images, "decisive": matching.decisive, "layers": matching.quality(),
+    }  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import final
 
 from saywhy.errors import SaywhyError
+from saywhy.spaces.surgery.options import DEFAULT_MATCH, DEFAULT_SURGERY, MatchOptions, Surgery
 
 
 @final
@@ -36,3 +37,17 @@ class ExplainOptions:
         check_method(self.method, self.composite)
         if self.regions < 1 or self.top < 1:
             raise SaywhyError(f"regions and labels are one or more; asked for are {self.regions} and {self.top}")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AskOptions:
+    """How a classifier is put into CLIP before captions are asked of it.
+
+    matching: which channels are matched, and how. surgery: how matched channels take the place of CLIP's.
+    share:    replace this share (0..1) of the channels, the best matched; None: all that are matched.
+    """
+
+    matching: MatchOptions = DEFAULT_MATCH
+    surgery: Surgery = DEFAULT_SURGERY
+    share: float | None = None

@@ -25,12 +25,10 @@ from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.surgery.correlation import Correlation, correlate
 from saywhy.spaces.surgery.matching import Matching, check_way, match
-from saywhy.spaces.surgery.operating import Surgery, run_operated, source_layers
+from saywhy.spaces.surgery.operating import run_operated, source_layers
+from saywhy.spaces.surgery.options import DEFAULT_SURGERY, MatchOptions, Surgery
 
 BATCH = 32  # pictures at once
-FLOOR = 0.2  # logits
-"""Evidence for a class that varies by less over the pictures decides nothing: the odds change by a fifth. A network
-with random weights has such evidence; scaled up to CLIP's activations it would speak as loudly as any other."""
 LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
     "stages": partial(stages, class_tokens=True),
     "last": lambda network, pixels: stages(network, pixels, class_tokens=True)[-1:],
@@ -40,8 +38,6 @@ LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
 
 The paper took every convolution of the classifier, and the stages of CLIP.
 """
-DEFAULT_SURGERY = Surgery(unmatched="mean")
-"""Nothing passes but what the classifier passes: what CLIP sees for itself would answer for it."""
 
 
 @final
@@ -99,12 +95,12 @@ def match_classifier(
     classifier: Classifier,
     images: Iterable[Image.Image],
     *,
-    layers: str | Sequence[str] = EVIDENCE,
-    clip_layers: str | Sequence[str] = "last",
-    how: str = "best",
-    chance: float = 0.0,
-    signed: bool = False,
-    floor: float = FLOOR,
+    layers: str | Sequence[str] = MatchOptions.layers,
+    clip_layers: str | Sequence[str] = MatchOptions.clip_layers,
+    how: str = MatchOptions.how,
+    chance: float = MatchOptions.chance,
+    signed: bool = MatchOptions.signed,
+    floor: float = MatchOptions.floor,
     batch_size: int = BATCH,
 ) -> Matching:
     """For each channel of CLIP's image tower the classifier's channel that goes with it on those pictures.
@@ -128,8 +124,8 @@ def correlate_classifier(
     clip: ClipSpace,
     classifier: Classifier,
     images: Iterable[Image.Image],
-    layers: str | Sequence[str] = EVIDENCE,
-    clip_layers: str | Sequence[str] = "last",
+    layers: str | Sequence[str] = MatchOptions.layers,
+    clip_layers: str | Sequence[str] = MatchOptions.clip_layers,
     batch_size: int = BATCH,
 ) -> list[Correlation]:
     """The pass over the data of ``match_classifier``, one Correlation for each of CLIP's layers."""
@@ -150,10 +146,10 @@ def matched(
     clip: ClipSpace,
     classifier: Classifier,
     found: Sequence[Correlation],
-    how: str = "best",
-    chance: float = 0.0,
-    signed: bool = False,
-    floor: float = FLOOR,
+    how: str = MatchOptions.how,
+    chance: float = MatchOptions.chance,
+    signed: bool = MatchOptions.signed,
+    floor: float = MatchOptions.floor,
 ) -> Matching:
     """The matches of ``match_classifier`` among correlations that were found; several thresholds need one pass."""
     alone = all(one.sources[0][0] == EVIDENCE for one in found)

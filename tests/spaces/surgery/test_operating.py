@@ -16,7 +16,8 @@ from saywhy.classifiers.layers import recorded, resized, stages
 from saywhy.errors import SaywhyError
 from saywhy.spaces.surgery.correlation import correlate
 from saywhy.spaces.surgery.matching import Matching, match
-from saywhy.spaces.surgery.operating import Surgery, operated, run_operated, source_layers
+from saywhy.spaces.surgery.operating import operated, run_operated, source_layers
+from saywhy.spaces.surgery.options import Surgery
 from tests.networks import SIZE, batches, clip_resnet, clip_vit, pixels, resnet, swin, two_convolutions, vit
 
 

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from saywhy.answers.captions import Answers, kept, verdict
+from saywhy.answers.captions import Answers
+from saywhy.answers.captions_measures import kept, verdict
 from saywhy.attribution import attribute
 from saywhy.bench import Report
 from saywhy.bench.surgery.figures import bias_figure, matching_figure, verdict_figure
@@ -29,16 +30,9 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.spaces.clip import ClipSpace, load_clip
-from saywhy.spaces.operated import (
-    DEFAULT_SURGERY,
-    OperatedSpace,
-    correlate_classifier,
-    image_tower,
-    match_classifier,
-    matched,
-)
+from saywhy.spaces.operated import OperatedSpace, correlate_classifier, image_tower, match_classifier, matched
 from saywhy.spaces.surgery.matching import Matching
-from saywhy.spaces.surgery.operating import AS_PUBLISHED, Surgery
+from saywhy.spaces.surgery.options import AS_PUBLISHED, DEFAULT_SURGERY, Surgery
 from saywhy.types import Space
 from saywhy.worlds import TOWERS
 from saywhy.worlds.digits import DigitSet, digits

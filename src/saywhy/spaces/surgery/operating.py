@@ -8,42 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import frozen
 from saywhy.classifiers.layers import recorded, resized, rewritten
-from saywhy.errors import SaywhyError
 from saywhy.spaces.surgery.matching import LayerMatch, Matching
-
-UNMATCHED = ("keep", "mean")
-
-
-@final
-@dataclass(frozen=True)
-class Surgery:
-    """How the source's channels are put into the target.
-
-    strength:  0 leaves the target's own activations, 1 replaces them, between them a mixture.
-    unmatched: what becomes of a channel without a match: "keep" leaves it (the paper), "mean" sets it to its mean, so
-               that nothing passes but what the source passes.
-    """
-
-    strength: float = 1.0
-    unmatched: str = "keep"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise SaywhyError(f"the strength of surgery must lie in 0..1; it is {self.strength}")
-        if self.unmatched not in UNMATCHED:
-            raise SaywhyError(f"unmatched channels are {' or '.join(UNMATCHED)}, not {self.unmatched!r}")
-
-
-AS_PUBLISHED = Surgery()
+from saywhy.spaces.surgery.options import AS_PUBLISHED, Surgery
 
 
 @contextmanager
