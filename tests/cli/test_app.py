@@ -167,7 +167,7 @@ def test_help_is_quick_and_models_and_doctor_answer() -> None:
         (("data", "check"), ("--rationales", "--split", "--json")),
         (("train", "prompts"), ("--data", "--recipe", "--objective", "--resume")),
         (("world", "write"), ("--layout", "doubly-right")),
-        (("bench",), ("--train-on", "--test-on", "--recipe", "--seeds")),
+        (("bench", "ecor"), ("--train-on", "--test-on", "--recipe", "--seeds")),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -202,6 +202,18 @@ def test_an_aviary_with_rationales_is_written_and_checked(tmp_path: Path) -> Non
 def test_bench_lists_and_refuses() -> None:
     assert "lrp-speed" in saywhy("bench").stdout
     refused(saywhy("bench", "lrp-sped"), "lrp-speed")
+
+
+def test_a_benchmark_has_its_own_options_and_no_others() -> None:
+    shown = saywhy("bench", "lrp-clip", "--help").stdout
+    assert all(option in shown for option in ("--limit", "--out", "--data", "--model", "--space"))
+    assert not [option for option in ("--seeds", "--mappers", "--painter") if option in shown]
+    assert "[default: (world:aviary)]" in shown
+    both = saywhy("bench", "concepts", "nle", "--help").stdout
+    assert all(option in both for option in ("--bank", "--painter"))
+    refused(saywhy("bench", "lrp-speed", "--data", "x"), "--data")
+    for words in ((), ("--help",)):
+        assert "lrp-speed" in saywhy("bench", *words).stdout
 
 
 @pytest.mark.slow

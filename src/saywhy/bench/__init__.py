@@ -1,16 +1,19 @@
-"""Benchmarks: each a module with ``run(limit, **options) -> Report``; ``saywhy bench NAME`` prints table and JSON."""
+"""Benchmarks: each a module with ``run(limit, **options) -> Report``; ``saywhy bench NAME`` prints table and JSON.
+
+The command line takes a benchmark's options from the signature of its ``run``: ``Annotated[str, "what it is"]``.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from math import isnan
-from typing import Any, final
+from typing import Any, final, get_args, get_type_hints
 
 from saywhy.errors import SaywhyError
 
@@ -120,20 +123,48 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and isnan(value) else value
 
 
+def benchmark(name: str) -> Callable[..., Report]:
+    """The ``run`` of that benchmark. Raises SaywhyError for an unknown name, with the nearest."""
+    if name not in BENCHMARKS:
+        near = get_close_matches(name, BENCHMARKS, n=1) or list(BENCHMARKS)
+        raise SaywhyError(f"there is no benchmark {name!r}; did you mean {', '.join(near)}?")
+    return import_module(f"saywhy.bench.{BENCHMARKS[name][0]}").run
+
+
+@final
+@dataclass(frozen=True)
+class Option:
+    """An option of a benchmark, as its ``run`` has it. says: for the help. default: None where it has none to show."""
+
+    name: str
+    says: str
+    default: str | None
+
+
+def options_of(name: str) -> list[Option]:
+    """What a benchmark takes beside ``limit``, read from the signature of its ``run``.
+
+    Raises SaywhyError as ``benchmark``.
+    """
+    run = benchmark(name)
+    hints = get_type_hints(run, include_extras=True)
+    return [
+        Option(parameter.name, " ".join(get_args(hints[parameter.name])[1:]), parameter.default)
+        for parameter in signature(run).parameters.values()
+        if parameter.name != "limit"
+    ]
+
+
 def run_benchmark(name: str, limit: int | None = None, **options: str | None) -> Report:
     """Options that are None are left out.
 
     Raises SaywhyError for an unknown name, an option that the benchmark does not have, or where what it needs is not
     here.
     """
-    if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=1) or list(BENCHMARKS)
-        raise SaywhyError(f"there is no benchmark {name!r}; did you mean {', '.join(near)}?")
-    run = import_module(f"saywhy.bench.{BENCHMARKS[name][0]}").run
+    known = [option.name for option in options_of(name)]
     given = {option: value for option, value in options.items() if value is not None}
-    known = signature(run).parameters
     for option in given:
         if option not in known:
-            takes = ", ".join(f"--{p}" for p in known if p != "limit") or "none"
+            takes = ", ".join(f"--{other}" for other in known) or "none"
             raise SaywhyError(f"the benchmark {name} has no option --{option}; it has {takes} (and --limit, --out)")
-    return run(limit, **given)
+    return benchmark(name)(limit, **given)

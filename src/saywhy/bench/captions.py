@@ -10,7 +10,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -35,11 +35,13 @@ BATCH = 8  # pictures written about at once
 def run(
     limit: int | None = None,
     *,
-    data: str | None = None,
-    model: str | None = None,
-    space: str | None = None,
-    images: str | None = None,
-    writer: str | None = None,
+    data: Annotated[
+        str | None, "Sentences to score: MAGIC's format, RESULTS.json,REFERENCES.json, or references alone."
+    ] = None,
+    model: Annotated[str | None, "The classifier whose sentences are written now."] = None,
+    space: Annotated[str | None, "Whose words: as for explain."] = None,
+    images: Annotated[str | None, "A folder of pictures to write sentences on."] = None,
+    writer: Annotated[str | None, "A language model that writes now: NAME or DIR."] = None,
 ) -> Report:
     """One row a file of captions, or one for the sentences written now.
 

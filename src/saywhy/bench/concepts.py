@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -28,10 +28,10 @@ CONCEPTS = 15  # B of the paper
 def run(
     limit: int | None = None,
     *,
-    model: str | None = None,
-    images: str | None = None,
-    bank: str | None = None,
-    folds: str = "10:3",
+    model: Annotated[str | None, "The classifier."] = None,
+    images: Annotated[str | None, "A folder with labels.csv, or with a folder a class."] = None,
+    bank: Annotated[str | None, "A JSON of descriptors by class."] = None,
+    folds: Annotated[str, "Folds of classes; 10:3 runs three of ten."] = "10:3",
 ) -> Report:
     """limit: pictures at most.
 

@@ -12,7 +12,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 import numpy as np
 from PIL import Image
@@ -88,7 +88,10 @@ class Tally:
 
 
 def run(
-    limit: int | None = None, data: str = "world:aviary", model: str | None = None, space: str | None = None
+    limit: int | None = None,
+    data: Annotated[str, "world:NAME, or a folder in CUB's layout."] = "world:aviary",
+    model: Annotated[str | None, "The classifier, as for explain; needed for a folder."] = None,
+    space: Annotated[str | None, "Whose words, as for explain."] = None,
 ) -> Report:
     """Both tables and the figure.
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 
@@ -36,13 +36,13 @@ COLUMNS = ("sentences", "CLIP-S", "LPIPS(A)", "sd(A)", "LPIPS(S)", "sd(S)", "Cos
 def run(
     limit: int | None = None,
     *,
-    data: str | None = None,
-    images: str | None = None,
-    model: str | None = None,
-    writer: str | None = None,
-    sentences: str | None = None,
-    painter: str | None = None,
-    space: str | None = None,
+    data: Annotated[str | None, "Which pictures, and what annotators wrote: JSON or CSV like ImageNet-X."] = None,
+    images: Annotated[str | None, "Folder of the pictures."] = None,
+    model: Annotated[str | None, "The classifier that is explained."] = None,
+    writer: Annotated[str | None, "A language model that writes sentences now."] = None,
+    sentences: Annotated[str | None, "Files of sentences to compare: FILE or NAME=FILE, with commas."] = None,
+    painter: Annotated[str | None, "A diffusers text-to-image pipeline."] = None,
+    space: Annotated[str | None, "The CLIP that judges."] = None,
 ) -> Report:
     """CLIP-S, and LPIPS and Cosine of paintings, of each set of sentences; "-" and a note for what cannot be had.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -30,11 +30,11 @@ COLUMNS = ("method", "pictures", "cosine", "unusual", "perplexity", "encodings",
 def run(
     limit: int | None = None,
     *,
-    model: str | None = None,
-    images: str | None = None,
-    writer: str | None = None,
-    methods: str = "guided,prefix",
-    scenes: str = "100",
+    model: Annotated[str | None, "The classifier."] = None,
+    images: Annotated[str | None, "A folder of photographs."] = None,
+    writer: Annotated[str | None, "A language model: NAME or DIR."] = None,
+    methods: Annotated[str, "Methods to compare: guided, prefix, prefix:5."] = "guided,prefix",
+    scenes: Annotated[str, "Scenes of the aviary."] = "100",
 ) -> Report:
     """limit: photographs at most (default 50).
 

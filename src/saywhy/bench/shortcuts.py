@@ -8,7 +8,7 @@ can be said of a picture). The unbiased aviary is asked the same about its backg
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -35,7 +35,11 @@ MARGIN = 2  # pixels of a 160-pixel scene around a part: relevance of an edge li
 BATCH = 16
 
 
-def run(limit: int | None = None, model: str | None = None, space: str = "world:aviary") -> Report:
+def run(
+    limit: int | None = None,
+    model: Annotated[str | None, "resnet or vit (default: both)."] = None,
+    space: Annotated[str, "Whose words."] = "world:aviary",
+) -> Report:
     """One row per world and method.
 
     limit: pictures per world, at most. model: "resnet" or "vit"; None: both. space: whose words.

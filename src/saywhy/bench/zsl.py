@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import torch
 import torch.nn.functional as F
@@ -56,13 +56,13 @@ class Task:
 def run(
     limit: int | None = None,
     *,
-    model: str | None = None,
-    images: str | None = None,
-    folds: str = "10",
-    mappers: str = "default,ridge,neighbours,blend,procrustes,mean,random-values",
-    encoder: str | None = None,
-    wordnet: str | None = None,
-    transfer: str | None = None,
+    model: Annotated[str | None, "The classifier."] = None,
+    images: Annotated[str | None, "A folder with labels.csv, or with a folder a class."] = None,
+    folds: Annotated[str, "Folds of classes; 10:3 runs three of ten."] = "10",
+    mappers: Annotated[str, "Mappers to compare."] = "default,ridge,neighbours,blend,procrustes,mean,random-values",
+    encoder: Annotated[str | None, "The text encoder."] = None,
+    wordnet: Annotated[str | None, "Folder with WordNet 3.0's data.noun."] = None,
+    transfer: Annotated[str | None, "Class folders that the classifier never knew."] = None,
 ) -> Report:
     """limit: pictures at most.
 

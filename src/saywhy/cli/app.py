@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from saywhy.cli.ask import ask
-from saywhy.cli.bench import bench
+from saywhy.cli.bench import WORDS_AS_TYPED, bench
 from saywhy.cli.console import USAGE, complain, note
 from saywhy.cli.data import data, worlds
 from saywhy.cli.doctor import doctor, models
@@ -86,8 +86,9 @@ def _root(
     pass
 
 
-for command in (explain, why, ask, models, doctor, bench):
+for command in (explain, why, ask, models, doctor):
     app.command()(command)
+app.command(context_settings=WORDS_AS_TYPED)(bench)
 for name, group in (("train", train), ("data", data), ("world", worlds)):
     app.add_typer(group, name=name)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +17,68 @@ from saywhy.cli.console import told_when_interrupted, two_columns, writable
 if TYPE_CHECKING:
     from saywhy.bench import Report
 
+WORDS_AS_TYPED = {"ignore_unknown_options": True, "help_option_names": []}
+"""Settings of the command: its options depend on the benchmarks that are named, and so are read in a second step."""
 
-def show_benchmarks(benchmarks: Mapping[str, str], console: Console) -> None:
-    """The names that ``saywhy bench`` knows."""
-    two_columns("saywhy bench", benchmarks, console)
+_Names = Annotated[list[str], typer.Argument(help="Benchmarks to run.", metavar="NAME...")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")]
+_Out = Annotated[Path | None, typer.Option(help="Folder for the JSON document and figures of each.")]
+
+
+def bench(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Benchmarks to run and their options; none: list them.", metavar="NAME..."),
+    ] = None,
+) -> None:
+    """Measure: a table, then one JSON document as the last line. `saywhy bench NAME --help` shows its options."""
+    from saywhy.bench import BENCHMARKS
+
+    if not words or words == ["--help"]:
+        two_columns("saywhy bench", {name: what for name, (_, what) in BENCHMARKS.items()}, Console(highlight=False))
+        return
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.command()(_command_of([word for word in words if word in BENCHMARKS]))
+    program(words, prog_name="saywhy bench")
+
+
+def _command_of(names: Sequence[str]) -> Callable[..., None]:
+    """``_measure`` with the options that the benchmarks of these names have, and no others."""
+    from saywhy.bench import BENCHMARKS, options_of
+
+    def command(names: list[str], limit: int | None, out: Path | None, **options: str | None) -> None:
+        _measure(names, limit, out, options)
+
+    taken: dict[str, Any] = {"limit": _Limit, "out": _Out}
+    for option in (option for name in names for option in options_of(name)):
+        shown = option.default if option.default is not None else False
+        taken.setdefault(option.name, Annotated[str | None, typer.Option(help=option.says, show_default=shown)])
+    parameters = [Parameter("names", Parameter.POSITIONAL_OR_KEYWORD, annotation=_Names)]
+    parameters += [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=hint) for name, hint in taken.items()
+    ]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = "\n\n".join(BENCHMARKS[name][1] for name in names) or "Measure."
+    return command
+
+
+def _measure(names: Sequence[str], limit: int | None, out: Path | None, options: dict[str, str | None]) -> None:
+    from saywhy.bench import run_benchmark
+
+    if out is not None:
+        writable(out)  # before the work, not after it
+    reports: dict[str, Any] = {}
+    for name in names:
+        with told_when_interrupted(f"{len(reports)} of {len(names)} benchmarks are done; trained models are kept"):
+            report = run_benchmark(name, limit, **options)
+        show_report(report, Console(highlight=False))
+        reports[name] = report.document()
+        if out is not None:
+            (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
+            for file, png in report.figures.items():
+                (out / file).write_bytes(png)
+    print(json.dumps(reports[names[0]] if len(names) == 1 else reports))
 
 
 def show_report(report: Report, console: Console) -> None:
@@ -36,60 +96,3 @@ def _cell(value: object) -> str:
     if value is None or value != value:  # NaN is not itself
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def bench(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Benchmarks to run; none: list them.", metavar="NAME...")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the JSON document and figures of each.")] = None,
-    data: Annotated[str | None, typer.Option(help="lrp-clip: world:NAME, or a folder in CUB's layout.")] = None,
-    model: Annotated[str | None, typer.Option(help="lrp-clip: the classifier, as for explain.")] = None,
-    space: Annotated[str | None, typer.Option(help="lrp-clip: whose words, as for explain.")] = None,
-    images: Annotated[str | None, typer.Option(help="zsl and others: a folder of pictures.")] = None,
-    folds: Annotated[str | None, typer.Option(help="zsl: folds of classes; 10:3 runs three of ten.")] = None,
-    mappers: Annotated[str | None, typer.Option(help="zsl: default,mlp,icis,ridge,... to compare.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="zsl: the text encoder.")] = None,
-    wordnet: Annotated[str | None, typer.Option(help="zsl: folder with WordNet 3.0's data.noun.")] = None,
-    transfer: Annotated[str | None, typer.Option(help="zsl: class folders the classifier never knew.")] = None,
-    writer: Annotated[str | None, typer.Option(help="sentences, nle, captions: a language model.")] = None,
-    methods: Annotated[str | None, typer.Option(help="sentences: guided,prefix.")] = None,
-    scenes: Annotated[str | None, typer.Option(help="sentences: scenes of the aviary.")] = None,
-    sentences: Annotated[str | None, typer.Option(help="nle: files of sentences, NAME=FILE,FILE.")] = None,
-    painter: Annotated[str | None, typer.Option(help="nle: a diffusers text-to-image pipeline.")] = None,
-    bank: Annotated[str | None, typer.Option(help="concepts: a file of texts.")] = None,
-    train_on: Annotated[str | None, typer.Option(help="ecor: data with rationales to tune on.")] = None,
-    test_on: Annotated[str | None, typer.Option(help="ecor: other such data, only asked about.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="ecor: settings of the runs, as for train prompts.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="ecor: runs of each objective.")] = None,
-) -> None:
-    """Measure. Prints a table, then one JSON document as the last line."""
-    import json
-
-    from saywhy.bench import BENCHMARKS, run_benchmark
-    from saywhy.cli.bench import show_benchmarks, show_report
-
-    if not names:
-        show_benchmarks({name: what for name, (_, what) in BENCHMARKS.items()}, Console(highlight=False))
-        return
-    if out is not None:
-        writable(out)  # before the work, not after it
-    reports: dict[str, Any] = {}
-    for name in names:
-        with told_when_interrupted(f"{len(reports)} of {len(names)} benchmarks are done; trained models are kept"):
-            report = run_benchmark(
-                name, limit, data=data, model=model, space=space, images=images, folds=folds, mappers=mappers,
-                encoder=encoder, wordnet=wordnet, transfer=transfer, writer=writer, methods=methods, scenes=scenes,
-                sentences=sentences, painter=painter, bank=bank, train_on=train_on, test_on=test_on, recipe=recipe,
-                seeds=seeds,
-            )  # fmt: skip
-        show_report(report, Console(highlight=False))
-        reports[name] = report.document()
-        if out is not None:
-            (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
-            for file, png in report.figures.items():
-                (out / file).write_bytes(png)
-    print(json.dumps(reports[names[0]] if len(names) == 1 else reports))

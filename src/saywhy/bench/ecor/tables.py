@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -82,12 +82,12 @@ _COMPAT = ("method", "strict RR", "compat RR", "compat, folders' names RR", "str
 
 def run(
     limit: int | None = None,
-    data: str | None = None,
-    space: str | None = None,
-    train_on: str | None = None,
-    test_on: str | None = None,
-    recipe: str | None = None,
-    seeds: str | None = None,
+    data: Annotated[str | None, "world:aviary, or data with rationales in halves."] = None,
+    space: Annotated[str | None, "The CLIP to tune, instead of the recipe's."] = None,
+    train_on: Annotated[str | None, "Data with rationales to tune on."] = None,
+    test_on: Annotated[str | None, "Other such data, only asked about."] = None,
+    recipe: Annotated[str | None, "Settings of the runs, as for train prompts."] = None,
+    seeds: Annotated[str | None, "Runs of each objective."] = None,
 ) -> Report:
     """limit: pictures of each half, at most; of the aviary for each species and rationale.
 

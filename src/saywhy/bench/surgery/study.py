@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import numpy as np
 from PIL import Image
@@ -117,7 +117,10 @@ _COUNTS = ("classifier", "pictures", "surgery", "correct shape", "wrong shape", 
 
 
 def run(
-    limit: int | None = None, data: str = "world:digits", space: str = "world:digits", model: str = "resnet"
+    limit: int | None = None,
+    data: Annotated[str, "world:digits, or a folder with MNIST."] = "world:digits",
+    space: Annotated[str, "The CLIP that is operated on."] = "world:digits",
+    model: Annotated[str, "What is trained: resnet, vit, timm:NAME or timm:DIR."] = "resnet",
 ) -> Report:
     """limit: seeds of each bias, at most. data: "world:digits", or a folder with MNIST. space: the CLIP to operate.
 
