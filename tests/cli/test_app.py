@@ -93,6 +93,7 @@ def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp
         (["--target", "77"], ["0 to 4"]),
         (["--labels", "none.txt"], ["no such label file"]),
         (["--regions", "0"], ["regions"]),
+        (["--device", "cuda:99"], ["no device 'cuda:99'", "cpu is always there"]),
     ],
 )
 def test_wrong_options_are_usage_errors(model: str, photo: Path, options: list[str], words: list[str]) -> None:

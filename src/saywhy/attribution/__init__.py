@@ -15,6 +15,7 @@ from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
 from saywhy.attribution.lrp import default_composite, lrp
 from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.types import Heatmap
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def _attribute_batch(
     options: dict[str, Any],
 ) -> Heatmap:
     network = classifier.network
-    parameter = next(network.parameters(), torch.empty(0))
-    pixels = pixels.to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
+    pixels = pixels.to(device_of(network), dtype_of(network))
     chosen: list[int] = []
 
     def select(output: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
 from saywhy.spaces.text_cache import cached_encode
 
@@ -91,8 +92,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
 
         world = source.removeprefix("world:")
         name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(chosen)
+    chosen = choose_device(device)
     try:
         if Path(where).is_dir():
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
@@ -115,9 +115,8 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
     # CoCa's visual tower gives more than a vector; the others' layers are best reached without the text tower's.
     tower = model.visual if not hasattr(model, "text_decoder") else _ImageTower(model)
-    device_of = torch.device(chosen)
     scale = float(model.logit_scale.exp())
-    return ClipSpace(name, tower, model.encode_text, transform, tokenizer, device_of, key, scale)
+    return ClipSpace(name, tower, model.encode_text, transform, tokenizer, chosen, key, scale)
 
 
 class _ImageTower(torch.nn.Module):
@@ -127,14 +126,6 @@ class _ImageTower(torch.nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
-
-
-def check_device(name: str) -> None:
-    """Raises SaywhyError where torch has no device of that name."""
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):  # no such name, no such GPU, torch without it
-        raise SaywhyError(f"there is no device {name!r} here; cpu is always there, cuda where a GPU is") from None
 
 
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:

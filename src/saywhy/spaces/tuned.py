@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.files import replacing
-from saywhy.spaces.clip import ClipSpace, check_device, load_clip
+from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import objective_named
 from saywhy.spaces.similarity import Usual
 from saywhy.spaces.visual_prompts import PromptedTower, activation
@@ -120,8 +121,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     """
     path = Path(directory) / ADAPTER
     prompts, usual, about, words = _read(path)
-    if device is not None:
-        check_device(device)
+    choose_device(device)  # what is wrong with it has nothing to do with where CLIP is
     try:
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
