@@ -370,5 +370,5 @@ def test_of_several_outputs_the_first_is_caught_and_hooks_are_gone_after_an_erro
     with pytest.raises(RuntimeError), caught(network, "block"):
         network(torch.zeros(1, 7, 8, 8))
     assert hooks(network) == 0
-    with pytest.raises(SaywhyError, match="no layer 'blok'; block"), caught(network, "blok"):
+    with pytest.raises(SaywhyError, match="no layer 'blok'; did you mean block"), caught(network, "blok"):
         raise AssertionError("unreachable")

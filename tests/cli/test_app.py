@@ -86,7 +86,7 @@ def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp
     [
         (["--space", "clop"], ["no space 'clop'"]),
         (["--vocabulary", "concept"], ["did you mean concepts"]),
-        (["--method", "lrpp"], ["lrp", "grad-cam"]),
+        (["--method", "lrpp"], ["no method 'lrpp'; did you mean lrp?"]),
         (["--composite", "epsilon-pluss"], ["epsilon-plus"]),
         (["--composite", "epsilon", "--method", "grad-cam"], ["--composite"]),
         (["--target", "snake"], ["king snake"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from saywhy.attribution.lrp import default_composite, lrp
 from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
+from saywhy.plumbing.names import unknown
 from saywhy.types import Heatmap
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def attribute(
     class that does not exist, or logits that are not finite.
     """
     if method not in METHODS:
-        near = get_close_matches(method, METHODS, n=1) or sorted(METHODS)
-        raise SaywhyError(f"there is no method {method!r}; did you mean {', '.join(near)}?")
+        raise unknown("method", method, METHODS)
     if composite is not None and method != "lrp":
         raise SaywhyError(f"a composite is a set of rules for method='lrp'; method={method!r} takes none")
     pixels = images if isinstance(images, Tensor) else classifier.preprocess(images)

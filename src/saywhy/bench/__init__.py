@@ -6,13 +6,13 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from math import isnan
 from typing import Any, final
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 BENCHMARKS = {
     "lrp-speed": (
@@ -127,8 +127,7 @@ def run_benchmark(name: str, limit: int | None = None, **options: str | None) ->
     here.
     """
     if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=1) or list(BENCHMARKS)
-        raise SaywhyError(f"there is no benchmark {name!r}; did you mean {', '.join(near)}?")
+        raise unknown("benchmark", name, BENCHMARKS)
     run = import_module(f"saywhy.bench.{BENCHMARKS[name][0]}").run
     given = {option: value for option, value in options.items() if value is not None}
     known = signature(run).parameters

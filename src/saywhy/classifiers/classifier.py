@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import final
@@ -21,6 +20,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
+from saywhy.plumbing.names import unknown
 from saywhy.types import Geometry, Prediction
 from saywhy.words.class_names import check_count, read_class_names
 
@@ -182,10 +182,9 @@ class Classifier:
         lowered = [label.lower() for label in self.labels]
         if target.lower() in lowered:
             return lowered.index(target.lower())
-        near = [label for label in self.labels if target.lower() in label.lower()][:3]
-        near = near or get_close_matches(target, self.labels, n=3, cutoff=0.5)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise SaywhyError(f"{self.name} has no class {target!r}{hint}")
+        near = [label for label in self.labels if target.lower() in label.lower()]
+        lead = f"{self.name} has no"
+        raise unknown("class", target, self.labels, lead=lead, see="its labels", near=near, cutoff=0.5)
 
     def _need_head(self) -> Linear:
         layer = self.network.get_submodule(self.head_path)

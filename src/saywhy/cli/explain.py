@@ -11,6 +11,7 @@ from rich.console import Console
 
 from saywhy.cli.console import errors, tell_each, writable
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,7 +117,7 @@ def _check_choice(method: str, composite: str | None) -> None:
     from saywhy.attribution.composites import find_composite
 
     if method not in METHODS:
-        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     if composite is not None:
         find_composite(composite)
         if method != "lrp":

@@ -24,6 +24,7 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.caption_scores import MetricWarning
 from saywhy.plumbing.devices import choose_device, device_of
 from saywhy.plumbing.hub import HUBS, patience, reachable
+from saywhy.plumbing.names import unknown
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
@@ -167,7 +168,7 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
     backbone, where torchmetrics is missing, or where torchvision's weights are neither cached nor to be had.
     """
     if net not in LPIPS_NETS:
-        raise SaywhyError(f"there is no LPIPS by {net!r}; there are {', '.join(LPIPS_NETS)}")
+        raise unknown("LPIPS by", net, LPIPS_NETS)
     try:
         from torchmetrics.functional.image.lpips import _NoTrainLpips
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity

@@ -17,6 +17,7 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
@@ -129,15 +130,13 @@ class _ImageTower(torch.nn.Module):
 
 
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
-    from difflib import get_close_matches
-
     if not architecture or "/" in tag:
         raise SaywhyError(f"there is no folder {f'{architecture}/{tag}'!r}, and no name of open_clip's is like it")
 
     known = open_clip.list_models()
     if architecture not in known:
-        near = ", ".join(get_close_matches(architecture, known, n=3)) or "see open_clip.list_models()"
-        raise SaywhyError(f"open_clip has no architecture {architecture!r} (nor is there such a folder); {near}")
+        also, see = " (nor is there such a folder)", "open_clip.list_models()"
+        raise unknown("architecture", architecture, known, lead="open_clip has no", also=also, see=see)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in tags:
-        raise SaywhyError(f"open_clip has no weights {tag!r} for {architecture}; there are {', '.join(tags)}")
+        raise unknown("weights", tag, tags, lead="open_clip has no", also=f" for {architecture}")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.surgery.correlation import Correlation
 
 HOW = ("best", "one-to-one")
@@ -94,9 +95,9 @@ class Matching:
     def only(self, layers: Sequence[str]) -> Matching:
         """Only those layers of the target. Raises SaywhyError for one that was not matched."""
         there = {layer.layer: layer for layer in self.layers}
-        missing = [name for name in layers if name not in there]
-        if missing:
-            raise SaywhyError(f"no matches for layer {missing[0]!r}; there are {', '.join(there)}")
+        for name in layers:
+            if name not in there:
+                raise unknown("layer", name, there, lead="there are no matches for")
         return replace(self, layers=tuple(there[name] for name in layers))
 
     def save(self, path: str | Path) -> Path:
@@ -178,7 +179,7 @@ def match(
 def check_way(how: str, chance: float) -> None:
     """Raises SaywhyError as ``match`` does: before the data are read, not after."""
     if how not in HOW:
-        raise SaywhyError(f"there is no matching {how!r}; there are {', '.join(HOW)}")
+        raise unknown("matching", how, HOW)
     if not 0 <= chance <= 1:
         raise SaywhyError(f"the share of matches by chance must lie in 0..1; it is {chance}")
 
