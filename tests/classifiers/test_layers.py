@@ -300,11 +300,11 @@ def test_no_hooks_stay_behind() -> None:
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        (resnet, "layer5", "no layer 'layer5'; layer"),
+        (resnet, "layer5", "no layer 'layer5'; did you mean layer4"),
         (resnet, "fc", "layer fc: its output of shape .* is not a map"),
         (resnet, "layer1:class", "has no class token"),
         (vit, "patch_embed:class", "has no class token"),
-        (vit, "blocks.9:class", "no layer 'blocks.9'; blocks"),
+        (vit, "blocks.9:class", "no layer 'blocks.9'; did you mean blocks"),
         (swin, "layers.0:class", "has no class token"),
     ],
 )
