@@ -90,7 +90,7 @@ def test_the_hottest_are_the_hottest(share: float) -> None:
 
 def test_what_cannot_be_masked_is_refused() -> None:
     picture = Image.fromarray(noise(8, 10))
-    with pytest.raises(SaywhyError, match="by 'burn'; there are blur, mean"):
+    with pytest.raises(SaywhyError, match="there is no masking 'burn'; did you mean blur"):
         masked(picture, np.ones((8, 10), bool), "burn")
     with pytest.raises(SaywhyError, match=r"of shape \(10, 8\), the picture of \(8, 10\)"):
         masked(picture, np.ones((10, 8), bool))

@@ -200,6 +200,11 @@ def test_unknown_names_get_the_nearest_ones(source: str, message: str) -> None:
         Classifier.load(source)
 
 
+def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
+    with pytest.raises(SaywhyError, match="no device 'cuda:99' here; cpu is always there"):
+        Classifier.load("timm:no-such-network", device="cuda:99")
+
+
 @pytest.mark.parametrize("source", ["timm:resnet18", "hf:google/vit-base-patch16-224"])
 def test_a_hub_that_cannot_be_reached_is_said_at_once(
     source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -86,13 +86,14 @@ def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp
     [
         (["--space", "clop"], ["no space 'clop'"]),
         (["--vocabulary", "concept"], ["did you mean concepts"]),
-        (["--method", "lrpp"], ["lrp", "grad-cam"]),
+        (["--method", "lrpp"], ["no method 'lrpp'; did you mean lrp?"]),
         (["--composite", "epsilon-pluss"], ["epsilon-plus"]),
         (["--composite", "epsilon", "--method", "grad-cam"], ["--composite"]),
         (["--target", "snake"], ["king snake"]),
         (["--target", "77"], ["0 to 4"]),
         (["--labels", "none.txt"], ["no such label file"]),
         (["--regions", "0"], ["regions"]),
+        (["--device", "cuda:99"], ["no device 'cuda:99'", "cpu is always there"]),
     ],
 )
 def test_wrong_options_are_usage_errors(model: str, photo: Path, options: list[str], words: list[str]) -> None:

@@ -87,7 +87,7 @@ def test_ctrl_c_before_the_first_step_promises_nothing(
     ("words", "message"),
     [
         (("--set", "rate"), "--set rate: KEY=VALUE was expected"),
-        (("--set", "ratte=1"), "there is no setting 'ratte'; rate"),
+        (("--set", "ratte=1"), "there is no setting 'ratte'; did you mean rate"),
         (("--set", "deep=maybe"), "deep must be true or false; it is 'maybe'"),
         (("--recipe", "ecor-cifar1"), "there is no recipe 'ecor-cifar1'"),
         (("--objective", "clip"), "trains nothing"),

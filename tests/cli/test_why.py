@@ -12,6 +12,7 @@ from PIL import Image
 
 import saywhy.questions.why as main_path
 from saywhy.answers.why import Why
+from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import load_clip
 from saywhy.worlds.aviary import SPECIES, phrases_of, render
 from tests.cli.test_app import refused, saywhy
@@ -75,7 +76,7 @@ def test_a_picture_that_cannot_be_answered_does_not_lose_the_others(
     def fails_on_two(pictures: Sequence[tuple[str, Any]], *rest: Any, **options: Any) -> Iterator[Why]:
         for one in whole(pictures, *rest, **options):
             if one.picture.name == "2.png":
-                raise main_path.SaywhyError("it is odd")
+                raise SaywhyError("it is odd")
             yield one
 
     monkeypatch.setattr(main_path, "why_pictures", fails_on_two)

@@ -176,7 +176,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     with pytest.raises(SaywhyError, match="there are no pictures in it"):
         read_rationale_data(tmp_path, "test")
-    with pytest.raises(SaywhyError, match="there is no gold 'some'"):
+    with pytest.raises(SaywhyError, match="there is no gold 'some'; there are query, all"):
         read_rationale_data(tmp_path, gold="some")
 
 
@@ -214,7 +214,7 @@ def test_a_tables_splits_share_their_words(tmp_path: Path) -> None:
     assert (told(train), told(test)) == ([("seal", ("whiskers",))], [("fox", ("large ears",))])
     assert split_names(table) == ("train", "test")
     assert kinds(train.oddities) == {"no split": 1}
-    with pytest.raises(SaywhyError, match="no split 'val'; there is train, test"):
+    with pytest.raises(SaywhyError, match="no split 'val'; there are train, test"):
         read_rationale_data(table, "val")
 
 

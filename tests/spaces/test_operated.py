@@ -162,7 +162,7 @@ def test_what_cannot_be_matched_is_refused(clip: ClipSpace, classifier: Classifi
         ([], "stages", "last", "at least two pictures; there are none"),
         (PICTURES[:1], "stages", "last", "at least two pictures; there is one"),
         (PICTURES, "blocks", "last", "no layers 'blocks'; there are evidence, stages, last, convolutions"),
-        (PICTURES, ["body.9"], "last", "TinyNet has no layer 'body.9'; body"),
+        (PICTURES, ["body.9"], "last", "TinyNet has no layer 'body.9'; did you mean body"),
         (PICTURES, ["head"], "last", "layer head: its output of shape .* is not a map"),
         (PICTURES, ["body.0:class"], "last", "has no class token"),
         (PICTURES, [], "last", "at least one layer"),

@@ -14,6 +14,8 @@ from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
 from saywhy.attribution.lrp import default_composite, lrp
 from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.devices import device_of, dtype_of
+from saywhy.plumbing.names import unknown
 from saywhy.types import Heatmap
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def attribute(
 def check_method(method: str, composite: str | Composite | None = None) -> None:
     """Raises SaywhyError for an unknown method or composite, and for a composite of a method that has none."""
     if method not in METHODS:
-        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     if composite is not None and method != "lrp":
         raise SaywhyError(f"a composite is a set of rules for method='lrp'; method={method!r} takes none")
     if isinstance(composite, str):
@@ -95,8 +97,7 @@ def _attribute_batch(
     options: dict[str, Any],
 ) -> Heatmap:
     network = classifier.network
-    parameter = next(network.parameters(), torch.empty(0))
-    pixels = pixels.to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
+    pixels = pixels.to(device_of(network), dtype_of(network))
     chosen: list[int] = []
 
     def select(output: Tensor) -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal, final
 
 from saywhy.attribution.rules import AlphaBeta, Box, Epsilon, Flat, Gamma, Rule, ZPlus
-from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 
 @final
@@ -57,8 +56,7 @@ DEFAULT_COMPOSITE = {"attention": "attnlrp", "convolution": "epsilon-plus"}
 def find_composite(name: str) -> Composite:
     """The composite of that name. Raises SaywhyError, with the nearest names, where there is none."""
     if name not in COMPOSITES:
-        near = get_close_matches(name, COMPOSITES, n=3) or sorted(COMPOSITES)
-        raise SaywhyError(f"there is no composite {name!r}; did you mean {', '.join(near)}?")
+        raise unknown("composite", name, COMPOSITES)
     return COMPOSITES[name]
 
 

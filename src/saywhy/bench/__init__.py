@@ -9,13 +9,13 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
 from math import isnan
 from typing import Any, final, get_args, get_type_hints
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 BENCHMARKS = {
     "lrp-speed": (
@@ -126,8 +126,7 @@ def _without_nan(value: Any) -> Any:
 def benchmark(name: str) -> Callable[..., Report]:
     """The ``run`` of that benchmark. Raises SaywhyError for an unknown name, with the nearest."""
     if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=1) or list(BENCHMARKS)
-        raise SaywhyError(f"there is no benchmark {name!r}; did you mean {', '.join(near)}?")
+        raise unknown("benchmark", name, BENCHMARKS)
     return import_module(f"saywhy.bench.{BENCHMARKS[name][0]}").run
 
 

@@ -24,6 +24,7 @@ from saywhy.bench import Report
 from saywhy.errors import SaywhyError
 from saywhy.pictures.sources import TABLE, list_pictures
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.names import unknown
 from saywhy.words.class_names import folder_names, plain
 
 PROMPTS = (  # Table 7
@@ -183,7 +184,7 @@ def _check(names: Sequence[str]) -> None:
         raise SaywhyError(f"--mappers names none; there are {', '.join(known)}")
     for name in names:
         if name not in known:
-            raise SaywhyError(f"there is no mapper {name!r}; there are {', '.join(known)}")
+            raise unknown("mapper", name, known)
 
 
 # -- fitting and measuring --------------------------------------------------------------------------------------------

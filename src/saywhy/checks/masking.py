@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 HOW = ("blur", "mean")
 SPREAD = 1 / 16  # standard deviation of the blur, over the longer side
@@ -24,7 +25,7 @@ def masked(picture: Image.Image, mask: np.ndarray, how: str = "blur") -> Image.I
     Raises SaywhyError for another ``how``, and a mask that is not of the picture's size.
     """
     if how not in HOW:
-        raise SaywhyError(f"pictures cannot be masked by {how!r}; there are {', '.join(HOW)}")
+        raise unknown("masking", how, HOW)
     width, height = picture.size
     if mask.shape != (height, width):
         raise SaywhyError(

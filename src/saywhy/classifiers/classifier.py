@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import final
@@ -20,6 +19,8 @@ from saywhy.classifiers.sources import SOURCES, LogitsOnly, logits_of
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
 from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.devices import choose_device, device_of, dtype_of
+from saywhy.plumbing.names import unknown
 from saywhy.types import Geometry, Prediction
 from saywhy.words.class_names import check_count, read_class_names
 
@@ -59,16 +60,17 @@ class Classifier:
         labels:     names in class order, or a .txt, .json or .csv file of them; None: those of the source.
         device:     None: a GPU where there is one.
 
-        Raises SaywhyError for a name that does not exist, weights that cannot be had, or names that do not fit.
+        Raises SaywhyError for a name or a device that does not exist, weights that cannot be had, or names that do not
+        fit.
         """
         origin, _, name = source.partition(":")
         if origin not in SOURCES or not name:
             raise SaywhyError(f"{source!r} names no classifier; use one of {', '.join(f'{s}:NAME' for s in SOURCES)}")
+        chosen = choose_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network, transform, names = SOURCES[origin](name, pretrained)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return _assemble(network.eval().to(device), transform, labels or names, source, revive=not pretrained)
+        return _assemble(network.eval().to(chosen), transform, labels or names, source, revive=not pretrained)
 
     @staticmethod
     def from_module(
@@ -86,11 +88,11 @@ class Classifier:
 
     @property
     def device(self) -> torch.device:
-        return next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        return device_of(self.network)
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.network.parameters()), torch.float32)
+        return dtype_of(self.network)
 
     @property
     def fingerprint(self) -> str:
@@ -180,10 +182,9 @@ class Classifier:
         lowered = [label.lower() for label in self.labels]
         if target.lower() in lowered:
             return lowered.index(target.lower())
-        near = [label for label in self.labels if target.lower() in label.lower()][:3]
-        near = near or get_close_matches(target, self.labels, n=3, cutoff=0.5)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise SaywhyError(f"{self.name} has no class {target!r}{hint}")
+        near = [label for label in self.labels if target.lower() in label.lower()]
+        lead = f"{self.name} has no"
+        raise unknown("class", target, self.labels, lead=lead, see="its labels", near=near, cutoff=0.5)
 
     def _need_head(self) -> Linear:
         layer = self.network.get_submodule(self.head_path)
@@ -208,10 +209,9 @@ def _assemble(
     revive: bool,
 ) -> Classifier:
     """Run the network once on noise: see what it returns, find its head, fit the names."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
     shape = transform(Image.new("RGB", (256, 256))).shape
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    noise = noise.to(device_of(network), dtype_of(network))
     try:
         with torch.no_grad(), frozen(network):
             output = network(noise)

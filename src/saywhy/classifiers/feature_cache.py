@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 from rich.progress import track
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saywhy.classifiers.classifier import Classifier
+from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import read_picture
 from saywhy.plumbing.caches import cache_directory
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.tensors import reading_tensors, write_tensors
 
 
 def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size: int = 32) -> Tensor:
@@ -25,7 +24,7 @@ def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size
     What is kept is known by the network's weights and transform, and the files' places, sizes and times. A damaged file
     is begun anew.
 
-    Raises SaywhyError for a picture that cannot be read.
+    Raises SaywhyError for a picture that cannot be read, and where the features cannot be written.
     """
     digest = hashlib.sha256(classifier.fingerprint.encode())
     for path in paths:
@@ -33,8 +32,8 @@ def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size
         digest.update(f"{path.resolve()}|{status and (status.st_size, status.st_mtime_ns)}\n".encode())
     kept = cache_directory() / "features" / f"{digest.hexdigest()[:24]}.safetensors"
     if kept.is_file():
-        with suppress(OSError, KeyError, SafetensorError):
-            return load_file(kept)["features"]
+        with suppress(SaywhyError), reading_tensors(kept, "holds no features", key=None) as file:
+            return file.tensors["features"]
     starts = range(0, len(paths), batch_size)
     features = torch.cat(
         [
@@ -44,7 +43,5 @@ def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size
             for start in track(starts, "looking at the pictures", transient=True, disable=len(starts) < 3)
         ]
     )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(kept) as unfinished:
-        save_file({"features": features}, unfinished)
+    write_tensors(kept, {"features": features}, make_folder=True)
     return features

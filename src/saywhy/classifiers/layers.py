@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import frozen
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 CLASS_TOKEN = ":class"
 MOST_STAGES = 4
@@ -160,13 +161,12 @@ def layer_view(output: Tensor, name: str) -> Tensor:
 
 def find_layer(network: nn.Module, name: str) -> nn.Module:
     """The module of that path. Raises SaywhyError, with near names, where there is none."""
-    from difflib import get_close_matches
-
     path = name.removesuffix(CLASS_TOKEN)
     modules = dict(network.named_modules())
     if path not in modules:
-        near = ", ".join(get_close_matches(path, [m for m in modules if m], n=3)) or "see named_modules()"
-        raise SaywhyError(f"{type(network).__name__} has no layer {path!r}; {near}")
+        raise unknown(
+            "layer", path, filter(None, modules), lead=f"{type(network).__name__} has no", see="named_modules()"
+        )
     return modules[path]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
 from saywhy.plumbing.hub import patience
+from saywhy.plumbing.names import unknown
 
 
 class LogitsOnly(nn.Module):
@@ -57,7 +57,7 @@ def _from_timm(name: str, pretrained: bool) -> _Loaded:
         names = _timm_names(config, network.num_classes)
     else:
         if not timm.is_model(name):
-            raise SaywhyError(_unknown("timm", name, timm.list_models()))
+            raise _unknown("timm", name, timm.list_models())
         try:
             with patience():
                 network = timm.create_model(name, pretrained=pretrained)
@@ -89,7 +89,7 @@ def _from_torchvision(name: str, pretrained: bool) -> _Loaded:
     from torchvision import models
 
     if name not in models.list_models(models):
-        raise SaywhyError(_unknown("torchvision", name, models.list_models(models)))
+        raise _unknown("torchvision", name, models.list_models(models))
     weights = models.get_model_weights(name).DEFAULT
     extra = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
     try:
@@ -143,10 +143,9 @@ SOURCES: dict[str, Callable[[str, bool], _Loaded]] = {
 """Prefix of a source -> loader: (name, pretrained) -> network, transform, class names or None."""
 
 
-def _unknown(library: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=3)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    return f"{library} has no model {name!r}{hint} (for a local folder: is the path right?)"
+def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:
+    also = " (for a local folder: is the path right?)"
+    return unknown("model", name, known, lead=f"{library} has no", also=also, see=f"{library}'s list_models()")
 
 
 def _unreachable(source: str, error: Exception) -> SaywhyError:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from saywhy.cli.console import OK, SOME_FAILED, errors, told_when_interrupted, writable
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 if TYPE_CHECKING:
     from saywhy.pictures.truth import RationaleData
@@ -221,10 +222,10 @@ def world_write(
             _write_closeups(name, out, {"train": train_pictures, "test": test_pictures})
         return
     if layout != "cub":
-        raise SaywhyError(f"there is no layout {layout!r}; there are cub and doubly-right")
+        raise unknown("layout", layout, ("cub", "doubly-right"))
     kinds = {"aviary": "species", **{f"aviary-{kind}": f"planted-{kind}" for kind in PLANTS}}
     if name.removeprefix("world:") not in kinds:
-        raise SaywhyError(f"there is no aviary {name!r}; there are {', '.join(kinds)}")
+        raise unknown("aviary", name, kinds)
     writable(out)
     with unfinished:
         write_cub(out, kinds[name.removeprefix("world:")], train=train_pictures, test=test_pictures, size=size)

@@ -117,9 +117,9 @@ def _leave_together() -> None:
 
 def _own_device() -> str | None:
     """The GPU of this process among those that were launched together."""
-    import torch
+    from saywhy.plumbing.devices import choose_device
 
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else None
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if choose_device(None).type == "cuda" else None
 
 
 def _parsed(assignments: Sequence[str]) -> dict[str, Any]:

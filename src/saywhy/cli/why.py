@@ -15,6 +15,7 @@ from rich.progress import Progress
 from saywhy.cli.console import complain, errors, note, tell_each, writable
 from saywhy.cli.panels import show_why
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -263,7 +264,7 @@ def _check_method(method: str) -> None:
     from saywhy.questions.why import METHODS
 
     if method not in METHODS:
-        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
 
 
 def _save_one(why: Why, out: Path, number: int) -> None:

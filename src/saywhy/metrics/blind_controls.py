@@ -28,6 +28,7 @@ from saywhy.errors import SaywhyError
 from saywhy.intervals import DRAWS, Interval, bootstrap, interval_of
 from saywhy.metrics.doubly_right import NEEDS, OUTCOMES, RR, WR, outcomes, rationale_scores, shares
 from saywhy.pictures.truth import ABSENT, Gold, padded
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.pairs.ranking import Ranked, vote
 
 PERMUTATIONS = 10  # over which a shuffled control is averaged
@@ -50,7 +51,7 @@ def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any"
     from scipy.special import comb
 
     if need not in NEEDS:
-        raise SaywhyError(f"there is no need {need!r}; there are {', '.join(NEEDS)}")
+        raise unknown("need", need, NEEDS)
     voted = vote(ranked, k)
     own = padded(lists)[voted]
     # One pair at a time through the ordinary evaluation: what counts as right is said in one place.

@@ -17,6 +17,7 @@ from typing import Any
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.hub import reachable
+from saywhy.plumbing.names import unknown
 
 NAMES = ("B@4", "METEOR", "CIDEr", "ROUGE-L", "SPICE")
 USUAL = NAMES[:4]
@@ -144,7 +145,7 @@ SCORERS = {"B@4": _bleu4, "METEOR": _meteor, "CIDEr": _cider, "ROUGE-L": _rouge,
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in SCORERS:
-            raise SaywhyError(f"there is no caption metric {name!r}; there are {', '.join(NAMES)}")
+            raise unknown("caption metric", name, NAMES)
 
 
 def _check_captions(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.metrics.caption_scores import MetricWarning
+from saywhy.plumbing.devices import choose_device, device_of
 from saywhy.plumbing.hub import HUBS, patience, reachable
+from saywhy.plumbing.names import unknown
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
@@ -70,8 +72,8 @@ class Painter:
 def load_painter(source: str, device: str | None = None) -> Painter:
     """The diffusers pipeline of that name on a hub, or in that folder; half precision on a GPU.
 
-    Raises SaywhyError where diffusers is missing, the weights cannot be had (they must be safetensors), or the pipeline
-    is not one that paints from text.
+    Raises SaywhyError where diffusers is missing, the weights cannot be had (they must be safetensors), the
+    pipeline is not one that paints from text, or there is no such device.
     """
     try:
         from diffusers import AutoPipelineForText2Image, DiffusionPipeline
@@ -80,7 +82,7 @@ def load_painter(source: str, device: str | None = None) -> Painter:
         raise SaywhyError("painting sentences needs diffusers: pip install 'saywhy[metrics]'") from None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
     if Path(source).is_dir() and not (Path(source) / "model_index.json").exists():
         raise SaywhyError(
             f"{source}: not a painter's folder, as diffusers' save_pretrained writes it (no model_index.json)"
@@ -95,7 +97,7 @@ def load_painter(source: str, device: str | None = None) -> Painter:
                 pipeline = AutoPipelineForText2Image.from_pretrained(source, **options)
             except ValueError:  # a pipeline that the automatic choice does not know
                 pipeline = DiffusionPipeline.from_pretrained(source, **options)
-        pipeline = pipeline.to(chosen, torch.float16 if chosen.startswith("cuda") else torch.float32)
+        pipeline = pipeline.to(chosen, torch.float16 if chosen.type == "cuda" else torch.float32)
     except Exception as error:
         raise SaywhyError(
             f"the painter {source} cannot be had ({_why_not(source, error)}). Name a diffusers text-to-image pipeline, "
@@ -166,7 +168,7 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
     backbone, where torchmetrics is missing, or where torchvision's weights are neither cached nor to be had.
     """
     if net not in LPIPS_NETS:
-        raise SaywhyError(f"there is no LPIPS by {net!r}; there are {', '.join(LPIPS_NETS)}")
+        raise unknown("LPIPS by", net, LPIPS_NETS)
     try:
         from torchmetrics.functional.image.lpips import _NoTrainLpips
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
@@ -186,7 +188,7 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
         network = LearnedPerceptualImagePatchSimilarity(net_type=named).net
     except Exception as error:
         raise SaywhyError(f"LPIPS by {net}: its backbone's weights cannot be had ({error})") from None
-    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return network.to(choose_device(None))
 
 
 def lpips(
@@ -199,7 +201,7 @@ def lpips(
     """
     _check_pairs(a, b, "pictures to compare with")
     network = network or load_lpips(net)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     distances: list[float] = []
     with torch.no_grad():
         for start in range(0, len(a), BATCH):

@@ -13,6 +13,7 @@ from pathlib import Path
 from saywhy.errors import SaywhyError
 from saywhy.pictures.rationale_folders import LISTS, NameIndex, read_folders, shown_path, split_names
 from saywhy.pictures.truth import RationaleData, RationaleImage
+from saywhy.plumbing.names import unknown
 from saywhy.words.rationale_lists import TEMPLATES, Oddity, read_rationales, read_rows, words_of_pairs
 from saywhy.words.rationale_words import Templates, spoken
 
@@ -43,7 +44,7 @@ def read_rationale_data(
     """
     root = Path(source)
     if gold not in GOLDS:
-        raise SaywhyError(f"there is no gold {gold!r}; there is {' and '.join(GOLDS)}")
+        raise unknown("gold", gold, GOLDS)
     _check_split(root, split)
     if root.is_dir():
         return read_folders(root, split, rationales, gold, templates)
@@ -124,6 +125,6 @@ def _check_split(root: Path, split: str) -> None:
     if split.lower() in there or (root.is_dir() and (root / split).is_dir()):
         return
     if there != ("",):
-        raise SaywhyError(f"{root}: there is no split {split!r}; there is {', '.join(there)}")
+        raise unknown("split", split, there, lead=f"{root}: there is no")
     what = "no folder train or test" if root.is_dir() else "no column split"
     raise SaywhyError(f"{root}: has {what}, so there is no {split!r}; read all of it with split=''")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
+from saywhy.plumbing.names import unknown
 from saywhy.words.class_names import folder_names, plain
 
 WORLD_PICTURES = 300  # of a world's data, where no number is given
@@ -146,7 +147,7 @@ def _world(source: str, count: int) -> list[LabelledImage]:
 
     world = source.removeprefix("world:").partition("/")[0]
     if world not in WORLDS:
-        raise SaywhyError(f"there is no world {world!r}; there is {', '.join(WORLDS)}")
+        raise unknown("world", world, WORLDS)
     return _digits(source, count) if world.startswith("digits") else _scenes(source, world, count)
 
 

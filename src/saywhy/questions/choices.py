@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 from saywhy.types import Vocabulary
 from saywhy.words.cub_names import BIRD
 from saywhy.words.vocabulary import PHOTO, joined_vocabularies, make_vocabulary, parse_lines, phrases_from_json
@@ -41,9 +41,7 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         return _built_in(str(source))
     path = Path(source)
     if not path.is_file():
-        near = get_close_matches(str(source), VOCABULARIES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"built in are {', '.join(VOCABULARIES)}"
-        raise SaywhyError(f"there is no vocabulary or file {str(source)!r}; {hint}")
+        raise unknown("vocabulary or file", source, VOCABULARIES, cutoff=0.5)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -99,7 +97,7 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
 
         return load_tuned(name.removeprefix("tuned:"), device=device)
     if name != "own" and not name.startswith("operated:"):
-        raise SaywhyError(f"there is no space {name!r}; there are {', '.join(SPACES)}")
+        raise unknown("space", name, SPACES)
     if classifier is None:
         raise SaywhyError(f"the space {name!r} is a classifier's; name it with --model")
     if name == "own":

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 from saywhy.questions.labels import encode_looks
 from saywhy.questions.sentences.guided import guided_drafts
 from saywhy.questions.sentences.language_filter import is_appropriate
@@ -59,7 +59,7 @@ def narrate(
     why. Raises SaywhyError for an unknown method.
     """
     if method not in METHODS:
-        raise SaywhyError(f"there is no way to write {method!r}; there are {', '.join(METHODS)}")
+        raise unknown("way to write", method, METHODS)
     if not images:
         return []
     flat = [_is_flat(image) for image in images]

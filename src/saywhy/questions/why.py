@@ -19,9 +19,9 @@ from torch import Tensor
 
 from saywhy.answers.why import Alternative, Reason, Why, say
 from saywhy.attribution.gscorecam import Track
-from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import display_copy, read_picture
+from saywhy.plumbing.names import unknown
 from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
@@ -80,7 +80,7 @@ def why_pictures(
     Raises SaywhyError for an unknown method, a space that is no CLIP, and as ``rank``.
     """
     if method not in METHODS:
-        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     tower, clip = tower_of(space)
     k = min(k, len(words.categories) * len(words.rationales))
     images = space.encode_images([image for _, image in pictures])

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
@@ -91,8 +93,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
 
         world = source.removeprefix("world:")
         name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(chosen)
+    chosen = choose_device(device)
     try:
         if Path(where).is_dir():
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
@@ -115,9 +116,8 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
     # CoCa's visual tower gives more than a vector; the others' layers are best reached without the text tower's.
     tower = model.visual if not hasattr(model, "text_decoder") else _ImageTower(model)
-    device_of = torch.device(chosen)
     scale = float(model.logit_scale.exp())
-    return ClipSpace(name, tower, model.encode_text, transform, tokenizer, device_of, key, scale)
+    return ClipSpace(name, tower, model.encode_text, transform, tokenizer, chosen, key, scale)
 
 
 class _ImageTower(torch.nn.Module):
@@ -129,24 +129,14 @@ class _ImageTower(torch.nn.Module):
         return self.model.encode_image(pixels)
 
 
-def check_device(name: str) -> None:
-    """Raises SaywhyError where torch has no device of that name."""
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):  # no such name, no such GPU, torch without it
-        raise SaywhyError(f"there is no device {name!r} here; cpu is always there, cuda where a GPU is") from None
-
-
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
-    from difflib import get_close_matches
-
     if not architecture or "/" in tag:
         raise SaywhyError(f"there is no folder {f'{architecture}/{tag}'!r}, and no name of open_clip's is like it")
 
     known = open_clip.list_models()
     if architecture not in known:
-        near = ", ".join(get_close_matches(architecture, known, n=3)) or "see open_clip.list_models()"
-        raise SaywhyError(f"open_clip has no architecture {architecture!r} (nor is there such a folder); {near}")
+        also, see = " (nor is there such a folder)", "open_clip.list_models()"
+        raise unknown("architecture", architecture, known, lead="open_clip has no", also=also, see=see)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in tags:
-        raise SaywhyError(f"open_clip has no weights {tag!r} for {architecture}; there are {', '.join(tags)}")
+        raise unknown("weights", tag, tags, lead="open_clip has no", also=f" for {architecture}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import final
 
-from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 
 @final
@@ -54,6 +53,5 @@ OBJECTIVES: dict[str, Objective] = {
 def objective_named(name: str) -> Objective:
     """One of OBJECTIVES. Raises SaywhyError where there is none of that name."""
     if name not in OBJECTIVES:
-        near = get_close_matches(name, OBJECTIVES, n=1) or list(OBJECTIVES)
-        raise SaywhyError(f"there is no objective {name!r}; did you mean {', '.join(near)}?")
+        raise unknown("objective", name, OBJECTIVES)
     return OBJECTIVES[name]

@@ -21,6 +21,7 @@ from saywhy.attribution.lrp import default_composite, lrp
 from saywhy.attribution.regions import top_area
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, probe_geometry
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.traits import tower_of
 from saywhy.types import Geometry, Space
 
@@ -58,7 +59,7 @@ def text_heat(
     Raises SaywhyError for an unknown method, pictures that are neither one nor T, and as ``lrp`` and ``gscorecam``.
     """
     if method not in METHODS:
-        raise SaywhyError(f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     if len(pixels) not in (1, len(texts)):
         raise SaywhyError(f"{len(pixels)} pictures for {len(texts)} texts; give one picture for all, or one for each")
     texts = texts.to(pixels)

@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, final
 
-import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
 from saywhy.spaces.text_cache import cached_encode
 
@@ -97,7 +97,7 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
         source = str(Path(package.origin).parent / "model")
     try:
         with patience():
-            model = SentenceTransformer(source, device="cuda" if torch.cuda.is_available() else "cpu")
+            model = SentenceTransformer(source, device=str(choose_device(None)))
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(

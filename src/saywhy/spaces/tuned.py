@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -14,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.files import replacing
-from saywhy.spaces.clip import ClipSpace, check_device, load_clip
+from saywhy.plumbing.devices import choose_device
+from saywhy.plumbing.tensors import reading_tensors, write_tensors
+from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import objective_named
 from saywhy.spaces.similarity import Usual
 from saywhy.spaces.visual_prompts import PromptedTower, activation
@@ -81,9 +81,6 @@ class TunedSpace:
         """
         from importlib.metadata import version
 
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         about = {
             "clip": self.clip.source,
             "weights": _digest(self.clip),
@@ -95,18 +92,10 @@ class TunedSpace:
             "words": asdict(self.words),
             "saywhy": version("saywhy"),
         }
-        path = Path(directory) / ADAPTER
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as unfinished:
-                tensors = {"prompts": self.prompts.detach().float().cpu().contiguous()}
-                if self.usual is not None:
-                    tensors["usual"] = torch.stack([self.usual.mean, self.usual.std])
-                save_file(tensors, unfinished, metadata={"saywhy": json.dumps(about)})
-                unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
-        except (OSError, SafetensorError) as error:
-            raise SaywhyError(f"{path}: cannot be written ({error})") from None
-        return path
+        tensors = {"prompts": self.prompts.detach().float().cpu()}
+        if self.usual is not None:
+            tensors["usual"] = torch.stack([self.usual.mean, self.usual.std])
+        return write_tensors(Path(directory) / ADAPTER, tensors, about, make_folder=True)
 
 
 def load_tuned(directory: str | Path, clip: str | None = None, device: str | None = None) -> TunedSpace:
@@ -120,8 +109,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     """
     path = Path(directory) / ADAPTER
     prompts, usual, about, words = _read(path)
-    if device is not None:
-        check_device(device)
+    choose_device(device)  # what is wrong with it has nothing to do with where CLIP is
     try:
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
@@ -143,18 +131,15 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
 
 
 def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWords]:
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise SaywhyError(f"{path.parent}: holds no tuned space (there is no {ADAPTER} in it)")
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["saywhy"])
-            prompts = file.get_tensor("prompts")
-            usual = None
-            if "usual" in file.keys():  # noqa: SIM118 (no dict)
-                mean, std = file.get_tensor("usual")
-                usual = Usual(mean, std, float(about["visible from"]))
+    with reading_tensors(path, "is damaged, or no adapter of saywhy", "; train it anew") as file:
+        about: dict[str, Any] = file.story
+        prompts = file.tensors["prompts"]
+        usual = None
+        if "usual" in file.tensors:
+            mean, std = file.tensors["usual"]
+            usual = Usual(mean, std, float(about["visible from"]))
         words = _words(about["words"])
         if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
             raise ValueError("what is usual is of other rationales")
@@ -166,9 +151,6 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
                 raise TypeError(f"{key} is no text")
         if not torch.isfinite(prompts).all():
             raise ValueError("its prompts are not finite")
-    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, SaywhyError) as error:
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise SaywhyError(f"{path}: is damaged, or no adapter of saywhy ({reason}); train it anew") from None
     return prompts, usual, about, words
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
+from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.files import replacing
 from saywhy.plumbing.hub import patience
 
@@ -77,7 +78,7 @@ def train_classifier(
             raise SaywhyError(f"{data}: no picture of the {split} half can be used (train_test_split.txt)")
     torch.manual_seed(settings.seed)
     network = _network(settings, len(halves["train"].classes))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(None)
     network.to(device)
     loaders = _loaders(network, halves, settings, workers)
     total = settings.epochs * len(loaders["train"])

@@ -19,6 +19,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.devices import choose_device, device_of
 from saywhy.plumbing.files import replacing
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def train_language(
         longest=settings.longest,
         dropout=settings.dropout,
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(None)
     network.to(device)  # type: ignore[arg-type]
     steps = math.ceil(len(rows) / settings.batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=settings.weight_decay)
@@ -251,7 +252,7 @@ def write_language(out: Path, network: GPT2LMHeadModel, tokenizer: PreTrainedTok
 def perplexity(network: nn.Module, rows: list[Tensor], batch: int = 64) -> float:
     """Per token that is to be said, end mark included."""
     network.eval()
-    device = next(network.parameters()).device
+    device = device_of(network)
     ordered = sorted(rows, key=len)
     total = 0.0
     for start in range(0, len(ordered), batch):

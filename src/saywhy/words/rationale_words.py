@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 
 
 @final
@@ -97,7 +98,4 @@ def _index(names: Sequence[str], name: str, what: str) -> int:
     for n, known in enumerate(names):
         if spoken(known) == wanted:
             return n
-    from difflib import get_close_matches
-
-    near = ", ".join(get_close_matches(wanted, names, n=3)) or "see the list of rationales"
-    raise SaywhyError(f"there is no {what} {name!r}; {near}")
+    raise unknown(what, name, names, see="the list of rationales", alike=spoken)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 from saywhy.types import Vocabulary
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -78,7 +79,7 @@ def _world(name: str) -> str:
     """The world of "WORLD" or "WORLD/TOWER". Raises SaywhyError for an unknown one."""
     world, _, _ = name.partition("/")
     if world not in WORLDS:
-        raise SaywhyError(f"there is no world {world!r}; there is {', '.join(WORLDS)}")
+        raise unknown("world", world, WORLDS)
     return world
 
 

@@ -393,7 +393,7 @@ def test_the_strongest_are_the_strongest(matching: Matching, share: float) -> No
 
 def test_only_some_layers(matching: Matching) -> None:
     assert [layer.layer for layer in matching.only(["layer3", "layer1"]).layers] == ["layer3", "layer1"]
-    with pytest.raises(SaywhyError, match="no matches for layer 'layer9'; there are layer1, layer2"):
+    with pytest.raises(SaywhyError, match="no matches for layer 'layer9'; did you mean layer4, layer3, layer2"):
         matching.only(["layer9"])
     with pytest.raises(SaywhyError, match="at least one layer"):
         matching.only([])
@@ -465,8 +465,8 @@ def test_a_damaged_file_is_refused(matching: Matching, tmp_path: Path) -> None:
         (0, 1, [(("layer1",), "layer1")], "at least two pictures; there are none"),
         (1, 1, [(("layer1",), "layer1")], "at least two pictures; there is one"),
         (3, 1, [(("layer1",), "layer1")], "batches of at least two"),
-        (4, 2, [(("layer9",), "layer1")], "ResNet has no layer 'layer9'; layer"),
-        (4, 2, [(("layer1",), "layr1")], "ModifiedResNet has no layer 'layr1'; layer1"),
+        (4, 2, [(("layer9",), "layer1")], "ResNet has no layer 'layer9'; did you mean layer"),
+        (4, 2, [(("layer1",), "layr1")], "ModifiedResNet has no layer 'layr1'; did you mean layer1"),
         (4, 2, [(("fc",), "layer1")], "fc: its output of shape .* is not a map"),
         (4, 2, [(("layer1:class",), "layer1")], "has no class token"),
         (4, 2, [(("layer1",), "attnpool.q_proj")], "attnpool.q_proj does not run"),

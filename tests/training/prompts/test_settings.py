@@ -65,7 +65,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ratee = 1.0", "own.toml: there is no setting 'ratee'; rate"),
+        ("ratee = 1.0", "own.toml: there is no setting 'ratee'; did you mean rate"),
         ('rate = "40"', "own.toml: rate must be a number; it is '40'"),
         ("rate = true", "rate must be a number; it is True"),
         ("deep = 1", "deep must be true or false; it is 1"),
@@ -91,7 +91,9 @@ def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, message: 
 
 
 def test_a_recipe_that_there_is_not() -> None:
-    with pytest.raises(SaywhyError, match=r"there is no recipe 'ecor-cifar', nor such a file; .*ecor-cifar10"):
+    with pytest.raises(
+        SaywhyError, match=r"there is no recipe 'ecor-cifar', nor such a file; did you mean .*ecor-cifar10"
+    ):
         read_recipe("ecor-cifar")
 
 

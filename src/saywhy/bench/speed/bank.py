@@ -28,6 +28,7 @@ from saywhy.bench import Report
 from saywhy.bench.pack import find_pack
 from saywhy.bench.speed.measuring import in_fresh_process, in_turn, timed
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.devices import choose_device
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.encoding import PairEncoder, pair_encoder
 from saywhy.spaces.pairs.on_disk import PromptBank, Shard, shard_plan, write_shard
@@ -48,7 +49,7 @@ GIB = 2**30
 
 def run(limit: int | None = None) -> Report:
     """``limit``: categories of the bank that are encoded and searched; else 1% of them (a GPU: all), and all."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(None).type
     clip, words = _clip(device), _words()
     precise = pair_encoder(clip, words)
     rows = _speed(precise, TEXTS[device])

@@ -20,6 +20,7 @@ from saywhy.attribution.composites import COMPOSITES
 from saywhy.attribution.lrp import lrp
 from saywhy.bench import Report
 from saywhy.classifiers.borrowing import frozen
+from saywhy.plumbing.devices import choose_device
 
 Pass = Callable[[], Any]
 BATCH, ROUNDS = 8, 7
@@ -32,7 +33,7 @@ PLAIN = "one forward, one backward"
 
 def run(limit: int | None = None) -> Report:
     """Median ratios over ROUNDS rounds (or ``limit`` rounds). GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(None).type
     rows = []
     for name, composites in OURS.items():
         network = _network(name).to(device)

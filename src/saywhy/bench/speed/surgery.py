@@ -19,6 +19,7 @@ from saywhy.bench import Report
 from saywhy.bench.speed.measuring import MB, forget_peak, in_fresh_process, in_turn, now, peak, timed
 from saywhy.classifiers.borrowing import frozen
 from saywhy.classifiers.layers import convolutions, recorded, stages
+from saywhy.plumbing.devices import choose_device
 from saywhy.spaces.surgery.correlation import correlate
 from saywhy.spaces.surgery.matching import LayerMatch, Matching
 from saywhy.spaces.surgery.operating import run_operated
@@ -53,7 +54,7 @@ NETWORKS: dict[str, tuple[Make, Make]] = {
 
 def run(limit: int | None = None) -> Report:
     """Medians over ROUNDS rounds (or ``limit`` rounds). GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(None).type
     rounds, batch = limit or ROUNDS, BATCHES[device]
     rows: list[dict[str, Any]] = []
     memory: list[dict[str, Any]] = []

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from saywhy.bench import Report
 from saywhy.bench.speed.measuring import MB, forget_peak, in_fresh_process, in_turn, peak, timed
+from saywhy.plumbing.devices import choose_device
 from saywhy.spaces.clip import load_clip
 from saywhy.spaces.pairs.in_memory import ResidentBank
 from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, vision_transformer
@@ -68,7 +69,7 @@ LOSSES = {"cpu": (256, 46_100, 512), "cuda": (256, 674_900, 512)}
 
 def run(limit: int | None = None) -> Report:
     """Medians over ROUNDS rounds (or ``limit`` rounds). GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(None).type
     rounds = limit or ROUNDS
     rows = [{"case": name, **row} for name, case in CASES.items() for row in _steps(case, rounds, device)]
     pictures, texts, width = LOSSES[device]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
 from saywhy.questions.sentences.language_filter import is_appropriate
 
@@ -98,10 +99,11 @@ class LanguageModel:
 def load_language_model(source: str, device: str | None = None) -> LanguageModel:
     """The language model that ``source`` names: a transformers name or folder ("gpt2"), or "world:aviary".
 
-    Raises SaywhyError where it cannot be had or is not a causal language model.
+    Raises SaywhyError where it cannot be had or is not a causal language model, and for a device that is not here.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    chosen = choose_device(device)
     where = source
     if source.startswith("world:"):
         from saywhy.worlds import language_directory
@@ -118,7 +120,7 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             f"the language model {source!r} {what} ({first}). Without a hub: a local folder, world:aviary, or one of "
             "your own by `saywhy train language`"
         ) from None
-    network = network.eval().requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = network.eval().requires_grad_(False).to(chosen)
     prompts = WORLD_PROMPTS if source.startswith("world:") else PROMPTS
     return language_model(network, tokenizer, source, prompts)
 

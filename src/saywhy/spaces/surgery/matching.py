@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.names import unknown
+from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.surgery.correlation import Correlation
 
 HOW = ("best", "one-to-one")
@@ -94,9 +95,9 @@ class Matching:
     def only(self, layers: Sequence[str]) -> Matching:
         """Only those layers of the target. Raises SaywhyError for one that was not matched."""
         there = {layer.layer: layer for layer in self.layers}
-        missing = [name for name in layers if name not in there]
-        if missing:
-            raise SaywhyError(f"no matches for layer {missing[0]!r}; there are {', '.join(there)}")
+        for name in layers:
+            if name not in there:
+                raise unknown("layer", name, there, lead="there are no matches for")
         return replace(self, layers=tuple(there[name] for name in layers))
 
     def save(self, path: str | Path) -> Path:
@@ -104,45 +105,35 @@ class Matching:
 
         Raises SaywhyError where they cannot be written.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         path = Path(path)
-        tensors = {
-            f"{n}.{name}": getattr(layer, name).contiguous() for n, layer in enumerate(self.layers) for name in _TENSORS
-        }
+        tensors = {f"{n}.{name}": getattr(layer, name) for n, layer in enumerate(self.layers) for name in _TENSORS}
         about = {key: value for key, value in asdict(self).items() if key != "layers"}
         about["layers"] = [
             {"layer": layer.layer, "sources": layer.sources, "threshold": layer.threshold, "dead": layer.dead}
             for layer in self.layers
         ]
+        write_tensors(path, tensors, about)
+        beside = path.with_suffix(".json")
         try:
-            with replacing(path) as unfinished:
-                save_file(tensors, unfinished, metadata={"saywhy": json.dumps(about)})
-                unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
-            path.with_suffix(".json").write_text(json.dumps(about | {"quality": self.quality()}, indent=1))
-        except (OSError, SafetensorError) as error:
-            raise SaywhyError(f"{path}: cannot be written ({error})") from None
+            beside.write_text(json.dumps(about | {"quality": self.quality()}, indent=1))
+        except OSError as error:
+            raise SaywhyError(f"{beside}: cannot be written ({error})") from None
         return path
 
     @staticmethod
     def load(path: str | Path, fingerprints: Mapping[str, str] | None = None) -> Matching:
         """The matching that was saved. Raises SaywhyError where it is none, or of networks with other fingerprints."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                about = json.loads(file.metadata()["saywhy"])
-                layers = tuple(
-                    LayerMatch(
-                        **{**one, "sources": tuple((name, count) for name, count in one["sources"])},
-                        **{name: file.get_tensor(f"{n}.{name}") for name in _TENSORS},
-                    )
-                    for n, one in enumerate(about.pop("layers"))
+        with reading_tensors(Path(path), "holds no matching") as file:
+            about: dict[str, Any] = file.story
+            tensors: dict[str, Any] = file.tensors
+            layers = tuple(
+                LayerMatch(
+                    **{**one, "sources": tuple((name, count) for name, count in one["sources"])},
+                    **{name: tensors[f"{n}.{name}"] for name in _TENSORS},
                 )
+                for n, one in enumerate(about.pop("layers"))
+            )
             matching = Matching(layers, **about)
-        except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise SaywhyError(f"{path}: holds no matching ({(str(error).splitlines() or [''])[0][:120]})") from None
         for role, expected in (fingerprints or {}).items():
             if matching.fingerprints.get(role) != expected:
                 raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match anew")
@@ -178,7 +169,7 @@ def match(
 def check_way(how: str, chance: float) -> None:
     """Raises SaywhyError as ``match`` does: before the data are read, not after."""
     if how not in HOW:
-        raise SaywhyError(f"there is no matching {how!r}; there are {', '.join(HOW)}")
+        raise unknown("matching", how, HOW)
     if not 0 <= chance <= 1:
         raise SaywhyError(f"the share of matches by chance must lie in 0..1; it is {chance}")
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.text_to_weights.closed_form import fit_blend, fit_neighbours, fit_procrustes, fit_ridge
 from saywhy.spaces.text_to_weights.icis import fit_icis
 from saywhy.spaces.text_to_weights.mlp import fit_mlp
@@ -52,7 +53,7 @@ def fit(texts: Tensor, weights: Tensor, *, method: str = DEFAULT_MAPPER, **setti
     Raises SaywhyError for an unknown method, and where texts and weights do not belong together.
     """
     if method not in MAPPERS:
-        raise SaywhyError(f"there is no mapper {method!r}; there are {', '.join(MAPPERS)}")
+        raise unknown("mapper", method, MAPPERS)
     if len(texts) != len(weights) or len(texts) < 2:
         raise SaywhyError(f"a mapper needs one text per class, of two classes or more: {len(texts)}, {len(weights)}")
     targets = weights.float() if method in _AS_PUBLISHED else centred(weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.text_to_weights import Mapper
 from saywhy.spaces.text_to_weights.closed_form import Blend, KernelRidge, Neighbours, Procrustes, Ridge
 from saywhy.spaces.text_to_weights.icis import ICIS
@@ -17,34 +17,27 @@ from saywhy.spaces.text_to_weights.mlp import MLP
 
 _KINDS = {kind.__name__: kind for kind in (Ridge, KernelRidge, Neighbours, Procrustes, Blend, MLP, ICIS)}
 
+_STORY = "mapper"
+
 
 def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) -> Path:
-    """classifier, encoder: their fingerprints. Raises SaywhyError for a mapper that is none of MAPPERS."""
-    from safetensors.torch import save_file
+    """classifier, encoder: their fingerprints. The folder is made where there is none.
 
+    Raises SaywhyError for a mapper that is none of MAPPERS, and where it cannot be written.
+    """
     if type(mapper) not in _KINDS.values():
         raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be kept; {', '.join(_KINDS)} can")
     tensors: dict[str, Tensor] = {}
     kind = _taken_apart(mapper, "", tensors)
-    metadata = {"mapper": json.dumps(kind), "classifier": classifier, "encoder": encoder}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
-    return path
+    fingerprints = {"classifier": classifier, "encoder": encoder}
+    return write_tensors(path, tensors, kind, key=_STORY, texts=fingerprints, make_folder=True)
 
 
 def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
     """Raises SaywhyError for a file that is none, or that was fitted on another classifier or encoder."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        kind = json.loads(metadata["mapper"])
-        known = metadata["classifier"], metadata["encoder"]
-        mapper = _put_together(kind, "", tensors)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise SaywhyError(f"{path}: is not a mapper ({type(error).__name__}: {error})") from None
+    with reading_tensors(path, "is not a mapper", key=_STORY) as file:
+        known = file.metadata["classifier"], file.metadata["encoder"]
+        mapper: Mapper = _put_together(file.story, "", file.tensors)
     for what, wanted, found in zip(("classifier", "text encoder"), (classifier, encoder), known, strict=True):
         if wanted != found:
             raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit one for this")

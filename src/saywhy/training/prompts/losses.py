@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.objectives import Objective, objective_named
 from saywhy.spaces.pairs.bank import WordBank
 from saywhy.spaces.pairs.in_memory import COLUMNS
@@ -155,7 +156,7 @@ def objective_loss(
     if not chosen.trained:
         raise SaywhyError(f"the objective {objective!r} trains nothing: {chosen.says}")
     if bank_mode not in BANK_MODES:
-        raise SaywhyError(f"there is no bank mode {bank_mode!r}; there are {', '.join(BANK_MODES)}")
+        raise unknown("bank mode", bank_mode, BANK_MODES)
     if "inverse" in chosen.trained and inverse_bank is None:
         raise SaywhyError(f"the objective {objective!r} needs the bank of the inverse template")
     categories = categories.cpu()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any, final
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
 from saywhy.spaces.clip import DEFAULT_CLIP
 from saywhy.spaces.objectives import OBJECTIVES
 
@@ -132,8 +132,7 @@ def read_recipe(name: str | Path) -> Settings:
     if str(name) in recipe_names():
         path = RECIPES / f"{name}.toml"
     elif not path.is_file():
-        near = ", ".join(get_close_matches(str(name), recipe_names(), n=3)) or ", ".join(recipe_names())
-        raise SaywhyError(f"there is no recipe {str(name)!r}, nor such a file; {near}")
+        raise unknown("recipe", name, recipe_names(), also=", nor such a file")
     try:
         return with_settings(Settings(), tomllib.loads(path.read_text()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
@@ -148,8 +147,7 @@ def with_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     checked = {}
     for key, value in changes.items():
         if key not in types:
-            near = ", ".join(get_close_matches(key, types, n=3)) or ", ".join(types)
-            raise SaywhyError(f"there is no setting {key!r}; {near}")
+            raise unknown("setting", key, types)
         wanted = types[key].removesuffix(" | None")
         if wanted == "float" and type(value) is int:
             value = float(value)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from saywhy.plumbing.devices import choose_device
 from saywhy.training.worlds.networks import (
     HELD_OUT,
     PLANTED_SCENES,
@@ -126,7 +127,7 @@ def _fit(
     rate: the highest learning rate. On a GPU where there is one; the network comes back on the CPU.
     """
     torch.manual_seed(seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(None)
     network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(labels) // batch))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.tensors import write_tensors
 from saywhy.worlds import CLASSIFIER_SIDE
 
 SPECIES_SCENES, RANDOM_SCENES, PLANTED_SCENES, HELD_OUT = 4800, 3000, 1440, 800
@@ -119,5 +119,4 @@ def write_clip(out: Path, network: nn.Module, model: dict[str, Any]) -> None:
 
 def _save_half(network: nn.Module, path: Path) -> None:
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors writes files that only their owner can read
+    write_tensors(path, tensors, texts={"format": "pt"})

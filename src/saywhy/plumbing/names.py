@@ -1,0 +1,47 @@
+"""Names that are not known, and those that may have been meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+
+from saywhy.errors import SaywhyError
+
+NEAR = 3
+"""So many near names are said at most."""
+SHORT = 12
+"""So many names are said at most where there is a place to look up all of them."""
+
+
+def unknown(
+    what: str,
+    name: object,
+    known: Iterable[str],
+    *,
+    lead: str = "there is no",
+    also: str = "",
+    see: str = "",
+    near: Sequence[str] = (),
+    cutoff: float = 0.6,
+    alike: Callable[[str], str] = str.casefold,
+) -> SaywhyError:
+    """To be raised: "there is no composite 'epsilonplus'; did you mean epsilon-plus?"
+
+    Where nothing is near, "there are a, b, c", or, where these are many and ``see`` is given, "see ...".
+
+    what, name: "composite", "epsilonplus". lead, also: what the sentence says before and after them.
+    see:        where all names can be looked up; needed where they may be very many.
+    near:       those that are near by another measure than spelling, and are said instead; best first.
+    cutoff:     how much alike names must be to be near: 1, equal, to 0, as difflib has it.
+    alike:      how names are read when their spelling is compared.
+    """
+    names = list(dict.fromkeys(known))
+    read = {alike(one): one for one in reversed(names)}  # of names that read the same, the first
+    spelled = [read[one] for one in get_close_matches(alike(str(name)), read, NEAR, cutoff)]
+    if meant := list(near)[:NEAR] or spelled:
+        hint = f"did you mean {', '.join(meant)}?"
+    elif see and (len(names) > SHORT or not names):
+        hint = f"see {see}"
+    else:
+        hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
+    return SaywhyError(f"{lead} {what} {str(name)!r}{also}; {hint}")
