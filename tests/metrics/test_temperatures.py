@@ -93,7 +93,7 @@ def test_none_near_them_is_better(terms: tuple[str, ...]) -> None:
     moved = [{t for t in terms if t == "rationale"}, {t for t in terms if t != "rationale"}]
     for together in filter(None, moved):
         for by in (0.8, 1.25):
-            near = {t: value * (by if t in together else 1) for t, value in fitted.temperatures.items()}
+            near = {t: value * (by if t in together else 1) for t, value in dict(fitted.temperatures).items()}
             assert best < nll(images, bank, inverse, replace(fitted, temperatures=near), gold)
 
 
@@ -102,8 +102,8 @@ def test_a_weight_is_made_up_for() -> None:
     gold = drawn(images, bank, bank, Scoring(temperatures={"pair": 2.0}))
     once = calibrated_scoring(images, bank, gold, Scoring(), SHARP)
     twice = calibrated_scoring(images, bank, gold, Scoring(weight=2.0), SHARP)
-    assert twice.temperatures["pair"] == pytest.approx(2 * once.temperatures["pair"], rel=1e-3)
-    assert twice.temperatures["rationale"] == once.temperatures["rationale"]
+    assert twice.temperature("pair") == pytest.approx(2 * once.temperature("pair"), rel=1e-3)
+    assert twice.temperature("rationale") == once.temperature("rationale")
 
 
 @pytest.mark.parametrize("terms", [("rationale", "pair"), ("pair",)], ids="+".join)
@@ -118,7 +118,7 @@ def test_of_several_true_rationales_each_is_as_true(terms: tuple[str, ...]) -> N
         labels, of = gold.categories[:, None] * R + labels, "joint"
     found = {
         by: forecasts(
-            logits(images, bank, Scoring(terms, temperatures={terms[0]: by * fitted.temperatures[terms[0]]}), SHARP)[
+            logits(images, bank, Scoring(terms, temperatures={terms[0]: by * fitted.temperature(terms[0])}), SHARP)[
                 of
             ],
             labels,

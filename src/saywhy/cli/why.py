@@ -233,7 +233,8 @@ def _scoring(space: object, objective: str | None, conditional: str, weight: flo
     from saywhy.spaces.pairs.scoring import Scoring
 
     terms = objective_named(objective or str(getattr(space, "objective", "ecor"))).scored
-    return Scoring(terms, conditional, weight, getattr(space, "temperatures", {}))
+    temperatures = getattr(space, "temperatures", {})
+    return Scoring(terms=terms, conditional=conditional, weight=weight, temperatures=temperatures)
 
 
 def _banks(

@@ -66,7 +66,7 @@ def dense(images: Tensor, bank: Held, inverse: Held, scoring: Scoring) -> Tensor
     """(N, C, R) scores by their definition."""
     terms = terms_of(images, bank, inverse)
     parts = {
-        term: terms[term] / scoring.temperatures.get(term, 1) * (scoring.weight if n else 1)
+        term: terms[term] / scoring.temperature(term) * (scoring.weight if n else 1)
         for n, term in enumerate(scoring.terms)
     }
     of_category = sum(part for term, part in parts.items() if term != "rationale") + torch.zeros_like(terms["pair"])
