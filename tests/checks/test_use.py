@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,19 +13,23 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-import saywhy.spaces.pairs.ranking as ranking
-from saywhy.checks import belief
-from saywhy.checks.belief import ECOR_TERMS, Terms, log_conditional, log_rationale
+from saywhy.checks.belief import log_conditional, log_rationale
 from saywhy.checks.masking import Trial, trial
 from saywhy.checks.picture_change import Encode, PictureChange, picture_change
 from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
 from saywhy.checks.use import rationale_use
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
+from saywhy.spaces.pairs import conditional, ranking
+from saywhy.spaces.pairs.scorer import PairScorer
+from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
 
 SCALE = 20.0
+Terms = Mapping[str, float]
+"""What is scored -> its weight."""
+ECOR_TERMS: Terms = {"rationale": 1.0, "pair": 1.0}
 DROR: Terms = {"pair": 1.0}
 AB5: Terms = {"rationale": 1.0, "category": 1.0}
 ALL_TERMS: list[Terms] = [
@@ -60,6 +64,11 @@ def bank(categories: int = 5, rationales: int = 12, width: int = 64) -> Dense:
     return Dense(words, unit(rationales, width), unit(categories, width), texts)
 
 
+def scorer_of(of: Dense, terms: Terms = ECOR_TERMS, scale: float = SCALE) -> PairScorer[Dense]:
+    scoring = Scoring(tuple(terms), temperatures={term: 1 / weight for term, weight in terms.items()})
+    return PairScorer.of_bank(of, scoring=scoring, scale=scale)
+
+
 def answers(of: Dense, pictures: int) -> tuple[Tensor, Tensor]:
     """(N,) categories and (N,) rationales of their lists."""
     categories = torch.randint(len(of.words.categories), (pictures,))
@@ -88,14 +97,14 @@ def reference(images: Tensor, of: Dense, terms: Terms) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("terms", ALL_TERMS)
 @pytest.mark.parametrize("block", [3, 1000])
 def test_probabilities_are_those_of_a_slow_reference(terms: Terms, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(belief, "ROWS", block)
+    monkeypatch.setattr(conditional, "ROWS", block)
     monkeypatch.setattr(ranking, "IMAGES", block)
     of, images = bank(), unit(20, 64)
     rationales = torch.arange(20) % 12
     named, given = reference(images, of, terms)
-    torch.testing.assert_close(log_rationale(images, of, SCALE, terms).double(), named, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(log_rationale(images, scorer_of(of, terms)).double(), named, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(
-        log_conditional(images, of, rationales, SCALE, terms).double(),
+        log_conditional(images, scorer_of(of, terms), rationales).double(),
         given[torch.arange(20), rationales], rtol=1e-5, atol=1e-4,
     )  # fmt: skip
     torch.testing.assert_close((named[:, :, None] + given).exp().sum((1, 2)), torch.ones(20).double())
@@ -106,8 +115,8 @@ def test_the_pairs_alone_are_one_softmax() -> None:
     of, images = bank(), unit(6, 64)
     everything = SCALE * torch.einsum("nd,crd->nrc", images, of.texts)
     joint = everything.flatten(1).log_softmax(1).unflatten(1, everything.shape[1:])
-    named = log_rationale(images, of, SCALE, DROR)
-    given = torch.stack([log_conditional(images, of, torch.full((6,), r), SCALE, DROR) for r in range(12)], 1)
+    named = log_rationale(images, scorer_of(of, DROR))
+    given = torch.stack([log_conditional(images, scorer_of(of, DROR), torch.full((6,), r)) for r in range(12)], 1)
     torch.testing.assert_close(named[:, :, None] + given, joint, rtol=1e-4, atol=1e-4)
 
 
@@ -118,13 +127,13 @@ def test_a_category_that_rests_on_its_rationale_uses_it() -> None:
     of = bank()
     categories, rationales = answers(of, 60)
     images = F.normalize(of.texts[categories, rationales] + 0.05 * torch.randn(60, 64), dim=1)
-    swap = text_swap(images, of, categories, rationales, absent(of, categories, rationales), SCALE)
+    swap = text_swap(images, scorer_of(of), categories, rationales, absent(of, categories, rationales))
     assert swap.used.mean() > 0.95
     assert (swap.drops.mean(1) > 1).float().mean() > 0.95
     assert (swap.losses >= 0).all()
     # Blind: the other rationale of the same list, whichever the picture shows.
     blind = torch.tensor([sum(of.words.lists[c]) for c in categories.tolist()]) - rationales
-    swap = text_swap(images, of, categories, blind, absent(of, categories, rationales), SCALE)
+    swap = text_swap(images, scorer_of(of), categories, blind, absent(of, categories, rationales))
     assert swap.used.mean() < 0.4
 
 
@@ -133,11 +142,11 @@ def test_a_category_that_does_not_rest_on_its_rationale_does_not_use_it() -> Non
     flat = replace(of, texts=of.categories[:, None].expand_as(of.texts))
     categories, rationales = answers(of, 60)
     images = F.normalize(of.categories[categories] + of.rationales[rationales], dim=1)
-    swap = text_swap(images, flat, categories, rationales, absent(of, categories, rationales), SCALE)
+    swap = text_swap(images, scorer_of(flat), categories, rationales, absent(of, categories, rationales))
     assert not swap.used.any()
     assert not swap.losses.any()
     for terms, some in ((AB5, of), (DROR, flat)):
-        swap = text_swap(images, some, categories, rationales, absent(of, categories, rationales), SCALE, terms=terms)
+        swap = text_swap(images, scorer_of(some, terms), categories, rationales, absent(of, categories, rationales))
         assert not swap.used.any()
 
 
@@ -147,7 +156,9 @@ def test_chance_is_what_it_is_said_to_be(draws: int) -> None:
     of = bank(rationales=40)
     noisy = replace(of, texts=F.normalize(of.categories[:, None] + 0.3 * of.texts, dim=2))
     categories, rationales = answers(of, 1000)
-    swap = text_swap(unit(1000, 64), noisy, categories, rationales, absent(of, categories, rationales), SCALE, draws)
+    swap = text_swap(
+        unit(1000, 64), scorer_of(noisy), categories, rationales, absent(of, categories, rationales), draws
+    )
     expected = 1 / (draws + 1)
     torch.testing.assert_close(swap.chance, torch.full((1000,), expected))
     assert abs(float(swap.used.mean()) - expected) < 4 * (expected * (1 - expected) / 1000) ** 0.5
@@ -156,7 +167,7 @@ def test_chance_is_what_it_is_said_to_be(draws: int) -> None:
 def test_drops_and_losses_are_those_of_a_slow_reference() -> None:
     of, images = bank(), unit(15, 64)
     categories, rationales = answers(of, 15)
-    swap = text_swap(images, of, categories, rationales, absent(of, categories, rationales), SCALE, 3)
+    swap = text_swap(images, scorer_of(of), categories, rationales, absent(of, categories, rationales), 3)
     _, given = reference(images, of, ECOR_TERMS)
     for n, (c, r) in enumerate(zip(categories.tolist(), rationales.tolist(), strict=True)):
         for k, other in enumerate(swap.swapped[n].tolist()):
@@ -169,7 +180,7 @@ def test_what_is_put_in_its_place_is_absent_and_each_once() -> None:
     of, images = bank(), unit(30, 64)
     categories, rationales = answers(of, 30)
     candidates = [np.arange(n % 4, n % 4 + n % 5) for n in range(30)]
-    swap = text_swap(images, of, categories, rationales, candidates, SCALE, 3)
+    swap = text_swap(images, scorer_of(of), categories, rationales, candidates, 3)
     for n, row in enumerate(swap.swapped.tolist()):
         there = set(candidates[n].tolist()) - {int(rationales[n])}
         chosen = [r for r in row if r >= 0]
@@ -184,11 +195,11 @@ def test_the_same_seed_draws_the_same_whatever_else_is_tested() -> None:
     of, images = bank(), unit(30, 64)
     categories, rationales = answers(of, 30)
     candidates = absent(of, categories, rationales)
-    first = text_swap(images, of, categories, rationales, candidates, SCALE)
-    fewer = text_swap(images[:7], of, categories[:7], rationales[:7], [set(some) for some in candidates[:7]], SCALE)
+    first = text_swap(images, scorer_of(of), categories, rationales, candidates)
+    fewer = text_swap(images[:7], scorer_of(of), categories[:7], rationales[:7], [set(some) for some in candidates[:7]])
     assert torch.equal(first.swapped[:7], fewer.swapped)
     torch.testing.assert_close(first.drops[:7], fewer.drops, rtol=1e-4, atol=1e-4)
-    other = text_swap(images, of, categories, rationales, candidates, SCALE, seed=1)
+    other = text_swap(images, scorer_of(of), categories, rationales, candidates, seed=1)
     assert not torch.equal(first.swapped, other.swapped)
 
 
@@ -206,16 +217,16 @@ def test_absent_is_neither_true_nor_listed_nor_part_of_either() -> None:
 
 def test_one_picture_one_rationale_none_named() -> None:
     of = bank(categories=2, rationales=1)
-    swap = text_swap(unit(1, 64), of, torch.tensor([1]), torch.tensor([0]), [{0}], SCALE)
+    swap = text_swap(unit(1, 64), scorer_of(of), torch.tensor([1]), torch.tensor([0]), [{0}])
     assert swap.used.isnan().all()
     use = rationale_use(np.array([True]), [swap])
     assert use.text is not None
     assert (use.right, use.text.count) == (1, 0)
     assert np.isnan(use.text.share.value)
     of = bank(categories=1, rationales=3)  # one category: nothing to fall to
-    swap = text_swap(unit(2, 64), of, torch.tensor([0, 0]), torch.tensor([2, -1]), [{0, 1}] * 2, SCALE)
+    swap = text_swap(unit(2, 64), scorer_of(of), torch.tensor([0, 0]), torch.tensor([2, -1]), [{0, 1}] * 2)
     assert swap.used.nan_to_num(9).tolist() == [0, 9]
-    empty = text_swap(unit(0, 64), of, torch.tensor([]).long(), torch.tensor([]).long(), [], SCALE)
+    empty = text_swap(unit(0, 64), scorer_of(of), torch.tensor([]).long(), torch.tensor([]).long(), [])
     assert empty.used.shape == (0,)
 
 
@@ -261,7 +272,7 @@ def noise(pictures: Sequence[Image.Image]) -> Tensor:
 def test_what_is_seen_in_its_place_is_used_by_the_picture(terms: Terms) -> None:
     of = bank()
     named = torch.full((40,), 1), torch.full((40,), 2)
-    change = picture_change(sees_red(of, 1, 2), trials(40), of, *named, SCALE, terms)
+    change = picture_change(sees_red(of, 1, 2), trials(40), scorer_of(of, terms), *named)
     assert change.falls.shape == (40, 2)
     assert change.elsewhere.shape == (40, 4, 2)
     assert change.used.mean() == 1
@@ -272,11 +283,11 @@ def test_what_is_seen_in_its_place_is_used_by_the_picture(terms: Terms) -> None:
 def test_what_is_not_seen_is_not_used_by_the_picture() -> None:
     of = bank()
     named = torch.full((40,), 1), torch.full((40,), 2)
-    blind = picture_change(lambda pictures: of.texts[1, 2].expand(len(pictures), -1), trials(40), of, *named, SCALE)
+    blind = picture_change(lambda pictures: of.texts[1, 2].expand(len(pictures), -1), trials(40), scorer_of(of), *named)
     assert not blind.used.any()
-    other = picture_change(sees_red(of, 3, 7), trials(40), of, *named, SCALE)  # it rests on something else
+    other = picture_change(sees_red(of, 3, 7), trials(40), scorer_of(of), *named)  # it rests on something else
     assert not other.used.any()
-    of_noise = picture_change(noise, trials(200), of, named[0].repeat(5), named[1].repeat(5), SCALE)
+    of_noise = picture_change(noise, trials(200), scorer_of(of), named[0].repeat(5), named[1].repeat(5))
     assert of_noise.used.mean() < float(of_noise.chance.mean()) + 0.05
 
 
@@ -291,7 +302,7 @@ def test_a_category_that_stays_without_its_rationale_does_not_use_it() -> None:
         what = of.rationales[2] - basis @ (basis.T @ of.rationales[2])
         return of.categories[1] + red[:, None] * what
 
-    change = picture_change(encode, trials(10), of, torch.full((10,), 1), torch.full((10,), 2), SCALE, AB5)
+    change = picture_change(encode, trials(10), scorer_of(of, AB5), torch.full((10,), 1), torch.full((10,), 2))
     assert (change.falls[:, 0] > 0.1).all()
     assert change.falls[:, 1].abs().max() < 1e-3
     assert not change.used.any()
@@ -303,7 +314,7 @@ def test_falls_are_differences_of_the_probabilities() -> None:
     changed = [with_patch(n + 50)[0].rotate(90) for n in range(6)]
     categories, rationales = answers(of, 6)
     alone = [Trial(a, b, ()) for a, b in zip(pictures, changed, strict=True)]
-    found = picture_change(noise, alone, of, categories, rationales, SCALE).falls
+    found = picture_change(noise, alone, scorer_of(of), categories, rationales).falls
     for n in range(6):
         (named, given), (then_named, then_given) = (
             reference(noise([p[n]]), of, ECOR_TERMS) for p in (pictures, changed)
@@ -312,7 +323,7 @@ def test_falls_are_differences_of_the_probabilities() -> None:
         assert float(found[n, 0]) == pytest.approx(float(named[0, r] - then_named[0, r]), abs=1e-4)
         assert float(found[n, 1]) == pytest.approx(float(given[0, r, c] - then_given[0, r, c]), abs=1e-4)
     made = [Trial(a, b, (a, b)) for a, b in zip(pictures, changed, strict=True)]
-    change = picture_change(noise, made, of, categories, rationales, SCALE)
+    change = picture_change(noise, made, scorer_of(of), categories, rationales)
     torch.testing.assert_close(change.falls, found)
     torch.testing.assert_close(change.elsewhere[:, 1], found)
     assert change.elsewhere[:, 0].abs().max() < 1e-4
@@ -323,9 +334,9 @@ def test_without_a_trial_or_a_rationale_nothing_is_tested() -> None:
     rationales = torch.full((40,), 2)
     rationales[3] = -1
     some = [None if n == 5 else one for n, one in enumerate(trials(40))]
-    change = picture_change(sees_red(of, 1, 2), some, of, torch.full((40,), 1), rationales, SCALE)
+    change = picture_change(sees_red(of, 1, 2), some, scorer_of(of), torch.full((40,), 1), rationales)
     assert change.used.isnan().nonzero()[:, 0].tolist() == change.chance.isnan().nonzero()[:, 0].tolist() == [3, 5]
-    none = picture_change(noise, [None], of, torch.tensor([0]), torch.tensor([0]), SCALE)
+    none = picture_change(noise, [None], scorer_of(of), torch.tensor([0]), torch.tensor([0]))
     assert none.used.isnan().all()
 
 
@@ -333,7 +344,7 @@ def test_a_part_that_is_not_there_is_not_used() -> None:
     of = bank()
     picture, mask = with_patch(0)
     empty = trial(picture, np.zeros_like(mask), 3, np.random.default_rng(0))
-    change = picture_change(noise, [empty], of, torch.tensor([1]), torch.tensor([2]), SCALE)
+    change = picture_change(noise, [empty], scorer_of(of), torch.tensor([1]), torch.tensor([2]))
     assert change.used.tolist() == [0]
 
 
@@ -407,7 +418,7 @@ def test_one_picture_has_an_interval_of_one_value() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"terms": {"pear": 1.0}}, "no term 'pear'; there are rationale, category, pair, inverse"),
+        ({"terms": {"pear": 1.0}}, "sum of rationale, category, pair, inverse, .* 'pear' is none"),
         ({"terms": {"category": 1.0}}, "say nothing of rationales"),
         ({"terms": {"pair": 1.0, "inverse": 1.0}}, "of two banks"),
         ({"images": torch.ones(3, 5)}, "for a bank of 64 dimensions"),
@@ -423,11 +434,13 @@ def test_one_picture_has_an_interval_of_one_value() -> None:
 )
 def test_what_cannot_be_swapped_is_refused(changed: dict[str, object], message: str) -> None:
     given = {
-        "images": unit(3, 64), "bank": bank(), "categories": torch.tensor([0, 1, 2]),
-        "rationales": torch.tensor([0, 1, 2]), "absent": [{3}, {4}, {5}], "scale": SCALE,
+        "images": unit(3, 64), "categories": torch.tensor([0, 1, 2]), "rationales": torch.tensor([0, 1, 2]),
+        "absent": [{3}, {4}, {5}],
     }  # fmt: skip
+    options = dict(changed)
+    terms = options.pop("terms", ECOR_TERMS)
     with pytest.raises(SaywhyError, match=message):
-        text_swap(**(given | changed))  # type: ignore[arg-type]
+        text_swap(scorer=scorer_of(bank(), terms), **(given | options))  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_changed_or_counted_is_refused() -> None:
@@ -438,9 +451,9 @@ def test_what_cannot_be_changed_or_counted_is_refused() -> None:
         ([first, longer], "different numbers of areas"),
     ):  # fmt: skip
         with pytest.raises(SaywhyError, match=message):
-            picture_change(noise, some, of, *named, SCALE)
+            picture_change(noise, some, scorer_of(of), *named)
     with pytest.raises(SaywhyError, match="no rationale -1"):
-        log_conditional(unit(1, 64), of, torch.tensor([-1]), SCALE)
+        log_conditional(unit(1, 64), scorer_of(of), torch.tensor([-1]))
     with pytest.raises(SaywhyError, match="at least one draw"):
         trial(*with_patch(0), 0, np.random.default_rng(0))
     with pytest.raises(SaywhyError, match="give one each"):
@@ -479,15 +492,14 @@ def test_close_ups_of_the_aviary_go_all_the_way() -> None:
     categories, rationales = pairs // len(phrases), pairs % len(phrases)
     truth = torch.tensor([species.index(one.species) for one in seen])
     true = [{phrases.index(said(a, SPECIES[one.species][a])) for a in one.rationales} for one in seen]
-    swap = text_swap(
-        images, of, categories, rationales, absent_rationales(words, truth.tolist(), true), clip.scale, terms=DROR
-    )
+    scorer = scorer_of(of, DROR, clip.scale)
+    swap = text_swap(images, scorer, categories, rationales, absent_rationales(words, truth.tolist(), true))
     made = []
     for n, one in enumerate(seen):
         part = PART_OF[one.attribute]
         mask = one.parts() == PARTS.index(part)
         made.append(trial(one.image, mask, 4, np.random.default_rng(n), changed=one.redrawn(without={part})))
-    change = picture_change(clip.encode_images, made, of, categories, rationales, clip.scale, DROR)
+    change = picture_change(clip.encode_images, made, scorer, categories, rationales)
     use = rationale_use((categories == truth).numpy(), [swap], [change])
     assert swap.drops.isfinite().all()
     assert change.falls.isfinite().all()

@@ -15,10 +15,11 @@ from saywhy.metrics.temperatures import calibrated_scoring, logits
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.in_memory import ResidentBank
 from saywhy.spaces.pairs.ranking import probabilities, rank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
-from tests.spaces.pairs.test_ranking import SCALE, SETS, dense, held, terms_of
+from tests.spaces.pairs.test_ranking import SETS, dense, held, scorer_of, terms_of
 
 C, R, D = 5, 6, 12
 SHARP = 25.0
@@ -28,6 +29,12 @@ WORDS = RationaleWords(tuple("abcde"), tuple("uvwxyz"), (tuple(range(R)),) * C)
 def resident(seed: int) -> ResidentBank:
     torch.manual_seed(seed)
     return ResidentBank(WORDS, unit(R, D), unit(C, D), unit(C * R, D).unflatten(0, (C, R)))
+
+
+def sharp(
+    bank: ResidentBank, scoring: Scoring | None = None, inverse: ResidentBank | None = None
+) -> PairScorer[ResidentBank]:
+    return PairScorer(pairs=bank, inverse=inverse, scoring=scoring or Scoring(), scale=SHARP)
 
 
 def joint(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Scoring) -> Tensor:
@@ -51,7 +58,7 @@ def drawn(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Sc
 def nll(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Scoring, gold: Gold) -> float:
     """Of the pairs, in nats."""
     labels = gold.categories * R + np.array([min(one) for one in gold.rationales])
-    return forecasts(logits(images, bank, scoring, SHARP, inverse)["joint"], labels).nll
+    return forecasts(logits(images, sharp(bank, scoring, inverse))["joint"], labels).nll
 
 
 @pytest.mark.parametrize(
@@ -71,10 +78,10 @@ def nll(images: Tensor, bank: ResidentBank, inverse: ResidentBank, scoring: Scor
 def test_the_temperatures_of_the_truth_are_found(terms: tuple[str, ...], true: dict[str, float]) -> None:
     bank, inverse, images = resident(0), resident(1), unit(3000, D)
     gold = drawn(images, bank, inverse, Scoring(terms, temperatures=true))
-    fitted = calibrated_scoring(images, bank, gold, Scoring(terms), SHARP, inverse)
+    fitted = calibrated_scoring(images, sharp(bank, Scoring(terms), inverse), gold)
     assert dict(fitted.temperatures) == pytest.approx(true, rel=0.1)
     assert replace(fitted, temperatures={}) == Scoring(terms)
-    assert calibrated_scoring(images, bank, gold, fitted, SHARP, inverse).temperatures == fitted.temperatures
+    assert calibrated_scoring(images, sharp(bank, fitted, inverse), gold).temperatures == fitted.temperatures
 
 
 @pytest.mark.parametrize("terms", [*SETS, ("pair", "inverse")], ids="+".join)
@@ -87,23 +94,23 @@ def test_none_near_them_is_better(terms: tuple[str, ...]) -> None:
         np.concatenate([some.categories[:150], anything[:, 0]]),
         (*some.rationales[:150], *(frozenset({int(r)}) for r in anything[:, 1])),
     )
-    fitted = calibrated_scoring(images, bank, gold, Scoring(terms), SHARP, inverse)
+    fitted = calibrated_scoring(images, sharp(bank, Scoring(terms), inverse), gold)
     best = nll(images, bank, inverse, fitted, gold)
     assert best < nll(images, bank, inverse, Scoring(terms), gold) - 0.1
     moved = [{t for t in terms if t == "rationale"}, {t for t in terms if t != "rationale"}]
     for together in filter(None, moved):
         for by in (0.8, 1.25):
-            near = {t: value * (by if t in together else 1) for t, value in fitted.temperatures.items()}
+            near = {t: value * (by if t in together else 1) for t, value in dict(fitted.temperatures).items()}
             assert best < nll(images, bank, inverse, replace(fitted, temperatures=near), gold)
 
 
 def test_a_weight_is_made_up_for() -> None:
     bank, images = resident(0), unit(200, D)
     gold = drawn(images, bank, bank, Scoring(temperatures={"pair": 2.0}))
-    once = calibrated_scoring(images, bank, gold, Scoring(), SHARP)
-    twice = calibrated_scoring(images, bank, gold, Scoring(weight=2.0), SHARP)
-    assert twice.temperatures["pair"] == pytest.approx(2 * once.temperatures["pair"], rel=1e-3)
-    assert twice.temperatures["rationale"] == once.temperatures["rationale"]
+    once = calibrated_scoring(images, sharp(bank), gold)
+    twice = calibrated_scoring(images, sharp(bank, Scoring(weight=2.0)), gold)
+    assert twice.temperature("pair") == pytest.approx(2 * once.temperature("pair"), rel=1e-3)
+    assert twice.temperature("rationale") == once.temperature("rationale")
 
 
 @pytest.mark.parametrize("terms", [("rationale", "pair"), ("pair",)], ids="+".join)
@@ -112,19 +119,12 @@ def test_of_several_true_rationales_each_is_as_true(terms: tuple[str, ...]) -> N
     gold = drawn(images, bank, bank, Scoring(temperatures={"rationale": 2.0, "pair": 2.0}))
     best = (images @ bank.rationales.T).topk(2).indices.tolist()
     more = Gold(gold.categories, tuple(frozenset(two) for two in best))
-    fitted = calibrated_scoring(images, bank, more, Scoring(terms), SHARP)
+    fitted = calibrated_scoring(images, sharp(bank, Scoring(terms)), more)
     labels, of = np.array(best), "rationale"
     if terms == ("pair",):
         labels, of = gold.categories[:, None] * R + labels, "joint"
-    found = {
-        by: forecasts(
-            logits(images, bank, Scoring(terms, temperatures={terms[0]: by * fitted.temperatures[terms[0]]}), SHARP)[
-                of
-            ],
-            labels,
-        ).nll
-        for by in (0.8, 1.0, 1.25)
-    }
+    near = {by: Scoring(terms, temperatures={terms[0]: by * fitted.temperature(terms[0])}) for by in (0.8, 1.0, 1.25)}
+    found = {by: forecasts(logits(images, sharp(bank, one))[of], labels).nll for by, one in near.items()}
     assert found[1.0] == min(found.values())
 
 
@@ -132,7 +132,8 @@ def test_of_several_true_rationales_each_is_as_true(terms: tuple[str, ...]) -> N
 def test_logits_are_logs_of_the_probabilities(terms: tuple[str, ...]) -> None:
     bank, inverse, images = held(), held(seed=1), unit(9, 16)
     scoring = Scoring(terms, weight=1.5, temperatures=dict.fromkeys(terms, 0.5))
-    found = logits(images, bank, scoring, SCALE, inverse)
+    scorer = scorer_of(bank, scoring, inverse)
+    found = logits(images, scorer)
     blocks = found["joint"]
     assert callable(blocks)
     assert all(np.array_equal(a, b) for a, b in zip(blocks(), blocks(), strict=True))
@@ -143,7 +144,7 @@ def test_logits_are_logs_of_the_probabilities(terms: tuple[str, ...]) -> None:
     for logs, width in ((category, 7), (rationale, 5), (joint, 35)):
         assert logs.shape == (9, width)
         assert np.exp(logs).sum(1) == pytest.approx(np.ones(9), abs=1e-5)
-    said = probabilities(images, bank, scoring, SCALE, rank(images, bank, scoring, 1, SCALE, inverse), inverse)
+    said = probabilities(images, scorer, rank(images, scorer, 1))
     assert np.exp(category) == pytest.approx(said.categories.numpy(), abs=1e-6)
     assert np.exp(rationale) == pytest.approx(said.rationales.numpy(), abs=1e-6)
     scores = dense(images, bank, inverse, scoring)
@@ -155,7 +156,7 @@ def test_logits_are_logs_of_the_probabilities(terms: tuple[str, ...]) -> None:
 
 
 def test_logits_are_finite_where_probabilities_are_none() -> None:
-    found = logits(unit(20, 16), held(), Scoring(temperatures={"rationale": 1e-4, "pair": 1e-4}), SCALE)
+    found = logits(unit(20, 16), scorer_of(held(), Scoring(temperatures={"rationale": 1e-4, "pair": 1e-4})))
     blocks = found["joint"]
     assert callable(blocks)
     for logs in (found["category"], found["rationale"], *blocks()):
@@ -167,9 +168,9 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     gold = drawn(images, bank, bank, Scoring())
     for terms in (("inverse",), ("rationale", "inverse")):
         with pytest.raises(SaywhyError, match="inverse bank of the same words"):
-            calibrated_scoring(images, bank, gold, Scoring(terms), SHARP)
+            calibrated_scoring(images, sharp(bank, Scoring(terms)), gold)
     for wrong in (images[:, :5], images[:0]):
         with pytest.raises(SaywhyError, match="vectors of the same space"):
-            calibrated_scoring(wrong, bank, gold, Scoring(), SHARP)
+            calibrated_scoring(wrong, sharp(bank), gold)
     with pytest.raises(SaywhyError, match="for 4 pictures"):
-        calibrated_scoring(images[:3], bank, gold, Scoring(), SHARP)
+        calibrated_scoring(images[:3], sharp(bank), gold)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -11,36 +10,29 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.conditional import Groups, conditional_scores
 from saywhy.spaces.pairs.ranking import log_rationales
-from saywhy.spaces.pairs.scoring import TERMS
+from saywhy.spaces.pairs.scorer import PairScorer
 
-Terms = Mapping[str, float]
-"""What a method scores, by name ("rationale", "category", "pair", "inverse") -> the weight of that term, over its
-temperature where it has one. The last two are both of the bank's texts of pairs; a bank holds one kind."""
-ECOR_TERMS: Terms = MappingProxyType({"rationale": 1.0, "pair": 1.0})
 ROUNDING = 1e-3  # a fall of a logarithm below it is float32's, times CLIP's scale of 100
-ROWS = 4096  # pictures scored against the rationales, or against the C texts of one of them, at once
 MANY_SCORES = 200_000_000  # from which on a progress bar is shown
 
 
 @torch.no_grad()
-def log_rationale(images: Tensor, bank: WordBank, scale: float, terms: Terms = ECOR_TERMS) -> Tensor:
+def log_rationale(images: Tensor, scorer: PairScorer[WordBank]) -> Tensor:
     """(N, R) log P(r | I) of (N, d) unit vectors.
 
     With a rationale term the softmax over its scores (ECOR, eq. 4). Without one (CLIP, DROR), what the softmax over all
-    C x R pairs gives to each rationale. ``scale`` multiplies cosines.
+    C x R pairs gives to each rationale.
 
-    Raises SaywhyError for unknown terms, none that is about rationales, and vectors of another width than the bank's.
+    Raises SaywhyError for terms none of which is about rationales, and vectors of another width than the bank's.
     """
-    check_asked(images, bank, terms)
-    factors = {term: scale * weight for term, weight in terms.items()}
-    return log_rationales(images, bank, factors, inverse=bank)  # a bank holds one kind: that of the terms
+    check_asked(images, scorer)
+    return log_rationales(images, scorer)
 
 
 @torch.no_grad()
-def log_conditional(
-    images: Tensor, bank: WordBank, rationales: Tensor, scale: float, terms: Terms = ECOR_TERMS
-) -> Tensor:
+def log_conditional(images: Tensor, scorer: PairScorer[WordBank], rationales: Tensor) -> Tensor:
     """(N, C) log P(c | r, I) of (N, d) unit vectors, each with one rationale, (N,) indices.
 
     The softmax over the categories of all terms that name one, with that rationale in the texts of the pairs. A method
@@ -48,47 +40,32 @@ def log_conditional(
 
     Raises SaywhyError as ``log_rationale``, and for rationales that there are not, or not one for each picture.
     """
-    check_asked(images, bank, terms, rationales=rationales)
-    found = images.new_empty(len(images), len(bank.words.categories))
-    for rows, some in _conditionals(images, torch.arange(len(images)), bank, rationales, scale, terms):
+    check_asked(images, scorer, rationales=rationales)
+    found = images.new_empty(len(images), len(scorer.bank.words.categories))
+    for rows, some in _conditionals(images, torch.arange(len(images)), scorer, rationales):
         found[rows] = some
     return found
 
 
 def _conditionals(
-    images: Tensor, of: Tensor, bank: WordBank, rationales: Tensor, scale: float, terms: Terms
+    images: Tensor, of: Tensor, scorer: PairScorer[WordBank], rationales: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(rows, (n, C) log P(c | r, I)) of M pictures ``of`` the images, (M,), each with its rationale, (M,).
+    """(rows, (n, C) log P(c | r, I)) of M pictures ``of`` the images, (M,), each with its rationale, (M,)."""
 
-    One distinct rationale after the other, so that its C texts are gathered once.
-    """
-    everything = torch.arange(len(bank.words.categories))
-    order = rationales.argsort(stable=True)
-    distinct, counts = rationales[order].unique_consecutive(return_counts=True)
-    groups = list(zip(distinct, order.split(counts.tolist()), strict=True)) if len(order) else []
-    many = (len(order) + len(images.T) * len(groups)) * len(everything) > MANY_SCORES
-    for rationale, group in with_progress(groups, "asking with each rationale", many):
-        texts = bank.pairs(everything, rationale.expand(len(everything))) if _of_pairs(terms) else None
-        for rows in group.split(ROWS):
-            some = images[of[rows]]
-            scores = some.new_zeros(len(some), len(everything))
-            if texts is not None:
-                scores += _of_pairs(terms) * scale * some @ texts.T
-            if "category" in terms:
-                scores += terms["category"] * scale * some @ bank.categories.T
-            yield rows, scores.log_softmax(1)
+    def track(groups: Groups) -> Iterable[tuple[Tensor, Tensor]]:
+        many = (len(of) + images.shape[1] * len(groups)) * len(scorer.bank.words.categories) > MANY_SCORES
+        return with_progress(groups, "asking with each rationale", many)
 
-
-def _of_pairs(terms: Terms) -> float:
-    return terms.get("pair", 0.0) + terms.get("inverse", 0.0)
+    for rows, scores in conditional_scores(images, scorer, rationales, of=of, track=track):
+        yield rows, scores.log_softmax(1)
 
 
 def scores_of_category(
-    images: Tensor, of: Tensor, bank: WordBank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms
+    images: Tensor, of: Tensor, scorer: PairScorer[WordBank], categories: Tensor, rationales: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(M,) log P(c | r, I), and the place of c among the categories, of M pictures ``of`` the images."""
     logs, ranks = images.new_empty(2, len(of))
-    for rows, some in _conditionals(images, of, bank, rationales, scale, terms):
+    for rows, some in _conditionals(images, of, scorer, rationales):
         own = some.gather(1, categories[of[rows], None])
         logs[rows], ranks[rows] = own[:, 0], 1.0 + (some > own).sum(1)
     return logs, ranks
@@ -96,19 +73,16 @@ def scores_of_category(
 
 def check_asked(
     images: Tensor | None,
-    bank: WordBank,
-    terms: Terms,
+    scorer: PairScorer[WordBank],
     categories: Tensor | None = None,
     rationales: Tensor | None = None,
     none: bool = False,
 ) -> None:
-    unknown = [name for name in terms if name not in TERMS]
-    if unknown:
-        raise SaywhyError(f"there is no term {unknown[0]!r}; there are {', '.join(TERMS)}")
-    if "pair" in terms and "inverse" in terms:
-        raise SaywhyError("terms of pairs and of inverse ones are of two banks; give one of them")
+    """Raises SaywhyError for terms none of which is about rationales, and pictures, categories and rationales that do
+    not fit each other or the bank. none: a rationale of -1 stands for none."""
+    bank, terms = scorer.bank, scorer.scoring.terms
     if not set(terms) - {"category"}:
-        raise SaywhyError(f"the terms {', '.join(terms) or '(none)'} say nothing of rationales; add one that does")
+        raise SaywhyError(f"the terms {', '.join(terms)} say nothing of rationales; add one that does")
     if images is not None and (images.ndim != 2 or images.shape[1] != bank.rationales.shape[1]):
         raise SaywhyError(
             f"pictures of shape {tuple(images.shape)} for a bank of {bank.rationales.shape[1]} dimensions; encode them "

@@ -11,19 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.checks.belief import (
-    ECOR_TERMS,
-    ROUNDING,
-    ROWS,
-    Terms,
-    check_asked,
-    log_rationale,
-    scores_of_category,
-    with_progress,
-)
+from saywhy.checks.belief import ROUNDING, check_asked, log_rationale, scores_of_category, with_progress
 from saywhy.checks.masking import Trial
 from saywhy.errors import SaywhyError
 from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.conditional import ROWS
+from saywhy.spaces.pairs.scorer import PairScorer
 
 BATCH = 16  # trials at once
 MANY_TRIALS = 50  # likewise
@@ -67,11 +60,9 @@ Encode = Callable[[Sequence[Image.Image]], Tensor]
 def picture_change(
     encode: Encode,
     trials: Iterable[Trial | None],
-    bank: WordBank,
+    scorer: PairScorer[WordBank],
     categories: Tensor,
     rationales: Tensor,
-    scale: float,
-    terms: Terms = ECOR_TERMS,
 ) -> PictureChange:
     """Take what the rationale is about out of the picture, and see whether rationale and category fall, and how much
     more than without another area of the same size.
@@ -82,7 +73,7 @@ def picture_change(
 
     Raises SaywhyError as ``log_conditional``, and for trials that are not N, or not alike.
     """
-    check_asked(None, bank, terms, categories, rationales, none=True)
+    check_asked(None, scorer, categories, rationales, none=True)
     named = (rationales >= 0).tolist()
     rest = iter(trials)
     tested: list[int] = []
@@ -106,18 +97,16 @@ def picture_change(
     if tested:
         images, who = torch.cat(vectors), torch.tensor(tested)
         of = who.repeat_interleave(2 + draws)
-        found = _evidence(images, bank, categories[of], rationales[of], scale, terms).unflatten(0, (-1, 2 + draws))
+        found = _evidence(images, scorer, categories[of], rationales[of]).unflatten(0, (-1, 2 + draws))
         falls[who] = found[:, :1] - found[:, 1:]
     return PictureChange(falls[:, 0], falls[:, 1:])
 
 
-def _evidence(
-    images: Tensor, bank: WordBank, categories: Tensor, rationales: Tensor, scale: float, terms: Terms
-) -> Tensor:
+def _evidence(images: Tensor, scorer: PairScorer[WordBank], categories: Tensor, rationales: Tensor) -> Tensor:
     """(M, 2) log P(r | I) and log P(c | r, I) of M pictures, each with its answer."""
     named = [
-        log_rationale(some, bank, scale, terms).gather(1, which[:, None])[:, 0]
+        log_rationale(some, scorer).gather(1, which[:, None])[:, 0]
         for some, which in zip(images.split(ROWS), rationales.split(ROWS), strict=True)
     ]
-    logs, _ = scores_of_category(images, torch.arange(len(images)), bank, categories, rationales, scale, terms)
+    logs, _ = scores_of_category(images, torch.arange(len(images)), scorer, categories, rationales)
     return torch.stack([torch.cat(named), logs], 1)

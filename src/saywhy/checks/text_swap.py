@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saywhy.checks.belief import ECOR_TERMS, ROUNDING, Terms, check_asked, scores_of_category
+from saywhy.checks.belief import ROUNDING, check_asked, scores_of_category
 from saywhy.checks.masking import check_draws
 from saywhy.errors import SaywhyError
 from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.words.rationale_words import RationaleWords
 
 
@@ -82,14 +83,12 @@ def absent_rationales(
 @torch.no_grad()
 def text_swap(
     images: Tensor,
-    bank: WordBank,
+    scorer: PairScorer[WordBank],
     categories: Tensor,
     rationales: Tensor,
     absent: Sequence[Collection[int] | np.ndarray],
-    scale: float,
     draws: int = 8,
     seed: int = 0,
-    terms: Terms = ECOR_TERMS,
 ) -> TextSwap:
     """Swap the rationale in the text for absent ones, and see whether the category falls.
 
@@ -102,17 +101,17 @@ def text_swap(
 
     Raises SaywhyError as ``log_conditional``, and for draws below 1.
     """
-    check_asked(images, bank, terms, categories, rationales, none=True)
+    check_asked(images, scorer, categories, rationales, none=True)
     if len(absent) != len(images):
         raise SaywhyError(f"{len(absent)} sets of absent rationales for {len(images)} pictures; give one each")
     check_draws(draws)
-    asked = torch.full((len(images), 1 + draws), -1)
+    asked, count = torch.full((len(images), 1 + draws), -1), len(scorer.bank.words.rationales)
     for n, (named, some) in enumerate(zip(rationales.tolist(), absent, strict=True)):
         candidates = np.array(sorted({int(r) for r in some} - {named}), np.int64)
-        if len(candidates) and not 0 <= candidates[0] <= candidates[-1] < len(bank.words.rationales):
+        if len(candidates) and not 0 <= candidates[0] <= candidates[-1] < count:
             raise SaywhyError(
                 f"absent rationales of picture {n} run from {candidates[0]} to {candidates[-1]}; the bank has "
-                f"{len(bank.words.rationales)}, counted from 0"
+                f"{count}, counted from 0"
             )
         if named < 0 or not len(candidates):
             continue
@@ -120,7 +119,7 @@ def text_swap(
         asked[n, 0] = named
         asked[n, 1 : 1 + len(chosen)] = torch.as_tensor(chosen)
     there = asked >= 0
-    logs, ranks = scores_of_category(images, there.nonzero()[:, 0], bank, categories, asked[there], scale, terms)
+    logs, ranks = scores_of_category(images, there.nonzero()[:, 0], scorer, categories, asked[there])
     log, rank = images.new_full((2, *asked.shape), torch.nan)
     log[there], rank[there] = logs, ranks
     return TextSwap(log[:, :1] - log[:, 1:], rank[:, 1:] - rank[:, :1], asked[:, 1:])

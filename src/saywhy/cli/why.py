@@ -242,7 +242,8 @@ def _scoring(space: Space, objective: str | None, conditional: str, weight: floa
     from saywhy.spaces.traits import objective_of, temperatures_of
 
     terms = objective_named(objective or objective_of(space)).scored
-    return Scoring(terms, conditional, weight, temperatures_of(space))
+    temperatures = temperatures_of(space)
+    return Scoring(terms=terms, conditional=conditional, weight=weight, temperatures=temperatures)
 
 
 def _banks(

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from saywhy.metrics.calibration import Blocks, fit_temperature
 from saywhy.pictures.truth import Gold
-from saywhy.spaces.pairs.bank import WordBank
+from saywhy.spaces.pairs.bank import Bank, WordBank
+from saywhy.spaces.pairs.conditional import category_scores, conditional_scores
 from saywhy.spaces.pairs.ranking import grids, log_joint, probabilities, rank
-from saywhy.spaces.pairs.scoring import Factors, Scoring
+from saywhy.spaces.pairs.scorer import PairScorer
+from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.similarity import UNUSUAL
 
 
-def calibrated_scoring(
-    images: Tensor, bank: WordBank, gold: Gold, scoring: Scoring, scale: float, inverse: WordBank | None = None
-) -> Scoring:
-    """The scoring with temperatures for its terms, fitted on (N, d) pictures and what is true of them.
+def calibrated_scoring(images: Tensor, scorer: PairScorer[WordBank], gold: Gold) -> Scoring:
+    """The scorer's scoring with temperatures for its terms, fitted on (N, d) pictures and what is true of them.
 
     The rationales' term has one of its own, fitted over all rationales. All others share one, for their sum is what
     P(c | r, I) is made of: fitted over the categories given a true rationale. Of a scoring without the rationales' term
@@ -32,30 +32,29 @@ def calibrated_scoring(
 
     Raises SaywhyError as ``rank``, and for another number of truths than of pictures.
     """
-    plain = replace(scoring, temperatures={})
-    rank(images[:1], bank, plain, 1, scale, inverse)  # says what is wrong with banks and pictures
-    factors = plain.factors(scale)
-    if "rationale" not in plain.terms:
-        found = fit_temperature(_pair_logits(images, bank, factors, inverse), gold.pairs(len(bank.rationales)))
-        return replace(scoring, temperatures=dict.fromkeys(plain.terms, found))
-    cosines = (images @ bank.rationales.T).numpy()
-    temperatures = {"rationale": fit_temperature(factors["rationale"] * cosines, gold.table)}
-    if others := [term for term in plain.terms if term != "rationale"]:
+    scoring, plain = scorer.scoring, scorer.plain
+    rank(images[:1], plain, 1)  # says what is wrong with the pictures
+    if "rationale" not in scoring.terms:
+        found = fit_temperature(_pair_logits(images, plain), gold.pairs(len(plain.bank.rationales)))
+        return replace(scoring, temperatures=dict.fromkeys(scoring.terms, found))
+    cosines = (images @ plain.bank.rationales.T).numpy()
+    temperatures = {"rationale": fit_temperature(plain.factors["rationale"] * cosines, gold.table)}
+    if others := [term for term in scoring.terms if term != "rationale"]:
         first = torch.tensor([min(true) for true in gold.rationales])
-        given = _given(images, bank, inverse, factors, first).numpy()
-        temperatures |= dict.fromkeys(others, fit_temperature(given, gold.categories))
+        of_category = category_scores(images, plain)
+        given = torch.empty_like(of_category)
+        for rows, scores in conditional_scores(images, plain, first, of_category=of_category):
+            given[rows] = scores
+        temperatures |= dict.fromkeys(others, fit_temperature(given.numpy(), gold.categories))
     return replace(scoring, temperatures=temperatures)
 
 
-def logits(
-    images: Tensor, bank: WordBank, scoring: Scoring, scale: float, inverse: WordBank | None = None
-) -> dict[str, np.ndarray | Blocks]:
+def logits(images: Tensor, scorer: PairScorer[Bank]) -> dict[str, np.ndarray | Blocks]:
     """Log-probabilities of "category" (N, C), "rationale" (N, R) and "joint" (N, C * R, in blocks)."""
-    best = rank(images, bank, scoring, 1, scale, inverse)
-    found = probabilities(images, bank, scoring, scale, best, inverse)
+    found = probabilities(images, scorer, rank(images, scorer, 1))
 
     def joint() -> Iterator[np.ndarray]:
-        for _, grid in log_joint(images, bank, scoring, scale, inverse):
+        for _, grid in log_joint(images, scorer):
             yield grid.flatten(1).numpy()
 
     tiny = torch.finfo(torch.float32).tiny
@@ -66,26 +65,12 @@ def logits(
     }
 
 
-def _pair_logits(images: Tensor, bank: WordBank, factors: Factors, inverse: WordBank | None) -> Blocks:
+def _pair_logits(images: Tensor, scorer: PairScorer[Bank]) -> Blocks:
     def blocks() -> Iterator[np.ndarray]:
-        for _, grid in grids(images, bank, factors, inverse):
+        for _, grid in grids(images, scorer):
             yield grid.flatten(1).numpy()
 
     return blocks
-
-
-def _given(images: Tensor, bank: WordBank, inverse: WordBank | None, factors: Factors, rationales: Tensor) -> Tensor:
-    """(N, C) scores of every category because of the picture's own rationale: the sum of all terms but that one's."""
-    everything = torch.arange(len(bank.categories))
-    found = factors.get("category", 0.0) * images @ bank.categories.T
-    for term, of_pairs in (("pair", bank), ("inverse", inverse)):
-        if term not in factors or of_pairs is None:
-            continue
-        for rationale in rationales.unique():
-            mine = rationales == rationale
-            texts = of_pairs.pairs(everything, rationale.expand(len(everything)))
-            found[mine] += factors[term] * images[mine] @ texts.T
-    return found
 
 
 def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> float:

@@ -25,6 +25,7 @@ from saywhy.plumbing.names import unknown
 from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import ECOR, Scoring
 from saywhy.spaces.seeing import Seeing, text_heat
 from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
@@ -88,7 +89,7 @@ def why_pictures(
     beliefs = (
         _believe_shortlists(images, space, words, rationales, scoring, k)
         if bank is None
-        else iter([_believe(images, bank, scoring, k, space.scale, inverse)])
+        else iter([_believe(images, PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale), k)])
     )
     unusual = standing_out(images, rationales, usual)
     if visible_from is None:
@@ -134,10 +135,10 @@ class _Belief:
     categories: np.ndarray
 
 
-def _believe(images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None) -> _Belief:
+def _believe(images: Tensor, scorer: PairScorer[Bank], k: int) -> _Belief:
     # Temperatures make probabilities right and, differing between terms, rankings worse than those that were measured.
-    ranked = rank(images, bank, replace(scoring, temperatures={}), k, scale, inverse)
-    all_of = probabilities(images, bank, scoring, scale, ranked, inverse)
+    ranked = rank(images, scorer.plain, k)
+    all_of = probabilities(images, scorer, ranked)
     return _Belief(
         ranked,
         np.take_along_axis(all_of.rationales.numpy(), ranked.rationales, 1),
@@ -154,7 +155,8 @@ def _believe_shortlists(
     for image in images:
         part = shortlist(image, space, words, rationales, categories, "inverse" in scoring.terms)
         most = min(k, part.texts.shape[0] * part.texts.shape[1])
-        belief = _believe(image[None], part, scoring, most, space.scale, part.inverse)
+        scorer = PairScorer(pairs=part, inverse=part.inverse, scoring=scoring, scale=space.scale)
+        belief = _believe(image[None], scorer, most)
         yield replace(belief, ranked=part.named(belief.ranked))
 
 

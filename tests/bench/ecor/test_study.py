@@ -19,6 +19,7 @@ from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import build_bank
 from saywhy.spaces.pairs.ranking import rank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.words.rationale_words import spoken
 from saywhy.worlds.aviary import SPECIES
@@ -84,7 +85,8 @@ def test_it_ranks_as_the_parts_it_is_made_of(data: RationaleData, clip: ClipSpac
     bank, inverse = build_bank(clip, data.words), build_bank(clip, data.words, inverse=True)
     for scoring in (scoring_of("clip"), Scoring(), Scoring(("rationale", "inverse"))):
         found = study.ranked("clip", 0, study.test, scoring)
-        expected = rank(vectors, bank, scoring, 5, clip.scale, inverse)
+        scorer = PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=clip.scale)
+        expected = rank(vectors, scorer, 5)
         assert np.array_equal(found.categories, expected.categories)
         assert np.array_equal(found.rationales, expected.rationales)
     assert scoring_of("clip").terms == ("pair",)

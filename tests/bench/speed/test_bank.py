@@ -13,6 +13,7 @@ from saywhy.bench import BENCHMARKS, run_benchmark
 from saywhy.bench.speed import bank as bank_speed
 from saywhy.bench.speed.bank import CUT, PLAIN, SHARED
 from saywhy.spaces.pairs.ranking import rank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import ECOR
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import bank_of
@@ -65,7 +66,8 @@ def test_the_best_pairs_are_those_of_all_at_once() -> None:
     bank = bank_of(WORDS, torch.randn(20, 12), torch.randn(7, 12), torch.randn(7, 20, 12))
     images = torch.nn.functional.normalize(torch.randn(5, 12), dim=1)
     noted: list[float] = []
-    ranked = rank(images, bank_speed.Watched(bank, noted), ECOR, bank_speed.K, 100.0)
+    scorer = PairScorer(pairs=bank_speed.Watched(bank, noted), scoring=ECOR, scale=100.0)
+    ranked = rank(images, scorer, bank_speed.K)
     values = torch.from_numpy(ranked.scores)
     columns = torch.from_numpy(ranked.categories * len(bank.rationales) + ranked.rationales)
     assert len(noted) == 1  # a bank that is one block

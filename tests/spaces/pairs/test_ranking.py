@@ -16,7 +16,9 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.temperatures import visible_threshold
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs import ranking as rationales
+from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, shortlist
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import CONDITIONALS, Scoring
 from saywhy.spaces.similarity import UNUSUAL, standing_out, usual_scores
 from saywhy.types import Space
@@ -50,6 +52,12 @@ def held(c: int = 7, r: int = 5, d: int = 16, step: int = 3, seed: int = 0) -> H
     return Held(unit(r, d), unit(c, d), unit(c * r, d).unflatten(0, (c, r)), step)
 
 
+def scorer_of(
+    bank: Bank, scoring: Scoring | None = None, inverse: Bank | None = None, scale: float = SCALE
+) -> PairScorer[Bank]:
+    return PairScorer(pairs=bank, inverse=inverse, scoring=scoring or Scoring(), scale=scale)
+
+
 def terms_of(images: Tensor, bank: Held, inverse: Held) -> dict[str, Tensor]:
     """Term -> (N, C, R) in float64."""
     x = images.double()
@@ -66,7 +74,7 @@ def dense(images: Tensor, bank: Held, inverse: Held, scoring: Scoring) -> Tensor
     """(N, C, R) scores by their definition."""
     terms = terms_of(images, bank, inverse)
     parts = {
-        term: terms[term] / scoring.temperatures.get(term, 1) * (scoring.weight if n else 1)
+        term: terms[term] / scoring.temperature(term) * (scoring.weight if n else 1)
         for n, term in enumerate(scoring.terms)
     }
     of_category = sum(part for term, part in parts.items() if term != "rationale") + torch.zeros_like(terms["pair"])
@@ -81,7 +89,7 @@ def dense(images: Tensor, bank: Held, inverse: Held, scoring: Scoring) -> Tensor
 def test_ranks_are_those_of_all_scores(terms: tuple[str, ...], conditional: str, step: int) -> None:
     bank, inverse, images = held(step=step), held(seed=1, step=step), unit(9, 16)
     scoring = Scoring(terms, conditional, 0.7, {"pair": 2.0, "rationale": 0.5})
-    ranked = rank(images, bank, scoring, 12, SCALE, inverse)
+    ranked = rank(images, scorer_of(bank, scoring, inverse), 12)
     scores = dense(images, bank, inverse, scoring).flatten(1)
     order = scores.round(decimals=4).argsort(dim=1, descending=True, stable=True)[:, :12]
     assert np.array_equal(ranked.categories * 5 + ranked.rationales, order.numpy())
@@ -90,13 +98,13 @@ def test_ranks_are_those_of_all_scores(terms: tuple[str, ...], conditional: str,
 
 def test_pictures_in_groups_are_ranked_as_together(monkeypatch: pytest.MonkeyPatch) -> None:
     bank, images = held(), unit(9, 16)
-    scoring = Scoring(("rationale", "category"), "category")
-    whole, beliefs = rank(images, bank, scoring, 4, SCALE), []
-    beliefs.append(probabilities(images, bank, scoring, SCALE, whole))
+    scorer = scorer_of(bank, Scoring(("rationale", "category"), "category"))
+    whole, beliefs = rank(images, scorer, 4), []
+    beliefs.append(probabilities(images, scorer, whole))
     monkeypatch.setattr(rationales, "IMAGES", 2)
     monkeypatch.setattr(rationales, "COLUMNS", 11)  # two categories of five rationales at a time, then one
-    parts = rank(images, bank, scoring, 4, SCALE)
-    beliefs.append(probabilities(images, bank, scoring, SCALE, parts))
+    parts = rank(images, scorer, 4)
+    beliefs.append(probabilities(images, scorer, parts))
     assert np.array_equal(whole.categories, parts.categories)
     assert np.array_equal(whole.rationales, parts.rationales)
     for one, other in zip(*(vars(belief).values() for belief in beliefs), strict=True):
@@ -111,7 +119,7 @@ def test_of_equal_scores_the_first_comes_first(step: int) -> None:
     bank = Held(torch.zeros(3, 2), torch.zeros(4, 2), texts, step)
     images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     for k in range(1, 13):
-        ranked = rank(images, bank, Scoring(("pair",)), k, 1.0)
+        ranked = rank(images, scorer_of(bank, Scoring(("pair",)), scale=1.0), k)
         places = ranked.categories * 3 + ranked.rationales
         assert places[0].tolist() == [6, 11, 0, 2, 3, 4, 7, 8, 9, 10, 1, 5][:k]
         assert places[1].tolist() == list(range(k))  # all are zero
@@ -131,17 +139,17 @@ def test_two_by_two_by_hand() -> None:
     """Scale 10. s_r = (3, 2); s_cr = ((1, 4), (2, 1)), rows are categories."""
     image, bank = grid([[0.1, 0.4], [0.2, 0.1]], [0.3, 0.2])
     # all:      (a, r0) 3 + 1 = 4, (a, r1) 2 + 4 = 6, (b, r0) 3 + 2 = 5, (b, r1) 2 + 1 = 3.
-    ranked = rank(image, bank, Scoring(), 4, 10.0)
+    ranked = rank(image, scorer_of(bank, scale=10.0), 4)
     assert list(zip(ranked.categories[0], ranked.rationales[0], strict=True)) == [(0, 1), (1, 0), (0, 0), (1, 1)]
     assert np.allclose(ranked.scores, [[6, 5, 4, 3]], atol=1e-5)
     # category: of r0, log(e^1 + e^2) = 2.313; of r1, log(e^4 + e^1) = 4.049.
     #           (a, r0) 4 - 2.313 = 1.687, (a, r1) 6 - 4.049 = 1.951, (b, r0) 5 - 2.313 = 2.687, (b, r1) 3 - 4.049.
-    ranked = rank(image, bank, Scoring(conditional="category"), 4, 10.0)
+    ranked = rank(image, scorer_of(bank, Scoring(conditional="category"), scale=10.0), 4)
     assert list(zip(ranked.categories[0], ranked.rationales[0], strict=True)) == [(1, 0), (0, 1), (0, 0), (1, 1)]
     assert np.allclose(ranked.scores, [[2.687, 1.951, 1.687, -1.049]], atol=1e-3)
     # P(r) = softmax(3, 2) = (.7311, .2689); P(a | r0) = 1 / (1 + e) = .2689, P(a | r1) = 1 / (1 + e^-3) = .9526;
     # P(a) = .7311 * .2689 + .2689 * .9526 = .4527.
-    found = probabilities(image, bank, Scoring(), 10.0, ranked)
+    found = probabilities(image, scorer_of(bank, scale=10.0), ranked)
     assert torch.allclose(found.rationales, torch.tensor([[0.7311, 0.2689]]), atol=1e-4)
     assert torch.allclose(found.given, torch.tensor([[0.7311, 0.9526, 0.2689, 0.0474]]), atol=1e-4)
     assert torch.allclose(found.categories, torch.tensor([[0.4527, 0.5473]]), atol=1e-4)
@@ -151,8 +159,9 @@ def test_two_by_two_by_hand() -> None:
 def test_probabilities_are_those_of_dense_softmaxes(terms: tuple[str, ...]) -> None:
     bank, inverse, images = held(), held(seed=1), unit(6, 16)
     scoring = Scoring(terms, weight=1.5, temperatures={"pair": 0.5})
-    ranked = rank(images, bank, scoring, 35, SCALE, inverse)
-    found = probabilities(images, bank, scoring, SCALE, ranked, inverse)
+    scorer = scorer_of(bank, scoring, inverse)
+    ranked = rank(images, scorer, 35)
+    found = probabilities(images, scorer, ranked)
     scores = dense(images, bank, inverse, scoring)
     alone = terms_of(images, bank, inverse)["rationale"][:, 0]
     wanted = alone.softmax(1) if "rationale" in terms else scores.flatten(1).softmax(1).unflatten(1, (7, 5)).sum(1)
@@ -171,7 +180,8 @@ def test_the_joint_is_that_of_dense_softmaxes(terms: tuple[str, ...], step: int)
     """Whichever conditional was ranked by; in blocks that follow each other, of which the caller may keep any."""
     bank, inverse, images = held(step=step), held(seed=1, step=step), unit(6, 16)
     scoring = Scoring(terms, "category", 0.7, {"pair": 2.0, "rationale": 0.5})
-    blocks = list(log_joint(images, bank, scoring, SCALE, inverse))
+    scorer = scorer_of(bank, scoring, inverse)
+    blocks = list(log_joint(images, scorer))
     assert [first for first, _ in blocks] == np.cumsum([0, *(block.shape[1] for _, block in blocks[:-1])]).tolist()
     joint = torch.cat([block for _, block in blocks], 1).double()
     assert joint.shape == (6, 7, 5)
@@ -180,8 +190,8 @@ def test_the_joint_is_that_of_dense_softmaxes(terms: tuple[str, ...], step: int)
     alone = terms_of(images, bank, inverse)["rationale"][:, 0] / 0.5
     of_rationale = alone.log_softmax(1) if "rationale" in terms else scores.logsumexp(1).log_softmax(1)
     assert torch.allclose(joint, scores.log_softmax(1) + of_rationale[:, None], atol=1e-4)
-    ranked = rank(images, bank, scoring, 1, SCALE, inverse)
-    believed = probabilities(images, bank, scoring, SCALE, ranked, inverse)
+    ranked = rank(images, scorer, 1)
+    believed = probabilities(images, scorer, ranked)
     assert torch.allclose(joint.exp().sum(1).float(), believed.rationales, atol=1e-5)
     assert torch.allclose(joint.exp().sum(2).float(), believed.categories, atol=1e-5)
 
@@ -189,10 +199,12 @@ def test_the_joint_is_that_of_dense_softmaxes(terms: tuple[str, ...], step: int)
 def test_the_weight_leads_from_the_rationale_to_the_pair() -> None:
     """Weight 0 is the rationale's order, categories as they come; a large weight is DROR's."""
     image, bank = grid([[0.1, 0.4, 0.3], [0.2, 0.15, 0.35]], [0.3, 0.2, 0.6])
-    ranked = rank(image, bank, Scoring(weight=0), 6, 10.0)
+    ranked = rank(image, scorer_of(bank, Scoring(weight=0), scale=10.0), 6)
     assert ranked.rationales[0].tolist() == [2, 2, 0, 0, 1, 1]
     assert ranked.categories[0].tolist() == [0, 1] * 3
-    heavy, dror = rank(image, bank, Scoring(weight=1e4), 6, 10.0), rank(image, bank, Scoring(("pair",)), 6, 10.0)
+    heavy, dror = (
+        rank(image, scorer_of(bank, scoring, scale=10.0), 6) for scoring in (Scoring(weight=1e4), Scoring(("pair",)))
+    )
     assert heavy.categories.tolist() == dror.categories.tolist()
     assert heavy.rationales.tolist() == dror.rationales.tolist()
 
@@ -201,7 +213,7 @@ def test_half_precision_banks_are_read() -> None:
     bank, images = held(), unit(4, 16)
     half = Held(bank.rationales, bank.categories, bank.texts, 2, torch.float16)
     rounded = Held(bank.rationales, bank.categories, bank.texts.half().float(), 7)
-    one, other = (rank(images, some, Scoring(), 9, SCALE) for some in (half, rounded))
+    one, other = (rank(images, scorer_of(some), 9) for some in (half, rounded))
     assert np.array_equal(one.categories, other.categories)
     assert np.array_equal(one.rationales, other.rationales)
 
@@ -242,7 +254,7 @@ def rank_shortlist(
         part = shortlist(
             image, space, words, rationales, categories, "inverse" in scoring.terms, most_rationales, most_categories
         )
-        parts.append(part.named(rank(image[None], part, scoring, k, scale, part.inverse)))
+        parts.append(part.named(rank(image[None], scorer_of(part, scoring, part.inverse, scale), k)))
     columns = zip(*((part.categories, part.rationales, part.scores) for part in parts), strict=True)
     return Ranked(*(np.concatenate(column) for column in columns))
 
@@ -255,12 +267,13 @@ def test_a_long_shortlist_ranks_as_the_whole_bank() -> None:
         space.encode_texts(texts).unflatten(0, (8, 6)),
     )  # fmt: skip
     for scoring in (Scoring(), Scoring(conditional="category")):
-        whole, short = rank(images, bank, scoring, 5, SCALE), rank_shortlist(images, space, words, scoring, 5, SCALE)
+        whole = rank(images, scorer_of(bank, scoring), 5)
+        short = rank_shortlist(images, space, words, scoring, 5, SCALE)
         assert np.array_equal(whole.categories, short.categories)
         assert np.array_equal(whole.rationales, short.rationales)
         assert np.allclose(whole.scores, short.scores, atol=1e-4)
     short = rank_shortlist(images, space, words, Scoring(), 5, SCALE, most_rationales=3, most_categories=4)
-    best = rank(images, bank, Scoring(), 1, SCALE)
+    best = rank(images, scorer_of(bank), 1)
     assert (short.scores[:, 0] <= best.scores[:, 0] + 1e-4).all()
     assert np.mean(short.scores[:, 0] >= best.scores[:, 0] - 1e-4) >= 0.6
 
@@ -343,15 +356,15 @@ def test_what_cannot_be_ranked_is_refused() -> None:
     bank, images = held(), unit(2, 16)
     for k in (0, 36):
         with pytest.raises(SaywhyError, match=f"35 pairs .* k = {k}"):
-            rank(images, bank, Scoring(), k, SCALE)
+            rank(images, scorer_of(bank), k)
     for inverse in (None, held(c=6), held(r=4)):
         with pytest.raises(SaywhyError, match="inverse bank of the same words"):
-            rank(images, bank, Scoring(("rationale", "inverse")), 1, SCALE, inverse)
+            rank(images, scorer_of(bank, Scoring(("rationale", "inverse")), inverse), 1)
     for wrong in (images[:0], images[0], images[:, :8]):
         with pytest.raises(SaywhyError, match="vectors of the same space"):
-            rank(wrong, bank, Scoring(), 1, SCALE)
+            rank(wrong, scorer_of(bank), 1)
     with pytest.raises(SaywhyError, match="not finite"):
-        rank(images * math.nan, bank, Scoring(), 1, SCALE)
+        rank(images * math.nan, scorer_of(bank), 1)
 
 
 def test_many_pictures_take_no_more_memory_than_a_sweep_s() -> None:

@@ -259,9 +259,19 @@ def test_ablations_are_what_the_paper_says() -> None:
         ("ecr", {}, "ecor"),
         ("clip", {}, "trains nothing"),
         ("ab4", {}, "inverse template"),
+        ("ecor", {"bank": None}, "bank of the pairs"),
+        ("ecor", {"bank": None, "inverse_bank": bank()}, "bank of the pairs"),
         ("ecor", {"bank_mode": "half"}, "full, batch"),
     ],
 )
-def test_what_cannot_be_trained_is_said(objective: str, options: dict[str, str], message: str) -> None:
+def test_what_cannot_be_trained_is_said(objective: str, options: dict[str, object], message: str) -> None:
+    of = {"bank": bank()} | options
     with pytest.raises(SaywhyError, match=message):
-        objective_loss(unit(4, 12), CATEGORIES, GOLD, bank(), objective, SCALE, **options)  # type: ignore[arg-type]
+        objective_loss(unit(4, 12), CATEGORIES, GOLD, objective=objective, scale=SCALE, **of)  # type: ignore[arg-type]
+
+
+def test_the_inverse_bank_alone_is_enough_where_nothing_else_is_asked() -> None:
+    of, images = bank(), unit(4, 12)
+    alone, _ = objective_loss(images, CATEGORIES, GOLD, None, "ab4", SCALE, inverse_bank=of)
+    both, _ = objective_loss(images, CATEGORIES, GOLD, of, "ab4", SCALE, inverse_bank=of)
+    assert torch.equal(alone, both)

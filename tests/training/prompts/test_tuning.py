@@ -256,11 +256,12 @@ def test_what_is_measured_is_what_the_evaluator_says(data: RationaleData, clip: 
     from saywhy.metrics.doubly_right import RR, WR, outcomes
     from saywhy.pictures.truth import Gold
     from saywhy.spaces.pairs.ranking import rank
+    from saywhy.spaces.pairs.scorer import PairScorer
     from saywhy.spaces.pairs.scoring import Scoring
 
     space = run(data, clip, tmp_path, replace(SMALL, epochs=1), validation=data)
     vectors = space.encode_images([Image.open(image.path) for image in data.images])
-    ranked = rank(vectors, build_bank(clip, data.words), Scoring(), 5, clip.scale)
+    ranked = rank(vectors, PairScorer(pairs=build_bank(clip, data.words), scoring=Scoring(), scale=clip.scale), 5)
     gold = Gold(np.array([i.category for i in data.images]), tuple(frozenset(i.rationales) for i in data.images))
     found = outcomes(ranked, gold, 5)
     expected = {"RR": (found == RR).mean(), "accuracy": (found < WR).mean()}

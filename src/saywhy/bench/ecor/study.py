@@ -27,6 +27,7 @@ from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
 from saywhy.spaces.pairs.ranking import Ranked, rank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.training.prompts.batches import split_off
@@ -138,16 +139,20 @@ class Study:
         self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
     ) -> Ranked:
         """The first TOP pairs of each picture. scoring: None: the objective's own."""
-        key = objective, seed, asked.name, repr(scoring), scrambled
+        key = objective, seed, asked.name, scoring, scrambled
         if key not in self._ranked:
             images = self.vectors(objective, seed, asked.data)
             self._ranked[key] = self.rank(images, asked.words, scoring_of(objective, scoring), scrambled)
         return self._ranked[key]
 
     def rank(self, images: Tensor, words: RationaleWords, scoring: Scoring, scrambled: int | None = None) -> Ranked:
-        bank = self.bank(words, scrambled=scrambled)
+        return rank(images, self.scorer(words, scoring, scrambled), TOP)
+
+    def scorer(self, words: RationaleWords, scoring: Scoring, scrambled: int | None = None) -> PairScorer[PromptBank]:
+        """With the bank the other way round where the scoring asks for it. scrambled: as of ``bank``."""
         inverse = self.bank(words, True, scrambled) if "inverse" in scoring.terms else None
-        return rank(images, bank, scoring, TOP, self.clip.scale, inverse)
+        bank = self.bank(words, scrambled=scrambled)
+        return PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=self.clip.scale)
 
 
 def scoring_of(objective: str, scoring: Scoring | None = None) -> Scoring:

@@ -308,9 +308,7 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
     truth = asked.gold.categories[chosen]
     known = [(asked.known or asked.gold).rationales[n] for n in chosen]
     absent = absent_rationales(asked.words, truth.tolist(), known)
-    terms = scoring_of(name).factors(1.0)
-    bank = study.bank(asked.words, inverse="inverse" in terms)
-    scale = study.clip.scale
+    scorer = study.scorer(asked.words, scoring_of(name))
     right: list[np.ndarray] = []
     texts: dict[str, list[TextSwap]] = {NAMED: [], ANOTHERS: []}
     pictures: dict[str, list[PictureChange]] = {NAMED: [], ANOTHERS: []}
@@ -322,15 +320,15 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
         vectors = study.vectors(name, seed, asked.data)[chosen]
         for which, some in tested.items():
             answer = torch.as_tensor(categories), torch.as_tensor(some)
-            texts[which].append(text_swap(vectors, bank, *answer, absent, scale, terms=terms))
+            texts[which].append(text_swap(vectors, scorer, *answer, absent))
             space = study.space(name, seed)
             if asked.scenes is None:
                 paths = [asked.data.images[n].path for n in chosen]
-                trials = seen_trials(space, paths, bank.rationales[answer[1]], DRAWS, chosen.tolist())
+                trials = seen_trials(space, paths, scorer.bank.rationales[answer[1]], DRAWS, chosen.tolist())
             else:
                 said = [asked.words.rationales[r] for r in some]
                 trials = (_trial(asked.scenes[n], one, int(n)) for n, one in zip(chosen, said, strict=True))
-            pictures[which].append(picture_change(space.encode_images, trials, bank, *answer, scale, terms))
+            pictures[which].append(picture_change(space.encode_images, trials, scorer, *answer))
     return {which: rationale_use(np.stack(right), texts[which], pictures[which]) for which in texts}
 
 
@@ -405,9 +403,8 @@ def _calibration(study: Study) -> list[Row]:
     for name in MAIN:
         plain = scoring_of(name)
         validation = study.vectors(name, 0, study.validation)
-        fitted = calibrated_scoring(
-            validation, study.bank(study.train.words), gold_of(study.validation.images), plain, study.clip.scale
-        )
+        scorer = study.scorer(study.train.words, plain)
+        fitted = calibrated_scoring(validation, scorer, gold_of(study.validation.images))
         found = {
             which: _forecasts(study.vectors(name, 0, study.test.data), study, scoring)
             for which, scoring in (("", plain), (", calibrated", fitted))
@@ -422,7 +419,7 @@ def _calibration(study: Study) -> list[Row]:
 
 def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict[str, float]]:
     asked = study.test
-    found = logits(images, study.bank(asked.words), scoring, study.clip.scale)
+    found = logits(images, study.scorer(asked.words, scoring))
     gold = asked.gold
     labels = {"category": gold.categories, "rationale": gold.table, "joint": gold.pairs(len(asked.words.rationales))}
     return {of: forecasts(found[of], labels[of]).summary() for of in labels}

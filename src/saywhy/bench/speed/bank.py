@@ -33,6 +33,7 @@ from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.encoding import PairEncoder, pair_encoder
 from saywhy.spaces.pairs.on_disk import PromptBank, Shard, shard_plan, write_shard
 from saywhy.spaces.pairs.ranking import COLUMNS, rank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import ECOR
 from saywhy.words.rationale_words import RationaleWords
 
@@ -189,8 +190,9 @@ def _search(folder: str, categories: int, rationales: int, images: tuple[int, ..
     for count in images:
         pictures = F.normalize(torch.randn(count, dimension), dim=1)
         before, watched = _resident("RssAnon"), [0.0]
+        scorer = PairScorer(pairs=Watched(bank, watched), scoring=ECOR, scale=100.0)
         start = time.perf_counter()
-        rank(pictures, Watched(bank, watched), ECOR, K, 100.0)
+        rank(pictures, scorer, K)
         seconds = time.perf_counter() - start
         rows.append({
             "images": count, "texts": categories * rationales, "GB": 2 * categories * rationales * dimension / 1e9,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.pairs.bank import Bank
-from saywhy.spaces.pairs.scoring import Factors, Scoring
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.search import streaming_top_k
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
@@ -90,42 +90,39 @@ class Shortlist:
 # -- ranking ----------------------------------------------------------------------------------------------------------
 
 
-def rank(images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None = None) -> Ranked:
+def rank(images: Tensor, scorer: PairScorer[Bank], k: int) -> Ranked:
     """The k best of all C x R pairs for each picture, exactly; of equal scores the first category, then rationale.
 
-    images:  (N, d) unit vectors. scale: of cosines, CLIP's. k: at most C * R.
-    inverse: the bank of the texts said the other way round, for the term "inverse".
+    images: (N, d) unit vectors. k: at most C * R.
 
     The bank is read in blocks, once for every IMAGES pictures, and twice for the conditional "category". Memory: three
     times the scores of IMAGES pictures and one block (COLUMNS texts, or one category's), that block as float32, and R
     and C scores a picture. Scores are log-probabilities up to a constant for each picture. They come from products of
     matrices whose last bits depend on their shapes: pairs that differ by less may change places.
 
-    Raises SaywhyError for vectors of another length than the bank's, a k that is out of range, an inverse that is
-    missing, and scores that are not finite.
+    Raises SaywhyError for vectors of another length than the bank's, a k that is out of range, and scores that are not
+    finite.
     """
-    pairs = len(bank.categories) * len(bank.rationales)
+    pairs = len(scorer.bank.categories) * len(scorer.bank.rationales)
     if not 1 <= k <= pairs:
         raise SaywhyError(f"there are {pairs} pairs of category and rationale; k = {k} of them cannot be ranked")
-    groups = [_ranked(group, bank, scoring, k, scale, inverse) for group in _groups(images, bank)]
+    groups = [_ranked(group, scorer, k) for group in _groups(images, scorer.bank)]
     scores, places = (torch.cat(parts) for parts in zip(*groups, strict=True))
     if not torch.isfinite(scores).all():
         raise SaywhyError("scores of pictures and texts are not finite; the space's weights or the bank are damaged")
-    found, width = places.numpy(), len(bank.rationales)
+    found, width = places.numpy(), len(scorer.bank.rationales)
     return Ranked(found // width, found % width, scores.numpy())
 
 
-def probabilities(
-    images: Tensor, bank: Bank, scoring: Scoring, scale: float, ranked: Ranked, inverse: Bank | None = None
-) -> Probabilities:
-    """What ``scoring`` believes of pictures that were ranked, whichever of its conditionals they were ranked by.
+def probabilities(images: Tensor, scorer: PairScorer[Bank], ranked: Ranked) -> Probabilities:
+    """What the scoring believes of pictures that were ranked, whichever of its conditionals they were ranked by.
 
     images: (N, d). Reads the bank twice; arguments, memory and errors as of ``rank``.
     """
     pairs = torch.from_numpy(np.stack([ranked.categories, ranked.rationales])).long()
     parts, start = [], 0
-    for group in _groups(images, bank):
-        parts.append(_probabilities(group, bank, scoring, scale, inverse, pairs[:, start : start + len(group)]))
+    for group in _groups(images, scorer.bank):
+        parts.append(_probabilities(group, scorer, pairs[:, start : start + len(group)]))
         start += len(group)
     return Probabilities(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
@@ -169,31 +166,24 @@ def _groups(images: Tensor, bank: Bank) -> Iterator[Tensor]:
     yield from images.float().split(IMAGES)
 
 
-def _ranked(
-    images: Tensor, bank: Bank, scoring: Scoring, k: int, scale: float, inverse: Bank | None
-) -> tuple[Tensor, Tensor]:
+def _ranked(images: Tensor, scorer: PairScorer[Bank], k: int) -> tuple[Tensor, Tensor]:
     """(n, k) scores and (n, k) c * R + r, on the CPU, for few enough pictures."""
-    factors = scoring.factors(scale)
-    alone = _rationale_scores(images, bank, factors)
-    if scoring.conditional == "category":
-        alone = alone - _normalisers(images, bank, factors, inverse)
+    alone = _rationale_scores(images, scorer)
+    if scorer.scoring.conditional == "category":
+        alone = alone - _normalisers(images, scorer)
     width = alone.shape[1]
-    swept = grids(images, bank, factors, inverse)
-    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in swept)
+    blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in grids(images, scorer))
     scores, places = streaming_top_k(blocks, k)
     return scores.cpu(), places.cpu()
 
 
-def _probabilities(
-    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None, pairs: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _probabilities(images: Tensor, scorer: PairScorer[Bank], pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The fields of Probabilities, on the CPU, for few enough pictures. pairs: (2, n, K) categories, rationales."""
-    factors = scoring.factors(scale)
-    normalisers, alone = _conditioned(images, bank, factors, inverse)
+    normalisers, alone = _conditioned(images, scorer)
     rows = torch.arange(len(images))[:, None]
     categories, rationales = pairs
     overall, given = [], torch.zeros(categories.shape)
-    for start, grid in grids(images, bank, factors, inverse):
+    for start, grid in grids(images, scorer):
         grid.sub_(normalisers[:, None])  # log P(c | r, I)
         inside = (categories >= start) & (categories < start + grid.shape[1])
         local = (categories - start).clamp(0, grid.shape[1] - 1)
@@ -202,62 +192,48 @@ def _probabilities(
     return alone.exp().cpu(), torch.cat(overall, 1).exp().cpu(), given.exp()
 
 
-def log_joint(
-    images: Tensor, bank: Bank, scoring: Scoring, scale: float, inverse: Bank | None = None
-) -> Iterator[tuple[int, Tensor]]:
+def log_joint(images: Tensor, scorer: PairScorer[Bank]) -> Iterator[tuple[int, Tensor]]:
     """(first category, (N, c, R) log P(r | I) P(c | r, I)) in order; see ``Probabilities``."""
-    factors = scoring.factors(scale)
-    normalisers, alone = _conditioned(images, bank, factors, inverse)
-    for start, grid in grids(images, bank, factors, inverse):
+    normalisers, alone = _conditioned(images, scorer)
+    for start, grid in grids(images, scorer):
         yield start, grid.sub_(normalisers[:, None]).add_(alone[:, None])
 
 
-def log_rationales(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None = None) -> Tensor:
+def log_rationales(images: Tensor, scorer: PairScorer[Bank]) -> Tensor:
     """(N, R) log P(r | I) of (N, d) pictures; see ``Probabilities``. Reads the bank where no term is the rationale's.
 
-    factors: as of ``Scoring.factors``. Raises SaywhyError as ``rank``.
+    Raises SaywhyError as ``rank``.
     """
-    asked = "rationale" in factors
-    scores = [
-        _rationale_scores(group, bank, factors) if asked else _normalisers(group, bank, factors, inverse)
-        for group in _groups(images, bank)
-    ]
-    return torch.cat(scores).log_softmax(1)
+    scores = _rationale_scores if "rationale" in scorer.scoring.terms else _normalisers
+    return torch.cat([scores(group, scorer) for group in _groups(images, scorer.bank)]).log_softmax(1)
 
 
-def _conditioned(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> tuple[Tensor, Tensor]:
+def _conditioned(images: Tensor, scorer: PairScorer[Bank]) -> tuple[Tensor, Tensor]:
     """(n, R) the normalisers of P(c | r, I), and (n, R) log P(r | I)."""
-    normalisers = _normalisers(images, bank, factors, inverse)
-    asked = "rationale" in factors
-    return normalisers, (_rationale_scores(images, bank, factors) if asked else normalisers).log_softmax(1)
+    normalisers = _normalisers(images, scorer)
+    asked = "rationale" in scorer.scoring.terms
+    return normalisers, (_rationale_scores(images, scorer) if asked else normalisers).log_softmax(1)
 
 
-def _rationale_scores(images: Tensor, bank: Bank, factors: Factors) -> Tensor:
+def _rationale_scores(images: Tensor, scorer: PairScorer[Bank]) -> Tensor:
     """(n, R) the rationales' term; zeros where it is not asked."""
-    return images @ bank.rationales.to(images).T * factors.get("rationale", 0.0)
+    return images @ scorer.bank.rationales.to(images).T * scorer.factors.get("rationale", 0.0)
 
 
-def _normalisers(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Tensor:
+def _normalisers(images: Tensor, scorer: PairScorer[Bank]) -> Tensor:
     """(n, R) log-sum-exp over the categories of all terms that depend on them, block by block."""
-    total = torch.full((len(images), len(bank.rationales)), -torch.inf, device=images.device)
-    for _, grid in grids(images, bank, factors, inverse):
+    total = torch.full((len(images), len(scorer.bank.rationales)), -torch.inf, device=images.device)
+    for _, grid in grids(images, scorer):
         total = torch.logaddexp(total, grid.logsumexp(1))
     return total
 
 
-def grids(images: Tensor, bank: Bank, factors: Factors, inverse: Bank | None) -> Iterator[tuple[int, Tensor]]:
+def grids(images: Tensor, scorer: PairScorer[Bank]) -> Iterator[tuple[int, Tensor]]:
     """(first category, (n, c, R) the sum of all terms but the rationales') in order; the caller may write to it."""
     columns = columns_for(len(images))
-    width, count = len(bank.rationales), len(bank.categories)
-    banks = {"pair": bank, "inverse": inverse}
-    swept = []
-    for term in ("pair", "inverse"):
-        chosen = banks[term]
-        if term in factors:
-            if chosen is None or (len(chosen.categories), len(chosen.rationales)) != (count, width):
-                raise SaywhyError('the term "inverse" needs the inverse bank of the same words: pass inverse=')
-            swept.append((factors[term], chosen.blocks(columns)))
-    alone = images @ bank.categories.to(images).T * factors.get("category", 0.0)  # (n, C)
+    width, count = len(scorer.bank.rationales), len(scorer.bank.categories)
+    swept = [(factor, bank.blocks(columns)) for factor, bank in scorer.of_pairs]
+    alone = images @ scorer.bank.categories.to(images).T * scorer.factors.get("category", 0.0)  # (n, C)
     if not swept:
         for start in range(0, count, step := max(1, columns // width)):
             yield start, alone[:, start : start + step, None].repeat(1, 1, width)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite
-from types import MappingProxyType
 from typing import final
 
 from saywhy.errors import SaywhyError
@@ -26,7 +25,10 @@ class Scoring:
                   "category": less the log-sum-exp over c of all that depends on c, so that what is added to the
                   rationale's score is log P(c | r, I), which sums to one over the categories.
     weight:       of every term but the first: rationale + weight * pair. 0 asks the first alone.
-    temperatures: what a term's score is divided by; 1 where absent.
+    temperatures: what a term's score is divided by; 1 where absent. A mapping, or (term, temperature) pairs; kept as
+                  pairs in the order of TERMS. ``temperature`` reads one of them, ``dict`` all.
+
+    Hashable, and ``dataclasses.asdict`` of it is JSON, of which ``Scoring(**document)`` makes the same again.
 
     Raises SaywhyError for terms, conditionals, weights and temperatures that there are not.
     """
@@ -34,10 +36,12 @@ class Scoring:
     terms: tuple[str, ...] = ("rationale", "pair")
     conditional: str = "all"
     weight: float = 1.0
-    temperatures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    temperatures: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = [term for term in (*self.terms, *self.temperatures) if term not in TERMS]
+        temperatures = dict(self.temperatures)
+        object.__setattr__(self, "terms", tuple(self.terms))
+        unknown = [term for term in (*self.terms, *temperatures) if term not in TERMS]
         if unknown or not self.terms or len(set(self.terms)) < len(self.terms):
             found = repr(unknown[0]) if unknown else str(self.terms)
             raise SaywhyError(f"a score is a sum of {', '.join(TERMS)}, each at most once; {found} is none")
@@ -45,13 +49,19 @@ class Scoring:
             raise SaywhyError(f"the conditional is {' or '.join(CONDITIONALS)}, not {self.conditional!r}")
         if not (isfinite(self.weight) and self.weight >= 0):
             raise SaywhyError(f"the weight of the other terms is zero or more; it is {self.weight}")
-        if not all(isfinite(value) and value > 0 for value in self.temperatures.values()):
-            raise SaywhyError(f"temperatures are greater than zero; they are {dict(self.temperatures)}")
+        if not all(isfinite(value) and value > 0 for value in temperatures.values()):
+            raise SaywhyError(f"temperatures are greater than zero; they are {temperatures}")
+        ordered = tuple((term, temperatures[term]) for term in TERMS if term in temperatures)
+        object.__setattr__(self, "temperatures", ordered)
+
+    def temperature(self, term: str) -> float:
+        """What that term's score is divided by."""
+        return dict(self.temperatures).get(term, 1.0)
 
     def factors(self, scale: float) -> Factors:
         """Of its terms, for cosines that are multiplied by ``scale``."""
         weights = [1.0, *[self.weight] * (len(self.terms) - 1)]
-        return {t: scale * w / self.temperatures.get(t, 1.0) for t, w in zip(self.terms, weights, strict=True)}
+        return {t: scale * w / self.temperature(t) for t, w in zip(self.terms, weights, strict=True)}
 
 
 ECOR = Scoring()

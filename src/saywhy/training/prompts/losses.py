@@ -126,7 +126,7 @@ def objective_loss(
     images: Tensor,
     categories: Tensor,
     gold: Sequence[Sequence[int]],
-    bank: WordBank,
+    bank: WordBank | None,
     objective: str,
     scale: float,
     *,
@@ -141,6 +141,7 @@ def objective_loss(
     images:          (B, d), unit length, with gradients.
     categories:      (B,) gold ones, indices.
     gold:            of each picture its gold rationales, indices. None of them: only where the objective allows it.
+    bank:            of the pairs. None where only the other one is there.
     objective:       one of OBJECTIVES that trains something.
     bank_mode:       "full": against all rationales, categories and pairs. "batch": against those that the batch's own
                      categories and rationales give, each text once.
@@ -150,7 +151,7 @@ def objective_loss(
     mask_same_class: do not hold the other rationales listed for the gold category against a picture; they may well be
                      seen in it.
 
-    Raises SaywhyError for unknown names, an inverse bank that is missing, and gold rationales that are missing.
+    Raises SaywhyError for unknown names, a bank that is missing, and gold rationales that are missing.
     """
     chosen = objective_named(objective)
     if not chosen.trained:
@@ -159,12 +160,15 @@ def objective_loss(
         raise unknown("bank mode", bank_mode, BANK_MODES)
     if "inverse" in chosen.trained and inverse_bank is None:
         raise SaywhyError(f"the objective {objective!r} needs the bank of the inverse template")
+    either = inverse_bank if bank is None else bank  # of rationales and categories alone both have the same
+    if either is None or ("pair" in chosen.trained and bank is None):
+        raise SaywhyError(f"the objective {objective!r} needs the bank of the pairs")
     categories = categories.cpu()
-    gold = _with_pseudo(images, categories, gold, bank, chosen)
-    batch = _batch(categories, gold, bank.words, bank_mode == "full", mask_same_class)
+    gold = _with_pseudo(images, categories, gold, either, chosen)
+    batch = _batch(categories, gold, either.words, bank_mode == "full", mask_same_class)
     total, values = images.new_zeros(()), dict[str, Tensor]()
     for term in chosen.trained:
-        of = inverse_bank if term == "inverse" and inverse_bank is not None else bank
+        of = inverse_bank if term == "inverse" and inverse_bank is not None else either
         losses = streamed_cross_entropy(
             images,
             batch.blocks(term, of, columns),

@@ -32,6 +32,7 @@ from saywhy.spaces.pairs.bank import WordBank
 from saywhy.spaces.pairs.in_memory import resident
 from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
 from saywhy.spaces.pairs.ranking import rank
+from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.similarity import FEWEST, standing_out, usual_scores
 from saywhy.spaces.tuned import TunedSpace
@@ -181,12 +182,12 @@ def _step(run: Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str
                 images,
                 torch.tensor([image.category for image in shown]),
                 [image.rationales for image in shown],
-                bank,
+                None if "inverse" in terms else bank,
                 settings.objective,
                 run.clip.scale,
                 bank_mode=settings.bank_mode,
                 weight=settings.lambda_r,
-                inverse_bank=bank,  # it was built of the template that the objective trains
+                inverse_bank=bank if "inverse" in terms else None,  # it was built of the template that is trained
                 mask_same_class=settings.mask_same_class,
             )
             # The mean over the whole batch: processes' gradients are averaged, those of parts are added.
@@ -252,7 +253,7 @@ def _look_back(run: Run, workers: int) -> None:
 
     Without these by some that were trained on, which say what is usual and nothing more.
     """
-    space, scoring = run.space(), Scoring(OBJECTIVES[run.plan.settings.objective].scored)
+    space = run.space()
     images = (run.validation or run.plan.data).images
     pictures = Pictures(run.validation or run.plan.data, run.clip.transform)
     with torch.no_grad():
@@ -265,8 +266,14 @@ def _look_back(run: Run, workers: int) -> None:
     standing = standing_out(seen, run.bank.rationales, usual)
     if run.validation is not None and standing is not None:
         run.done.visible_from = visible_threshold(standing, gold_of(shown), run.bank.words.lists)
-        fitted = calibrated_scoring(seen, run.bank, gold_of(shown), scoring, run.clip.scale, run.bank)
+        fitted = calibrated_scoring(seen, _scorer(run, run.bank), gold_of(shown))
         run.done.temperatures = dict(fitted.temperatures)
+
+
+def _scorer(run: Run, bank: WordBank) -> PairScorer[WordBank]:
+    """What the run's objective asks, of a bank that was built of the template that it trains."""
+    scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
+    return PairScorer.of_bank(bank, scoring=scoring, scale=run.clip.scale)
 
 
 def _worded(row: dict[str, Any]) -> str:
@@ -297,8 +304,7 @@ class _Validation:
         shown = [images[n] for n, _ in found]
         k = min(TOP, len(self.bank.categories) * len(self.bank.rationales))
         vectors = torch.stack([vector for _, vector in found]).to(run.clip.device)
-        scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
-        ranked = rank(vectors, self.bank, scoring, k, run.clip.scale, inverse=self.bank)
+        ranked = rank(vectors, _scorer(run, self.bank), k)
         verdicts = outcomes(ranked, gold_of(shown), k)
         return {"RR": float((verdicts == RR).mean()), "accuracy": float((verdicts < WR).mean())}
 
