@@ -18,6 +18,7 @@ from torchvision import transforms
 
 from saywhy.answers.why import Reason, Why, say
 from saywhy.errors import SaywhyError
+from saywhy.questions.options import WhyOptions
 from saywhy.questions.why import METHODS, why, why_pictures
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.scoring import Scoring
@@ -152,7 +153,7 @@ def test_pictures_together_are_answered_as_alone(exact: bool) -> None:
     clip = colour_clip()
     bank = bank_for(clip, WORDS) if exact else None
     pictures = [("red", RED), ("blue", painted(blue=(0, 0, 90, 90))), ("green", painted(green=(9, 9, 90, 90)))]
-    together = list(why_pictures(pictures, clip, WORDS, bank, scoring=Scoring(conditional="category")))
+    together = list(why_pictures(pictures, clip, WORDS, bank, WhyOptions(scoring=Scoring(conditional="category"))))
     assert [one.category for one in together] == ["red robin", "blue tit", "green parrot"]
     for (name, picture), one in zip(pictures, together, strict=True):
         alone = why(picture, clip, WORDS, bank, scoring=Scoring(conditional="category"))

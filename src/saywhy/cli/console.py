@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -59,6 +59,26 @@ def progress_bar(what: str, count: int) -> Iterator[Callable[[int], object]]:
     with Progress(console=errors, transient=True, disable=count < 3 or not errors.is_terminal) as progress:
         task = progress.add_task(what, total=count)
         yield lambda more: progress.advance(task, more)
+
+
+Steps = Callable[[Sequence[int]], Iterator[int]]
+"""Goes through the steps of one piece of work, and shows how far it is."""
+
+
+@contextmanager
+def progress_bars(what: str, count: int) -> Iterator[tuple[Callable[[int], object], Steps]]:
+    """As ``progress_bar``, with a second bar below it for the steps of the picture that is at work."""
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task(what, total=count, visible=count > 2)
+
+        def steps_of(steps: Sequence[int]) -> Iterator[int]:
+            below = progress.add_task("looking where it is", total=len(steps))
+            for step in steps:
+                yield step
+                progress.advance(below)
+            progress.remove_task(below)
+
+        yield lambda more: progress.advance(task, more), steps_of
 
 
 def tell_each(

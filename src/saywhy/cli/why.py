@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-from saywhy.cli.console import complain, errors, note, tell_each, writable
+from saywhy.cli.console import complain, errors, note, progress_bar, progress_bars, tell_each, writable
 from saywhy.cli.panels import show_why
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.names import unknown
+from saywhy.questions.options import WhyOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.answers.why import Why
-    from saywhy.attribution.gscorecam import Track
     from saywhy.pictures.in_batches import Failure
     from saywhy.questions.why import Seeing
     from saywhy.spaces.clip import ClipSpace
@@ -32,9 +28,7 @@ if TYPE_CHECKING:
     from saywhy.words.rationale_words import RationaleWords
 
 MANY = 50_000  # texts of a bank from which the shortlist is worth a word
-BATCH = 16  # pictures ranked at once
 REFERENCES = 300  # pictures of the reference at most
-OPTIONS = ("scoring", "k", "method", "visible_from", "inverse", "usual")  # of why_pictures
 SCORE, OUTPUT = "Score", "Output"
 
 
@@ -63,12 +57,14 @@ def why(
         str | None,
         typer.Option(help="What is asked: ecor, dror, clip, ab1 ... (default: the space's).", rich_help_panel=SCORE),
     ] = None,
-    k: Annotated[int, typer.Option(min=1, help="Best pairs that vote.", rich_help_panel=SCORE)] = 5,
+    k: Annotated[int, typer.Option(min=1, help="Best pairs that vote.", rich_help_panel=SCORE)] = WhyOptions.k,
     conditional: Annotated[
         str, typer.Option(help="all: as published; category: P(c | r) proper", rich_help_panel=SCORE)
     ] = "all",
     weight: Annotated[float, typer.Option(min=0, help="Of every term but the first.", rich_help_panel=SCORE)] = 1.0,
-    method: Annotated[str, typer.Option(help="Heatmaps: lrp, gscorecam, none", rich_help_panel=OUTPUT)] = "lrp",
+    method: Annotated[
+        str, typer.Option(help="Heatmaps: lrp, gscorecam, none", rich_help_panel=OUTPUT)
+    ] = WhyOptions.method,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.", rich_help_panel=OUTPUT),
@@ -82,126 +78,61 @@ def why(
     ] = None,
 ) -> None:
     """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
+    from saywhy.answers.why import save_why_report
+    from saywhy.pictures.in_batches import in_batches
+    from saywhy.pictures.sources import unopened
+    from saywhy.questions.why import why_pictures
     from saywhy.spaces.traits import usual_of
 
     with errors.status("loading the model", spinner="dots"):
-        place, base, words = _load(space, clip, rationales, device)
-        scoring = _scoring(place, objective, conditional, weight)
-        _check_method(method)
-        if visible_from is not None and not isfinite(visible_from):
-            raise SaywhyError(f"--visible-from is a number of standard deviations; it is {visible_from}")
+        opinion, base, words = _load(space, clip, rationales, device)
+        options = WhyOptions(
+            scoring=_scoring(opinion, objective, conditional, weight), k=k, method=method, visible_from=visible_from
+        )
         if out is not None:
             writable(out)
-    banks = _banks(base, words, scoring, shortlist=shortlist)
-    usual = usual_of(place) if rationales is None else None
-    asked = Asked(place, words, scoring, k, method, visible_from, *banks, usual).against(reference or [])
+    bank, inverse = _banks(base, words, options.scoring, shortlist=shortlist)
+    usual = usual_of(opinion) if rationales is None else None
+    if reference:
+        usual = _usual_on(reference, opinion, words)
     console = Console(highlight=False)
+
+    def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:
+        return why_pictures(batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking)
 
     def tell(result: Why, number: int) -> None:
         if out is not None:
-            _save_one(result, out, number)
+            stem = f"{number:03d}-{Path(result.picture.name).stem}"
+            result.save(out / f"{stem}.json")
+            result.save(out / f"{stem}.png")
         if json:
             print(result.to_json(), flush=True)
         else:
             show_why(result, console)
 
     def save_page(done: list[Why], failures: list[Failure]) -> Path:
-        from saywhy.answers.why import save_why_report
-
         assert out is not None
-        title = f"Why? {place.name}"
-        return save_why_report(done, out / "index.html", failures=failures, title=title)
+        return save_why_report(done, out / "index.html", failures=failures, title=f"Why? {opinion.name}")
 
-    tell_each(asked.answers(photos), len(photos), tell, save_page if out is not None else None)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Who is asked what. bank: None for the shortlist. usual: what the rationales score on pictures in general."""
-
-    space: Seeing
-    words: RationaleWords
-    scoring: Scoring
-    k: int
-    method: str
-    visible_from: float | None
-    bank: Bank | None = None
-    inverse: Bank | None = None
-    usual: Usual | None = None
-
-    def against(self, sources: Sequence[str]) -> Asked:
-        """With what is usual taken from those pictures, if there are any. Raises SaywhyError where they are too few."""
-        import torch
-
-        from saywhy.pictures.sources import read_sources
-        from saywhy.spaces.similarity import usual_scores
-
-        if not sources:
-            return self
-        encoded = []
-        with _progress() as progress:
-            for one in progress.track(read_sources(sources, REFERENCES), description="reading the reference"):
-                try:
-                    encoded.append(self.space.encode_images([one.open()]))
-                except SaywhyError as error:
-                    complain(error)
-        images = torch.cat(encoded) if encoded else torch.empty(0)
-        return replace(self, usual=usual_scores(images, self.space.encode_texts(self.words.rationale_texts())))
-
-    def answers(self, photos: Sequence[str]) -> Iterator[Why | Failure]:
-        """An answer for each photo in turn, or a Failure. Reads a batch at a time."""
-        from saywhy.pictures.in_batches import Failure
-        from saywhy.pictures.reading import read_picture
-
-        with _progress() as progress:
-            bar = progress.add_task("asking", total=len(photos), visible=len(photos) > 2)
-
-            def track(steps: Sequence[int]) -> Iterator[int]:
-                task = progress.add_task("looking where it is", total=len(steps))
-                for step in steps:
-                    yield step
-                    progress.advance(task)
-                progress.remove_task(task)
-
-            for start in range(0, len(photos), BATCH):
-                batch = []
-                for photo in photos[start : start + BATCH]:
-                    try:
-                        batch.append((Path(photo).name, read_picture(photo)))
-                    except SaywhyError as error:
-                        yield Failure(photo, str(error))
-                for result in self._batch(batch, track) if batch else ():
-                    yield result
-                    progress.advance(bar)
-
-    def _batch(self, batch: Sequence[tuple[str, Image]], track: Track) -> Iterator[Why | Failure]:
-        """Together; where one of them is to blame for an error, those that are left one by one."""
-        from saywhy.pictures.in_batches import Failure
-
-        done = 0
-        try:
-            for answer in self._why(batch, track):
-                yield answer
-                done += 1
-        except SaywhyError:
-            for name, picture in batch[done:]:
-                try:
-                    yield from self._why([(name, picture)], track)
-                except SaywhyError as error:
-                    yield Failure(name, f"{name}: {error}")
-
-    def _why(self, pictures: Sequence[tuple[str, Image]], track: Track) -> Iterator[Why]:
-        from saywhy.questions.why import why_pictures
-
-        options = {name: getattr(self, name) for name in OPTIONS}
-        return (
-            why_pictures(pictures, self.space, self.words, self.bank, track=track, **options) if pictures else iter(())
-        )
+    with progress_bars("asking", len(photos)) as (advance, looking):
+        results = in_batches(unopened(photos), work, advance=advance)
+        tell_each(results, len(photos), tell, save_page if out is not None else None)
 
 
-def _progress() -> Progress:
-    return Progress(console=errors, transient=True, disable=not errors.is_terminal)
+def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords) -> Usual:
+    """What the rationales usually score, on pictures of a reference. Raises SaywhyError where they are too few."""
+    import torch
+
+    from saywhy.pictures.in_batches import Readable
+    from saywhy.pictures.sources import read_sources
+    from saywhy.spaces.similarity import usual_scores
+
+    pictures = read_sources(sources, REFERENCES)
+    read = Readable(lambda failure: complain(failure.reason))
+    with progress_bar("reading the reference", len(pictures)) as advance:
+        encoded = [space.encode_images([image]) for _, image in read(pictures, advance)]
+    images = torch.cat(encoded) if encoded else torch.empty(0)
+    return usual_scores(images, space.encode_texts(words.rationale_texts()))
 
 
 def _load(
@@ -259,19 +190,3 @@ def _banks(
     if texts > MANY and clip.device.type == "cpu":
         note(f"{texts:,} texts are encoded once, and kept; --shortlist is quicker, and not exact")
     return build_bank(clip, words), build_bank(clip, words, inverse=True) if "inverse" in scoring.terms else None
-
-
-def _check_method(method: str) -> None:
-    from saywhy.questions.why import METHODS
-
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-
-
-def _save_one(why: Why, out: Path, number: int) -> None:
-    stem = f"{number:03d}-{Path(why.picture.name).stem}"
-    try:
-        (out / f"{stem}.json").write_text(why.to_json(), encoding="utf-8")
-        why.figure().savefig(out / f"{stem}.png", dpi=110)
-    except OSError as error:
-        raise SaywhyError(f"--out {out}: cannot be written to ({error.strerror or error})") from None

@@ -7,10 +7,15 @@ name stands for (a model, a space, a vocabulary) is resolved by ``choices``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import final
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
+from saywhy.spaces.pairs.scoring import ECOR, Scoring
 from saywhy.spaces.surgery.options import DEFAULT_MATCH, DEFAULT_SURGERY, MatchOptions, Surgery
+
+NO_MAPS = "none"  # a method that makes no heatmaps
 
 
 @final
@@ -37,6 +42,37 @@ class ExplainOptions:
         check_method(self.method, self.composite)
         if self.regions < 1 or self.top < 1:
             raise SaywhyError(f"regions and labels are one or more; asked for are {self.regions} and {self.top}")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WhyOptions:
+    """How it is asked which rationales a picture's category is chosen for.
+
+    scoring:      of pairs of category and rationale: terms, conditional, weight and temperatures.
+    k:            how many of the best pairs vote; all where there are fewer.
+    method:       of the heatmaps, in ``seeing.METHODS``, or "none". LRP by default: in the aviary its maps lie on the
+                  right part more often than gScoreCAM's, which is what ECOR showed, and it takes one pass, not 300.
+    visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as the
+                  space was tuned, else ``similarity.UNUSUAL``.
+
+    Raises SaywhyError for an unknown method, k below one, and a threshold that is no number.
+    """
+
+    scoring: Scoring = ECOR
+    k: int = 5
+    method: str = "lrp"
+    visible_from: float | None = None
+
+    def __post_init__(self) -> None:
+        from saywhy.spaces.seeing import METHODS
+
+        if self.method not in (*METHODS, NO_MAPS):
+            raise unknown("method", self.method, (*METHODS, NO_MAPS))
+        if self.k < 1:
+            raise SaywhyError(f"one pair or more votes; k is {self.k}")
+        if self.visible_from is not None and not isfinite(self.visible_from):
+            raise SaywhyError(f"--visible-from is a number of standard deviations; it is {self.visible_from}")
 
 
 @final

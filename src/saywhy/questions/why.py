@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -21,25 +21,35 @@ from saywhy.answers.why import Alternative, Reason, Why, say
 from saywhy.attribution.gscorecam import Track
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import display_copy, read_picture
-from saywhy.plumbing.names import unknown
+from saywhy.questions.options import NO_MAPS, WhyOptions
 from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
 from saywhy.spaces.pairs.scorer import PairScorer
-from saywhy.spaces.pairs.scoring import ECOR, Scoring
+from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.seeing import Seeing, text_heat
 from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
 from saywhy.spaces.traits import tower_of
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
 
-METHODS = (*seeing.METHODS, "none")
+METHODS = (*seeing.METHODS, NO_MAPS)
 
 
 def why(
-    image: str | Path | Image.Image, space: Seeing, words: RationaleWords, bank: Bank | None, **options: Any
+    image: str | Path | Image.Image,
+    space: Seeing,
+    words: RationaleWords,
+    bank: Bank | None,
+    *,
+    scoring: Scoring = WhyOptions.scoring,
+    k: int = WhyOptions.k,
+    method: str = WhyOptions.method,
+    visible_from: float | None = WhyOptions.visible_from,
+    inverse: Bank | None = None,
+    usual: Usual | None = None,
 ) -> Why:
-    """Why one picture is what it is. Options as of ``why_pictures``.
+    """Why one picture is what it is. Arguments as of ``WhyOptions`` and ``why_pictures``.
 
     >>> answer = why("toucan.jpg", clip, words, build_bank(clip, words))
     >>> answer.sentence
@@ -47,8 +57,10 @@ def why(
 
     Raises SaywhyError for a picture that cannot be read, and as ``why_pictures``.
     """
+    options = WhyOptions(scoring=scoring, k=k, method=method, visible_from=visible_from)
     name = Path(image).name if isinstance(image, str | Path) else "picture"
-    return next(why_pictures([(name, read_picture(image))], space, words, bank, **options))
+    pictures = [(name, read_picture(image))]
+    return next(why_pictures(pictures, space, words, bank, options, inverse=inverse, usual=usual))
 
 
 def why_pictures(
@@ -56,34 +68,27 @@ def why_pictures(
     space: Seeing,
     words: RationaleWords,
     bank: Bank | None,
+    options: WhyOptions | None = None,
     *,
-    scoring: Scoring = ECOR,
-    k: int = 5,
-    method: str = "lrp",
     inverse: Bank | None = None,
     usual: Usual | None = None,
-    visible_from: float | None = None,
     track: Track = iter,
 ) -> Iterator[Why]:
     """An answer for each (name, RGB picture), ranked together and looked at one by one.
 
     space:   a ClipSpace, or one with a tuned ``tower`` and the ``clip`` it was made from.
     bank:    of all pairs of the words. None: only those of each picture's shortlist, which is not exact.
+    options: None: the defaults.
     inverse: the bank the other way round, where the scoring has that term.
-    k:       how many of the best pairs vote; all where there are fewer.
-    method:  of the heatmaps, in METHODS. LRP by default: in the aviary its maps lie on the right part more often than
-             gScoreCAM's, which is what ECOR showed, and it takes one pass instead of 300.
     usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
-    visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as
-             ``usual`` has it.
     track:   goes through gScoreCAM's batches, and may show how far it is.
 
-    Raises SaywhyError for an unknown method, a space that is no CLIP, and as ``rank``.
+    Raises SaywhyError for a space that is no CLIP, and as ``rank``.
     """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    options = options or WhyOptions()
+    scoring, method, visible_from = options.scoring, options.method, options.visible_from
     tower, clip = tower_of(space)
-    k = min(k, len(words.categories) * len(words.rationales))
+    k = min(options.k, len(words.categories) * len(words.rationales))
     images = space.encode_images([image for _, image in pictures])
     rationales = space.encode_texts(words.rationale_texts()) if bank is None else bank.rationales
     beliefs = (
@@ -106,7 +111,7 @@ def why_pictures(
     for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
         answer = decide(belief.ranked, row, k)
         found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
-        if method != "none":
+        if method != NO_MAPS:
             texts = _texts(words, answer, belief.ranked.rationales[row], space, "inverse" in scoring.terms)
             pixels = clip.transform(image)[None].to(clip.device)
             maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
