@@ -36,7 +36,7 @@ def test_every_format_gives_the_names_in_order(tmp_path: Path, name: str, text: 
         ("x.json", '{"a": "tench"}', "indices"),
         ("x.json", '{"0": "tench", "2": "hen"}', "gaps"),
         ("x.json", "3", "expected"),
-        ("x.txt", "\n\n", "no class names"),
+        ("x.txt", "\n\n", "contains no class names"),
     ],
 )
 def test_what_is_no_label_file_says_so(tmp_path: Path, name: str, text: str, message: str) -> None:
