@@ -179,7 +179,7 @@ def test_sample_pictures_ship_and_are_recognised() -> None:
         path.stem.startswith(best.name.lower().replace(" ", "-")) for path, (best, *_) in zip(paths, said, strict=True)
     ]
     assert sum(right) >= 6
-    with pytest.raises(SaywhyError, match="there is no world 'narnia'; there is aviary, "):
+    with pytest.raises(SaywhyError, match="there is no world 'narnia'; there are aviary, "):
         Classifier.load("world:narnia")
 
 

@@ -127,7 +127,7 @@ def match_references(
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Captions and their references, both by the record's id, of the pictures that have a caption.
 
-    A caption's key may be the record's id, its file, or the file's name. Raises SaywhyError for one that fits no record.
+    A caption's key is the record's id, its file, or the file's name. Raises SaywhyError for one that fits no record.
     """
     ids = {name: record for record in records for name in (record.file, Path(record.file).name)}
     ids.update({record.id: record for record in records})
