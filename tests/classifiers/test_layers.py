@@ -300,11 +300,11 @@ def test_no_hooks_stay_behind() -> None:
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        (resnet, "layer5", "no layer 'layer5'; layer"),
+        (resnet, "layer5", "no layer 'layer5'; did you mean layer"),
         (resnet, "fc", "layer fc: its output of shape .* is not a map"),
         (resnet, "layer1:class", "has no class token"),
         (vit, "patch_embed:class", "has no class token"),
-        (vit, "blocks.9:class", "no layer 'blocks.9'; blocks"),
+        (vit, "blocks.9:class", "no layer 'blocks.9'; did you mean blocks"),
         (swin, "layers.0:class", "has no class token"),
     ],
 )
@@ -370,5 +370,5 @@ def test_of_several_outputs_the_first_is_caught_and_hooks_are_gone_after_an_erro
     with pytest.raises(RuntimeError), caught(network, "block"):
         network(torch.zeros(1, 7, 8, 8))
     assert hooks(network) == 0
-    with pytest.raises(SaywhyError, match="no layer 'blok'; block"), caught(network, "blok"):
+    with pytest.raises(SaywhyError, match="no layer 'blok'; did you mean block"), caught(network, "blok"):
         raise AssertionError("unreachable")

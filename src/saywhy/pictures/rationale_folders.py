@@ -54,7 +54,7 @@ def write_doubly_right(
     A picture lies under its first rationale; all of them are in gold.csv (picture, category, rationale).
     rationales.json holds the lists and is written last: without it, the folder is incomplete.
 
-    Raises SaywhyError where ``out`` is not an empty folder, and for a picture with rationales not listed for its category.
+    Raises SaywhyError where ``out`` is not an empty folder, and for a picture with unlisted rationales.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -243,7 +243,7 @@ class Canvas:
         marks = tuple(where[marked] for where in np.nonzero(area))
         self.pixels[marks] = np.array(COLOURS["white" if dark else "black"]) * 0.96
 
-    # -- in front of the bird ----------------------------------------------------------------------------------------------
+    # -- in front of the bird -----------------------------------------------------------------------------------------
 
     def paint_foreground(self, background: str) -> None:
         """Something of the background stands in front of a part of the bird: blades, leaves, a post, a heap."""
