@@ -30,7 +30,7 @@ def test_a_clip_that_cannot_be_had_is_said_at_once(monkeypatch: pytest.MonkeyPat
     ("name", "message"),
     [
         ("clop", "there is no space"),
-        ("clip:ViT-B-33/openai", "ViT-B-32"),
+        ("clip:ViT-B-33/openai", "did you mean .*ViT-B-32"),
         ("clip:ViT-B-32/nothing", "laion2b_s34b_b79k"),
         ("world:narnia", "aviary"),
     ],

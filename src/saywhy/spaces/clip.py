@@ -80,7 +80,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
 
     "clip:" may stand before any of them, and "clip" alone is DEFAULT_CLIP, as where a user names a space.
 
-    Raises SaywhyError where the name or the device is unknown, or the weights cannot be had.
+    Raises SaywhyError where the name or the device is unknown, or the weights do not load.
     """
     import open_clip
 
@@ -108,7 +108,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"{name}: its weights cannot be had ({first}). Without a hub: an open_clip folder, world:aviary, or, "
+            f"{name}: its weights cannot be loaded ({first}). Without a hub: an open_clip folder, world:aviary, or, "
             "to explain a classifier, --space own"
         ) from None
     model = model.eval().requires_grad_(False)
@@ -134,19 +134,20 @@ def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError):  # no such name, no such GPU, torch without it
-        raise SaywhyError(f"there is no device {name!r} here; cpu is always there, cuda where a GPU is") from None
+        raise SaywhyError(f"there is no device {name!r} on this machine; use cpu, or cuda if it has a GPU") from None
 
 
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
     from difflib import get_close_matches
 
     if not architecture or "/" in tag:
-        raise SaywhyError(f"there is no folder {f'{architecture}/{tag}'!r}, and no name of open_clip's is like it")
+        raise SaywhyError(f"{f'{architecture}/{tag}'!r} is neither a folder nor an open_clip name (ARCHITECTURE/TAG)")
 
     known = open_clip.list_models()
     if architecture not in known:
-        near = ", ".join(get_close_matches(architecture, known, n=3)) or "see open_clip.list_models()"
-        raise SaywhyError(f"open_clip has no architecture {architecture!r} (nor is there such a folder); {near}")
+        near = get_close_matches(architecture, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models()"
+        raise SaywhyError(f"open_clip has no architecture {architecture!r}, and there is no such folder; {hint}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in tags:
         raise SaywhyError(f"open_clip has no weights {tag!r} for {architecture}; there are {', '.join(tags)}")

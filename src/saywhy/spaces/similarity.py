@@ -48,7 +48,7 @@ class Usual:
 
 
 def usual_scores(images: Tensor, rationales: Tensor) -> Usual:
-    """What rationales (R, d) score on pictures in general, by (N, d) of some. SaywhyError for fewer than FEWEST."""
+    """What rationales (R, d) score on pictures in general, by (N, d) samples. SaywhyError for fewer than FEWEST."""
     if len(images) < FEWEST:
         raise SaywhyError(f"{len(images)} pictures do not say what is usual; give {FEWEST} or more")
     cosines = images @ rationales.T

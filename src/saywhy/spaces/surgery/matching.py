@@ -93,11 +93,11 @@ class Matching:
 
     def only(self, layers: Sequence[str]) -> Matching:
         """Only those layers of the target. Raises SaywhyError for one that was not matched."""
-        there = {layer.layer: layer for layer in self.layers}
-        missing = [name for name in layers if name not in there]
+        by_name = {layer.layer: layer for layer in self.layers}
+        missing = [name for name in layers if name not in by_name]
         if missing:
-            raise SaywhyError(f"no matches for layer {missing[0]!r}; there are {', '.join(there)}")
-        return replace(self, layers=tuple(there[name] for name in layers))
+            raise SaywhyError(f"no matches for layer {missing[0]!r}; there are {', '.join(by_name)}")
+        return replace(self, layers=tuple(by_name[name] for name in layers))
 
     def save(self, path: str | Path) -> Path:
         """Write PATH (safetensors) and, beside it, PATH with the ending .json: what a person may want to read.
@@ -145,7 +145,7 @@ class Matching:
             raise SaywhyError(f"{path}: holds no matching ({(str(error).splitlines() or [''])[0][:120]})") from None
         for role, expected in (fingerprints or {}).items():
             if matching.fingerprints.get(role) != expected:
-                raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match anew")
+                raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match again")
         return matching
 
 
@@ -168,11 +168,11 @@ def match(
     signed: count a channel that runs the other way (a negative correlation) as going with it.
     candidates: layer of the source -> (C,) bool, the channels that may be matched; None: all.
 
-    Raises SaywhyError for another ``how``, and a ``chance`` outside 0..1.
+    Raises SaywhyError for an unknown ``how``, and a ``chance`` outside 0..1.
     """
     check_way(how, chance)
-    layers = tuple(_layer_match(one, how, chance, signed, candidates) for one in correlations)
-    return Matching(layers, how, min((one.images for one in correlations), default=0))
+    layers = tuple(_layer_match(layer, how, chance, signed, candidates) for layer in correlations)
+    return Matching(layers, how, min((layer.images for layer in correlations), default=0))
 
 
 def check_way(how: str, chance: float) -> None:

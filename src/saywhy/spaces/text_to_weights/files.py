@@ -19,11 +19,11 @@ _KINDS = {kind.__name__: kind for kind in (Ridge, KernelRidge, Neighbours, Procr
 
 
 def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) -> Path:
-    """classifier, encoder: their fingerprints. Raises SaywhyError for a mapper that is none of MAPPERS."""
+    """Write a mapper. classifier, encoder: their fingerprints. Raises SaywhyError for one that is not from MAPPERS."""
     from safetensors.torch import save_file
 
     if type(mapper) not in _KINDS.values():
-        raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be kept; {', '.join(_KINDS)} can")
+        raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be saved; {', '.join(_KINDS)} can")
     tensors: dict[str, Tensor] = {}
     kind = _taken_apart(mapper, "", tensors)
     metadata = {"mapper": json.dumps(kind), "classifier": classifier, "encoder": encoder}
@@ -33,7 +33,7 @@ def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) ->
 
 
 def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
-    """Raises SaywhyError for a file that is none, or that was fitted on another classifier or encoder."""
+    """The mapper in a file. Raises SaywhyError for any other file, or another classifier or encoder."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -47,7 +47,7 @@ def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
         raise SaywhyError(f"{path}: is not a mapper ({type(error).__name__}: {error})") from None
     for what, wanted, found in zip(("classifier", "text encoder"), (classifier, encoder), known, strict=True):
         if wanted != found:
-            raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit one for this")
+            raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit a new one")
     return mapper
 
 
