@@ -12,8 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
+from saywhy.answers.explanation import Explanation
 from saywhy.classifiers.classifier import Classifier
+from saywhy.pictures.reading import display_copy
 from saywhy.spaces.pairs.on_disk import PromptBank
+from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Prediction, Region, Sentence, Word
 from saywhy.words.rationale_words import RationaleWords
 from saywhy.worlds import SAMPLES
 
@@ -106,3 +109,39 @@ def bank_of(words: RationaleWords, rationales: Tensor, categories: Tensor, pairs
 def sample_images(world: str = "aviary") -> list[Path]:
     """The pictures that ship with a world, none of them seen in training."""
     return sorted((SAMPLES / world).glob("*.jpg"))
+
+
+def finding(region: int | None, *words: str, fits: bool = True) -> Finding:
+    labels = tuple(Label(w, "group", 0.5, n, 4.0 - n if fits else 1.0) for n, w in enumerate(words, 1))
+    return Finding(region, labels, "a fake space", fits)
+
+
+def explanation(text: str = "toucan") -> Explanation:
+    """A plausible explanation, made of nothing; ``text`` is in every place that a user's text can reach."""
+    mask = np.zeros((32, 32), bool)
+    mask[4:12, 8:20] = True
+    values = torch.linspace(-1, 1, 1024).view(1, 32, 32)
+    predictions = (Prediction(0, text, 0.9, 5.0), Prediction(1, "other", 0.1, 2.0))
+    regions = (Region((10, 5, 60, 40), mask, 0.61), Region((40, 30, 90, 60), ~mask, 0.2))
+    findings = (finding(0, f"large {text}", "yellow"), finding(1, "nothing", fits=False))
+    return Explanation(
+        picture=display_copy(picture(), f"{text}.jpg"),
+        geometry=Geometry((96, 64), (32, 32), (2.0, 2.0), (16.0, 0.0)),
+        predictions=predictions,
+        target=predictions[0],
+        heatmap=Heatmap(values, (0,), (5.0,), "lrp", "epsilon-plus"),
+        regions=regions,
+        findings=findings,
+        concepts=finding(None, "a bird"),
+        summary=f"It says *{text}* (0.90).",
+        settings={"model": text, "top": 3, "target": None},
+        sentence=sentence(text),
+        contrast=Contrast(predictions[1], finding(None, f"striped {text}").labels, ()),
+    )
+
+
+def sentence(text: str) -> Sentence:
+    words = (Word("a", None, False), Word(text, 0.2, False), Word("indoors.", -0.1, True))
+    drafts = (Draft(f"a {text} indoors.", 0.5, 0.5), Draft("a bird.", 0.4, 0.4))
+    said = drafts[0].text
+    return Sentence(said, 0.5, 3.0, text, text, 0.5, 9.0, words, drafts, "guided", text, 7)

@@ -111,7 +111,7 @@ def test_what_writing_needs(files: Path) -> None:
     with pytest.raises(SaywhyError, match="with --writer and --images only"):
         run_benchmark("captions", model="world:aviary")
     references = str(files / "references.json")
-    with pytest.raises(SaywhyError, match=r"none of the 3 pictures of .* is there, e\.g\. val2014/a\.jpg"):
+    with pytest.raises(SaywhyError, match=r"none of the 3 pictures of .* is in this folder, e\.g\. val2014/a\.jpg"):
         run_benchmark("captions", data=references, images=str(files), writer="lm", model="world:aviary")
     with pytest.raises(SaywhyError, match="name it with --model"):
         run_benchmark("captions", data=references, images=str(files / "pictures"), writer="lm", space="own")

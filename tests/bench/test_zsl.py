@@ -146,8 +146,8 @@ def test_names_in_any_script_stay_apart() -> None:
     [
         ("file,class_index\na.png,40\n", "class 40 of a classifier of 40"),
         ("file,class_index\na.png,3\nb.png,-1\n", "class -1 of a classifier of 40"),
-        ("file,class_index\na.png,three\n", "no number"),
-        ("file,class_index\na.png\n", "no number"),
+        ("file,class_index\na.png,three\n", "is not a number"),
+        ("file,class_index\na.png\n", "is not a number"),
         ("file,label\na.png,3\n", "columns file and class_index"),
         ("file,class_index\n", "columns file and class_index"),
         ("", "columns file and class_index"),

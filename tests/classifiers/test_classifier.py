@@ -188,9 +188,9 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("resnet50", "names no classifier"),
-        ("keras:resnet50", "names no classifier"),
-        ("timm:", "names no classifier"),
+        ("resnet50", "does not name a classifier"),
+        ("keras:resnet50", "does not name a classifier"),
+        ("timm:", "does not name a classifier"),
         ("timm:resnet5", "did you mean resnet50"),
         ("torchvision:resnet_50", "did you mean resnet50"),
     ],

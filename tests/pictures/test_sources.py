@@ -53,7 +53,7 @@ def test_a_table_gives_classes_by_index(folders: Path) -> None:
     assert [one.label for one in renamed] == ["1", "7"]
     assert strangers == ["7"]
     (folders / "labels.csv").write_text("file,class_index\nteapot/0.png,x\n")
-    with pytest.raises(SaywhyError, match="no number"):
+    with pytest.raises(SaywhyError, match="is not a number"):
         read_sources([str(folders)])
 
 

@@ -214,7 +214,7 @@ def test_articles(said: str) -> None:
 def test_what_cannot_be_asked_is_refused() -> None:
     with pytest.raises(SaywhyError, match="no method 'cam'; there are lrp, gscorecam, none"):
         asked(method="cam")
-    with pytest.raises(SaywhyError, match="asked of a CLIP, as it is or tuned; a fake space is none"):
+    with pytest.raises(SaywhyError, match="rationales need a CLIP, as it is or tuned; a fake space is not one"):
         why(RED, FakeSpace(), WORDS, None)  # type: ignore[arg-type]
     with pytest.raises(SaywhyError, match="no such file"):
         why("absent.jpg", colour_clip(), WORDS, None)

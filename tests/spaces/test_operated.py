@@ -144,7 +144,7 @@ def test_what_was_made_with_others_is_refused(space: OperatedSpace, tmp_path: Pa
     from dataclasses import replace
 
     path = space.matching.save(tmp_path / "matching.safetensors")
-    with pytest.raises(SaywhyError, match=r"another source \(tiny\); match anew"):
+    with pytest.raises(SaywhyError, match=r"another source \(tiny\); match again"):
         load_operated(path, tiny_classifier())  # other random weights
     fingerprints = {**space.matching.fingerprints, "target": "clip:other:0"}
     path = replace(space.matching, fingerprints=fingerprints).save(tmp_path / "other.safetensors")
@@ -174,7 +174,7 @@ def test_what_cannot_be_matched_is_refused(clip: ClipSpace, classifier: Classifi
     with pytest.raises(SaywhyError, match="no matching 'worst'"):
         match_classifier(clip, classifier, (pytest.fail("it read a picture") for _ in range(2)), how="worst")
     bare = replace(clip, image_tower=lambda x: x.flatten(1))
-    with pytest.raises(SaywhyError, match="its image tower is no network with layers"):
+    with pytest.raises(SaywhyError, match="its image tower is not a network with layers"):
         match_classifier(bare, classifier, PICTURES)
     with pytest.raises(SaywhyError, match=r"must lie in 0\.\.1"):
         OperatedSpace(clip, classifier, match_classifier(clip, classifier, PICTURES), Surgery(1.5))

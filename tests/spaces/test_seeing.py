@@ -135,7 +135,7 @@ def test_what_cannot_be_looked_for_is_refused() -> None:
     clip, red = colour_clip(), painted(red=(0, 0, 64, 48))
     with pytest.raises(SaywhyError, match="2 texts for 1 pictures"):
         rationale_masks(clip, [red], COLOURS[:2])
-    with pytest.raises(SaywhyError, match="asked of a CLIP, as it is or tuned; a fake space is none"):
+    with pytest.raises(SaywhyError, match="rationales need a CLIP, as it is or tuned; a fake space is not one"):
         rationale_masks(FakeSpace(), [red], COLOURS[:1])  # type: ignore[arg-type]
     with pytest.raises(SaywhyError, match="no method 'cam'; there are lrp, gscorecam"):
         rationale_masks(clip, [red], COLOURS[:1], method="cam")

@@ -116,7 +116,7 @@ def test_what_is_usual_of_other_rationales_is_refused(clip: ClipSpace, tmp_path:
     with safe_open(path, "pt") as file:
         metadata, prompts = file.metadata(), file.get_tensor("prompts")
     save_file({"prompts": prompts, "usual": damaged}, path, metadata=metadata)
-    with pytest.raises(SaywhyError, match="is damaged, or no adapter"):
+    with pytest.raises(SaywhyError, match="is damaged, or not an adapter"):
         load_tuned(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_damaged_adapters_are_named(clip: ClipSpace, tmp_path: Path) -> None:
     for damage in damages:
         path.write_bytes(whole)
         damage()
-        with pytest.raises(SaywhyError, match="is damaged, or no adapter"):
+        with pytest.raises(SaywhyError, match="is damaged, or not an adapter"):
             load_tuned(tmp_path)
     path.write_bytes(whole)
     altered(path, prompts=torch.zeros(1, 3, 31))

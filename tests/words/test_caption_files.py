@@ -53,7 +53,7 @@ def test_karpathys_split(write: Any) -> None:
         CaptionedPicture("d.jpg", "d.jpg", ("one of d.jpg", "two")),
     ]
     assert [record.file for record in read_references(file, "train")] == ["b.jpg"]
-    with pytest.raises(SaywhyError, match="no picture is of the split 'val'; there are test, train"):
+    with pytest.raises(SaywhyError, match="no picture is in the split 'val'; there are test, train"):
         read_references(file, "val")
 
 
@@ -69,17 +69,17 @@ def test_cocos_own_annotations(write: Any) -> None:
     [
         ("", "not JSON"),
         ("{", "not JSON"),
-        ([], '"images" was expected'),
-        ({"pictures": []}, '"images" was expected'),
+        ([], 'expected an object with a list "images"'),
+        ({"pictures": []}, 'expected an object with a list "images"'),
         ({"images": []}, "there are no pictures"),
-        ({"images": ["a"]}, '"images" was expected'),
+        ({"images": ["a"]}, 'expected an object with a list "images"'),
         ({"images": [{"split": "test"}]}, 'lacks "filename"'),
         ({"images": [{"split": "test", "filename": "a", "sentences": []}]}, 'a text "raw"'),
         ({"images": [{"split": "test", "filename": "a", "sentences": [{"raw": 1}]}]}, 'a text "raw"'),
-        ({"images": [karpathy("a", imgid=1), karpathy("b", imgid=1)]}, "1 is there twice"),
+        ({"images": [karpathy("a", imgid=1), karpathy("b", imgid=1)]}, "1 is listed twice"),
         ({"images": [{"id": 1}], "annotations": {}}, 'each of "annotations"'),
         ({"images": [{"id": 1}], "annotations": [{"image_id": 1}]}, 'each of "annotations"'),
-        ({"images": [{"id": 1}], "annotations": []}, "no picture of it has a caption"),
+        ({"images": [{"id": 1}], "annotations": []}, "none of its pictures has a caption"),
     ],
 )
 def test_references_that_are_not(write: Any, content: object, said: str) -> None:
@@ -116,9 +116,9 @@ def test_results_meet_references_by_id_or_file(write: Any) -> None:
     assert match_references({"7": "A", "8": "B"}, records) == both
     assert match_references({"a.jpg": "A", "b.jpg": "B"}, records) == both
     assert match_references({"val/a.jpg": "A"}, records) == ({"7": "A"}, {"7": ("x",)})
-    with pytest.raises(SaywhyError, match="1 of 2 captions are of pictures without references"):
+    with pytest.raises(SaywhyError, match="1 of 2 captions are for pictures without references"):
         match_references({"9": "A", "8": "B"}, records)
-    with pytest.raises(SaywhyError, match="two captions are of one picture"):
+    with pytest.raises(SaywhyError, match="two captions are for the same picture"):
         match_references({"7": "A", "a.jpg": "B"}, records)
 
 
@@ -150,7 +150,7 @@ def test_magics_format_that_is_not(write: Any, item: object, said: str) -> None:
     with pytest.raises(SaywhyError, match=said):
         read_magic(write([item]))
     good = {"image_name": "a", "captions": ["x"], "prediction": "p"}
-    with pytest.raises(SaywhyError, match="a is there twice"):
+    with pytest.raises(SaywhyError, match="a is listed twice"):
         read_magic(write([good, good]))
 
 
@@ -197,13 +197,13 @@ def test_numbers_become_strings(write: Any) -> None:
     [
         ("not json", "f.json", "not JSON"),
         ("3", "f.json", "list of objects"),
-        ("{}", "f.json", "no explanation"),
+        ("{}", "f.json", "contains no explanations"),
         ('[{"image": "a"}]', "f.json", "a: no sentence"),
         ('[{"image": "a", "explanation": [3]}]', "f.json", "a: no sentence"),
         ('[{"image": "a", "explanation": " "}]', "f.json", "a: no sentence"),
         ('[{"explanation": "a"}]', "f.json", "no picture"),
         ('{"a": null}', "f.json", "a: no sentence"),
-        ("image,explanation\n", "f.csv", "a header and a row"),
+        ("image,explanation\n", "f.csv", "a header and at least one row"),
         ("a.jpg,long bill\nb.jpg,red\n", "f.csv", "no picture"),
         ("image,explanation\na.jpg\n", "f.csv", "a.jpg: no sentence"),
     ],

@@ -1,4 +1,4 @@
-"""Class names from files of every kind."""
+"""Class names from files of every kind, and English names for Latin ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.words.class_names import check_count, read_class_names
+from saywhy.words.class_names import check_count, common_name, read_class_names
 
 NAMES = ("tench", "king snake", "hen, cock")
 
@@ -36,7 +36,7 @@ def test_every_format_gives_the_names_in_order(tmp_path: Path, name: str, text: 
         ("x.json", '{"a": "tench"}', "indices"),
         ("x.json", '{"0": "tench", "2": "hen"}', "gaps"),
         ("x.json", "3", "expected"),
-        ("x.txt", "\n\n", "no class names"),
+        ("x.txt", "\n\n", "contains no class names"),
     ],
 )
 def test_what_is_no_label_file_says_so(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -50,3 +50,16 @@ def test_a_missing_file_and_a_wrong_count_are_named(tmp_path: Path) -> None:
         read_class_names(tmp_path / "none.txt")
     with pytest.raises(SaywhyError, match="3 class names for a classifier of 5"):
         check_count(NAMES, 5, "labels.txt")
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Cyanocitta cristata (Blue Jay)", "Blue Jay"),
+        ("Junco hyemalis hyemalis (Dark-eyed Junco)", "Dark-eyed Junco"),
+        ("kite (bird of prey)", "kite (bird of prey)"),
+        ("background", "background"),
+    ],
+)
+def test_latin_names_give_way_to_english_ones(label: str, name: str) -> None:
+    assert common_name(label) == name

@@ -51,7 +51,7 @@ def test_an_attribute_is_part_kind_and_value() -> None:
     assert cub_attribute("has_size::small_(5_-_9_in)") == ("size", "", "small_(5_-_9_in)")
     assert cub_attribute("7 has_head_pattern::eyering") == ("head", "pattern", "eyering")
     for other in ("has_bill_shape", "bill_shape::hooked", "has_bill_shape::", "hooked bill"):
-        with pytest.raises(SaywhyError, match="is not an attribute as CUB"):
+        with pytest.raises(SaywhyError, match="is not an attribute in CUB"):
             cub_attribute(other)
 
 
@@ -86,7 +86,7 @@ def test_what_of_a_bird_excludes_what(tmp_path: Path) -> None:
     [
         ("x.json", b"{", "not valid JSON"),
         ("x.json", b"[1, 2]", "expected a list"),
-        ("x.txt", b"\n\n# nothing\n", "no phrase"),
+        ("x.txt", b"\n\n# nothing\n", "contains no phrases"),
         ("x.txt", b"\xff\xfe\x00\xd8", "cannot be read"),
     ],
 )

@@ -40,7 +40,7 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
     # Behind the last attention only the class token is read: there the positions have no gradient.
     used = [(m, g) for m, g in zip(maps, gradients, strict=True) if g is not None and channels_first(g).any()]
     if not used:
-        raise SaywhyError("Grad-CAM needs a feature map with positions, and this network shows none; use method='lrp'")
+        raise SaywhyError("Grad-CAM needs a feature map with positions, and this network has none; use method='lrp'")
     features, gradient = (channels_first(x.detach()) for x in used[-1])
     weights = gradient.mean((2, 3), keepdim=True)
     cam = (weights * features).sum(1, keepdim=True)

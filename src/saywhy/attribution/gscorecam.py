@@ -1,6 +1,6 @@
 """gScoreCAM: where a text is in a picture, by showing CLIP the picture through its own channels (Chen et al. 2022).
 
-As Score-CAM, each channel of a late layer is laid over the picture as a mask, and weighs in the map by what the masked
+As Score-CAM, each channel of a late layer is laid over the picture as a mask, and is weighted by what the masked
 picture scores; only the channels with the largest gradients are tried. Written from the paper ("gScoreCAM: What
 objects is CLIP looking at?", ACCV 2022, section 3) and checked against its authors' code, which needs CUDA.
 """
@@ -19,7 +19,7 @@ from saywhy.errors import SaywhyError
 
 CHANNELS = 300  # of the paper
 Track = Callable[[Sequence[int]], Iterable[int]]
-"""Goes through the batches, and may show how far it is."""
+"""Iterates over the batches, and may show progress."""
 
 
 def gscorecam(
@@ -44,7 +44,7 @@ def gscorecam(
     class token alone, whose gradient then chooses the channels, as in the authors' code. Unlike there, channels that
     are not tried weigh nothing, where the softmax gave them exp(0).
 
-    Raises SaywhyError for a network without such a layer, more than one picture, and cosines that are not finite.
+    Raises SaywhyError for a network without such a layer, more than one picture, or cosines that are not finite.
     """
     if len(pixels) != 1:
         raise SaywhyError(f"gScoreCAM takes one picture at a time, not {len(pixels)}")
@@ -75,10 +75,10 @@ def _channels(network: nn.Module, pixels: Tensor, texts: Tensor) -> tuple[Tensor
     with torch.enable_grad(), caught(inner, layer) as outputs:
         cosines = F.normalize(network(pixels.clone().requires_grad_()), dim=1) @ texts.T
     (output,) = outputs
-    gradients = [torch.autograd.grad(one, output, retain_graph=True)[0] for one in cosines[0]]
+    gradients = [torch.autograd.grad(cosine, output, retain_graph=True)[0] for cosine in cosines[0]]
     patches = output[:, : output.shape[1] - count] if output.dim() == 3 else output
     if positions(patches) is None:
-        raise SaywhyError(f"gScoreCAM needs a map, and {layer} puts out {tuple(output.shape)}; use method='lrp'")
+        raise SaywhyError(f"gScoreCAM needs a feature map, and {layer} returns {tuple(output.shape)}; use method='lrp'")
     # Tokens: of all, so that the class token's gradient counts, which is the only one behind the last attention.
     summed = [g.sum(1)[0] if g.dim() == 3 else channels_first(g).sum((2, 3))[0] for g in gradients]
     return channels_first(patches.detach())[0], torch.stack(summed)

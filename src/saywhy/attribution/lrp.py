@@ -83,7 +83,7 @@ def lrp(
     pixel_range: (C,), (C,) values of black and white, for the z^B rule.
 
     Returns (N, C, H, W) relevance and the (N,) explained scalars, detached. Where every rule conserves and biases are
-    zero, the sum over a picture equals its scalar. Raises SaywhyError where the network computes something else under
+    zero, the sum over a picture equals its scalar. Raises SaywhyError where the network computes different values under
     interception than without it (an in-place operation whose result is not used by name).
     """
     with torch.inference_mode(False), torch.enable_grad(), frozen(network):
@@ -155,7 +155,7 @@ def _check_same(network: nn.Module, pixels: Tensor, output: Tensor) -> None:
     tolerance = 1e-3 if output.dtype in (torch.float32, torch.float64) else 0.1
     if torch.isfinite(probe.output).all() and difference > tolerance * scale:
         raise SaywhyError(
-            f"{type(network).__name__} computes other values while its relevance is traced (off by "
+            f"{type(network).__name__} computes different values while its relevance is traced (off by "
             f"{float(difference / scale):.1%}); probably it changes a tensor in place and then uses it under its old "
             'name. Write x = x.add(y) for x.add_(y), or use method="integrated-gradients"'
         )

@@ -59,16 +59,16 @@ def find_regions(
     side = min(positive.shape)
     smooth = ndimage.gaussian_filter(positive / positive.max(), smoothing * side, mode="constant")
     pieces = _pieces(smooth, coverage, saddle, max(merge_distance * side, 1))
-    found: list[tuple[float, np.ndarray, Frame]] = []
+    candidates: list[tuple[float, np.ndarray, Frame]] = []
     for mask in pieces:
         share = float(positive[mask].sum() / total)
         if share >= least_share:
-            found.append((share, mask, _crop(mask, context, smallest * side)))
-    found.sort(key=lambda item: -item[0])
+            candidates.append((share, mask, _crop(mask, context, smallest * side)))
+    candidates.sort(key=lambda item: -item[0])
 
     regions: list[Region] = []
     taken: list[Frame] = []
-    for share, mask, frame in found:
+    for share, mask, frame in candidates:
         box = _on_picture(frame, geometry)
         if box is None or any(_repeats(frame, other) > overlap for other in taken):
             continue
@@ -158,15 +158,15 @@ def _repeats(a: Frame, b: Frame) -> float:
 def top_area(heat: np.ndarray | Tensor, share: float) -> np.ndarray:
     """(H, W) bool: the hottest pixels of a heatmap, a share (above 0, to 1) of all, at least one.
 
-    Of equals those that are first, so that its area does not depend on ties.
+    Of equal pixels the first count, so that the area does not depend on ties.
 
-    Raises SaywhyError for another share, and a heatmap with values that are no numbers.
+    Raises SaywhyError for a share outside that range, and for a heatmap with NaN.
     """
     if not 0 < share <= 1:
         raise SaywhyError(f"the share of the picture must lie above 0, to 1; it is {share}")
     values = np.asarray(heat, np.float64)
     if np.isnan(values).any():
-        raise SaywhyError("the heatmap holds values that are no numbers (NaN)")
+        raise SaywhyError("the heatmap holds values that are not numbers (NaN)")
     area = np.zeros(values.size, bool)
     area[np.argsort(-values, axis=None, kind="stable")[: max(1, round(share * values.size))]] = True
     return area.reshape(values.shape)

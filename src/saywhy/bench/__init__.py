@@ -97,7 +97,7 @@ class Report:
     figures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def document(self) -> dict[str, Any]:
-        """Everything as plain values, with the machine it ran on; None for numbers that there are not (NaN)."""
+        """Everything as plain values, with the machine it ran on; None for missing numbers (NaN)."""
         import torch
 
         machine = {
@@ -117,9 +117,9 @@ class Report:
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and isnan(value) else value
 
 
@@ -157,8 +157,8 @@ def options_of(name: str) -> list[Option]:
 def run_benchmark(name: str, limit: int | None = None, **options: str | None) -> Report:
     """Options that are None are left out.
 
-    Raises SaywhyError for an unknown name, an option that the benchmark does not have, or where what it needs is not
-    here.
+    Raises SaywhyError for an unknown name, an option that the benchmark does not have, or where something it needs is
+    missing.
     """
     known = [option.name for option in options_of(name)]
     given = {option: value for option, value in options.items() if value is not None}

@@ -99,9 +99,9 @@ def _written_now(
     found = {key: path for key, file in files.items() if (path := find_picture(images, file))}
     if not found:
         example = next(iter(files.values()))
-        raise SaywhyError(f"{images}: none of the {len(files)} pictures of {data} is there, e.g. {example}")
+        raise SaywhyError(f"{images}: none of the {len(files)} pictures of {data} is in this folder, e.g. {example}")
     chosen = _chosen(list(found), limit)
-    texts = write_sentences([found[key] for key in chosen], _place(model, space), writer)
+    texts = write_sentences([found[key] for key in chosen], _space(model, space), writer)
     candidates = dict(zip(chosen, texts, strict=True))
     scores, notes = _scored(candidates, {key: references[key] for key in chosen}, None)
     if len(found) < len(files):
@@ -145,12 +145,12 @@ def write_sentences(pictures: Sequence[Path], space: Space, writer: str) -> list
     language = load_language_model(writer)
     texts: list[str] = []
     for start in range(0, len(pictures), BATCH):
-        some = [read_picture(path) for path in pictures[start : start + BATCH]]
-        texts += [sentence.text for sentence in narrate(some, space, language)]
+        batch = [read_picture(path) for path in pictures[start : start + BATCH]]
+        texts += [sentence.text for sentence in narrate(batch, space, language)]
     return texts
 
 
-def _place(model: str | None, space: str | None) -> Space:
+def _space(model: str | None, space: str | None) -> Space:
     """Where pictures and words meet: in a classifier's own space unless another is named."""
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.choices import resolve_space
@@ -159,7 +159,7 @@ def _place(model: str | None, space: str | None) -> Space:
     if model:
         return resolve_space(space or "own", Classifier.load(model))
     if not space or space == "own":
-        raise SaywhyError("--space own is a classifier's; name it with --model")
+        raise SaywhyError("--space own is the space of a classifier; name it with --model")
     return load_clip(space)
 
 

@@ -48,7 +48,7 @@ def run(
     classifier, task, names = read_task(model, images, DEFAULT_ENCODER, limit)
     source = Path(bank) if bank else find_pack() / "text" / "classify_by_description" / "descriptors_imagenet.json"
     by_class = _descriptors(source, len(names))
-    phrases = sorted({phrase for some in by_class for phrase in some})
+    phrases = sorted({phrase for descriptors in by_class for phrase in descriptors})
     space = ClassifierSpace(classifier, load_encoder())
     texts = space.encode_texts(phrases)
     held_out = torch.arange(1, len(task.labels), 2)
@@ -69,19 +69,19 @@ def run(
 
 def _descriptors(source: Path, classes: int) -> list[list[str]]:
     try:
-        found = json.loads(source.read_text(encoding="utf-8"))
+        bank = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise SaywhyError(f"{source}: cannot be read as descriptors ({error})") from None
-    if not isinstance(found, dict) or len(found) != classes:
+    if not isinstance(bank, dict) or len(bank) != classes:
         raise SaywhyError(f"{source}: expected an object from each of {classes} classes, in order, to its descriptors")
-    return [list(some) for some in found.values()]
+    return [list(descriptors) for descriptors in bank.values()]
 
 
 def _descriptor_rows(
     scores: Tensor, labels: Tensor, by_class: Sequence[Sequence[str]], phrases: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Of the true class's descriptors, and of a random other class's: percentile (0 is best) and top-15 precision."""
-    place = {phrase: m for m, phrase in enumerate(phrases)}
+    index = {phrase: m for m, phrase in enumerate(phrases)}
     order = scores.argsort(1, descending=True)
     ranks = torch.empty_like(order).scatter_(1, order, torch.arange(len(phrases)).expand(len(scores), -1))
     rng = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def _descriptor_rows(
     for name, classes in (("the true class", labels), ("shuffled classes", shuffled)):
         percentiles, precisions, first = [], [], []
         for n, c in enumerate(classes.tolist()):
-            own = [place[phrase] for phrase in by_class[c]]
+            own = [index[phrase] for phrase in by_class[c]]
             percentiles += (100 * ranks[n, own] / len(phrases)).tolist()
             best = set(order[n, :CONCEPTS].tolist())
             precisions.append(len(best & set(own)) / min(CONCEPTS, len(own)))
@@ -122,7 +122,7 @@ def _table_3(
     bank = encoder.encode(list(phrases))
     pictures = F.normalize(task.features, dim=1)
     other = task.labels[torch.randperm(len(task.labels), generator=torch.Generator().manual_seed(0))]
-    found: dict[str, list[tuple[float, float]]] = {}
+    accuracies: dict[str, list[tuple[float, float]]] = {}
     for unseen in track(folds, "Table 3", transient=True):
         seen = all_but(unseen, len(names))
         mapper = fit(task.texts[seen], task.weight[seen])
@@ -139,14 +139,14 @@ def _table_3(
         for name, chosen in concepts.items():
             said = [
                 PROMPTS[0].replace("{}", f"{names[c]}, {phrases[m]}")
-                for c, some in enumerate(chosen.tolist())
-                for m in some
+                for c, chosen_of_class in enumerate(chosen.tolist())
+                for m in chosen_of_class
             ]
             texts[name] = F.normalize(encoder.encode(said).reshape(len(names), CONCEPTS, -1).mean(1), dim=1)
-        for name, some in texts.items():
-            scores = pictures @ mapper(some).T
-            found.setdefault(name, []).append((top_k(scores, task.labels, 1), top_k(scores, task.labels, 5)))
+        for name, vectors in texts.items():
+            scores = pictures @ mapper(vectors).T
+            accuracies.setdefault(name, []).append((top_k(scores, task.labels, 1), top_k(scores, task.labels, 5)))
     return [
-        {"text": name} | dict(zip(("Top-1", "Top-5"), (100 * np.mean(some, axis=0)).tolist(), strict=True))
-        for name, some in found.items()
+        {"text": name} | dict(zip(("Top-1", "Top-5"), (100 * np.mean(per_fold, axis=0)).tolist(), strict=True))
+        for name, per_fold in accuracies.items()
     ]

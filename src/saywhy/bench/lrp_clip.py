@@ -102,14 +102,14 @@ def run(
         raise SaywhyError("a folder of birds needs --model: the classifier to explain")
     cub, vocabulary, meant = _data(data)
     classifier = Classifier.load(model or data)
-    place = resolve_space(space or default_space(classifier), classifier)
+    label_space = resolve_space(space or default_space(classifier), classifier)
     birds = list(cub.birds)
     if limit and limit < len(birds):
         birds = [birds[n] for n in sorted(np.random.default_rng(0).permutation(len(birds))[:limit])]
     if not birds:
         raise SaywhyError(f"{cub.root}: no picture here can be used; {len(cub.skipped)} are listed and absent")
 
-    judge = Judge.of(cub, vocabulary, meant, place)
+    judge = Judge.of(cub, vocabulary, meant, label_space)
     tallies = {variant.name: Tally() for variant in VARIANTS}
     examples: list[Example] = []
     right: list[bool] = []
@@ -130,12 +130,12 @@ def run(
     rows = [_row(variant.name, tallies[variant.name], len(birds)) for variant in VARIANTS]
     return Report(
         "lrp-clip",
-        f"Table 1: crops of {len(birds)} pictures of {data}, {classifier.name}, words by {place.name}; "
+        f"Table 1: crops of {len(birds)} pictures of {data}, {classifier.name}, words by {label_space.name}; "
         "percent of crops (95 % interval)",
         ("crops from", "crops", "part present", "correct @1", "correct @3", "correct @5", "true @1", "true @5"),
         rows,
         {
-            "data": data, "model": classifier.name, "space": place.name, "pictures": len(birds),
+            "data": data, "model": classifier.name, "space": label_space.name, "pictures": len(birds),
             "accuracy": float(np.mean(right)) if right else None, "skipped": [list(pair) for pair in cub.skipped],
             "ratio to random": _ratios(tallies),
         },
@@ -336,9 +336,9 @@ def _row(name: str, tally: Tally, pictures: int) -> dict[str, Any]:
 
 def interval(hits: np.ndarray, picture: np.ndarray, pictures: int) -> tuple[float, float]:
     """95 % percentile interval of a percentage over crops, whole pictures drawn with replacement."""
-    found = np.bincount(picture, hits, minlength=pictures)
+    hits_of = np.bincount(picture, hits, minlength=pictures)
     crops = np.bincount(picture, minlength=pictures)
-    drawn = resampled(pictures, lambda weights: 100 * (weights @ found) / np.maximum(weights @ crops, 1))
+    drawn = resampled(pictures, lambda weights: 100 * (weights @ hits_of) / np.maximum(weights @ crops, 1))
     of = interval_of(100 * float(hits.mean()), drawn)
     return of.low, of.high
 
@@ -382,15 +382,15 @@ def _examples(
     said: Sequence[int | None],
     cub: CubData,
 ) -> list[Example]:
-    found = []
-    for bird, image, some, best, says in zip(birds, images, boxes, labels, said, strict=True):
-        missed = some and not judge.present(bird, some[0])
+    examples = []
+    for bird, image, crops, best, says in zip(birds, images, boxes, labels, said, strict=True):
+        missed = crops and not judge.present(bird, crops[0])
         wrong = says is not None and says != bird.label
         kind = "no part in the first crop" if missed else "wrong class" if wrong else "right"
         title = cub.classes[bird.label] + (f"\nsaid to be {cub.classes[says]}" if wrong and says is not None else "")
         words = [judge.vocabulary.phrases[first] for first, *_ in best]
-        found.append(Example(kind, title, image, some, words))
-    return found
+        examples.append(Example(kind, title, image, crops, words))
+    return examples
 
 
 def _figure(examples: Sequence[Example], each: int = 2) -> bytes:

@@ -49,7 +49,7 @@ def run(limit: int | None = None) -> Report:
             area = roc_auc(scores[:, n].numpy(), truth[:, m] > HAS, truth[:, m] < LACKS)
             if area is not None:
                 kinds[group].append(area)
-    areas = [area for some in kinds.values() for area in some]
+    areas = [area for of_kind in kinds.values() for area in of_kind]
     rows = [{"kind": k, "attributes": len(v), "AUC": float(np.mean(v))} for k, v in sorted(kinds.items())]
     summary = {
         "pictures": len(birds), "attributes": len(areas), "mean AUC": float(np.mean(areas)),

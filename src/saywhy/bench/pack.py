@@ -9,8 +9,8 @@ from saywhy.errors import SaywhyError
 
 
 def find_pack() -> Path:
-    """The folder of real models and pictures: $SAYWHY_PACK, or ../shared/pack. Raises SaywhyError where it is not."""
+    """The folder of real models and pictures: $SAYWHY_PACK, or ../shared/pack. SaywhyError where there is none."""
     pack = Path(os.environ.get("SAYWHY_PACK", "../shared/pack"))
     if not (pack / "cub-crops").is_dir():
-        raise SaywhyError(f"{pack}: the real models and birds are not here; set SAYWHY_PACK to their folder")
+        raise SaywhyError(f"{pack}: the real models and birds were not found; set SAYWHY_PACK to their folder")
     return pack

@@ -52,9 +52,9 @@ def run(
     for kind, tower in track(asked, "explaining", transient=True):
         name = f"world:aviary{'-' if kind else ''}{kind}/{tower}"
         classifier = Classifier.load(name)
-        place = resolve_space(space, classifier)
+        label_space = resolve_space(space, classifier)
         data = scenes(f"planted-{kind}" if kind else "species", PICTURES, HELD_OUT_SEED)
-        rows += _world(name, kind, classifier, place, vocabulary, data, min(limit or PICTURES, PICTURES))
+        rows += _world(name, kind, classifier, label_space, vocabulary, data, min(limit or PICTURES, PICTURES))
     return Report(
         "shortcuts",
         "planted causes: percent of rightly classified pictures of the classes that the cause decides "
@@ -76,7 +76,7 @@ def run(
 
 
 def _world(
-    name: str, kind: str, classifier: Classifier, place: Space, vocabulary: Vocabulary, data: Scenes, limit: int
+    name: str, kind: str, classifier: Classifier, space: Space, vocabulary: Vocabulary, data: Scenes, limit: int
 ) -> list[dict[str, Any]]:
     pictures = [Image.fromarray(pixels) for pixels in data.pixels[:limit]]
     predicted = [
@@ -100,15 +100,15 @@ def _world(
     for method in METHODS:
         shares, named = [], []
         for start in range(0, len(chosen), BATCH):
-            some = chosen[start : start + BATCH]
-            batch = [pictures[n] for n in some]
+            indices = chosen[start : start + BATCH]
+            batch = [pictures[n] for n in indices]
             heat = attribute(classifier, batch, method=method, batch_size=BATCH).positive.numpy()
             crops = []
             for n, (image, relevance) in enumerate(zip(batch, heat, strict=True)):
                 shares.append(_share(relevance, masks[start + n]))
-                found = find_regions(relevance, classifier.geometry(image.size), count=CROPS)
-                crops.append(image.crop(found[0].box) if found else image)
-            for finding in label_images(crops, vocabulary, place, regions=[0] * len(crops), top=WORDS):
+                regions = find_regions(relevance, classifier.geometry(image.size), count=CROPS)
+                crops.append(image.crop(regions[0].box) if regions else image)
+            for finding in label_images(crops, vocabulary, space, regions=[0] * len(crops), top=WORDS):
                 named.append(any(vocabulary.phrases.index(label.text) in words for label in finding.labels))
         most, said = np.array(shares) > 0.5, np.array(named)
         rows.append({

@@ -126,8 +126,8 @@ def read_task(model: str | None, images: str | None, encoder: str, limit: int | 
     classifier = Classifier.load(model or f"timm:{find_pack() / 'models' / 'mobilenetv2_imagenet'}")
     paths, labels = read_pictures(Path(images) if images else find_pack() / "imagenet-samples", classifier.labels)
     if limit:
-        some = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0))[:limit].tolist()
-        paths, labels = [paths[n] for n in some], [labels[n] for n in some]
+        kept = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0))[:limit].tolist()
+        paths, labels = [paths[n] for n in kept], [labels[n] for n in kept]
     features, head = cached_features(classifier, paths), classifier.head
     text = load_encoder(encoder)
     texts = text.encode(class_prompts(classifier.labels))
@@ -139,18 +139,18 @@ def read_task(model: str | None, images: str | None, encoder: str, limit: int | 
 def read_pictures(folder: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
     """Pictures and class indices of a folder: by its labels.csv (columns file, class_index), or by class folders.
 
-    A class folder bears a class's name (see ``plain``) or its English one, or its index. Raises SaywhyError where
+    A class folder has a class's name (see ``plain``), its English name, or its index. Raises SaywhyError where
     nothing fits.
     """
-    found = list_pictures(folder)
-    for label in (label for _, label in found if isinstance(label, int)):
+    pictures = list_pictures(folder)
+    for label in (label for _, label in pictures if isinstance(label, int)):
         if not 0 <= label < len(classes):
             raise SaywhyError(f"{folder / TABLE}: class {label} of a classifier of {len(classes)} classes")
     known = folder_names(classes)
-    indices = [label if isinstance(label, int) else known.get(plain(label or "")) for _, label in found]
+    indices = [label if isinstance(label, int) else known.get(plain(label or "")) for _, label in pictures]
     if all(index is None for index in indices):
-        raise SaywhyError(f"{folder}: no labels.csv, and no folder in it bears the name of a class of the classifier")
-    both = [(path, index) for (path, _), index in zip(found, indices, strict=True) if index is not None]
+        raise SaywhyError(f"{folder}: no labels.csv, and no folder in it has the name of a class of the classifier")
+    both = [(path, index) for (path, _), index in zip(pictures, indices, strict=True) if index is not None]
     return [path for path, _ in both], [index for _, index in both]
 
 

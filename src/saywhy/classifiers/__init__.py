@@ -1,1 +1,1 @@
-"""Who is asked: any image classifier, seen uniformly; its head, its layers, its evidence for each class."""
+"""Who is asked: any image classifier, behind one interface; its head, its layers, its evidence for each class."""

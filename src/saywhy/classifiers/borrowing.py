@@ -1,4 +1,4 @@
-"""Borrowing a network: it is given back exactly as it was found; and copies that have learned nothing."""
+"""Networks on loan: frozen for a while and restored exactly; and copies of them that have learned nothing."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:
-    """A copy of the network that has learned nothing: every layer's weights drawn anew as the layer draws them.
+    """A copy of the network that has learned nothing: every layer's weights initialised again by the layer itself.
 
-    Parameters that no layer knows how to draw (a class token) have their own values dealt anew. The same seed draws the
+    Parameters that no layer initialises (a class token) have their own values shuffled. The same seed draws the
     same on the same kind of device.
     """
     copy = deepcopy(network)

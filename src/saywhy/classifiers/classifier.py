@@ -1,4 +1,4 @@
-"""Any image classifier, seen uniformly: pictures in, logits, features, a linear head and class names out."""
+"""Any image classifier, behind one interface: pictures in, logits, features, a linear head and class names out."""
 
 from __future__ import annotations
 
@@ -60,12 +60,14 @@ class Classifier:
         labels:     names in class order, or a .txt, .json or .csv file of them; None: those of the source.
         device:     None: a GPU where there is one.
 
-        Raises SaywhyError for a name or a device that does not exist, weights that cannot be had, or names that do not
-        fit.
+        Raises SaywhyError for a name or a device that does not exist, weights that do not load, or the wrong number of
+        class names.
         """
         origin, _, name = source.partition(":")
         if origin not in SOURCES or not name:
-            raise SaywhyError(f"{source!r} names no classifier; use one of {', '.join(f'{s}:NAME' for s in SOURCES)}")
+            raise SaywhyError(
+                f"{source!r} does not name a classifier; use one of {', '.join(f'{s}:NAME' for s in SOURCES)}"
+            )
         chosen = choose_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -96,7 +98,7 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """Differs for other weights, other class names and another transform: what is kept on disk is known by it."""
+        """Changes with the weights, the class names and the transform: the key of what is cached on disk."""
         words = "|".join(self.labels) + repr(self.transform)
         return f"{weights_digest(self.network.state_dict().values())}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
@@ -173,7 +175,7 @@ class Classifier:
         return Prediction(index, self.labels[index], probability, float(logits[index]))
 
     def class_index(self, target: int | str) -> int:
-        """The index of a class given by index or name. Raises SaywhyError, with the nearest names, where it is none."""
+        """The index of a class given by index or name. Raises SaywhyError, with the nearest names, for others."""
         if isinstance(target, int) or target.lstrip("-").isdigit():
             index = int(target)
             if not 0 <= index < len(self.labels):
@@ -219,7 +221,7 @@ def _assemble(
                 network = LogitsOnly(network)
                 output = logits_of(output)
     except RuntimeError as error:
-        raise SaywhyError(f"{name} cannot run on what its transform makes, {tuple(noise.shape)}: {error}") from None
+        raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {error}") from None
     if output.dim() != 2:
         raise SaywhyError(f"{name} returns {tuple(output.shape)}; expected (N, classes) logits")
     layer, reason = find_head(network, noise, revive)
@@ -227,9 +229,6 @@ def _assemble(
     names = read_class_names(labels) if labels is not None else tuple(f"class {c}" for c in range(output.shape[1]))
     check_count(names, output.shape[1], str(labels) if isinstance(labels, str | Path) else name)
     return Classifier(network, transform, names, name, head_path, reason)
-
-
-# -- where networks come from -----------------------------------------------------------------------------------------
 
 
 __all__ = ["SOURCES", "Classifier", "Head"]

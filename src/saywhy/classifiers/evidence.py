@@ -1,4 +1,4 @@
-"""Maps of the evidence that a classifier finds for each class: where it says what it goes by.
+"""Maps of the evidence that a classifier finds for each class, whose mean is its logits.
 
 The channels of a layer carry more than the decision uses: two that see the colour may cancel in the head. Their sums
 with the head's weights, class by class, are what the decision is made of (the class activation maps of Zhou et al.
@@ -26,9 +26,9 @@ CLOSE, CLOSE_HALF = 1e-3, 1e-2  # of the features' size: so far may the mean of 
 class ClassEvidence(nn.Module):
     """A classifier's network, its logits taken apart: pixels -> (N, C) logits, less their mean.
 
-    Where the head reads the mean of the last maps (ResNet, DenseNet, EfficientNet, ...) the module ``evidence`` puts
-    out (N, C, h, w), whose means over positions are those logits but for the head's biases. Of
-    another network it is the logits, at one position.
+    Where the head reads the mean of the last maps (ResNet, DenseNet, EfficientNet, ...) the module ``evidence`` returns
+    (N, C, h, w), whose means over positions are those logits without the head's biases. For any other network it
+    returns the logits, at one position.
     """
 
     def __init__(self, network: nn.Module, stage: str | None, head: str | None) -> None:

@@ -21,8 +21,8 @@ from saywhy.plumbing.tensors import reading_tensors, write_tensors
 def cached_features(classifier: Classifier, paths: Sequence[Path], *, batch_size: int = 32) -> Tensor:
     """(N, d) features of N picture files, on the CPU.
 
-    What is kept is known by the network's weights and transform, and the files' places, sizes and times. A damaged file
-    is begun anew.
+    The key is the network's weights and transform, and the files' paths, sizes and times. A damaged file is computed
+    again.
 
     Raises SaywhyError for a picture that cannot be read, and where the features cannot be written.
     """

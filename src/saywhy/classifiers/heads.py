@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from saywhy.classifiers.borrowing import frozen
 
 Linear = nn.Linear | nn.Conv2d
-"""What a head can be made of; of convolutions, those of one pixel on one position."""
+"""What a head can be; a convolution only with a kernel of one pixel, on one position."""
 
 
 @final

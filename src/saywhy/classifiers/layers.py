@@ -40,9 +40,9 @@ def positions(x: Tensor) -> tuple[int, int] | None:
 
 def channels_first(x: Tensor) -> Tensor:
     """(N, C, h, w) view of a feature map, class and register tokens left out: what is written to it is in ``x``."""
-    found = positions(x)
-    assert found is not None
-    height, width = found
+    grid = positions(x)
+    assert grid is not None
+    height, width = grid
     if x.dim() == 3:
         return x[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
     return x.permute(0, 3, 1, 2) if x.shape[1] == x.shape[2] == height and x.shape[3] != width else x
@@ -69,7 +69,7 @@ def stages(network: nn.Module, pixels: Tensor, class_tokens: bool = False) -> tu
     Raises SaywhyError where no layer has more than one position.
     """
     seen = _maps_of(network, pixels)
-    last = {one.grid: name for name, one in seen.items() if _is_whole(name, seen)}
+    last = {layer.grid: name for name, layer in seen.items() if _is_whole(name, seen)}
     repeated = [name for name in seen if _repeated(network, name)]
     blocks = [name for name in repeated if not any(outer in repeated for outer in _around(name))]
     if not last:
@@ -94,7 +94,7 @@ def convolutions(network: nn.Module, pixels: Tensor) -> tuple[str, ...]:
 def recorded(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While in the context, every forward pass of the network leaves its layers' maps (N, C, h, w) in the dict.
 
-    Raises SaywhyError for a layer that is not there; reading a layer whose output is not a map raises it as well.
+    Raises SaywhyError for a layer that does not exist; reading a layer whose output is not a map raises it as well.
     """
     maps: dict[str, Tensor] = {}
 
@@ -147,14 +147,14 @@ def layer_view(output: Tensor, name: str) -> Tensor:
     """(N, C, h, w) view of the output of the layer of that name. Raises SaywhyError where it has no such view."""
     if not isinstance(output, Tensor):
         raise SaywhyError(f"layer {name}: its output, {type(output).__name__}, is not a map with positions")
-    found = positions(output)
+    grid = positions(output)
     if name.endswith(CLASS_TOKEN):
-        if output.dim() != 3 or found is None or output.shape[1] == found[0] * found[1]:
+        if output.dim() != 3 or grid is None or output.shape[1] == grid[0] * grid[1]:
             raise SaywhyError(f"layer {name}: its output of shape {tuple(output.shape)} has no class token")
         return output[:, 0, :, None, None]
-    if output.dim() == 4 and output.shape[2:] == (1, 1):  # of one position, and no doubt where it is
+    if output.dim() == 4 and output.shape[2:] == (1, 1):  # of one position, in an unambiguous layout
         return output
-    if found is None:
+    if grid is None:
         raise SaywhyError(f"layer {name}: its output of shape {tuple(output.shape)} is not a map with positions")
     return channels_first(output)
 
@@ -171,7 +171,7 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
 
 
 class _Seen(NamedTuple):
-    """What a layer put out: grid (h, w), whether there are tokens beside it, and whether stages may lie inside."""
+    """What a layer returned: grid (h, w), whether there are tokens beside it, and whether stages may lie inside."""
 
     grid: tuple[int, int]
     extra: bool
@@ -212,7 +212,7 @@ def _is_container(module: nn.Module, x: Any, grid: tuple[int, int]) -> bool:
 
 
 def _is_whole(name: str, seen: Mapping[str, _Seen]) -> bool:
-    """Whether a layer's output is all that the network has at that point, and not a block's own affair."""
+    """Whether a layer's output is all that the network has at that point, and not an intermediate inside a block."""
     around = [seen[outer] for outer in _around(name) if outer in seen]
     return all(outer.container or outer.grid == seen[name].grid for outer in around)
 

@@ -150,7 +150,7 @@ def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:
 
 def _unreachable(source: str, error: Exception) -> SaywhyError:
     return SaywhyError(
-        f"{source}: its weights cannot be had ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
+        f"{source}: its weights cannot be loaded ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
         "local folder, world:aviary, or pretrained=False for random weights"
     )
 

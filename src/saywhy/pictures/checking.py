@@ -17,11 +17,11 @@ from saywhy.words.rationale_lists import Oddity
 
 
 def check_pictures(data: RationaleData, tracked: Iterable[RationaleImage] | None = None) -> RationaleData:
-    """The data without the pictures that cannot be opened, each told as an oddity. Reads headers, not pixels.
+    """The data without the pictures that cannot be opened, each reported as an oddity. Reads headers, not pixels.
 
     tracked: the data's images, for a progress bar.
 
-    Raises SaywhyError where there is none, or none can be opened.
+    Raises SaywhyError where there are no pictures, or none can be opened.
     """
     images, oddities = [], []
     for image in data.images if tracked is None else tracked:
@@ -43,8 +43,8 @@ def same_pictures(one: RationaleData, other: RationaleData) -> list[Path]:
     """The pictures of one that are, byte for byte, in the other too. Opens only files of equal size."""
     ours, theirs = ({image.path: image.path.stat().st_size for image in data.images} for data in (one, other))
     sizes = set(ours.values()) & set(theirs.values())
-    there = {_digest(path) for path, size in theirs.items() if size in sizes}
-    return [path for path, size in ours.items() if size in sizes and _digest(path) in there]
+    digests = {_digest(path) for path, size in theirs.items() if size in sizes}
+    return [path for path, size in ours.items() if size in sizes and _digest(path) in digests]
 
 
 def _digest(path: Path) -> bytes:
@@ -62,6 +62,6 @@ def _problem(path: Path) -> str | None:
                 image.verify()
     except Image.UnidentifiedImageError:
         return "not a picture in a format that Pillow reads"
-    except Exception as error:  # of broken files Pillow's plugins raise whatever comes
+    except Exception as error:  # Pillow's plugins raise anything on a broken file
         return f"cannot be read ({error})"
     return None

@@ -54,7 +54,7 @@ class CubData:
 
 
 def read_cub(root: str | Path, split: str | None = None) -> CubData:
-    """Everything that is there, or one half of it.
+    """All pictures of the data set, or one half of them.
 
     split: "train", "test" or None.
 
@@ -118,23 +118,23 @@ def _box(line: str | None) -> Box:
 
 def _parts(root: Path) -> dict[str, dict[str, tuple[float, float]]]:
     names = _table(root / "parts" / "parts.txt")
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    locations: dict[str, dict[str, tuple[float, float]]] = {}
     for words in _lines(root / "parts" / "part_locs.txt", 5):
         if words[4] == "1" and words[1] in names:
-            found.setdefault(words[0], {})[names[words[1]]] = (float(words[2]), float(words[3]))
-    return found
+            locations.setdefault(words[0], {})[names[words[1]]] = (float(words[2]), float(words[3]))
+    return locations
 
 
 def _picture_attributes(root: Path) -> dict[str, frozenset[int]] | None:
-    """CUB's file has lines with words too many: only the first three of each are read."""
+    """Some lines of CUB's file have extra words: only the first three of each are read."""
     path = root / "attributes" / "image_attribute_labels.txt"
     if not path.exists():
         return None
-    found: dict[str, set[int]] = {}
+    attributes: dict[str, set[int]] = {}
     for words in _lines(path, 3):
         if words[2] == "1":
-            found.setdefault(words[0], set()).add(int(words[1]) - 1)
-    return {n: frozenset(has) for n, has in found.items()}
+            attributes.setdefault(words[0], set()).add(int(words[1]) - 1)
+    return {n: frozenset(has) for n, has in attributes.items()}
 
 
 def _class_attributes(root: Path) -> np.ndarray | None:

@@ -37,10 +37,10 @@ def probe_geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
     scale, offset = [], []
     for axis in (0, 1):
         ramp = _run(transform, _ramp(probe_size, axis))
-        place = torch.where(shown, (ramp - black) / (white - black), torch.nan).nanmean(0)  # (H, W), 0..1 along axis
-        line = place.nanmean(axis).numpy() * 255  # the grey value in each column (row) of the frame
+        position = torch.where(shown, (ramp - black) / (white - black), torch.nan).nanmean(0)  # (H, W), 0..1 along axis
+        line = position.nanmean(axis).numpy() * 255  # the grey value in each column (row) of the frame
         slope, start = _fit(line, probe_size[axis])
-        spread = float((place - place.nanmean(axis, keepdim=True)).abs().nan_to_num().max()) * 255
+        spread = float((position - position.nanmean(axis, keepdim=True)).abs().nan_to_num().max()) * 255
         steady = axis == 1 or torch.equal(ramp, _run(transform, _ramp(probe_size, axis)))
         if slope <= 0 or spread > 6 or not steady:
             raise SaywhyError(

@@ -1,4 +1,4 @@
-"""Pictures with a category and with rationales: the layout of the doubly-right data sets, a table of one's own, lists.
+"""Pictures with categories and rationales, read from a folder in the doubly-right layout or from a table of your own.
 
 Source: Doubly Right Object Recognition (Mao et al. 2023), "DROR", whose six data sets are folders
 {train,test}/{category}/{rationale}/{number of the query}/{picture} and a JSON {category: [rationale, ...]}. Names are
@@ -39,7 +39,7 @@ def read_rationale_data(
     gold:       of a folder, "query": the rationale that a picture lies under; "all": those that gold.csv gives it (see
                 ``write_doubly_right``). Of a table, always all.
 
-    What does not fit is left out and told in ``oddities``. No picture is opened; see ``check_pictures``.
+    What does not fit is left out and reported in ``oddities``. No picture is opened; see ``check_pictures``.
     Raises SaywhyError where there is no such source, split or list, and where no picture is left.
     """
     root = Path(source)
@@ -51,18 +51,12 @@ def read_rationale_data(
     return _read_table(root, split, rationales, templates)
 
 
-# Folders
-
-
-# Tables
-
-
 def _read_table(path: Path, split: str, rationales: str | Path | None, templates: Templates) -> RationaleData:
     rows = read_rows(path, ("picture", "category", "rationale"))
     beside = next((path.parent / name for name in LISTS if (path.parent / name).is_file()), None)
     listing = Path(rationales) if rationales is not None else None if beside == path else beside
     if listing is None:
-        seen = dict.fromkeys((row["category"], one) for _, row in rows for one in _several(row["rationale"]))
+        seen = dict.fromkeys((row["category"], name) for _, row in rows for name in _several(row["rationale"]))
         words, oddities = words_of_pairs([pair for pair in seen if pair[0]], str(path), templates)
     else:
         words, oddities = read_rationales(listing, templates)
@@ -87,12 +81,12 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
             says = f"{row['picture']} is of another category in an earlier row; it is left out"
             left_out[file] = Oddity("two categories", where, says, 1)
         else:
-            for one in _several(row["rationale"]):
-                rationale = index.listed(category, spoken(one))
+            for name in _several(row["rationale"]):
+                rationale = index.listed(category, spoken(name))
                 if rationale is not None:
                     all_of.add(rationale)
                 else:
-                    says = f"{one!r} is not listed for {row['category']!r}; it is left out"
+                    says = f"{name!r} is not listed for {row['category']!r}; it is left out"
                     oddities = (*oddities, Oddity("no such rationale", where, says))
     for file, (_, all_of) in pictures.items():
         if file not in left_out and not all_of:
@@ -114,17 +108,14 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
 
 
 def _several(cell: str) -> list[str]:
-    return [one.strip() for one in cell.split(";") if one.strip()]
-
-
-# Of both
+    return [name.strip() for name in cell.split(";") if name.strip()]
 
 
 def _check_split(root: Path, split: str) -> None:
-    there = split_names(root)
-    if split.lower() in there or (root.is_dir() and (root / split).is_dir()):
+    splits = split_names(root)
+    if split.lower() in splits or (root.is_dir() and (root / split).is_dir()):
         return
-    if there != ("",):
-        raise unknown("split", split, there, lead=f"{root}: there is no")
-    what = "no folder train or test" if root.is_dir() else "no column split"
-    raise SaywhyError(f"{root}: has {what}, so there is no {split!r}; read all of it with split=''")
+    if splits != ("",):
+        raise unknown("split", split, splits, lead=f"{root}: there is no")
+    lacking = "no folder train or test" if root.is_dir() else "no column split"
+    raise SaywhyError(f"{root}: has {lacking}, so there is no split {split!r}; read all of it with split=''")

@@ -37,9 +37,11 @@ def split_names(source: str | Path) -> tuple[str, ...]:
     if root.is_dir():
         return tuple(name for name in SPLITS if (root / name).is_dir()) or ("",)
     if root.suffix.lower() != ".csv":
-        raise SaywhyError(f"{root}: data with rationales are a folder in the doubly-right layout, or a .csv")
-    found = {row.get("split", "").lower() for _, row in read_rows(root, ("picture", "category", "rationale"))} - {""}
-    return tuple(sorted(found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))) or ("",)
+        raise SaywhyError(f"{root}: expected a folder in the doubly-right layout, or a .csv")
+    splits = {row.get("split", "").lower() for _, row in read_rows(root, ("picture", "category", "rationale"))} - {""}
+    return tuple(sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))) or (
+        "",
+    )
 
 
 def write_doubly_right(
@@ -50,19 +52,20 @@ def write_doubly_right(
     """Write (split, category, rationales, picture) in the doubly-right layout, as PNG; one picture is held at a time.
 
     A picture lies under its first rationale; all of them are in gold.csv (picture, category, rationale).
-    rationales.json holds the lists and is written last: without it, what is there is not whole.
+    rationales.json holds the lists and is written last: without it, the folder is incomplete.
 
-    Raises SaywhyError where ``out`` is no empty folder, and for a picture whose rationales its category does not list.
+    Raises SaywhyError where ``out`` is not an empty folder, and for a picture with unlisted rationales.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SaywhyError(f"{out}: is there already; name a new or an empty folder")
+        raise SaywhyError(f"{out}: already exists; name a new or an empty folder")
     known = {spoken(category): {spoken(r) for r in listed} for category, listed in lists.items()}
     gold: list[tuple[str, str, str]] = []
     for n, (split, category, rationales, picture) in enumerate(images):
         strange = [r for r in rationales if spoken(r) not in known.get(spoken(category), ())]
         if strange or not rationales:
-            raise SaywhyError(f"picture {n} of {category!r} has {strange or 'no rationale'}; list it for that category")
+            problem = f"rationales that are not listed for it: {', '.join(strange)}" if strange else "no rationale"
+            raise SaywhyError(f"picture {n} of {category!r} has {problem}")
         folder = out.joinpath(split, _folder_name(category), _folder_name(rationales[0]), "0")
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / f"{n:06}.png") as file:
@@ -81,11 +84,13 @@ def _listed_beside(root: Path) -> Path | None:
     for name in LISTS:
         if (root / name).is_file():
             return root / name
-    found = sorted(root.glob("*.json"))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise SaywhyError(f"{root}: the lists of rationales may be in {names}; name the one, or call it {LISTS[0]}")
-    return found[0] if found else None
+    candidates = sorted(root.glob("*.json"))
+    if len(candidates) > 1:
+        names = ", ".join(path.name for path in candidates)
+        raise SaywhyError(
+            f"{root}: the lists of rationales may be in {names}; name one of them, or rename it {LISTS[0]}"
+        )
+    return candidates[0] if candidates else None
 
 
 @final
@@ -110,20 +115,20 @@ def read_folders(
     else:
         words, oddities = read_rationales(listing, templates)
     images: list[RationaleImage] = []
-    found: list[Oddity] = []
+    noticed: list[Oddity] = []
     index = NameIndex.of(words)
     for folder in folders:
         pair, oddity = _look(folder, index, Path(split).joinpath(*folder.names).as_posix())
-        found += oddity
+        noticed += oddity
         if pair is not None:
             path = top.joinpath(*folder.names)
             images += [RationaleImage(path / name, pair[0], (pair[1],)) for name in folder.pictures]
     if not images:
-        raise SaywhyError(_nothing(top, listing, found))
+        raise SaywhyError(_nothing(top, listing, noticed))
     if gold == "all":
         images, more = _with_gold(images, root, words)
-        found += more
-    return RationaleData(root, words, tuple(sorted(images, key=lambda i: i.path)), (*oddities, *found))
+        noticed += more
+    return RationaleData(root, words, tuple(sorted(images, key=lambda i: i.path)), (*oddities, *noticed))
 
 
 def _folders(top: Path) -> Iterator[_Folder]:
@@ -132,8 +137,8 @@ def _folders(top: Path) -> Iterator[_Folder]:
     def refuse(error: OSError) -> None:
         raise SaywhyError(f"{error.filename}: cannot be read ({error.strerror or error})") from None
 
-    for place, folders, files in os.walk(top, followlinks=True, onerror=refuse):
-        names = Path(place).relative_to(top).parts
+    for folder, folders, files in os.walk(top, followlinks=True, onerror=refuse):
+        names = Path(folder).relative_to(top).parts
         folders[:] = sorted(set(folders) - LITTER) if len(names) < DEEPEST else []
         files = sorted(name for name in set(files) - LITTER if not name.startswith("._"))
         if files or not folders:
@@ -167,7 +172,7 @@ def _lists_of_folders(
 @final
 @dataclass(frozen=True)
 class NameIndex:
-    """Indices of categories and rationales by name."""
+    """Finds the indices of categories and rationales by name."""
 
     words: RationaleWords
     categories: Mapping[str, int]
@@ -245,16 +250,16 @@ def _no_match(folder: _Folder, index: NameIndex, where: str) -> Oddity:
     return Oddity("no such rationale", where, f"{name!r} is not listed for {category!r}; {left}", count)
 
 
-def _nothing(top: Path, listing: Path | None, found: Sequence[Oddity]) -> str:
+def _nothing(top: Path, listing: Path | None, noticed: Sequence[Oddity]) -> str:
     """Why no picture could be used, as one sentence."""
-    strange = [oddity for oddity in found if oddity.skipped]
-    if not strange:
+    skipped = [oddity for oddity in noticed if oddity.skipped]
+    if not skipped:
         return f"{top}: there are no pictures in it"
-    first = strange[0]
-    lists = f"by the lists of {listing}" if listing is not None else "by its folders"
+    first = skipped[0]
+    lists = f"with the lists of {listing}" if listing is not None else "with the lists made from its folders"
     return (
-        f"{top}: none of its {sum(oddity.skipped for oddity in strange)} pictures can be used {lists}; are they of "
-        f"this data? ({first.where}: {first.says})"
+        f"{top}: none of its {sum(oddity.skipped for oddity in skipped)} pictures can be used {lists}; do they "
+        f"belong to this data? ({first.where}: {first.says})"
     )
 
 
@@ -264,7 +269,7 @@ def _with_gold(
     """The pictures with all the rationales that gold.csv gives them; those that it does not name stay as they are."""
     path = root / GOLD
     if not path.is_file():
-        raise SaywhyError(f"{path}: is not there, and holds all the rationales of a picture; read with gold='query'")
+        raise SaywhyError(f"{path}: does not exist, and gold='all' needs it; use gold='query'")
     index, oddities = NameIndex.of(words), []
     all_of: dict[str, set[int]] = {}
     categories = {shown_path(image.path, root): image.category for image in images}
@@ -289,10 +294,10 @@ def _with_gold(
 def _folder_name(name: str) -> str:
     folder = name.replace("/", "__").replace("\\", "__").strip()
     if not spoken(folder) or folder in (".", "..") or folder in LITTER:
-        raise SaywhyError(f"{name!r} cannot be the name of a folder; give the category or rationale another")
+        raise SaywhyError(f"{name!r} cannot be the name of a folder; rename the category or rationale")
     return folder
 
 
 def shown_path(path: Path, root: Path) -> str:
-    """The path as it is seen from the root."""
+    """The path relative to the root, if it lies below it."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

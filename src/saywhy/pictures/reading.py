@@ -21,7 +21,7 @@ MOST_ELONGATED = 50  # longer side over shorter: preprocessing resizes the short
 def read_picture(source: str | Path | Image.Image) -> Image.Image:
     """The picture as upright RGB: first frame, EXIF rotation applied, alpha on white, 16 bit scaled to 8.
 
-    Raises SaywhyError, in one line with the name and the reason, where there is no picture to be had.
+    Raises SaywhyError, in one line with the name and the reason, where no picture can be read.
     """
     if isinstance(source, Image.Image):
         return _checked(_to_rgb(source), "the picture")

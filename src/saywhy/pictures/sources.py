@@ -1,4 +1,4 @@
-"""Pictures with what is known of them: files, folders, folders of class folders, and the data of the embedded worlds.
+"""Pictures and what is known about them: files, folders, folders of class folders, and the data of the embedded worlds.
 
 They are listed at once and opened one by one, so that memory stays flat however many there are.
 """
@@ -27,7 +27,7 @@ TABLE = "labels.csv"
 @final
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One picture that is not open yet.
+    """One picture that has not been opened yet.
 
     label: its true class, by name, or by index where a table gives that; None where it is not known.
     open:  gives the upright RGB picture; raises SaywhyError, in one line with the name, where it cannot be read.
@@ -58,44 +58,45 @@ def read_sources(sources: Sequence[str], limit: int | None = None) -> list[Label
     """
     if not sources:
         raise SaywhyError("no pictures; name files, folders, or a world's data such as world:digits")
-    found = [picture for source in sources for picture in _read(source, limit)]
-    return found if limit is None else _evenly(found, limit)
+    pictures = [picture for source in sources for picture in _read(source, limit)]
+    return pictures if limit is None else _evenly(pictures, limit)
 
 
 def list_pictures(folder: Path) -> list[tuple[Path, str | int | None]]:
     """(file, class) of the pictures in a folder.
 
-    By its labels.csv (columns file and class_index; the files there, or in "images") the class is an index; in folders
-    of it, the folder's name; of pictures that lie in the folder itself, None. Where there are none so far up, those
-    deeper down, as in the doubly-right layout, by the name of the first folder. [] where there is no such folder.
+    With a labels.csv (columns file and class_index; the files there, or in "images") the class is an index. Without, it
+    is the name of the subfolder that a picture lies in, and None for pictures in the folder itself. Where there are no
+    pictures so far up, those deeper down, as in the doubly-right layout, have the name of the first subfolder. [] where
+    there is no such folder.
 
-    Raises SaywhyError for a table without these columns or with something else than numbers.
+    Raises SaywhyError for a table without these columns, or with a class_index that is not a number.
     """
     if (folder / TABLE).is_file():
         return list(_tabled(folder))
     alone = picture_files(folder) if folder.is_dir() else []
-    places = sorted(path for path in folder.glob("*") if path.is_dir())
-    classed = [(path, place.name) for place in places for path in picture_files(place)]
+    folders = sorted(path for path in folder.glob("*") if path.is_dir())
+    classed = [(path, inner.name) for inner in folders for path in picture_files(inner)]
     if not alone and not classed:
-        classed = [(path, place.name) for place in places for path in _below(place)]
+        classed = [(path, inner.name) for inner in folders for path in _below(inner)]
     return [*((path, None) for path in alone), *classed]
 
 
 def _below(folder: Path) -> list[Path]:
     """The pictures in all folders below it, in order."""
-    return [path for place in sorted(p for p in folder.rglob("*") if p.is_dir()) for path in picture_files(place)]
+    return [path for inner in sorted(p for p in folder.rglob("*") if p.is_dir()) for path in picture_files(inner)]
 
 
 def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[list[LabelledImage], list[str]]:
-    """The pictures with their classes called as a classifier calls them, and the classes that it does not have.
+    """The pictures with their classes renamed to the classifier's names, and the classes that it does not have.
 
     labels: of the classifier. "001.Black_footed_Albatross" is "Black-footed Albatross"; see ``folder_names``.
     """
     known = folder_names(labels)
     indices = {label: _index(label, known, len(labels)) for label in {p.label for p in pictures} if label is not None}
-    strangers = [str(label) for label, index in indices.items() if index is None]
+    unknown = [str(label) for label, index in indices.items() if index is None]
     names = {label: str(label) if index is None else labels[index] for label, index in indices.items()}
-    return [replace(p, label=None if p.label is None else names[p.label]) for p in pictures], sorted(strangers)
+    return [replace(p, label=None if p.label is None else names[p.label]) for p in pictures], sorted(unknown)
 
 
 def _index(label: str | int, known: dict[str, int], classes: int) -> int | None:
@@ -109,7 +110,9 @@ def _read(source: str, limit: int | None) -> list[LabelledImage]:
         return _world(source, limit or WORLD_PICTURES)
     path = Path(source)
     if not _exists(path):
-        raise SaywhyError(f"{source}: no such picture or folder (a caption holds no slash, and no ending of a file)")
+        raise SaywhyError(
+            f"{source}: no such picture or folder (a caption may not contain a slash or end as a picture file does)"
+        )
     if not path.is_dir():
         return [LabelledImage(source, None, partial(read_picture, path))]
     try:
@@ -117,7 +120,7 @@ def _read(source: str, limit: int | None) -> list[LabelledImage]:
     except OSError as error:
         raise SaywhyError(f"{source}: cannot be read ({error.strerror or error})") from None
     if not files:
-        raise SaywhyError(f"{source}: there are no pictures in this folder, nor in folders of it")
+        raise SaywhyError(f"{source}: there are no pictures in this folder, nor in its subfolders")
     return [LabelledImage(str(file), label, partial(read_picture, file)) for file, label in files]
 
 
@@ -138,7 +141,7 @@ def _tabled(folder: Path) -> list[tuple[Path, int]]:
     try:
         return [(base / row["file"], int(row["class_index"])) for row in rows]
     except (TypeError, ValueError) as error:
-        raise SaywhyError(f"{table}: class_index holds something that is no number ({error})") from None
+        raise SaywhyError(f"{table}: class_index holds something that is not a number ({error})") from None
 
 
 def _world(source: str, count: int) -> list[LabelledImage]:

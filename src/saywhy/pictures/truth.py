@@ -84,7 +84,7 @@ def gold_of(images: Sequence[RationaleImage]) -> Gold:
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-    """Indices of at most so many of ``count`` things, spread evenly over them, the first and the last among them."""
+    """Up to ``most`` indices of ``count`` things, spread evenly over them, with the first and the last."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(int)
 
 
@@ -96,11 +96,11 @@ def joined(data: RationaleData, others: Sequence[RationaleData] = ()) -> Rationa
 
     others: further splits, read with the same lists: their sets count too, so that all splits have the same words.
 
-    Raises SaywhyError where the others have other words.
+    Raises SaywhyError where the others have different words.
     """
     words = data.words
     if any(other.words != words for other in others):
-        raise SaywhyError("splits are joined only with splits that were read with the same lists of rationales")
+        raise SaywhyError("splits can be joined only if they were read with the same lists of rationales")
     pictures = [image for part in (data, *others) for image in part.images]
     sets = sorted(
         {i.rationales for i in pictures if len(i.rationales) > 1}, key=lambda members: (len(members), members)

@@ -82,7 +82,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
 
     "clip:" may stand before any of them, and "clip" alone is DEFAULT_CLIP, as where a user names a space.
 
-    Raises SaywhyError where the name or the device is unknown, or the weights cannot be had.
+    Raises SaywhyError where the name or the device is unknown, or the weights do not load.
     """
     import open_clip
 
@@ -109,7 +109,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"{name}: its weights cannot be had ({first}). Without a hub: an open_clip folder, world:aviary, or, "
+            f"{name}: its weights cannot be loaded ({first}). Without a hub: an open_clip folder, world:aviary, or, "
             "to explain a classifier, --space own"
         ) from None
     model = model.eval().requires_grad_(False)
@@ -131,7 +131,7 @@ class _ImageTower(torch.nn.Module):
 
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
     if not architecture or "/" in tag:
-        raise SaywhyError(f"there is no folder {f'{architecture}/{tag}'!r}, and no name of open_clip's is like it")
+        raise SaywhyError(f"{f'{architecture}/{tag}'!r} is neither a folder nor an open_clip name (ARCHITECTURE/TAG)")
 
     known = open_clip.list_models()
     if architecture not in known:

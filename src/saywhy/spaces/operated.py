@@ -69,7 +69,7 @@ class OperatedSpace:
         return F.normalize(torch.cat(vectors).float(), dim=1).cpu()
 
     def _source(self, pixels: Tensor) -> nn.Module:
-        """What the matching's layers are of. pixels: any pictures."""
+        """The network whose layers were matched. pixels: any pictures."""
         if EVIDENCE not in source_layers(self.matching):
             return self.classifier.network
         if not self._evidence:
@@ -84,9 +84,9 @@ class OperatedSpace:
 
 
 def image_tower(clip: ClipSpace) -> nn.Module:
-    """CLIP's image tower as a network with layers. Raises SaywhyError where it is a bare function."""
+    """CLIP's image tower as a network with layers. Raises SaywhyError if it is a plain function."""
     if not isinstance(clip.image_tower, nn.Module):
-        raise SaywhyError(f"{clip.name}: its image tower is no network with layers, and cannot be operated on")
+        raise SaywhyError(f"{clip.name}: its image tower is not a network with layers, so it cannot be operated on")
     return clip.image_tower
 
 
@@ -113,11 +113,11 @@ def match_classifier(
     floor:       evidence for a class is matched where its deviation over pictures and positions is above so many
                  logits; says nothing of other layers.
 
-    Raises SaywhyError for unknown layers, another ``how``, and fewer than two pictures.
+    Raises SaywhyError for unknown layers, an unknown ``how``, and fewer than two pictures.
     """
     check_way(how, chance)
-    found = correlate_classifier(clip, classifier, images, layers, clip_layers, batch_size)
-    return matched(clip, classifier, found, how, chance, signed, floor)
+    correlations = correlate_classifier(clip, classifier, images, layers, clip_layers, batch_size)
+    return matched(clip, classifier, correlations, how, chance, signed, floor)
 
 
 def correlate_classifier(
@@ -128,7 +128,7 @@ def correlate_classifier(
     clip_layers: str | Sequence[str] = MatchOptions.clip_layers,
     batch_size: int = BATCH,
 ) -> list[Correlation]:
-    """The pass over the data of ``match_classifier``, one Correlation for each of CLIP's layers."""
+    """The pass over the data that ``match_classifier`` makes: one Correlation for each of CLIP's layers."""
     tower = image_tower(clip)
     batches = _batches(images, classifier, clip, batch_size)
     first = next(batches, None)
@@ -151,8 +151,8 @@ def matched(
     signed: bool = MatchOptions.signed,
     floor: float = MatchOptions.floor,
 ) -> Matching:
-    """The matches of ``match_classifier`` among correlations that were found; several thresholds need one pass."""
-    alone = all(one.sources[0][0] == EVIDENCE for one in found)
+    """``match_classifier`` from correlations that are known: several thresholds need only one pass over the data."""
+    alone = all(correlation.sources[0][0] == EVIDENCE for correlation in found)
     decisive = {EVIDENCE: found[-1].source_std > floor} if alone else None
     return replace(
         match(found, how, chance, signed, decisive),
@@ -170,7 +170,7 @@ def _layers(asked: str | Sequence[str], network: nn.Module, pixels: Tensor) -> t
         return tuple(asked)
     if asked not in LAYERS:
         raise SaywhyError(
-            f"there are no layers {asked!r}; there are {', '.join([EVIDENCE, *LAYERS])}, and those of the network"
+            f"there are no layers {asked!r}; there are {', '.join([EVIDENCE, *LAYERS])}, or a list of layers"
         )
     return LAYERS[asked](network, pixels)
 
@@ -180,7 +180,7 @@ def load_operated(
 ) -> OperatedSpace:
     """The space of a matching that was saved, CLIP on ``device`` (None: a GPU where there is one).
 
-    Raises SaywhyError where its classifier or CLIP was another.
+    Raises SaywhyError where it was made with another classifier or CLIP.
     """
     clip = load_clip(Matching.load(path, {"source": classifier.fingerprint}).target, device)
     return OperatedSpace(clip, classifier, Matching.load(path, {"target": clip.key}), surgery)
@@ -189,12 +189,12 @@ def load_operated(
 def _batches(
     images: Iterable[Image.Image], classifier: Classifier, clip: ClipSpace, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    left = iter(images)
-    while some := list(islice(left, batch_size)):
-        yield _pixels(some, classifier, clip)
+    remaining = iter(images)
+    while batch := list(islice(remaining, batch_size)):
+        yield _pixels(batch, classifier, clip)
 
 
 def _pixels(images: Sequence[Image.Image], classifier: Classifier, clip: ClipSpace) -> tuple[Tensor, Tensor]:
-    """Of the same pictures: what the classifier gets, and what CLIP gets; on their devices."""
-    theirs = torch.stack([clip.transform(image) for image in images]).to(clip.device)
-    return classifier.preprocess(images).to(classifier.device, classifier.dtype), theirs
+    """The same pictures as the classifier gets them, and as CLIP gets them; on their devices."""
+    for_clip = torch.stack([clip.transform(image) for image in images]).to(clip.device)
+    return classifier.preprocess(images).to(classifier.device, classifier.dtype), for_clip

@@ -1,7 +1,7 @@
-"""The classifier's own space: its features, and texts mapped among the rows of its head.
+"""The classifier's own space: its features, and texts mapped to rows like those of its head.
 
 A label from here is the classifier's own opinion: a phrase is near a picture where the head's row for that phrase,
-had it one, would give a high logit.
+if it had one, would give a high logit.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def picture_vectors(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class ClassifierSpace:
     """A Space of a classifier with a linear head. Raises SaywhyError for one without.
 
-    mapper:  what brings texts among the rows of the head, fitted by text_to_weights.fit; None: kernel ridge regression
+    mapper:  what maps texts to rows of the head, fitted by text_to_weights.fit; None: kernel ridge regression
              as it is best for phrases, each a mixture of many classes. (For the names of further classes, which are
              like those it was fitted on, ``fit`` chooses its settings by folds.)
-    context: how much wider than a region the piece is that is looked at: a classifier has only ever seen whole
+    context: how much wider than a region its crop is: a classifier has only ever seen whole
              pictures, and takes a tight crop for something else (a hornbill's eye for a ball).
     """
 
@@ -105,11 +105,11 @@ class ClassifierSpace:
         return self._weights[index]
 
     def save(self, path: Path) -> Path:
-        """Keep the mapper, with the fingerprints of the classifier and the encoder."""
+        """Save the mapper, with the fingerprints of the classifier and the encoder."""
         return save_mapper(self.mapper, path, classifier=self.classifier.fingerprint, encoder=self.encoder.fingerprint)
 
     @staticmethod
     def load(path: Path, classifier: Classifier, encoder: TextEncoder) -> ClassifierSpace:
-        """The space whose mapper was saved. Raises SaywhyError where it was of another classifier or encoder."""
+        """The space whose mapper was saved. Raises SaywhyError where it belongs to another classifier or encoder."""
         mapper = load_mapper(path, classifier=classifier.fingerprint, encoder=encoder.fingerprint)
         return ClassifierSpace(classifier, encoder, mapper)

@@ -1,7 +1,7 @@
 """Where is a text in a picture, as CLIP sees it? Heatmaps of texts, and the region of each picture that a text is in.
 
-What ``why`` shows, and what is blurred in photographs to test whether a rationale is used: nobody knows where its part
-is there, but where the method itself sees it can be asked.
+``why`` shows these regions, and the test of whether a rationale is used blurs them: in photographs nobody knows where
+its part is, but the method can be asked where it sees it.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def text_heat(
         if len(pixels) == 1:
             return gscorecam(tower, pixels, texts, scale, channels, track=track)
         each = zip(pixels.split(1), texts.split(1), strict=True)
-        return torch.cat([gscorecam(tower, one, text, scale, channels, track=track) for one, text in each])
+        return torch.cat([gscorecam(tower, picture, text, scale, channels, track=track) for picture, text in each])
     rules = find_composite(default_composite(tower, pixels))
     maps = []
-    for some, shown in zip(texts.split(AT_ONCE), pixels.expand(len(texts), -1, -1, -1).split(AT_ONCE), strict=True):
+    for batch, shown in zip(texts.split(AT_ONCE), pixels.expand(len(texts), -1, -1, -1).split(AT_ONCE), strict=True):
 
-        def cosines(output: Tensor, some: Tensor = some) -> Tensor:
-            return (F.normalize(output, dim=1) * some).sum(1)
+        def cosines(output: Tensor, batch: Tensor = batch) -> Tensor:
+            return (F.normalize(output, dim=1) * batch).sum(1)
 
         relevance, _ = lrp(tower, shown, cosines, rules)
         maps.append(relevance.sum(1).float().cpu())
@@ -98,7 +98,7 @@ def rationale_masks(
            does, the mask is empty. What lies outside the frame, which the tower does not see, is never in it.
     method, channels: see ``text_heat``.
 
-    Raises SaywhyError for texts that are not N, another share than above 0 to 1, and as ``tower_of``, ``text_heat`` and
+    Raises SaywhyError where there are not N texts, for a share outside (0, 1], and as ``tower_of``, ``text_heat`` and
     ``probe_geometry``.
     """
     if len(texts) != len(pictures):
@@ -106,21 +106,22 @@ def rationale_masks(
     tower, clip = tower_of(space)
     masks = []
     for start in range(0, len(pictures), BATCH):
-        some = pictures[start : start + BATCH]
-        pixels = torch.stack([clip.transform(picture) for picture in some]).to(clip.device)
+        batch = pictures[start : start + BATCH]
+        pixels = torch.stack([clip.transform(picture) for picture in batch]).to(clip.device)
         heats = text_heat(tower, pixels, texts[start : start + BATCH], space.scale, method, channels)
-        geometries = {size: probe_geometry(clip.transform, size) for size in {picture.size for picture in some}}
+        geometries = {size: probe_geometry(clip.transform, size) for size in {picture.size for picture in batch}}
         masks += [
-            on_picture(hot(heat.numpy(), share), geometries[one.size]) for heat, one in zip(heats, some, strict=True)
+            on_picture(hot(heat.numpy(), share), geometries[picture.size])
+            for heat, picture in zip(heats, batch, strict=True)
         ]
     return masks
 
 
 def hot(heat: np.ndarray, share: float = SHARE) -> np.ndarray:
-    """(H, W) bool: of a signed heatmap the share of all pixels that speaks most for it, and none that does not.
+    """(H, W) bool: the hottest pixels of a signed heatmap, a share of all, and none that is not positive.
 
-    Smoothed as for ``find_regions``, so that a pixel speaks for its neighbourhood: single ones that are hot leave a
-    dust of which a blur takes nothing away.
+    Smoothed as for ``find_regions``, so that a pixel speaks for its neighbourhood: single hot pixels would leave
+    specks, too small for a blur to hide anything.
 
     Raises SaywhyError as ``top_area``.
     """
@@ -135,8 +136,8 @@ def on_picture(area: np.ndarray, geometry: Geometry) -> np.ndarray:
     """(H, W) bool in the picture's pixels, of a mask, bool, of the preprocessed frame; False outside the frame."""
     inside, at = [], []
     for axis in (0, 1):
-        place = np.arange(geometry.size[axis]) + 0.5  # of the pixels' centres
-        on_frame = np.floor((place - geometry.offset[axis]) / geometry.scale[axis]).astype(int)
+        centres = np.arange(geometry.size[axis]) + 0.5  # of the pixels
+        on_frame = np.floor((centres - geometry.offset[axis]) / geometry.scale[axis]).astype(int)
         inside.append((on_frame >= 0) & (on_frame < geometry.frame[axis]))
         at.append(on_frame.clip(0, geometry.frame[axis] - 1))
     return area[np.ix_(at[1], at[0])] & np.outer(inside[1], inside[0])
@@ -145,8 +146,8 @@ def on_picture(area: np.ndarray, geometry: Geometry) -> np.ndarray:
 def as_seen(picture: Image.Image, transform: Transform) -> Image.Image:
     """What a network sees of a picture: the part that is in its frame, in no more pixels than it has there.
 
-    The transform makes of it what it makes of the picture, but for rounding. An area of it is one that can be seen,
-    where one of the picture may have been cut off.
+    The transform gives the same for it as for the picture, up to rounding. Every area of it can be seen, while an area
+    of the picture may have been cut off.
 
     Raises SaywhyError as ``probe_geometry``.
     """

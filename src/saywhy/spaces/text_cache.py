@@ -1,7 +1,7 @@
 """Text embeddings, computed once and kept on disk.
 
 One SQLite file per encoder, keyed by the encoder's name, the digest of its weights, and the text. Several processes may
-use it at once; a damaged file is set aside and begun anew.
+use it at once; a damaged file is deleted and started again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
     texts = list(texts)
     try:
         return _cached_encode(encoder, texts, encode)
-    except sqlite3.DatabaseError:  # damaged, or on a file system without locks: do without what was kept
+    except sqlite3.DatabaseError:  # damaged, or on a file system without locks: do without the cache
         _path(encoder).unlink(missing_ok=True)
         return encode(texts)
 
@@ -42,9 +42,9 @@ def _cached_encode(encoder: str, texts: list[str], encode: Encode) -> Tensor:
         database.execute("CREATE TABLE IF NOT EXISTS texts (text TEXT PRIMARY KEY, embedding BLOB NOT NULL)")
         known: dict[str, bytes] = {}
         for start in range(0, len(texts), 500):
-            some = texts[start : start + 500]
-            marks = ",".join("?" * len(some))
-            known.update(database.execute(f"SELECT text, embedding FROM texts WHERE text IN ({marks})", some))
+            batch = texts[start : start + 500]
+            marks = ",".join("?" * len(batch))
+            known.update(database.execute(f"SELECT text, embedding FROM texts WHERE text IN ({marks})", batch))
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
             fresh = encode(missing).float().cpu().numpy()

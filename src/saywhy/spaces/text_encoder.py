@@ -29,7 +29,7 @@ class TextEncoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Differs for other weights."""
+        """Changes with the weights."""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(M, k) unit vectors on the CPU, float32."""
@@ -47,7 +47,7 @@ class SentenceEncoder:
         self.fingerprint = f"sentence:{name}:{weights_digest(model.state_dict().values())}"
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self.fingerprint, texts, lambda some: self._encode(some, len(some) > 2000))
+        return cached_encode(self.fingerprint, texts, lambda batch: self._encode(batch, len(batch) > 2000))
 
     def encode_once(self, texts: Sequence[str]) -> Tensor:
         return self._encode(texts, False)
@@ -80,7 +80,7 @@ class ClipTextEncoder:
 
 @lru_cache(maxsize=2)
 def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
-    """The text encoder of that name. Raises SaywhyError where it cannot be had.
+    """The text encoder of that name. Raises SaywhyError where it does not load.
 
     name: a sentence-transformers or transformers model, by name or folder; or "clip:ARCH/TAG", "clip:DIR" or
           "world:aviary", the text tower of an open_clip model.
@@ -101,6 +101,6 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"the sentence encoder {name!r} cannot be had ({first}); use {DEFAULT_ENCODER!r} or a local folder"
+            f"the sentence encoder {name!r} cannot be loaded ({first}); use {DEFAULT_ENCODER!r} or a local folder"
         ) from None
     return SentenceEncoder(model, name)

@@ -1,4 +1,4 @@
-"""CLIP with visual prompts as a space, and as an adapter: a few hundred kB that know which CLIP they belong to."""
+"""CLIP with visual prompts as a space, and as an adapter: a few hundred kB that record which CLIP they belong to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TunedSpace:
     temperatures: term -> what its scores are divided by; empty where nothing was calibrated.
     usual:        what the words' rationales score on pictures in general; None where that is not known.
 
-    Raises SaywhyError for an objective that there is not.
+    Raises SaywhyError for an unknown objective.
     """
 
     clip: ClipSpace
@@ -75,7 +75,7 @@ class TunedSpace:
         return self.clip.encode_texts_once(texts)
 
     def save(self, directory: str | Path) -> Path:
-        """Write the adapter into a folder, which is made where there is none, and say where it is.
+        """Write the adapter into a folder, which is made where there is none; returns its path.
 
         Raises SaywhyError where it cannot be written.
         """
@@ -104,8 +104,8 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     clip:   where its CLIP is, as for ``load_clip``; None: where it was when it was tuned.
     device: of CLIP; None: a GPU where there is one.
 
-    Raises SaywhyError where there is no adapter, or none that can be read, where CLIP cannot be had, and where it is
-    another: other weights, or another activation function.
+    Raises SaywhyError where there is no adapter, or none that can be read, where CLIP does not load, and where it is
+    not the same: other weights, or another activation function.
     """
     path = Path(directory) / ADAPTER
     prompts, usual, about, words = _read(path)
@@ -114,7 +114,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
         base = load_clip(clip or about["clip"], device)
     except SaywhyError as error:
         raise SaywhyError(
-            f"{path}: was tuned on CLIP {about['clip']}; say where it is now, as --clip ({error})"
+            f"{path}: was tuned on CLIP {about['clip']}; say where it is now with --clip ({error})"
         ) from None
     if _digest(base) != about["weights"]:
         raise SaywhyError(
@@ -124,7 +124,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     _check_activation(path, about, base)
     try:
         space = TunedSpace(base, prompts, about["objective"], words, about["bank"], about["temperatures"], usual)
-        _ = space.tower  # what does not fit is said now, not with the first picture
+        _ = space.tower  # fails now if the prompts do not fit, not with the first picture
     except SaywhyError as error:
         raise SaywhyError(f"{path}: cannot be used with {base.name} ({error})") from None
     return space
@@ -133,7 +133,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
 def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWords]:
     if not path.is_file():
         raise SaywhyError(f"{path.parent}: holds no tuned space (there is no {ADAPTER} in it)")
-    with reading_tensors(path, "is damaged, or no adapter of saywhy", "; train it anew") as file:
+    with reading_tensors(path, "is damaged, or not an adapter of saywhy", "; train it again") as file:
         about: dict[str, Any] = file.story
         prompts = file.tensors["prompts"]
         usual = None
@@ -142,20 +142,20 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
             usual = Usual(mean, std, float(about["visible from"]))
         words = _words(about["words"])
         if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
-            raise ValueError("what is usual is of other rationales")
+            raise ValueError("the usual scores are those of other rationales")
         if usual is not None and not (usual.mean.isfinite() & usual.std.isfinite()).all():
-            raise ValueError("what is usual is not finite")
+            raise ValueError("the usual scores are not finite")
         about["temperatures"] = {term: float(value) for term, value in about["temperatures"].items()}
         for key in ("clip", "weights", "activation", "objective", "bank"):
             if not isinstance(about[key], str):
-                raise TypeError(f"{key} is no text")
+                raise TypeError(f"{key} is not a string")
         if not torch.isfinite(prompts).all():
             raise ValueError("its prompts are not finite")
     return prompts, usual, about, words
 
 
 def _words(saved: Mapping[str, Any]) -> RationaleWords:
-    """JSON knows neither tuples nor keys that are numbers."""
+    """The words as they were saved: JSON has neither tuples nor integer keys."""
     several = saved["several"]
     return RationaleWords(
         tuple(saved["categories"]),
@@ -172,9 +172,9 @@ def _digest(clip: ClipSpace) -> str:
 
 
 def _check_activation(path: Path, about: Mapping[str, Any], clip: ClipSpace) -> None:
-    """The weights are the same and the vectors are not: open_clip #441, #771."""
-    found = activation(clip.image_tower)
-    if found == about["activation"]:
+    """The same weights give other vectors with another activation function: open_clip #441, #771."""
+    current = activation(clip.image_tower)
+    if current == about["activation"]:
         return
     architecture, slash, tag = clip.source.partition("/")
     advice = "give the CLIP whose config says so (quick_gelu)"
@@ -183,6 +183,6 @@ def _check_activation(path: Path, about: Mapping[str, Any], clip: ClipSpace) -> 
         other = f"{plain}-quickgelu" if about["activation"] == "QuickGELU" else plain
         advice = f"give clip={other}/{tag}, the variant {'with' if other != plain else 'without'} '-quickgelu'"
     raise SaywhyError(
-        f"{path}: was tuned with the activation function {about['activation']}, and {clip.source} runs with {found}; "
+        f"{path}: was tuned with the activation function {about['activation']}, and {clip.source} runs with {current}; "
         f"{advice}"
     )

@@ -105,11 +105,11 @@ def draw_prompts(visual: Any, count: int, deep: bool, seed: int, std: float = 1.
     DROR draws from N(0, 1), far larger than the patches; as a norm follows, the gradients are small, and this is why
     its learning rate is 40.
 
-    Raises SaywhyError for a tower that takes none, and a count below 0.
+    Raises SaywhyError for a tower that takes no prompts, and a count below 0.
     """
     tower: Any = vision_transformer(visual)
     if count < 0:
-        raise SaywhyError(f"there can be no {count} visual prompts; give 0 or more")
+        raise SaywhyError(f"the number of visual prompts cannot be {count}; give 0 or more")
     shape = (len(tower.transformer.resblocks) if deep else 1, count, tower.conv1.out_channels)
     return std * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

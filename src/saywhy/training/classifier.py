@@ -135,14 +135,14 @@ def _network(settings: Settings, classes: int) -> Any:
 
     source, _, name = settings.arch.partition(":")
     if source != "timm" or not timm.is_model(name):
-        raise SaywhyError(f"--arch {settings.arch!r} is not timm:NAME with a network that timm knows")
+        raise SaywhyError(f"--arch {settings.arch!r} is not timm:NAME with a model that timm knows")
     try:
         with patience():
             return timm.create_model(name, pretrained=settings.pretrained, num_classes=classes, **_sized(settings))
     except (OSError, RuntimeError) as error:
         raise SaywhyError(
-            f"the pretrained weights of {name} could not be had ({type(error).__name__}); --no-pretrained starts from "
-            "random ones"
+            f"the pretrained weights of {name} could not be loaded ({type(error).__name__}); --no-pretrained starts "
+            "from random ones"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""``saywhy train language``: a small GPT-2 on one's own sentences, which then words explanations as they do."""
+"""``saywhy train language``: a small GPT-2 on your own sentences, whose style the explanations then have."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def read_sentences(path: str | Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SaywhyError(f"{path}: cannot be read as text in UTF-8 ({type(error).__name__})") from error
     if not text.strip():
-        raise SaywhyError(f"{path}: the file is empty; it should hold a sentence a line")
+        raise SaywhyError(f"{path}: the file is empty; it should have one sentence per line")
     if path.suffix.lower() != ".json":
         return text.splitlines()
     try:

@@ -40,14 +40,14 @@ def read_references(path: str | Path, split: str = "test") -> list[CaptionedPict
     document = _json(path)
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-        raise SaywhyError(f'{path}: not in Karpathy\'s format: an object with a list "images" was expected')
+        raise SaywhyError(f'{path}: not in Karpathy\'s format: expected an object with a list "images"')
     if "annotations" in document:
         return _coco(path, images, document["annotations"])
     chosen = [image for image in images if image.get("split") == split]
     if not chosen:
-        there = sorted({str(image.get("split")) for image in images})
+        splits = sorted({str(image.get("split")) for image in images})
         raise SaywhyError(
-            f"{path}: no picture is of the split {split!r}; there are {', '.join(there) or 'no pictures'}"
+            f"{path}: no picture is in the split {split!r}; there are {', '.join(splits) or 'no pictures'}"
         )
     return _distinct(path, [_karpathy(path, image) for image in chosen])
 
@@ -59,7 +59,7 @@ def _karpathy(path: str | Path, image: Mapping[str, Any]) -> CaptionedPicture:
         raise SaywhyError(f'{path}: a picture lacks "filename" or "sentences": {str(image)[:80]}')
     texts = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in sentences]
     if not _texts(texts):
-        raise SaywhyError(f'{path}: {name}: each of its "sentences" needs a text "raw", and there must be one')
+        raise SaywhyError(f'{path}: {name}: each of its "sentences" needs a text "raw", and there must be at least one')
     key = next((image[key] for key in ("cocoid", "imgid") if image.get(key) is not None), name)
     folder = image.get("filepath")
     return CaptionedPicture(str(key), f"{folder}/{name}" if folder else name, tuple(texts))
@@ -77,7 +77,7 @@ def _coco(path: str | Path, images: Sequence[Mapping[str, Any]], annotations: An
         if (key := str(image.get("id"))) in texts
     ]
     if not records:
-        raise SaywhyError(f"{path}: no picture of it has a caption")
+        raise SaywhyError(f"{path}: none of its pictures has a caption")
     return _distinct(path, records)
 
 
@@ -85,7 +85,7 @@ def _distinct(path: str | Path, records: list[CaptionedPicture]) -> list[Caption
     seen: set[str] = set()
     for record in records:
         if record.id in seen:
-            raise SaywhyError(f"{path}: the picture {record.id} is there twice")
+            raise SaywhyError(f"{path}: the picture {record.id} is listed twice")
         seen.add(record.id)
     return records
 
@@ -98,7 +98,7 @@ def read_results(path: str | Path) -> dict[str, str]:
             raise SaywhyError(f'{path}: each item needs "image_id" and a text "caption"; found {str(item)[:80]}')
         key = str(item["image_id"])
         if key in captions:
-            raise SaywhyError(f"{path}: the picture {key} has two captions; one is scored, so keep one")
+            raise SaywhyError(f"{path}: the picture {key} has two captions; only one can be scored, so keep one")
         captions[key] = item["caption"]
     return captions
 
@@ -117,7 +117,7 @@ def read_magic(path: str | Path) -> tuple[dict[str, str], dict[str, tuple[str, .
                 f"found {str(item)[:80]}"
             )
         if name in candidates:
-            raise SaywhyError(f"{path}: the picture {name} is there twice")
+            raise SaywhyError(f"{path}: the picture {name} is listed twice")
         candidates[name], references[name] = caption, tuple(texts)
     return candidates, references
 
@@ -127,19 +127,19 @@ def match_references(
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Captions and their references, both by the record's id, of the pictures that have a caption.
 
-    A caption's key may be the record's id, its file, or the file's name. Raises SaywhyError for a caption of no record.
+    A caption's key is the record's id, its file, or the file's name. Raises SaywhyError for one that fits no record.
     """
     ids = {name: record for record in records for name in (record.file, Path(record.file).name)}
     ids.update({record.id: record for record in records})
     unknown = [key for key in candidates if key not in ids]
     if unknown:
         raise SaywhyError(
-            f"{len(unknown)} of {len(candidates)} captions are of pictures without references, e.g. {unknown[0]!r}; "
-            "are both files of the same split?"
+            f"{len(unknown)} of {len(candidates)} captions are for pictures without references, e.g. {unknown[0]!r}; "
+            "are both files from the same split?"
         )
     chosen = {ids[key].id: text for key, text in candidates.items()}
     if len(chosen) < len(candidates):
-        raise SaywhyError("two captions are of one picture, one by its id and one by its file; keep one")
+        raise SaywhyError("two captions are for the same picture, one by its id and one by its file; keep one")
     return chosen, {key: ids[key].references for key in chosen}
 
 
@@ -161,12 +161,12 @@ def read_explanations(path: str | Path) -> dict[str, tuple[str, ...]]:
             pairs = [_explanation(path, key, item) for key, item in document.items()]
         else:
             pairs = [_explanation(path, None, item) for item in _items(path, document)]
-    found: dict[str, tuple[str, ...]] = {}
+    explanations: dict[str, tuple[str, ...]] = {}
     for picture, sentences in pairs:
-        found[picture] = found.get(picture, ()) + sentences
-    if not found:
-        raise SaywhyError(f"{path}: there is no explanation in it")
-    return found
+        explanations[picture] = explanations.get(picture, ()) + sentences
+    if not explanations:
+        raise SaywhyError(f"{path}: contains no explanations")
+    return explanations
 
 
 def _explanation(path: str | Path, key: str | None, item: Any) -> tuple[str, tuple[str, ...]]:
@@ -190,14 +190,14 @@ def _explanation(path: str | Path, key: str | None, item: Any) -> tuple[str, tup
 
 
 def _texts(value: Any) -> TypeGuard[list[str]]:
-    """Whether it is a list of texts with one at least."""
+    """Whether it is a list of texts that is not empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
 def _items(path: str | Path, document: Any = None) -> list[dict[str, Any]]:
     document = _json(path) if document is None else document
     if not isinstance(document, list) or not document or not all(isinstance(item, dict) for item in document):
-        raise SaywhyError(f"{path}: a JSON list of objects was expected")
+        raise SaywhyError(f"{path}: expected a JSON list of objects")
     return document
 
 
@@ -214,7 +214,7 @@ def _csv(path: str | Path) -> list[dict[str, str]]:
     except csv.Error as error:
         raise SaywhyError(f"{path}: not CSV ({error})") from None
     if not rows:
-        raise SaywhyError(f"{path}: a CSV with a header and a row at least was expected")
+        raise SaywhyError(f"{path}: expected a CSV with a header and at least one row")
     return rows
 
 

@@ -29,14 +29,16 @@ def read_class_names(source: str | Path | Sequence[str]) -> tuple[str, ...]:
     read = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)
     names = read(text, path)
     if not names:
-        raise SaywhyError(f"{path}: there are no class names in it")
+        raise SaywhyError(f"{path}: contains no class names")
     return tuple(names)
 
 
 def check_count(names: Sequence[str], classes: int, where: str) -> None:
-    """Raises SaywhyError where there is not one name per class."""
+    """Raises SaywhyError unless there is exactly one name per class."""
     if len(names) != classes:
-        raise SaywhyError(f"{where}: {len(names)} class names for a classifier of {classes} classes; give one each")
+        raise SaywhyError(
+            f"{where}: {len(names)} class names for a classifier of {classes} classes; give one per class"
+        )
 
 
 def common_name(label: str) -> str:
@@ -46,14 +48,14 @@ def common_name(label: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A class's name as a folder may bear it: "001.Black_footed_Albatross" and "black-footed albatross" are one."""
+    """A class name without what folders add to it: "001.Black_footed_Albatross" becomes "black footed albatross"."""
     return re.sub(r"[\W_]+", " ", re.sub(r"^\d+\.", "", name).lower()).strip()
 
 
 def folder_names(classes: Sequence[str]) -> dict[str, int]:
-    """Everything that a folder of pictures of a class may be called, made ``plain`` -> the class's index.
+    """Every name that a class's folder may have, made ``plain`` -> the class's index.
 
-    A class's name comes before a common name, and that before an index: "8" is the class "8" where there is one.
+    A class's name takes precedence over a common name, and that over an index: "8" is the class "8" where there is one.
     """
     known = {str(n): n for n in range(len(classes))}
     known |= {plain(common_name(name)): index for index, name in enumerate(classes)}

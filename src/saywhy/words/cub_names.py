@@ -22,7 +22,7 @@ def cub_attribute(attribute: str) -> tuple[str, str, str]:
     """
     match = CUB_ATTRIBUTE.match(attribute)
     if not match:
-        raise SaywhyError(f"{attribute!r} is not an attribute as CUB-200-2011 writes them (has_bill_shape::hooked)")
+        raise SaywhyError(f"{attribute!r} is not an attribute in CUB-200-2011's notation (has_bill_shape::hooked)")
     return match["part"], match["kind"] or "", match["value"]
 
 
@@ -49,7 +49,7 @@ def part_attributes() -> dict[str, tuple[str, ...]]:
 
 
 def attribute_part(attribute: str) -> str:
-    """ "upper_tail" of "has_upper_tail_color::red". Raises SaywhyError for what is no attribute of CUB's."""
+    """ "upper_tail" of "has_upper_tail_color::red". Raises SaywhyError for anything else."""
     part, _, _ = cub_attribute(attribute)
     return part
 

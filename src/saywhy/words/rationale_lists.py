@@ -1,4 +1,4 @@
-"""Lists of rationales: which speak for which category, as files hold them, and what is odd about them."""
+"""Files that list the rationales of each category: read, with a note of everything odd in them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_rationales(path: str | Path, templates: Templates = TEMPLATES) -> tuple
            (DROR's cifar10_level2), in which each detail makes a rationale "rationale, detail".
     .csv:  a row for each pair, with the columns category and rationale; without a rationale: an empty list.
 
-    Raises SaywhyError where the file cannot be read, is neither, or lists no rationale.
+    Raises SaywhyError where the file cannot be read, has neither format, or lists no rationale.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
@@ -95,18 +95,18 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, st
     columns = [cell.lower() for cell in lines[0][1]] if lines else []
     if not set(needed) <= set(columns):
         missing = ", ".join(name for name in needed if name not in columns)
-        raise SaywhyError(f"{path}: the first row names the columns {', '.join(needed)}; it lacks {missing}")
+        raise SaywhyError(f"{path}: the first row must name the columns {', '.join(needed)}; it lacks {missing}")
     return [(line, dict.fromkeys(columns, "") | dict(zip(columns, row, strict=False))) for line, row in lines[1:]]
 
 
 def _json_pairs(path: Path) -> tuple[list[tuple[str, str | None]], list[Oddity]]:
-    """(category, rationale or, once for each category, None), and an oddity for each category that is there again."""
+    """(category, rationale or, once for each category, None), and an oddity for each category that is repeated."""
     try:
         document = json.loads(_text(path), object_pairs_hook=tuple)  # a dict would keep only the last of equal names
     except json.JSONDecodeError as error:
         raise SaywhyError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(document, tuple) or not document:
-        raise SaywhyError(f"{path}: an object from category to a list of rationales was expected")
+        raise SaywhyError(f"{path}: expected an object from category to a list of rationales")
     pairs: list[tuple[str, str | None]] = []
     for category, listed in document:
         pairs += [(category, None), *((category, rationale) for rationale in _flat(listed, path, category))]
@@ -126,10 +126,10 @@ def _flat(listed: Any, path: Path, category: str) -> Iterator[str]:
             yield item
             continue
         if not isinstance(item, tuple):
-            raise SaywhyError(f"{path}: {category!r}: a list of rationales (texts) was expected")
+            raise SaywhyError(f"{path}: {category!r}: expected a list of rationales (texts)")
         for name, details in item:
             if not isinstance(details, list) or not all(isinstance(detail, str) for detail in details):
-                raise SaywhyError(f"{path}: {category!r}: {name!r}: a list of texts was expected")
+                raise SaywhyError(f"{path}: {category!r}: {name!r}: expected a list of texts")
             yield from [f"{name}, {detail}" for detail in details] or [name]
 
 

@@ -14,7 +14,7 @@ from saywhy.plumbing.names import unknown
 @final
 @dataclass(frozen=True)
 class Templates:
-    """How rationales and categories are said to CLIP; ``{c}`` and ``{r}`` are filled in (ECOR, section III-C).
+    """How rationales and categories are worded for CLIP; ``{c}`` and ``{r}`` are filled in (ECOR, section III-C).
 
     rationale: of one rationale. rationales: of several, joined by "and".
     category:  of a category alone. pair: the category because of the rationale. inverse: the other way round (AB4).
@@ -36,7 +36,7 @@ class RationaleWords:
     rationales: unique, as they are said.
     lists:      for each category the indices of its rationales, in the order of its list, each once; may be empty.
     several:    rationales that stand for more than one thing ("a red bill and a long tail") -> their members, by
-                name; see ``datasets.joined``.
+                name; see ``pictures.truth.joined``.
     """
 
     categories: tuple[str, ...]
@@ -50,13 +50,13 @@ class RationaleWords:
             raise SaywhyError(f"{len(self.lists)} lists of rationales for {len(self.categories)} categories")
         for names in (self.categories, self.rationales):
             if len(set(names)) != len(names):
-                raise SaywhyError("categories and rationales are named once each")
+                raise SaywhyError("each category and each rationale may be named only once")
 
     def rationale_texts(self) -> list[str]:
         """(R) what is said of each rationale alone."""
         several = self.several or {}
-        one, more = self.templates.rationale, self.templates.rationales
-        return [(more if r in several else one).replace("{r}", name) for r, name in enumerate(self.rationales)]
+        single, joint = self.templates.rationale, self.templates.rationales
+        return [(joint if r in several else single).replace("{r}", name) for r, name in enumerate(self.rationales)]
 
     def category_texts(self) -> list[str]:
         """(C) what is said of each category alone."""

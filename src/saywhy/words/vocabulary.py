@@ -26,7 +26,7 @@ def make_vocabulary(
     where: str = "",
     exclusive: frozenset[str] = frozenset(),
 ) -> Vocabulary:
-    """A vocabulary from (group, phrase) pairs; of equal phrases the first stays."""
+    """A vocabulary from (group, phrase) pairs; of duplicate phrases the first is kept."""
     kept: dict[str, str] = {}
     empty = doubled = 0
     for group, phrase in entries:
@@ -38,9 +38,11 @@ def make_vocabulary(
         else:
             kept[phrase] = group.strip()
     if not kept:
-        raise SaywhyError(f"{where or name}: there is no phrase in it")
+        raise SaywhyError(f"{where or name}: contains no phrases")
     if empty or doubled:
-        message = f"{where or name}: left out {doubled} duplicates and {empty} empty entries; {len(kept)} phrases stay"
+        message = (
+            f"{where or name}: left out {doubled} duplicates and {empty} empty entries; {len(kept)} phrases remain"
+        )
         warnings.warn(message, VocabularyWarning, stacklevel=3)
     return Vocabulary(tuple(kept), tuple(kept.values()), templates or {"": PHOTO}, name, exclusive)
 

@@ -1,4 +1,4 @@
-"""Embedded worlds: rendered data of which everything is known, and small models trained on them, in the package."""
+"""Embedded worlds: rendered data with complete ground truth, and small models trained on it, in the package."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def load_world_classifier(name: str, pretrained: bool = True) -> tuple[Any, Call
 
 
 def clip_directory(name: str) -> Path:
-    """The open_clip local directory of a world's CLIP: "digits-coloured" has that of "digits", drawn by the same hands.
+    """The open_clip local directory of a world's CLIP: "digits-coloured" shares that of "digits".
 
-    Raises SaywhyError for a world without.
+    Raises SaywhyError for a world without one.
     """
     return _known(name.replace("digits-coloured", "digits", 1), "clip")
 
 
 def language_directory(name: str) -> Path:
-    """The transformers local directory of a world's language model. Raises SaywhyError for a world without."""
+    """The transformers local directory of a world's language model. Raises SaywhyError for a world without one."""
     return _known(name, "language")
 
 
@@ -87,6 +87,6 @@ def _known(name: str, what: str) -> Path:
     world, tower = _world(name), name.partition("/")[2] or TOWERS[0]
     directory = WEIGHTS / world / (what if what == "language" else f"{what}-{tower}")
     if not directory.is_dir():
-        there = sorted(p.name for p in (WEIGHTS / world).glob("*"))
-        raise SaywhyError(f"world:{name} has no {what} in the package; there is {', '.join(there) or 'nothing yet'}")
+        kept = sorted(p.name for p in (WEIGHTS / world).glob("*"))
+        raise SaywhyError(f"world:{name} has no {what} in the package; it has {', '.join(kept) or 'nothing yet'}")
     return directory

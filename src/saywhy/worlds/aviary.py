@@ -1,4 +1,4 @@
-"""The aviary: rendered birds of which everything is known.
+"""The aviary: rendered birds with complete ground truth.
 
 A species is a set of attributes under CUB-200-2011's names ("has_bill_shape::hooked"). ``render`` draws one bird of a
 species in a random pose, light and place, the same one for the same seed, and says which pixel shows which part.

@@ -116,7 +116,7 @@ def visible_parts(parts: np.ndarray, box: Box) -> set[str]:
 
 
 def rows(pictures: Sequence[Closeup], split: str) -> Iterator[tuple[str, str, list[str], Image.Image]]:
-    """(split, species, rationales as they are said, picture), as ``datasets.write_doubly_right`` takes them."""
-    for one in pictures:
-        has = SPECIES[one.species]
-        yield split, one.species, [said(a, has[a]) for a in one.rationales], one.image
+    """(split, species, rationales as they are said, picture), as ``write_doubly_right`` takes them."""
+    for closeup in pictures:
+        has = SPECIES[closeup.species]
+        yield split, closeup.species, [said(a, has[a]) for a in closeup.rationales], closeup.image

@@ -40,7 +40,7 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
         )
     }  # fmt: skip
     truth = []
-    place = {name: i for i, name in enumerate(attributes)}
+    attribute_index = {name: i for i, name in enumerate(attributes)}
     share = np.zeros((len(names), len(attributes)))
     counts = np.zeros(len(names))
     for n, seed in enumerate(track(seeds, f"drawing {kind}"), start=1):
@@ -48,7 +48,7 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
         folder = f"{label + 1:03d}.{names[label].replace(' ', '_')}"
         file = f"{folder}/{names[label].replace(' ', '_')}_{n:04d}_{seed}.png"
         _save(out, file, scene)
-        has = {place[f"{name}::{value}"] for name, value in scene.attributes.items()}
+        has = {attribute_index[f"{name}::{value}"] for name, value in scene.attributes.items()}
         columns["images.txt"].append(f"{n} {file}")
         columns["image_class_labels.txt"].append(f"{n} {label + 1}")
         columns["train_test_split.txt"].append(f"{n} {int(seed < HELD_OUT_SEED)}")
@@ -74,7 +74,7 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
         rows = csv.writer(file_)
         rows.writerow(("image_id", "file", "affected", "deciding_parts", "deciding_background"))
         rows.writerows(truth)
-    for name, lines in reversed(columns.items()):  # images.txt last: a folder with it is whole
+    for name, lines in reversed(columns.items()):  # images.txt last: a folder with it is complete
         _write(out / name, lines)
     return out
 

@@ -131,10 +131,10 @@ def _drawn(
 
 
 def _pool(labels: np.ndarray, value: int, split: str) -> np.ndarray:
-    """Where the handwritings of a digit are that belong to the split."""
-    found = np.flatnonzero(labels == value)
-    cut = len(found) * 3 // 4
-    return found[:cut] if split == "train" else found[cut:]
+    """Indices of the handwritten examples of a digit that belong to the split."""
+    indices = np.flatnonzero(labels == value)
+    cut = len(indices) * 3 // 4
+    return indices[:cut] if split == "train" else indices[cut:]
 
 
 def _varied(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -159,7 +159,7 @@ def _mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     for path in sorted(folder.glob("*images-idx3-ubyte*")):
         partner = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
         if not partner.exists():
-            raise SaywhyError(f"{path}: its labels, {partner.name}, are not beside it")
+            raise SaywhyError(f"{path}: its labels, {partner.name}, are not in the same folder")
         raw, answers = _bytes(path), _bytes(partner)
         images.append(np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28) / 255)
         labels.append(np.frombuffer(answers, np.uint8, offset=8))

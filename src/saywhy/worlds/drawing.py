@@ -1,4 +1,4 @@
-"""The aviary's brush: backgrounds, birds and what stands before them, on a canvas that knows which pixel is what."""
+"""Draws the aviary: backgrounds, birds and what stands in front of them, with a map of which pixel shows what."""
 
 from __future__ import annotations
 
@@ -243,10 +243,10 @@ class Canvas:
         marks = tuple(where[marked] for where in np.nonzero(area))
         self.pixels[marks] = np.array(COLOURS["white" if dark else "black"]) * 0.96
 
-    # -- before the bird ----------------------------------------------------------------------------------------------
+    # -- in front of the bird -----------------------------------------------------------------------------------------
 
     def paint_foreground(self, background: str) -> None:
-        """Something of the background stands before a part of the bird: blades, leaves, a post, a heap."""
+        """Something of the background stands in front of a part of the bird: blades, leaves, a post, a heap."""
         rng = self.rng
         at = np.clip(self.centre / self.size + rng.uniform(-0.3, 0.3, 2), 0.1, 0.95)
         if background == "grass":

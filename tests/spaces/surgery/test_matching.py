@@ -469,7 +469,7 @@ def test_a_damaged_file_is_refused(matching: Matching, tmp_path: Path) -> None:
         (4, 2, [(("layer1",), "layr1")], "ModifiedResNet has no layer 'layr1'; did you mean layer1"),
         (4, 2, [(("fc",), "layer1")], "fc: its output of shape .* is not a map"),
         (4, 2, [(("layer1:class",), "layer1")], "has no class token"),
-        (4, 2, [(("layer1",), "attnpool.q_proj")], "attnpool.q_proj does not run"),
+        (4, 2, [(("layer1",), "attnpool.q_proj")], "attnpool.q_proj is not called"),
         (4, 2, [], "at least one layer of each"),
         (4, 2, [((), "layer1")], "at least one layer of each"),
     ],
@@ -504,7 +504,7 @@ def test_maps_of_windows_are_refused() -> None:
     """Inside of Swin's attention there are more maps than pictures."""
     from tests.networks import swin
 
-    with pytest.raises(SaywhyError, match=r"layers.0.blocks.0.attn puts out 32 maps for 2 pictures"):
+    with pytest.raises(SaywhyError, match=r"layers.0.blocks.0.attn returns 32 maps for 2 pictures"):
         correlate(swin(), clip_resnet(), batches(4, 2), [(("layers.0.blocks.0.attn",), "layer1")])
 
 

@@ -86,6 +86,6 @@ def test_a_missing_tensor(saved: Path) -> None:
 
 def test_what_is_no_mapper_of_ours_is_not_kept(tmp_path: Path) -> None:
     stranger: Any = mean_row(torch.randn(5, 12))
-    with pytest.raises(SaywhyError, match="a function cannot be kept"):
+    with pytest.raises(SaywhyError, match="a function cannot be saved"):
         save_mapper(stranger, tmp_path / "m.safetensors", **OF)
     assert not list(tmp_path.iterdir())

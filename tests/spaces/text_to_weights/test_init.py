@@ -73,7 +73,7 @@ def test_an_unknown_method_is_told_the_known_ones() -> None:
 
 @pytest.mark.parametrize(("texts", "rows"), [(5, 4), (1, 1), (0, 0)])
 def test_texts_and_rows_belong_together(texts: int, rows: int) -> None:
-    with pytest.raises(SaywhyError, match=f"two classes or more: {texts}, {rows}"):
+    with pytest.raises(SaywhyError, match=f"two classes or more: there are {texts} texts and {rows} classes"):
         fit(torch.ones(texts, 8), torch.ones(rows, 12))
 
 

@@ -60,8 +60,8 @@ def correlate(
     half as much.
     Time: 2 * C_s * C_t * positions of the coarser map FLOP a picture, twice with the null, besides the forward passes.
 
-    Raises SaywhyError for unknown layers, layers that are no maps, pictures of several sizes, fewer than two pictures,
-    and, with the null, batches of no more than one.
+    Raises SaywhyError for unknown layers, layers whose output is not a map, pictures of several sizes, fewer than two
+    pictures, and, with the null, batches of no more than one.
     """
     if not pairs or not all(layers for layers, _ in pairs):
         raise SaywhyError("name at least one layer of each network to correlate")
@@ -87,9 +87,9 @@ def correlate(
 def _check_maps(maps: Mapping[str, Tensor], layers: Sequence[str], pictures: int) -> None:
     for name in layers:
         if name not in maps:
-            raise SaywhyError(f"layer {name} does not run when the network does")
+            raise SaywhyError(f"layer {name} is not called when the network runs")
         if len(maps[name]) != pictures:
-            raise SaywhyError(f"layer {name} puts out {len(maps[name])} maps for {pictures} pictures, not one each")
+            raise SaywhyError(f"layer {name} returns {len(maps[name])} maps for {pictures} pictures, not one each")
 
 
 class _Channels:

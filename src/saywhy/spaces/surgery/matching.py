@@ -136,7 +136,7 @@ class Matching:
             matching = Matching(layers, **about)
         for role, expected in (fingerprints or {}).items():
             if matching.fingerprints.get(role) != expected:
-                raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match anew")
+                raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match again")
         return matching
 
 
@@ -159,11 +159,11 @@ def match(
     signed: count a channel that runs the other way (a negative correlation) as going with it.
     candidates: layer of the source -> (C,) bool, the channels that may be matched; None: all.
 
-    Raises SaywhyError for another ``how``, and a ``chance`` outside 0..1.
+    Raises SaywhyError for an unknown ``how``, and a ``chance`` outside 0..1.
     """
     check_way(how, chance)
-    layers = tuple(_layer_match(one, how, chance, signed, candidates) for one in correlations)
-    return Matching(layers, how, min((one.images for one in correlations), default=0))
+    layers = tuple(_layer_match(layer, how, chance, signed, candidates) for layer in correlations)
+    return Matching(layers, how, min((layer.images for layer in correlations), default=0))
 
 
 def check_way(how: str, chance: float) -> None:

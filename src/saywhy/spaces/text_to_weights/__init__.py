@@ -21,7 +21,7 @@ from saywhy.spaces.text_to_weights.selection import select_kernel_ridge
 
 
 class Mapper(Protocol):
-    """What is fitted."""
+    """What ``fit`` returns."""
 
     def __call__(self, texts: Tensor) -> Tensor:
         """(M, k) text embeddings -> (M, d) unit class weights."""
@@ -50,12 +50,15 @@ def fit(texts: Tensor, weights: Tensor, *, method: str = DEFAULT_MAPPER, **setti
               softmax ignores it), but for the two published methods.
     settings: those of the method's own function.
 
-    Raises SaywhyError for an unknown method, and where texts and weights do not belong together.
+    Raises SaywhyError for an unknown method, and where there is not one text per row.
     """
     if method not in MAPPERS:
         raise unknown("mapper", method, MAPPERS)
     if len(texts) != len(weights) or len(texts) < 2:
-        raise SaywhyError(f"a mapper needs one text per class, of two classes or more: {len(texts)}, {len(weights)}")
+        raise SaywhyError(
+            f"a mapper needs one text per class, of two classes or more: "
+            f"there are {len(texts)} texts and {len(weights)} classes"
+        )
     targets = weights.float() if method in _AS_PUBLISHED else centred(weights)
     return MAPPERS[method](texts.float(), F.normalize(targets, dim=1), **settings)
 

@@ -112,7 +112,7 @@ def fit_neighbours(texts: Tensor, targets: Tensor, *, count: int = 20, sharpness
 @final
 @dataclass(frozen=True, eq=False)
 class Procrustes:
-    """The rotation that lays the classes' texts on their weights, both centred and reduced to their main axes.
+    """The rotation that aligns the classes' texts with their weights, both centred and reduced to their main axes.
 
     centre: (k,). rotation: (k, d). mean: (d,), where a text in the centre maps.
     """

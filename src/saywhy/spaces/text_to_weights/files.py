@@ -26,7 +26,7 @@ def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) ->
     Raises SaywhyError for a mapper that is none of MAPPERS, and where it cannot be written.
     """
     if type(mapper) not in _KINDS.values():
-        raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be kept; {', '.join(_KINDS)} can")
+        raise SaywhyError(f"{path}: a {type(mapper).__name__} cannot be saved; {', '.join(_KINDS)} can")
     tensors: dict[str, Tensor] = {}
     kind = _taken_apart(mapper, "", tensors)
     fingerprints = {"classifier": classifier, "encoder": encoder}
@@ -40,7 +40,7 @@ def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
         mapper: Mapper = _put_together(file.story, "", file.tensors)
     for what, wanted, found in zip(("classifier", "text encoder"), (classifier, encoder), known, strict=True):
         if wanted != found:
-            raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit one for this")
+            raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit a new one")
     return mapper
 
 

@@ -1,7 +1,7 @@
 """Choosing a mapper's settings without a picture: by folds over the classes that the head knows.
 
-For each fold, the mapper is fitted on the other classes, and the true rows of the fold's classes look for themselves
-among the rows generated for all classes of the fold: the share that finds itself first is the measure.
+For each fold, the mapper is fitted on the other classes, and the true row of each of the fold's classes is compared
+with the rows generated for all of them: the measure is the share that is nearest to its own generated row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def choose_kernel(
 ) -> tuple[float, float]:
     """(width, ridge): the smoothest kernel within one standard error of the best, with its best ridge.
 
-    What counts is how many held-out rows find themselves.
+    The measure is how many held-out rows are nearest to their own generated row.
 
     The rule of one standard error (Breiman et al. 1984): a row of the head is a cleaner picture of its class than any
     photograph, so that what looks best on rows follows them too closely.
@@ -56,11 +56,11 @@ def choose_kernel(
     gram = targets.float() @ targets.float().T
     squared = (2 - 2 * x @ x.T).clamp(min=0)
     median = median_distance(squared)
-    held = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).chunk(folds)
-    found = dict.fromkeys(product(widths, ridges), 0)
+    held_out = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).chunk(folds)
+    hits = dict.fromkeys(product(widths, ridges), 0)
     for width in widths:
         kernel = torch.exp(-width / median * squared)
-        for rows in held:
+        for rows in held_out:
             known = torch.ones(len(x), dtype=torch.bool)
             known[rows] = False
             among, near = kernel[known][:, known], kernel[rows][:, known]
@@ -69,8 +69,8 @@ def choose_kernel(
                 mixture = torch.cholesky_solve(near.T, factor).T  # (held-out, known): each text as a mixture of rows
                 length = (mixture @ gram[known][:, known] * mixture).sum(1).clamp(min=1e-12).sqrt()
                 cosines = gram[rows][:, known] @ mixture.T / length  # true row of class i, generated row of class j
-                found[width, ridge] += int((cosines.argmax(1) == torch.arange(len(rows))).sum())
-    best = max(found.values())
+                hits[width, ridge] += int((cosines.argmax(1) == torch.arange(len(rows))).sum())
+    best = max(hits.values())
     error = math.sqrt(best * (1 - best / len(x)))  # of a count
-    width = min(width for width, ridge in found if found[width, ridge] >= best - error)
-    return width, max(ridges, key=lambda ridge: (found[width, ridge], ridge))
+    width = min(width for width, ridge in hits if hits[width, ridge] >= best - error)
+    return width, max(ridges, key=lambda ridge: (hits[width, ridge], ridge))

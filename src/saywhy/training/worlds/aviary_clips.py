@@ -59,10 +59,10 @@ class Captioned:
     def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels, part map and true phrases of scene n."""
         row = int(n)
-        for some in self.scenes:
-            if row < len(some):
-                return some.pixels[row], some.parts[row], self.truth[n]
-            row -= len(some)
+        for rendered in self.scenes:
+            if row < len(rendered):
+                return rendered.pixels[row], rendered.parts[row], self.truth[n]
+            row -= len(rendered)
         raise IndexError(n)
 
 
@@ -76,18 +76,18 @@ def captioned(kinds: list[tuple[str, Scenes]]) -> Captioned:
         for v, value in enumerate(VALUES[name])
     }
     rows = []
-    for kind, some in kinds:
+    for kind, rendered in kinds:
         names = () if kind == "random" else class_names(kind)
-        for n in range(len(some)):
+        for n in range(len(rendered)):
             row = np.zeros(len(facts), bool)
-            row[[said[a, v] for a, v in enumerate(some.values[n])]] = True
-            row[place[BACKGROUNDS[some.background[n]]]] = True
-            row[place["a letter in the corner"]] = (some.parts[n] == PARTS.index("watermark")).any()
-            if some.labels[n] >= 0 and names[some.labels[n]] in SPECIES:
-                row[place[names[some.labels[n]]]] = True
+            row[[said[a, v] for a, v in enumerate(rendered.values[n])]] = True
+            row[place[BACKGROUNDS[rendered.background[n]]]] = True
+            row[place["a letter in the corner"]] = (rendered.parts[n] == PARTS.index("watermark")).any()
+            if rendered.labels[n] >= 0 and names[rendered.labels[n]] in SPECIES:
+                row[place[names[rendered.labels[n]]]] = True
             rows.append(row)
     parts = np.array([-1 if p == "species" else PARTS.index(p) for p in facts.values()])
-    return Captioned([some for _, some in kinds], np.array(rows), parts)
+    return Captioned([rendered for _, rendered in kinds], np.array(rows), parts)
 
 
 def crop_facts(data: Captioned, n: int, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -174,17 +174,17 @@ def train_clip(
 
 
 def _contrast(network: Any, x: Tensor, truth: Tensor, tokens: Tensor, rng: np.random.Generator) -> Tensor:
-    """Crops against all phrases, and these against the crops."""
-    some = truth.sum(1) > 0
-    images = network.encode_image(augmented(x[some], rng), normalize=True)
-    return _phrase_contrast(network, images, truth[some], tokens)
+    """Contrastive loss of crops against all phrases, and of phrases against the crops."""
+    described = truth.sum(1) > 0
+    images = network.encode_image(augmented(x[described], rng), normalize=True)
+    return _phrase_contrast(network, images, truth[described], tokens)
 
 
 def _phrase_contrast(network: Any, images: Tensor, truth: Tensor, tokens: Tensor) -> Tensor:
     """Unit vectors of crops against all phrases; a crop that none is true of is left out."""
-    some = truth.sum(1) > 0
+    described = truth.sum(1) > 0
     texts = network.encode_text(tokens, normalize=True)
-    return agreement_loss(network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T, truth[some])
+    return agreement_loss(network.logit_scale.exp().clamp(max=60) * images[described] @ texts.T, truth[described])
 
 
 def agreement_loss(scores: Tensor, truth: Tensor) -> Tensor:
@@ -250,12 +250,12 @@ def _captions(
     captions, said = [], []
     for row in true.numpy():
         names, things = np.flatnonzero(row & species), np.flatnonzero(row & ~species)
-        some = rng.permutation(things)[: rng.integers(0 if len(names) else 1, 4)]
-        name = names[:1] if len(names) and (not len(some) or rng.random() < 0.6) else names[:0]
-        if not len(some) and not len(name):
+        chosen = rng.permutation(things)[: rng.integers(0 if len(names) else 1, 4)]
+        name = names[:1] if len(names) and (not len(chosen) or rng.random() < 0.6) else names[:0]
+        if not len(chosen) and not len(name):
             continue
-        captions.append(caption_of(facts[name[0]] if len(name) else "", [facts[i] for i in some], rng))
-        said.append(np.isin(np.arange(len(facts)), [*name, *some]))
+        captions.append(caption_of(facts[name[0]] if len(name) else "", [facts[i] for i in chosen], rng))
+        said.append(np.isin(np.arange(len(facts)), [*name, *chosen]))
     return captions, torch.as_tensor(np.array(said))
 
 
@@ -263,9 +263,9 @@ def _caption_contrast(network: Any, images: Tensor, tokens: Tensor, true: Tensor
     """Pictures against captions both ways; a caption belongs to every picture of which all that it says is true."""
     texts = network.encode_text(tokens, normalize=True)
     fits = (true.float() @ said.float().T == said.sum(1)).float()
-    some = fits.sum(1) > 0
-    scores = network.logit_scale.exp().clamp(max=60) * images[some] @ texts.T
-    return agreement_loss(scores, fits[some])
+    matched = fits.sum(1) > 0
+    scores = network.logit_scale.exp().clamp(max=60) * images[matched] @ texts.T
+    return agreement_loss(scores, fits[matched])
 
 
 @torch.no_grad()

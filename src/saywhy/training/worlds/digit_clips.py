@@ -106,9 +106,9 @@ def _rewritten(x: Tensor, rng: np.random.Generator) -> Tensor:
         return torch.as_tensor(rng.uniform(low, high, (n, 1, 1)), dtype=x.dtype)
 
     zero, tall = torch.zeros(n, 1, 1), uniform(0.9, 1.7)
-    place = [uniform(-0.1, 0.1), uniform(-0.1, 0.1)]
+    shift = [uniform(-0.1, 0.1), uniform(-0.1, 0.1)]
     wide, slant = tall * uniform(0.75, 1.3), tall * uniform(-0.35, 0.35)
-    lines = [torch.cat([wide, slant, place[0]], 2), torch.cat([zero, tall, place[1]], 2)]
+    lines = [torch.cat([wide, slant, shift[0]], 2), torch.cat([zero, tall, shift[1]], 2)]
     grid = F.affine_grid(torch.cat(lines, 1), list(x.shape), align_corners=False)
     bend = torch.as_tensor(rng.normal(0, 0.06, (n, 2, 5, 5)), dtype=x.dtype)
     grid = grid + F.interpolate(bend, (side, side), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)

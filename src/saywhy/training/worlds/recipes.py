@@ -130,9 +130,11 @@ def write_samples(out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to train, of: {', '.join(RECIPES)}; all")
-    parser.add_argument("--resume", action="store_true", help="go on from the last epoch that was saved")
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"models to train (default: all): {', '.join(RECIPES)}"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue after the last saved epoch")
+    parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(RECIPES)

@@ -1,0 +1,49 @@
+"""The summary: an explanation in a few English sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from saywhy.answers.summary import position, summarise
+from saywhy.types import Prediction
+from tests.helpers import explanation, finding
+
+
+def say(**changes: object) -> str:
+    e = replace(explanation(), **changes)
+    return summarise(e.picture, e.target, e.predictions, e.regions, e.findings, e.concepts)
+
+
+def test_the_sentence_says_what_where_and_whose_opinion() -> None:
+    said = say()
+    assert said.startswith("It says *toucan* (0.90). It looked mostly at the")
+    assert "61% of relevance: large toucan, yellow" in said
+    assert "nothing of the vocabulary fits" in said
+    assert said.endswith("The words are the opinion of a fake space.")
+
+
+def test_the_sentence_says_when_it_is_unsure_or_asked_for_another_class() -> None:
+    unsure = (Prediction(0, "toucan", 0.4, 1.0), Prediction(1, "hornbill", 0.35, 0.9))
+    assert "not sure: *toucan* (0.40), or *hornbill* (0.35)" in say(predictions=unsure, target=unsure[0])
+    assert "what speaks for *other* (0.10)" in say(target=explanation().predictions[1])
+
+
+def test_the_sentence_says_when_there_is_nothing_to_show() -> None:
+    said = say(regions=(), findings=(), concepts=finding(None, "x", fits=False))
+    assert "no region to show" in said
+    assert "opinion" not in said
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((0, 0, 20, 20), "upper left"),
+        ((40, 40, 60, 60), "centre"),
+        ((80, 45, 100, 55), "right"),
+        ((45, 90, 55, 100), "lower middle"),
+    ],
+)
+def test_positions_in_words(box: tuple[int, int, int, int], words: str) -> None:
+    assert position(box, (100, 100)) == words
