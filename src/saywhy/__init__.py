@@ -54,3 +54,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"saywhy.{_PUBLIC[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """The public names, which are not there until they are used."""
+    return sorted(__all__)

@@ -68,7 +68,7 @@ class Prediction:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Heatmap:
     """Relevance of each pixel of the preprocessed frame for one class, for a batch of pictures.
 
@@ -88,6 +88,10 @@ class Heatmap:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __repr__(self) -> str:
+        by = self.method if self.composite is None else f"{self.method} ({self.composite})"
+        return f"<Heatmap {tuple(self.values.shape)} by {by} for classes {self.targets[:5]}>"
 
     def __getitem__(self, n: int) -> Heatmap:
         """The heatmap of picture n, still with a leading axis of one."""
@@ -113,7 +117,7 @@ class Region:
     """
 
     box: Box
-    mask: np.ndarray
+    mask: np.ndarray = field(repr=False)
     share: float
 
 

@@ -88,6 +88,7 @@ def test_the_world_is_explained_rightly_without_any_download() -> None:
 def test_public_names_are_there() -> None:
     assert saywhy.explain is explain
     assert all(getattr(saywhy, name) is not None for name in saywhy.__all__)
+    assert dir(saywhy) == sorted(saywhy.__all__)
     with pytest.raises(AttributeError):
         saywhy.nonsense  # noqa: B018
 
@@ -95,3 +96,19 @@ def test_public_names_are_there() -> None:
 def test_a_picture_that_is_not_there_is_named() -> None:
     with pytest.raises(SaywhyError, match="no such file"):
         explain("none.jpg", model=tiny_classifier())
+
+
+def test_what_a_person_sees_in_a_console_is_short() -> None:
+    classifier = tiny_classifier()
+    assert repr(classifier) == "<Classifier tiny: TinyNet, 5 classes, head head, on cpu>"
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), regions=1)
+    several = repr([e, e])
+    assert len(several) < 300
+    assert e.target.name in several
+    assert repr(e.heatmap) == f"<Heatmap (1, 32, 32) by lrp (epsilon-plus) for classes ({e.target.index},)>"
+    assert len(repr(e.regions[0])) < 100
+
+
+def test_a_figure_shows_itself_in_a_notebook() -> None:
+    e = explain(picture(), model=tiny_classifier(), vocabulary=WORDS, space=FakeSpace())
+    assert e.figure()._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]

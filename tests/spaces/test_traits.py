@@ -82,7 +82,7 @@ def test_what_a_space_does_not_say_has_one_default() -> None:
     )
     assert traits.objective_of(space) == "ecor"
     assert traits.temperatures_of(space) == {}
-    with pytest.raises(SaywhyError, match=f"{space.name} is none"):
+    with pytest.raises(SaywhyError, match=f"{space.name} is not one"):
         traits.tower_of(space)
 
 

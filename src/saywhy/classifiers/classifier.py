@@ -26,7 +26,7 @@ from saywhy.words.class_names import check_count, read_class_names
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """A network with everything needed to use it. Make one with ``load`` or ``from_module``.
 
@@ -87,6 +87,11 @@ class Classifier:
         transform: RGB picture -> (3, h, w), the one of evaluation.
         """
         return _assemble(module, transform, labels, name or type(module).__name__, revive=False)
+
+    def __repr__(self) -> str:
+        head = f"head {self._head_path}" if self._head_path else "no linear head"
+        network = type(self.network).__name__
+        return f"<Classifier {self.name}: {network}, {len(self.labels)} classes, {head}, on {self.device}>"
 
     @property
     def device(self) -> torch.device:

@@ -152,7 +152,7 @@ def _load(
     space: Any = resolve_space(name, None, device) if base is None else load_tuned(name[len("tuned:") :], base, device)
     clip = clip_of(space)
     if clip is None:
-        raise SaywhyError(f"--space {name}: rationales are asked of a CLIP, as it is or tuned")
+        raise SaywhyError(f"--space {name}: rationales need a CLIP, as it is or tuned")
     words = words_of(space)
     if rationales is not None:
         words, oddities = read_rationales(rationales)

@@ -88,7 +88,7 @@ def tower_of(space: Space) -> tuple[nn.Module, ClipSpace]:
     clip = clip_of(space)
     tower = getattr(space, "tower", None) or getattr(clip, "image_tower", None)
     if clip is None or not isinstance(tower, nn.Module):
-        raise SaywhyError(f"rationales are asked of a CLIP, as it is or tuned; {space.name} is none")
+        raise SaywhyError(f"rationales need a CLIP, as it is or tuned; {space.name} is not one")
     return tower, clip
 
 

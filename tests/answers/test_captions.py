@@ -1,0 +1,87 @@
+"""Answers to captions as a record: saved, read back, shown; with the scores of every picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from saywhy.answers.captions import Answers
+from saywhy.answers.captions_measures import concept_table, kept
+from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Failure
+
+EVIL = "<script>alert(1)</script>"
+
+
+def answers(operated: bool = True, **others: object) -> Answers:
+    torch.manual_seed(0)
+    before = 0.1 * torch.randn(12, 4) + 0.3
+    found = Answers(
+        groups=(("red", "green"), ("a five", EVIL)), before=before, after=0.5 * before if operated else None,
+        pictures=tuple(f"{n}.png" for n in range(12)), classes=("five", "eight") * 6, predicted=("five",) * 12,
+        scale=10.0, spaces=("CLIP", "CLIP, operated")[: 1 + operated], model="digits",
+        surgery={"strength": 1.0, "unmatched": "mean"} if operated else None,
+        matching={"how": "best", "layers": []} if operated else None, failures=(Failure("x.png", f"x.png: {EVIL}"),),
+    )  # fmt: skip
+    return replace(found, **others)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("operated", [True, False])
+def test_json_gives_the_same_answers_back(operated: bool) -> None:
+    found = answers(operated)
+    again = Answers.from_json(found.to_json())
+    assert again.to_json() == found.to_json()
+    assert torch.equal(again.before, found.before)
+    assert (again.after is None) == (not operated)
+    assert concept_table(again) == concept_table(found)
+    same = ("groups", "pictures", "classes", "predicted", "scale", "spaces", "judged", "model", "surgery", "failures")
+    assert all(getattr(again, name) == getattr(found, name) for name in same)
+    if operated:
+        assert kept(again, 0) == kept(found, 0)
+
+
+def test_json_is_the_document_and_the_record() -> None:
+    document = json.loads(answers().to_json())
+    record = document.pop("record")
+    assert document == json.loads(json.dumps(answers().document()))
+    assert len(record["pictures"]) == 12
+
+
+def test_a_document_without_the_scores_is_refused() -> None:
+    with pytest.raises(SaywhyError, match="no scores of single pictures"):
+        Answers.from_json(json.dumps(answers().document()))
+    with pytest.raises(SaywhyError, match="damaged"):
+        Answers.from_json('{"format": "saywhy.answers/1", "record": {}}')
+
+
+@pytest.mark.parametrize("ending", ["html", "json", "png", "csv"])
+def test_it_is_saved_by_the_ending(ending: str, tmp_path: Path) -> None:
+    content = answers().save(tmp_path / f"answers.{ending}").read_bytes()
+    starts = {
+        "html": b"<!doctype html>",
+        "json": b'{"format": "saywhy.answers/1"',
+        "png": b"\x89PNG",
+        "csv": b"name,class",
+    }
+    assert content.startswith(starts[ending])
+    with pytest.raises(SaywhyError, match=r"\.html, \.json, \.png or \.csv"):
+        answers().save(tmp_path / "answers.txt")
+
+
+@pytest.mark.parametrize("operated", [True, False])
+def test_pages_escape_every_text_and_ask_nothing_of_anybody(operated: bool, tmp_path: Path) -> None:
+    page = answers(operated).save(tmp_path / "a.html").read_text()
+    fragment = answers(operated)._repr_html_()
+    assert "<script" not in page + fragment
+    assert "x.png: &lt;script&gt;" in page
+    assert "<html" not in fragment
+    assert fragment.count("data:image/png;base64,") == 1
+
+
+def test_it_is_short_in_a_console() -> None:
+    assert repr(answers()) == "<Answers: 4 captions of 12 pictures, before and after surgery>"
+    assert repr(answers(False)) == "<Answers: 4 captions of 12 pictures, CLIP>"
