@@ -4,7 +4,7 @@ A doubly right answer (ECOR, section III) names a category and a rationale; that
 rests on the other. Two tests, which no paper of this line reports: another rationale is put in its place in the text,
 and what it is about is taken out of the picture. Both give the share of right categories whose rationale is used,
 beside what chance gives. They are for any space, tuned or not, and any way of choosing rationales: a blind one (drawn
-from the category's own list, say) is measured by handing in its rationales. A third is in ``rationale_bottleneck``.
+from the category's own list, say) is measured by handing in its rationales. A third is in ``bottleneck``.
 
 All probabilities are those of the method's own joint P(r | I) P(c | r, I), with a P(c | r, I) that sums to 1 over the
 categories (ECOR's eq. 5 does not); see ``log_rationale`` and ``log_conditional``. Logarithms are natural.
@@ -73,7 +73,7 @@ def rationale_use(
 
     right:         (N,) bool, or (S, N) for S runs of a method on the same pictures: the category is right.
     text, picture: one for each run, or none at all.
-    draws, seed:   of the bootstrap; see ``rationale_metrics.bootstrap``.
+    draws, seed:   of the bootstrap; see ``intervals.bootstrap``.
 
     What was not tested (no rationale named, none absent, no trial) is left out, and ``count`` says so. Shares and
     intervals are NaN where nothing is left. Raises SaywhyError for tests that do not fit the runs and the pictures.

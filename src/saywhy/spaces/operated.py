@@ -34,7 +34,7 @@ LAYERS: dict[str, Callable[[nn.Module, Tensor], tuple[str, ...]]] = {
     "last": lambda network, pixels: stages(network, pixels, class_tokens=True)[-1:],
     "convolutions": convolutions,
 }
-"""Name -> layers of a network; of the classifier also EVIDENCE, its evidence for each class (class_evidence.py).
+"""Name -> layers of a network; of the classifier also EVIDENCE, its evidence for each class (classifiers/evidence.py).
 
 The paper took every convolution of the classifier, and the stages of CLIP.
 """

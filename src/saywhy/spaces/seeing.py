@@ -27,7 +27,7 @@ from saywhy.types import Geometry, Space
 
 METHODS = ("lrp", "gscorecam")
 SHARE = 0.15  # of the frame that a region covers, at most
-SMOOTHING = 0.03  # sd of the Gaussian, as a share of the frame's shorter side, as in regions.py
+SMOOTHING = 0.03  # sd of the Gaussian, as a share of the frame's shorter side, as in attribution/regions.py
 ROUNDING = 1e-6  # of the strongest relevance, below which it says nothing
 AT_ONCE = 4  # texts traced by LRP together; memory grows with them
 BATCH = 16  # pictures preprocessed together

@@ -1,4 +1,4 @@
-"""What a bank of texts is to those who hold pictures against it; ``prompt_bank.PromptBank`` is the one on disk."""
+"""What a bank of texts is to those who hold pictures against it; ``on_disk.PromptBank`` is the one on disk."""
 
 from __future__ import annotations
 
