@@ -171,7 +171,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     tree(tmp_path, "train/otter/fur/0/a.jpg", "train/otter/fur/0/b.jpg", lists=LISTS)
     with pytest.raises(SaywhyError, match=r"none of its 2 pictures can be used.*train/otter/fur/0"):
         read_rationale_data(tmp_path)
-    with pytest.raises(SaywhyError, match="no split 'test'; its splits: train"):
+    with pytest.raises(SaywhyError, match="no split 'test'; there is train"):
         read_rationale_data(tmp_path, "test")
     (tmp_path / "test").mkdir()
     with pytest.raises(SaywhyError, match="there are no pictures in it"):
