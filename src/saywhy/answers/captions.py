@@ -188,9 +188,10 @@ def answers_from_json(text: str) -> Answers:
 
 def answers_to_html(answers: Answers, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
-    findings = answers_findings(answers)
+    of_all = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
     card = {
-        "sentences": [one["sentence"] for one in findings if one["pictures"] == "all"],
+        "sentences": [said["sentence"] for said in of_all if said["kind"] != "kept"]
+        or [said["sentence"] for said in of_all],
         "figure": "data:image/png;base64," + base64.b64encode(as_png(answers.figure(), DPI)).decode(),
         "rows": [row for row in concept_table(answers) if row["pictures"] == "all"],
         "answers": answers,
