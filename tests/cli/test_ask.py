@@ -91,7 +91,7 @@ def test_explaining_in_an_operated_space(matching: Path, folder: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "world:digits-coloured's activations" in " ".join(result.stdout.split())
     other = saywhy("explain", photo, "--model", "world:digits", "--space", f"operated:{matching}")
-    refused(other, "was made with another source", "match anew")
+    refused(other, "was made with another source", "match again")
 
 
 def test_an_operated_space_is_of_one_classifier(matching: Path) -> None:

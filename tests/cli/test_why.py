@@ -136,7 +136,7 @@ def test_a_tuned_space_is_told_where_its_clip_is_now(photo: Path, birds: Path, t
     shutil.rmtree(tmp_path / "before")
     load_clip.cache_clear()
     asked = ("why", photo, "--space", f"tuned:{tmp_path / 'tuned'}", "--device", "cpu", "--method", "none", "--json")
-    refused(saywhy(*asked), "say where it is now, as --clip", "there is no folder")
+    refused(saywhy(*asked), "say where it is now with --clip", "is neither a folder nor")
     result = saywhy(*asked, "--clip", tmp_path / "now")
     assert result.returncode == 0, result.stderr
 
@@ -201,7 +201,10 @@ def test_a_reference_says_what_is_usual(photo: Path, birds: Path, tmp_path: Path
         (("--rationales", "BIRDS", "--visible-from", "nan"), ("--visible-from", "nan")),
         (("--rationales", "BIRDS", "--device", "nonsense"), ("no device 'nonsense'",)),
         (("--rationales", "BIRDS", "--space", "/gone/clip"), ("no space '/gone/clip'",)),
-        (("--rationales", "BIRDS", "--space", "clip:/gone/clip"), ("no folder '/gone/clip'",)),
+        (
+            ("--rationales", "BIRDS", "--space", "clip:/gone/clip"),
+            ("'/gone/clip' is neither a folder nor an open_clip name",),
+        ),
         (("--rationales", "BIRDS", "--clip", "world:aviary"), ("--clip", "tuned:DIR")),
         (("--rationales", "BIRDS", "--space", "nowhere"), ("no space 'nowhere'",)),
     ],
