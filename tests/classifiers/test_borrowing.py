@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen, untrained
+from saywhy.classifiers.borrowing import borrowed, frozen, shadow, untrained
 from tests.networks import pixels, resnet, swin, vit
 
 
@@ -28,6 +30,75 @@ def test_frozen_and_given_back_even_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), frozen(network):
         raise ZeroDivisionError
     assert state() == before
+
+
+class Knotted(nn.Module):
+    """Modules where a tree of modules does not show them: lists, dicts, bound methods, partial functions, itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.again = self.first  # shared
+        self.listed = [self.second, (self.first,)]
+        self.named = {"second": self.second}
+        self.method = self.second.forward
+        self.later = partial(self.first.forward)
+        self.norm = nn.BatchNorm1d(4)
+        self.__dict__["whole"] = self
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.later(self.method(self.named["second"](self.listed[0](self.again(x)))))
+        return self.norm(self.listed[1][0](x))
+
+
+def test_a_shadow_reaches_every_module_and_parameter() -> None:
+    network = Knotted().train()
+    twin: Any = shadow(network)
+    assert twin.whole is twin
+    assert twin.again is twin.first is twin.listed[1][0] is not network.first
+    assert twin.named["second"] is twin.listed[0] is twin.method.__self__ is twin.second
+    assert twin.later.func.__self__ is twin.first
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+    assert not any(module.training for module in twin.modules())
+    leaf = torch.randn(3, 4, requires_grad=True)
+    twin(leaf).sum().backward()
+    assert leaf.grad is not None
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
+    assert int(network.norm.num_batches_tracked) == 0
+
+
+@pytest.mark.parametrize("make", [resnet, vit, swin])
+def test_a_shadow_is_the_network_with_the_same_memory(make: Callable[[], nn.Module]) -> None:
+    network, x = make().eval(), pixels(2)
+    twin = shadow(network)
+    with torch.no_grad():
+        assert torch.equal(twin(x), network(x))
+        for parameter in network.parameters():
+            parameter.mul_(1.1)
+        assert torch.equal(twin(x), network(x))  # trained on: seen at once
+    assert [name for name, _ in twin.named_modules()] == [name for name, _ in network.named_modules()]
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(twin.parameters(), network.parameters(), strict=True))
+
+
+def test_hooks_of_the_network_run_and_those_of_the_shadow_stay_with_it() -> None:
+    network, calls = resnet(), []
+    network.register_forward_hook(lambda *_: calls.append("network"))
+    with borrowed(network) as twin:
+        twin.register_forward_hook(lambda *_: calls.append("shadow"))
+        twin(pixels(1))
+    assert calls == ["network", "shadow"]
+    network(pixels(1))
+    assert calls == ["network", "shadow", "network"]
+
+
+def test_a_scripted_network_is_lent_itself_and_given_back() -> None:
+    network = torch.jit.script(nn.Sequential(nn.Linear(4, 4))).train()
+    with borrowed(network) as same:
+        assert same is network
+        assert not network.training
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 def values(network: nn.Module) -> list[Tensor]:

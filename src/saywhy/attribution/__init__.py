@@ -11,8 +11,8 @@ from torch import Tensor
 from saywhy.attribution.composites import COMPOSITES, Composite, find_composite
 from saywhy.attribution.gradcam import grad_cam
 from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
-from saywhy.attribution.lrp import default_composite, lrp
-from saywhy.classifiers.borrowing import frozen
+from saywhy.attribution.lrp import check_gradient, check_quantised, default_composite, exact_gradients, lrp
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.plumbing.names import unknown
@@ -97,6 +97,7 @@ def _attribute_batch(
     options: dict[str, Any],
 ) -> Heatmap:
     network = classifier.network
+    check_quantised(network)
     pixels = pixels.to(device_of(network), dtype_of(network))
     chosen: list[int] = []
 
@@ -122,8 +123,12 @@ def _attribute_batch(
             "integrated-gradients": integrated_gradients,
             "grad-cam": grad_cam,
         }[method]
-        with torch.inference_mode(False), frozen(network):
-            relevance, logits = function(network, pixels.clone(), select, **options)
+        with torch.inference_mode(False), exact_gradients(pixels.device), borrowed(network) as shadow:
+            try:
+                relevance, logits = function(shadow, pixels.clone(), select, **options)
+            except RuntimeError:
+                check_gradient(shadow, pixels)  # where that is the reason, it says which module cuts it
+                raise
     values = relevance.sum(1).float().cpu()
     return Heatmap(values, tuple(chosen), tuple(logits.float().tolist()), method, name)
 

@@ -40,6 +40,13 @@ Handler = Callable[..., Any]
 """``handler(run, function, *args, **kwargs)``, the arguments being those of the intercepted call."""
 
 
+def contiguous_gradient(x: Tensor) -> Tensor:
+    """x itself; the gradient that comes back to it is made contiguous. See ``lrp.exact_gradients``."""
+    if x.requires_grad:
+        x.register_hook(lambda gradient: None if gradient is None else gradient.contiguous())
+    return x
+
+
 # -- three gradients that differ from autograd's ----------------------------------------------------------------------
 
 
@@ -237,7 +244,7 @@ def batch_norm(
         fused = linear.scaled(scale, (0 if bias is None else bias) - running_mean * scale)
         if fused is not None:
             return _Propagate.apply(x, fused, rule, lambda: compute(input.detach()))
-    return compute()
+    return contiguous_gradient(compute())
 
 
 # -- normalisation: the deviation is a constant -----------------------------------------------------------------------

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.layers import caught, channels_first, positions, stages
 from saywhy.errors import SaywhyError
 
@@ -49,13 +49,13 @@ def gscorecam(
     if len(pixels) != 1:
         raise SaywhyError(f"gScoreCAM takes one picture at a time, not {len(pixels)}")
     texts = texts.to(pixels)
-    with torch.inference_mode(False), frozen(network):
-        maps, gradients = _channels(network, pixels, texts)
+    with torch.inference_mode(False), borrowed(network) as shadow:
+        maps, gradients = _channels(shadow, pixels, texts)
         tried = gradients.topk(min(channels, len(maps)), 1).indices  # (T, k)
         needed = tried.unique()
         with torch.no_grad():
             starts = range(0, len(needed), batch_size)
-            masked = [_encoded(network, pixels, maps[needed[s : s + batch_size]]) for s in track(starts)]
+            masked = [_encoded(shadow, pixels, maps[needed[s : s + batch_size]]) for s in track(starts)]
         cosines = torch.cat(masked) @ texts.T  # (needed, T)
     if not torch.isfinite(cosines).all():
         raise SaywhyError("masked pictures have cosines that are not finite; the space's weights are damaged")

@@ -6,7 +6,8 @@ While the network runs, every torch function it calls is looked up by name in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from saywhy.attribution.composites import DEFAULT_COMPOSITE, Box, Composite
-from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries
+from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries, contiguous_gradient
 from saywhy.attribution.rules import Rule
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.errors import SaywhyError
 
 Select = Callable[[Tensor], Tensor]
@@ -86,16 +87,126 @@ def lrp(
     zero, the sum over a picture equals its scalar. Raises SaywhyError where the network computes different values under
     interception than without it (an in-place operation whose result is not used by name).
     """
-    with torch.inference_mode(False), torch.enable_grad(), frozen(network):
+    _check_visible(network)
+    with torch.inference_mode(False), torch.enable_grad(), _full_precision(pixels.device), borrowed(network) as shadow:
         # A first layer's rule (flat, z^B) divides its relevance by the pixel: keep exact zeros a hair away from zero.
         hair = 1e-7 if pixels.dtype == torch.float16 else 1e-30
         leaf = pixels.detach().masked_fill(pixels == 0, hair).requires_grad_()
         with Interception(composite, pixel_range):
-            output = network(leaf)
+            output = shadow(leaf)
+        _check_traced(shadow, leaf, output)
         _check_same(network, pixels, output)
         selected = select(output)
         (gradient,) = torch.autograd.grad(selected.sum(), leaf)
         return (leaf * gradient).detach(), selected.detach()
+
+
+@contextmanager
+def exact_gradients(device: torch.device) -> Iterator[None]:
+    """While in the context, gradients are those of the chain rule, in the network's own precision.
+
+    Autocast is off. PyTorch's CPU kernel for the gradient of an evaluation-mode BatchNorm is wrong for one picture
+    whose gradient arrives transposed (by ``flatten(2).transpose(1, 2)``, as in LeViT and CvT): it is made contiguous.
+    """
+    with _full_precision(device), _ContiguousGradients():
+        yield
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    with torch.autocast(device.type, enabled=False), torch.autocast("cpu", enabled=False):
+        yield
+
+
+class _ContiguousGradients(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") == "batch_norm" and isinstance(result, Tensor) and result.requires_grad:
+            return contiguous_gradient(result)
+        return result
+
+
+def check_quantised(network: nn.Module) -> None:
+    """Raises SaywhyError for a network with quantised layers, through which no gradient passes."""
+    quantised = [name for name, module in network.named_modules() if ".quantized" in type(module).__module__]
+    if quantised:
+        raise SaywhyError(
+            f"no gradient passes through the quantised layers of {type(network).__name__} ({quantised[0]}, ...); "
+            "explain the network before it was quantised"
+        )
+
+
+def check_gradient(network: nn.Module, pixels: Tensor) -> None:
+    """Raises SaywhyError where the network cuts the gradient between its input and its output, and says where."""
+    leaf = pixels[:1].detach().clone().requires_grad_()
+    with torch.enable_grad():
+        if not network(leaf).requires_grad:
+            raise SaywhyError(_cut(network, leaf))
+
+
+def _check_visible(network: nn.Module) -> None:
+    """Raises SaywhyError for a network whose functions are compiled, so that they cannot be intercepted."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise SaywhyError(
+            f"{type(network).__name__} hides its functions (torch.jit), and relevance cannot follow them; explain the "
+            'plain module, or use method="integrated-gradients"'
+        )
+
+
+def _check_traced(network: nn.Module, leaf: Tensor, output: Tensor) -> None:
+    """Raises SaywhyError where relevance cannot flow back from output to leaf: no gradient, or a function unseen."""
+    if not output.requires_grad:
+        raise SaywhyError(_cut(network, leaf))
+    hidden = _hidden_functions(output)
+    if hidden:
+        raise SaywhyError(
+            f"{type(network).__name__} computes {', '.join(sorted(hidden))} by an autograd function of its own, whose "
+            "relevance has no rule; write it with torch's functions (EfficientNet: set_swish(False)), or use "
+            'method="integrated-gradients"'
+        )
+
+
+def _hidden_functions(output: Tensor) -> set[str]:
+    """Names of the autograd functions in Python that led to the output and are not the rules' own."""
+    found: set[str] = set()
+    seen: set[Any] = set()
+    left = [output.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        written = getattr(node, "_forward_cls", None)  # of a function that is written in Python
+        if written is not None and not written.__module__.startswith("saywhy."):
+            found.add(written.__name__)
+        left += [earlier for earlier, _ in node.next_functions]
+    return found
+
+
+def _cut(network: nn.Module, leaf: Tensor) -> str:
+    """Where the network cuts the gradient, in a sentence: behind the last module whose output still has one."""
+    finished: list[tuple[str, bool]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            tensors = [x for x in (output if isinstance(output, list | tuple) else [output]) if isinstance(x, Tensor)]
+            finished.append((name, any(x.requires_grad for x in tensors)))
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
+    try:
+        network(leaf)
+    finally:
+        for handle in handles:
+            handle.remove()
+    alive = [name for name, carries_gradient in finished if carries_gradient]
+    first = next((name for name, carries_gradient in finished if not carries_gradient), "the first module")
+    where = f"after {alive[-1]}" if alive else f"in or before {first}"
+    return (
+        f"the forward pass of {type(network).__name__} cuts the gradient {where}, by torch.no_grad, detach or a layer "
+        "that has none; an explanation needs one all the way to the pixels"
+    )
 
 
 def default_composite(network: nn.Module, pixels: Tensor) -> str:
@@ -104,7 +215,7 @@ def default_composite(network: nn.Module, pixels: Tensor) -> str:
     Attention: AttnLRP with gamma (Achtibat et al. 2024). Otherwise epsilon-plus (Montavon et al. 2019). What the
     network does is seen by running it once on the first picture, which is remembered.
     """
-    with torch.inference_mode(False), frozen(network):
+    with torch.inference_mode(False):
         return DEFAULT_COMPOSITE["attention" if _probe(network, pixels).attends else "convolution"]
 
 
@@ -139,8 +250,8 @@ class _Watch(TorchFunctionMode):
 def _probe(network: nn.Module, pixels: Tensor) -> _Probe:
     if network not in _probes:
         first = pixels[:1].detach().clone()
-        with torch.no_grad(), _Watch() as watch:
-            output = network(first)
+        with torch.no_grad(), _full_precision(pixels.device), borrowed(network) as shadow, _Watch() as watch:
+            output = shadow(first)
         _probes[network] = _Probe(watch.attends, first, output)
     return _probes[network]
 
@@ -148,12 +259,13 @@ def _probe(network: nn.Module, pixels: Tensor) -> _Probe:
 def _check_same(network: nn.Module, pixels: Tensor, output: Tensor) -> None:
     """Compare once per network with the plain run; values must agree up to the order of additions."""
     probe = _probe(network, pixels)
-    if probe.pixels is None or probe.output is None or not torch.equal(probe.pixels, pixels[:1]):
+    first, plain = probe.pixels, probe.output  # taken once: another thread may be done with them meanwhile
+    if first is None or plain is None or not torch.equal(first, pixels[:1]):
         return
-    difference = (output[:1].detach() - probe.output).abs().max()
-    scale = probe.output.abs().max().clamp(min=1e-6)
+    difference = (output[:1].detach() - plain).abs().max()
+    scale = plain.abs().max().clamp(min=1e-6)
     tolerance = 1e-3 if output.dtype in (torch.float32, torch.float64) else 0.1
-    if torch.isfinite(probe.output).all() and difference > tolerance * scale:
+    if torch.isfinite(plain).all() and difference > tolerance * scale:
         raise SaywhyError(
             f"{type(network).__name__} computes different values while its relevance is traced (off by "
             f"{float(difference / scale):.1%}); probably it changes a tensor in place and then uses it under its old "

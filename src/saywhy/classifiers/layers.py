@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
 
@@ -194,11 +194,11 @@ def _maps_of(network: nn.Module, pixels: Tensor) -> dict[str, _Seen]:
 
         return hook
 
-    with ExitStack() as stack, frozen(network):
-        for name, module in network.named_modules():
+    with ExitStack() as stack, borrowed(network) as shadow:
+        for name, module in shadow.named_modules():
             if name:
                 stack.callback(module.register_forward_hook(note(name)).remove)
-        network(pixels)
+        shadow(pixels)
     return seen
 
 

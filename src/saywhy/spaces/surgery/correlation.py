@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.layers import recorded, resized
 from saywhy.errors import SaywhyError
 
@@ -68,12 +68,12 @@ def correlate(
     sums = _Sums(pairs, null)
     source_layers = list(dict.fromkeys(name for layers, _ in pairs for name in layers))
     target_layers = list(dict.fromkeys(layer for _, layer in pairs))
-    with frozen(source), frozen(target), torch.no_grad():
+    with borrowed(source) as one, borrowed(target) as other, torch.no_grad():
         for source_pixels, target_pixels in batches:
-            with recorded(source, source_layers) as source_maps:
-                source(source_pixels)
-            with recorded(target, target_layers) as target_maps:
-                target(target_pixels)
+            with recorded(one, source_layers) as source_maps:
+                one(source_pixels)
+            with recorded(other, target_layers) as target_maps:
+                other(target_pixels)
             _check_maps(source_maps, source_layers, len(source_pixels))
             _check_maps(target_maps, target_layers, len(target_pixels))
             sums.add(source_maps, target_maps)

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.layers import recorded, resized, rewritten
 from saywhy.spaces.surgery.matching import LayerMatch, Matching
 from saywhy.spaces.surgery.options import AS_PUBLISHED, Surgery
@@ -42,11 +42,11 @@ def run_operated(
     source_pixels: Tensor, target_pixels: Tensor, how: Surgery = AS_PUBLISHED,
 ) -> Tensor:  # fmt: skip
     """The target's output for pictures, with the source's activations in it. The two may be the same network."""
-    with frozen(source), frozen(target):
-        with recorded(source, source_layers(matching)) as maps:
-            source(source_pixels)
-        with operated(target, matching, maps, how):
-            return target(target_pixels)
+    with borrowed(source) as one, borrowed(target) as other:
+        with recorded(one, source_layers(matching)) as maps:
+            one(source_pixels)
+        with operated(other, matching, maps, how):
+            return other(target_pixels)
 
 
 def source_layers(matching: Matching) -> list[str]:
