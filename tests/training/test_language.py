@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from saywhy.errors import SaywhyError
 from saywhy.training import language as language_training
-from saywhy.training.language import END, Settings, padded, read_sentences, tidy, token_rows, train_language
+from saywhy.training.language import END, LanguageSettings, padded, read_sentences, tidy, token_rows, train_language
 from saywhy.worlds.sentences import sentences
 from tests.cli.test_app import refused, saywhy
 
-SMALL = Settings(epochs=3, layers=1, width=16, vocabulary=300, batch_size=16, rate=5e-3)
+SMALL = LanguageSettings(epochs=3, layers=1, width=16, vocabulary=300, batch_size=16, rate=5e-3)
 TEXTS = sentences(300, 0)
 
 

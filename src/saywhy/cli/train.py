@@ -72,7 +72,7 @@ def train_prompts(
     from saywhy.pictures.rationale_data import read_rationale_data
     from saywhy.spaces.clip import load_clip
     from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY
-    from saywhy.training.prompts.settings import Settings, read_recipe, with_settings
+    from saywhy.training.prompts.settings import TuningSettings, read_recipe, with_settings
     from saywhy.training.prompts.tuning import tune
 
     given = {
@@ -81,7 +81,7 @@ def train_prompts(
         "precision": precision, "seed": seed, "validation": validation,
     }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None} | _parsed(setting or [])
-    settings = with_settings(read_recipe(recipe) if recipe else Settings(), changes)
+    settings = with_settings(read_recipe(recipe) if recipe else TuningSettings(), changes)
     halves = [
         read_rationale_data(data, half, rationales, gold=settings.gold)
         for half in ([split] if validate_on is None else [split, validate_on])
@@ -153,9 +153,11 @@ def train_classifier_command(
     """Fine-tune a timm network on birds, as LRP-CLIP did; resumable, in mixed precision on a GPU."""
     import json
 
-    from saywhy.training.classifier import Settings, train_classifier
+    from saywhy.training.classifier import FineTuningSettings, train_classifier
 
-    settings = Settings(arch, pretrained, epochs, batch_size, rate, steps=steps, size=size)
+    settings = FineTuningSettings(
+        arch=arch, pretrained=pretrained, epochs=epochs, batch_size=batch_size, rate=rate, steps=steps, size=size
+    )
     try:
         measured = train_classifier(data, out, settings, resume=resume, workers=workers)
     except KeyboardInterrupt:
@@ -177,9 +179,9 @@ def train_language_command(
     """Train a small GPT-2 on one's own sentences; resumable, on a GPU where there is one."""
     import json
 
-    from saywhy.training.language import Settings, train_language
+    from saywhy.training.language import LanguageSettings, train_language
 
-    settings = Settings(epochs, layers, width, vocabulary=vocabulary)
+    settings = LanguageSettings(epochs=epochs, layers=layers, width=width, vocabulary=vocabulary)
     writable(out)
     try:
         measured = train_language(texts, out, settings, resume)

@@ -11,7 +11,7 @@ import pytest
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.objectives import OBJECTIVES
-from saywhy.training.prompts.settings import RECIPES, Settings, read_recipe, recipe_names, with_settings
+from saywhy.training.prompts.settings import RECIPES, TuningSettings, read_recipe, recipe_names, with_settings
 
 SETS = ("cifar10", "cifar100", "food101", "caltech101", "sun", "imagenet")
 
@@ -41,7 +41,7 @@ def test_recipes_say_where_each_value_is_from(name: str) -> None:
     if name != "aviary":
         assert all(any(mark in line for mark in ("[paper]", "[code]", "[inferred]", "[ours]")) for line in given)
         unused = {"steps", "epoch_length"} | ({"lambda_r"} if name.startswith("dror") else set())
-        assert {line.split()[0] for line in given} >= {field.name for field in fields(Settings)} - unused
+        assert {line.split()[0] for line in given} >= {field.name for field in fields(TuningSettings)} - unused
 
 
 def test_recipes_name_clips_that_open_clip_has() -> None:
@@ -56,7 +56,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text('clip = "world:aviary/vit"\nrate = 2\nsteps = 5\n')
     settings = read_recipe(path)
-    assert (settings.rate, settings.steps, settings.prompts) == (2.0, 5, Settings().prompts)
+    assert (settings.rate, settings.steps, settings.prompts) == (2.0, 5, TuningSettings().prompts)
     assert with_settings(settings, {"steps": None, "deep": True}) == with_settings(
         read_recipe(str(path)), {"deep": True, "steps": None}
     )
@@ -103,9 +103,9 @@ def test_the_published_recipes_are_plain_toml() -> None:
 
 @pytest.mark.parametrize("total", [1, 9, 10, 100])
 def test_the_rate_warms_up_and_falls(total: int) -> None:
-    settings = Settings(rate=2.0, warmup=10)
+    settings = TuningSettings(rate=2.0, warmup=10)
     rates = [settings.rate_at(step, total) for step in range(total)]
     assert rates[: min(10, total)] == pytest.approx([2.0 * (n + 1) / 10 for n in range(min(10, total))])
     assert rates[10:] == pytest.approx([1 + cos(pi * n / (total - 10)) for n in range(total - 10)])
-    constant = Settings(rate=2.0, warmup=0, schedule="constant")
+    constant = TuningSettings(rate=2.0, warmup=0, schedule="constant")
     assert {constant.rate_at(step, total) for step in range(total)} == {2.0}

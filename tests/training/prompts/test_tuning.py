@@ -29,7 +29,7 @@ from saywhy.training.prompts import checkpoint
 from saywhy.training.prompts import tuning as prompt_tuning
 from saywhy.training.prompts.batches import Plan
 from saywhy.training.prompts.losses import objective_loss
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 from saywhy.training.prompts.tuning import tune
 from tests.tuning import SMALL, read, tiny_clip, write_pictures
 
@@ -54,7 +54,7 @@ def clip() -> ClipSpace:
     return tiny_clip()
 
 
-def run(data: RationaleData, clip: ClipSpace, out: Path, settings: Settings = SMALL, **more: Any) -> TunedSpace:
+def run(data: RationaleData, clip: ClipSpace, out: Path, settings: TuningSettings = SMALL, **more: Any) -> TunedSpace:
     return tune(data, clip, out, settings, **{"workers": 0, **more})
 
 
@@ -63,7 +63,7 @@ def history(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def by_hand(data: RationaleData, clip: ClipSpace, settings: Settings) -> torch.Tensor:
+def by_hand(data: RationaleData, clip: ClipSpace, settings: TuningSettings) -> torch.Tensor:
     """The prompts after plain steps of torch's own optimiser on whole batches."""
     drawn = draw_prompts(clip.image_tower, settings.prompts, settings.deep, settings.seed, settings.init_std)
     tower = PromptedTower(clip.image_tower, drawn).eval()

@@ -32,7 +32,7 @@ from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.training.prompts.batches import split_off
 from saywhy.training.prompts.checkpoint import CHECKPOINT
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 from saywhy.training.prompts.tuning import tune
 from saywhy.words.rationale_words import RationaleWords
 from saywhy.worlds.aviary import SPECIES
@@ -49,7 +49,7 @@ BATCH = 64
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
+class EvaluationSet:
     """Pictures with their truth, and the words they are asked with.
 
     gold:   what each was searched for, its only right rationale, as in the published sets.
@@ -68,8 +68,8 @@ class Asked:
         return self.data.words
 
     @staticmethod
-    def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> Asked:
-        return Asked(name, data, gold_of(data.images), None if known is None else gold_of(known.images), scenes)
+    def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> EvaluationSet:
+        return EvaluationSet(name, data, gold_of(data.images), None if known is None else gold_of(known.images), scenes)
 
 
 @final
@@ -83,9 +83,9 @@ class Study:
     clip: ClipSpace
     train: RationaleData
     validation: RationaleData
-    test: Asked
-    transfer: Asked | None
-    settings: Settings
+    test: EvaluationSet
+    transfer: EvaluationSet | None
+    settings: TuningSettings
     seeds: int
     _banks: dict[Any, PromptBank] = field(default_factory=dict)
     _vectors: dict[Any, Tensor] = field(default_factory=dict)
@@ -136,7 +136,12 @@ class Study:
         return self._banks[key]
 
     def ranked(
-        self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
+        self,
+        objective: str,
+        seed: int,
+        asked: EvaluationSet,
+        scoring: Scoring | None = None,
+        scrambled: int | None = None,
     ) -> Ranked:
         """The first TOP pairs of each picture. scoring: None: the objective's own."""
         key = objective, seed, asked.name, scoring, scrambled
@@ -170,7 +175,7 @@ def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> Study:
+def aviary_study(settings: TuningSettings, seeds: int, limit: int | None = None) -> Study:
     """Close-ups of KNOWN species to train on and to ask about, and of HELD_OUT species to ask about.
 
     limit: pictures for each species and rationale in the training part, at most; the other parts shrink with it.
@@ -181,7 +186,7 @@ def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> St
     home, scenes = _aviary("known", KNOWN, ("train", "validation", "test"), share)
     away, others = _aviary("held-out", HELD_OUT, ("test",), share)
     test, transfer = (
-        Asked.of(
+        EvaluationSet.of(
             name,
             read_rationale_data(folder, "test"),
             read_rationale_data(folder, "test", gold="all"),
@@ -193,7 +198,9 @@ def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> St
     return Study(clip, train, validation, test, transfer, settings, seeds)
 
 
-def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: int, limit: int | None = None) -> Study:
+def folder_study(
+    train_on: str, test_on: str | None, settings: TuningSettings, seeds: int, limit: int | None = None
+) -> Study:
     """Folders in the doubly-right layout, or tables: tuned on the training half of one, asked on the test halves.
 
     limit: pictures of each half, at most, evenly spread.
@@ -205,9 +212,9 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
     if there != here:
         # What is measured is kept by name: two folders "data" must not be taken for one.
         name = there.name if there.name != here.name else str(there)
-        transfer = Asked.of(name, _some(read_rationale_data(there, "test"), limit))
+        transfer = EvaluationSet.of(name, _some(read_rationale_data(there, "test"), limit))
     settings = replace(settings, validation=0.0)
-    test = Asked.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
+    test = EvaluationSet.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
     clip = load_clip(settings.clip)
     if clip.device.type == "cpu" and settings.precision == "fp16":
         settings = replace(settings, precision="fp32")  # the published runs were on GPUs; a CPU has no fast fp16

@@ -23,7 +23,7 @@ from torch import Tensor
 from saywhy.bench import Report
 from saywhy.bench.ecor.figure import use_figure
 from saywhy.bench.ecor.regions import COLUMNS, part_map, parts_said, seen_trials, where_rows
-from saywhy.bench.ecor.study import TOP, Asked, Study, aviary_study, folder_study, scoring_of
+from saywhy.bench.ecor.study import TOP, EvaluationSet, Study, aviary_study, folder_study, scoring_of
 from saywhy.checks.bottleneck import bottleneck
 from saywhy.checks.masking import Trial, trial
 from saywhy.checks.picture_change import PictureChange, picture_change
@@ -169,7 +169,7 @@ def _study(
     return folder_study(train_on, test_on, settings, count, limit)
 
 
-def _asked(study: Study) -> list[Asked]:
+def _asked(study: Study) -> list[EvaluationSet]:
     return [study.test, *([study.transfer] if study.transfer is not None else [])]
 
 
@@ -180,7 +180,7 @@ def _shown(things: Sequence[Any], what: str) -> Any:
 # -- the tables -------------------------------------------------------------------------------------------------------
 
 
-def _measured(study: Study, name: str, asked: Asked, k: int) -> Measured:
+def _measured(study: Study, name: str, asked: EvaluationSet, k: int) -> Measured:
     runs = [study.ranked(name, seed, asked) for seed in study.runs(name)]
     noise = [study.ranked(name, seed, asked, scrambled=seed) for seed in study.runs(name)]
     training = gold_of(study.train.images) if asked is study.test else None
@@ -296,7 +296,7 @@ def _compat(study: Study) -> list[Row]:
 # -- is it used? ------------------------------------------------------------------------------------------------------
 
 
-def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
+def _use(study: Study, name: str, asked: EvaluationSet) -> dict[str, Use]:
     """Of right categories, those whose first rationale is used, by the text and by the picture; NAMED and ANOTHERS.
 
     In the aviary the part that the rationale is about is left out of the drawing, and the same area is blurred

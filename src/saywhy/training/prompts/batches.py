@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.truth import RationaleData
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 
 HELD_BYTES = 512 * 2**20  # of preprocessed pictures: when all fit, each is read only once
 VALIDATION_STREAM = 2**32 - 1  # of random numbers: none that epochs draw from, (seed, epoch)
@@ -31,12 +31,12 @@ class Plan:
     """
 
     data: RationaleData
-    settings: Settings
+    settings: TuningSettings
     per_epoch: int
     total: int
 
     @staticmethod
-    def of(data: RationaleData, settings: Settings) -> Plan:
+    def of(data: RationaleData, settings: TuningSettings) -> Plan:
         """Raises SaywhyError where there is no picture."""
         if not data.images:
             raise SaywhyError(f"{data.root}: there is no picture to train on")

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class TuningSettings:
     """Of one run. The defaults are DROR's for its small sets (DoubleRight's code, v2), but for epochs and precision.
 
     clip:       what ``load_clip`` is given.
@@ -122,8 +122,8 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def read_recipe(name: str | Path) -> Settings:
-    """The settings of a recipe: one of ``recipe_names()``, or a TOML file whose keys are fields of ``Settings``.
+def read_recipe(name: str | Path) -> TuningSettings:
+    """The settings of a recipe: one of ``recipe_names()``, or a TOML file whose keys are fields of ``TuningSettings``.
 
     What a file does not say is left at its default. Raises SaywhyError for a recipe that is not there or no TOML, for
     unknown keys, and for values of the wrong type.
@@ -134,16 +134,16 @@ def read_recipe(name: str | Path) -> Settings:
     elif not path.is_file():
         raise unknown("recipe", name, recipe_names(), also=", nor such a file")
     try:
-        return with_settings(Settings(), tomllib.loads(path.read_text()))
+        return with_settings(TuningSettings(), tomllib.loads(path.read_text()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SaywhyError(f"{path}: is no TOML file ({str(error).splitlines()[0]})") from None
     except SaywhyError as error:
         raise SaywhyError(f"{path}: {error}") from None
 
 
-def with_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+def with_settings(settings: TuningSettings, changes: Mapping[str, Any]) -> TuningSettings:
     """The settings with some changed, by name. Raises SaywhyError for unknown names and values of the wrong type."""
-    types = {field.name: str(field.type) for field in fields(Settings)}
+    types = {field.name: str(field.type) for field in fields(TuningSettings)}
     checked = {}
     for key, value in changes.items():
         if key not in types:

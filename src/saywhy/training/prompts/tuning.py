@@ -40,7 +40,7 @@ from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, parameter_
 from saywhy.training.prompts.batches import Loaded, Parts, Pictures, Plan, split_off, squashed
 from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, Run, diverged
 from saywhy.training.prompts.losses import objective_loss
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,7 +53,7 @@ def tune(
     data: RationaleData,
     clip: ClipSpace,
     out: str | Path,
-    settings: Settings,
+    settings: TuningSettings,
     *,
     resume: bool = False,
     validation: RationaleData | None = None,
@@ -312,7 +312,7 @@ class _Validation:
 # -- preparations -----------------------------------------------------------------------------------------------------
 
 
-def _accelerator(clip: ClipSpace, settings: Settings) -> Accelerator:
+def _accelerator(clip: ClipSpace, settings: TuningSettings) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs
@@ -329,7 +329,7 @@ def _accelerator(clip: ClipSpace, settings: Settings) -> Accelerator:
 
 
 def _halves(
-    data: RationaleData, validation: RationaleData | None, settings: Settings
+    data: RationaleData, validation: RationaleData | None, settings: TuningSettings
 ) -> tuple[RationaleData, RationaleData | None]:
     """What is trained on and what is held out, in the same words."""
     if validation is not None:
@@ -347,14 +347,14 @@ def _halves(
     return data, validation
 
 
-def _optimiser(tower: PromptedTower, settings: Settings) -> torch.optim.Optimizer:
+def _optimiser(tower: PromptedTower, settings: TuningSettings) -> torch.optim.Optimizer:
     what: dict[str, Any] = {"params": [tower.prompts], "lr": settings.rate, "weight_decay": settings.weight_decay}
     if settings.optimiser == "sgd":
         return torch.optim.SGD(**what, momentum=settings.momentum)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser](**what)
 
 
-def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> WordBank:
+def _at_hand(bank: PromptBank, device: torch.device, settings: TuningSettings) -> WordBank:
     """The bank in the device's memory, for every step sweeps over it; where there is no room, as it is on disk."""
     terms = OBJECTIVES[settings.objective].trained
     if settings.bank_mode == "batch" or not {"pair", "inverse"} & set(terms):
