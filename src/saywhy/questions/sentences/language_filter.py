@@ -1,4 +1,4 @@
-"""Words that must not stand in a generated sentence (English): glin-profanity's dictionary, made fit for pictures."""
+"""English words that a generated sentence must not contain: glin-profanity's dictionary, adapted to pictures."""
 
 from __future__ import annotations
 
