@@ -1,4 +1,4 @@
-"""Captions asked of pictures, and what came out: the record, as JSON, as CSV, as a figure, as a page."""
+"""How well captions fit pictures: the record, as JSON, as CSV, as a figure, as a page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Answers:
     """What was asked of N pictures, and what came out.
 
-    groups:    captions that are held against each other; M captions in all.
+    groups:    captions that compete with each other; M captions in all.
     before:    (N, M) cosines in a space.
     after:     (N, M) cosines in the space with a classifier's activations in it; None where there was no surgery.
     pictures:  N names.
@@ -42,7 +42,7 @@ class Answers:
     predicted: the class that the classifier gives each picture; None where none was asked.
     scale:     what cosines are multiplied by before a softmax.
     spaces:    the names of the one or two spaces.
-    judged:    whether classes and predictions are called alike, so that right and wrong can be told.
+    judged:    whether classes and predictions have the same names, so that right and wrong can be told.
     model:     the classifier's name. surgery, matching: how it was put into the space, as plain values.
     failures:  the pictures that could not be read.
     """
@@ -92,7 +92,7 @@ class Answers:
         return answers_document(self)
 
     def figure(self) -> Figure:
-        """A matplotlib figure: each caption before and after surgery, and what is left of each group."""
+        """A matplotlib figure: each caption before and after surgery, and how much of each group is left."""
         return draw_answers(self)
 
     def to_json(self) -> str:
@@ -150,7 +150,7 @@ def answers_document(answers: Answers) -> dict[str, Any]:
 
 
 def answers_to_json(answers: Answers) -> str:
-    """The document of ``answers_document``, and under "record" what it was made from: the scores of every picture."""
+    """The document of ``answers_document``, and under "record" the scores of every picture that it was made from."""
     record = {
         "before": packing.pack_floats(answers.before),
         "after": None if answers.after is None else packing.pack_floats(answers.after),
@@ -166,7 +166,7 @@ def answers_from_json(text: str) -> Answers:
     """The answers that ``answers_to_json`` wrote. Raises SaywhyError where the text holds none, or no scores."""
     d = packing.from_json(text, FORMAT, "an answer of ask")
     if "record" not in d:
-        raise SaywhyError("this JSON has no scores of single pictures; save the answers with Answers.save or to_json")
+        raise SaywhyError("this JSON has no scores of single pictures; use one that Answers.save or to_json wrote")
     with packing.whole("answer"):
         r = d["record"]
         return Answers(

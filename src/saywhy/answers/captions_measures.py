@@ -1,4 +1,4 @@
-"""What captions asked of pictures say in numbers: similarities, shares, what of each contrast is left after surgery.
+"""How well captions fit pictures, in numbers: similarities, shares, and how much of each contrast surgery leaves.
 
 Source: Caption-driven XAI (Koller et al. 2025), its "quantitative concept analysis". The paper counts which caption
 wins; that mixes what the pictures show with what the classifier uses, and rests on captions of unequal base similarity.
@@ -86,7 +86,7 @@ def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str
 
 
 def _wins(answers: CaptionScores, scores: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, float]]:
-    """For each caption in how many percent of some of the pictures it is first in its group."""
+    """For each caption the percentage of some of the pictures in which it is first in its group."""
     for group in range(len(answers.groups)):
         first = {when: some[chosen][:, answers.columns(group)].argmax(1) for when, some in scores.items()}
         for n in range(len(answers.groups[group])):
@@ -124,7 +124,7 @@ def _with_interval(
     answers: CaptionScores, subset: str, measure: Callable[[list[_Pair], np.ndarray], np.ndarray], groups: Sequence[int]
 ) -> Interval:
     if answers.after is None:
-        raise SaywhyError("what is kept can be said after surgery only")
+        raise SaywhyError("what is kept can be measured only after surgery")
     chosen = answers.subsets()[subset]
     if chosen.sum() < 2:
         raise SaywhyError("what is left is told from how pictures differ; there is one")
@@ -132,7 +132,9 @@ def _with_interval(
     for group in groups:
         columns = answers.columns(group)
         if columns.stop - columns.start < 2:
-            raise SaywhyError(f"{answers.groups[group][0]!r} stands alone; what is kept is of captions held together")
+            raise SaywhyError(
+                f"{answers.groups[group][0]!r} stands alone; what is kept is measured between the captions of a group"
+            )
         pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
         if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
             raise SaywhyError(
