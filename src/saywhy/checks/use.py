@@ -1,4 +1,4 @@
-"""Is the rationale used? What becomes of an answer when its rationale is changed, in the text or in the picture.
+"""Is the rationale used? What happens to an answer when its rationale is changed, in the text or in the picture.
 
 A doubly right answer (ECOR, section III) names a category and a rationale; that both are right does not say that one
 rests on the other. Two tests, which no paper of this line reports: another rationale is put in its place in the text,
@@ -80,9 +80,9 @@ def rationale_use(
     """
     right = np.atleast_2d(right).astype(bool)
     for tests in (text, picture):
-        if tests and [len(one.used) for one in tests] != [right.shape[1]] * len(right):
+        if tests and [len(test.used) for test in tests] != [right.shape[1]] * len(right):
             raise SaywhyError(
-                f"tests of {[len(one.used) for one in tests]} pictures for {len(right)} runs on {right.shape[1]}; "
+                f"tests of {[len(test.used) for test in tests]} pictures for {len(right)} runs on {right.shape[1]}; "
                 "give one test for each run, of the same pictures"
             )
     swapped = {
