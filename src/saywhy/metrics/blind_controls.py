@@ -114,7 +114,7 @@ def random_words(count: int, like: Sequence[str], seed: int) -> list[str]:
     hundred times) grows by a letter. Raises SaywhyError where ``like`` has nothing in it.
     """
     if not like or not all(any(ch.isalnum() for ch in text) for text in like):
-        raise SaywhyError("random words are made to the measure of given ones; each of these needs a letter")
+        raise SaywhyError("random words copy the lengths of given ones; each of these needs a letter")
     letters, rng = np.array(list("abcdefghijklmnopqrstuvwxyz")), np.random.default_rng(seed)
     taken, words = set(like), []
     for n in range(count):
@@ -167,21 +167,23 @@ def controls(
     random_bank: what the S runs rank with a bank of random words; none: "random words" is left out.
     how:         mode, names and need, as ``outcomes``.
     """
-    found = {
+    answers = {
         "own list": [own_list(ranked, gold, lists, k, **how) for ranked in runs],
         "shuffled pictures": [shuffled_pictures(ranked, gold, k, seed=s, **how) for s, ranked in enumerate(runs)],
         "shuffled rationales": [shuffled_rationales(ranked, gold, k, seed=s, **how) for s, ranked in enumerate(runs)],
     }
     if training is not None:
         ordered = by_frequency(lists, training)
-        found["most frequent first"] = [
+        answers["most frequent first"] = [
             shares(outcomes(own_list_draw(ranked, ordered, k, None), gold, k, **how)) for ranked in runs
         ]
     if random_bank:
         if len(random_bank) != len(runs):
-            raise SaywhyError(f"{len(random_bank)} runs with random words for {len(runs)} of the method; give as many")
-        found["random words"] = [shares(outcomes(ranked, gold, k, **how)) for ranked in random_bank]
-    return {name: np.stack(each) for name, each in found.items()}
+            raise SaywhyError(
+                f"{len(random_bank)} runs with random words for {len(runs)} of the method; give the same number"
+            )
+        answers["random words"] = [shares(outcomes(ranked, gold, k, **how)) for ranked in random_bank]
+    return {name: np.stack(each) for name, each in answers.items()}
 
 
 def skill(
@@ -213,7 +215,7 @@ def measure(
     Arguments as ``controls`` and ``bootstrap``. Raises SaywhyError as ``outcomes``, and where there is no run.
     """
     if not runs:
-        raise SaywhyError("a method is measured by its runs; give at least one")
+        raise SaywhyError("there is no run of the method to measure; give at least one")
     found = np.stack([shares(outcomes(ranked, gold, k, **how)) for ranked in runs])
     measures = {name: found[..., n] for n, name in enumerate(OUTCOMES)}
     measures["category"] = found[..., :WR].sum(-1)
@@ -252,12 +254,12 @@ def evaluate(
     quick = len(jobs) * len(gold.categories) * max(map(len, methods.values()), default=0) < QUICK
     for k, name in track(jobs, "evaluating", console=Console(stderr=True), disable=quick):
         runs, bank = methods[name], (random_banks or {}).get(name, ())
-        one = measure(runs, gold, lists, k, training=training, random_bank=bank, draws=draws, seed=seed, **how)
+        result = measure(runs, gold, lists, k, training=training, random_bank=bank, draws=draws, seed=seed, **how)
         row = {"method": name, "k": k, "runs": len(runs), "pictures": len(gold.categories)}
-        for measured in one.values:
-            of = one.interval(measured)
-            row |= {measured: of.value, f"{measured} low": of.low, f"{measured} high": of.high}
-        rows.append(row | {"best control": one.best_control})
+        for measured in result.values:
+            interval = result.interval(measured)
+            row |= {measured: interval.value, f"{measured} low": interval.low, f"{measured} high": interval.high}
+        rows.append(row | {"best control": result.best_control})
     return rows
 
 
@@ -271,7 +273,7 @@ def compare(a: Measured, b: Measured) -> dict[str, Interval]:
     """
     if (a.pictures, len(a.drawn["RR"])) != (b.pictures, len(b.drawn["RR"])):
         raise SaywhyError(
-            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same, with as many draws"
+            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same pictures and draws"
         )
     return {
         name: interval_of(a.values[name] - b.values[name], a.drawn[name] - b.drawn[name])
