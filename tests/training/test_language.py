@@ -157,7 +157,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_training, "_save", save_and_stop)
     stopped = saywhy(*command)
     assert stopped.returncode == 130
-    assert "go on with the same command and --resume" in stopped.stderr
+    assert "continue with the same command and --resume" in stopped.stderr
     monkeypatch.undo()
     result = saywhy(*command, "--resume")
     assert result.returncode == 0, result.stderr

@@ -26,7 +26,7 @@ from saywhy.plumbing.hub import patience
 @final
 @dataclass(frozen=True)
 class FineTuningSettings:
-    """Of one training run. The defaults are for fine-tuning an ImageNet-pretrained ViT-L on CUB.
+    """The settings of one training run. The defaults are for fine-tuning an ImageNet-pretrained ViT-L on CUB.
 
     rate:   highest learning rate (AdamW; one cycle: up over the first tenth, then down to almost nothing, both along a
             cosine).

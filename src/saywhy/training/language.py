@@ -34,7 +34,7 @@ HELD_OUT_SHARE = 0.05
 @final
 @dataclass(frozen=True)
 class LanguageSettings:
-    """Of one training run. The defaults are for some tens of thousands of captions.
+    """The settings of one training run. The defaults are for some tens of thousands of captions.
 
     vocabulary: tokens at most; the 256 bytes and the end mark are always among them.
     longest:    tokens of a sentence with its end marks; what goes beyond is cut off.
