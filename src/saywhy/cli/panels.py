@@ -49,7 +49,7 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 
 
 def _sentence(sentence: Sentence) -> Text:
-    """The words in the strength with which they carry the sentence; idle ones struck through."""
+    """The words, bold where they matter most to the sentence; idle ones struck through."""
     if sentence.refusal:
         return Text(f"no sentence: {sentence.refusal}", style="dim")
     most = max((word.weight for word in sentence.words if word.weight), default=1.0)
@@ -106,9 +106,9 @@ def _hex(image: Image, x: int, y: int) -> str:
 def show_answers(
     answers: Answers, console: Console, *, matching: Matching | None = None, by_class: bool = False
 ) -> None:
-    """What was asked and answered: how well channels match, the captions, what is left of each group, the verdict.
+    """Everything of the answers: how well channels match, the captions, what is left of each group, the verdict.
 
-    matching: by which the surgery was done; None: it is not told how well channels match.
+    matching: by which the surgery was done; None: how well channels match is not shown.
     by_class: also the pictures of each class, and those that the classifier gets right and wrong.
     """
     from saywhy.answers.captions_findings import answers_findings
@@ -177,29 +177,31 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
     operated = "influence" in rows[0]
     table = _columns("caption", "similarity", *(["influence"] if operated else []), "share, %", "first in, %")
     for _, group in groupby(rows, key=lambda row: row["group"]):
-        some = list(group)
-        if some[0]["group"]:
+        captions = list(group)
+        if captions[0]["group"]:
             table.add_row()
-        for row in some:
+        for row in captions:
             influence = [f"{row['influence']:+.3f}"] if operated else []
             together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
             similarity = _change(row, "similarity", "{:.3f}")
-            table.add_row(Text(row["caption"]), similarity, *influence, *(together if len(some) > 1 else ["-", "-"]))
+            table.add_row(
+                Text(row["caption"]), similarity, *influence, *(together if len(captions) > 1 else ["-", "-"])
+            )
     return table
 
 
 def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
     table = _columns("group", "left, %", "95 % interval")
-    for one in findings:
-        value, low, high = (str(round(100 * one["kept"][key])) for key in ("value", "low", "high"))
-        table.add_row(Text(" | ".join(one["group"])), value, f"{low} to {high}")
+    for finding in findings:
+        value, low, high = (str(round(100 * finding["kept"][key])) for key in ("value", "low", "high"))
+        table.add_row(Text(" | ".join(finding["group"])), value, f"{low} to {high}")
     return table
 
 
 def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> str:
     """ "0.399 > 0.305", or the first alone where there was no surgery."""
-    found = [row[f"{what} {when}"] for when in ("before", "after") if f"{what} {when}" in row]
-    return " → ".join(form.format(factor * getattr(one, "value", one)) for one in found)
+    values = [row[f"{what} {when}"] for when in ("before", "after") if f"{what} {when}" in row]
+    return " → ".join(form.format(factor * getattr(value, "value", value)) for value in values)
 
 
 def show_why(why: Why, console: Console) -> None:
