@@ -39,7 +39,7 @@ from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.closeups import Closeup, closeups, rationale_lists, rows
 
 HELD_OUT = tuple(name for n, name in enumerate(SPECIES) if n % 10 in (2, 5, 8))
-"""Twelve species whose pictures no prompt is trained on; with them the tuned towers are asked about words anew."""
+"""Twelve species whose pictures no prompt is trained on: the tuned towers are evaluated on them as new categories."""
 KNOWN = tuple(name for name in SPECIES if name not in HELD_OUT)
 PICTURES = {"train": 4, "validation": 1, "test": 2, "held out": 4}
 """Pictures for each species and each of its sixteen rationales."""
@@ -50,11 +50,11 @@ BATCH = 64
 @final
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """Pictures with their truth, and the words they are asked with.
+    """Pictures to evaluate on, with their truth and the words to choose from.
 
     gold:   what each was searched for, its only right rationale, as in the published sets.
     known:  all of the list that is in view; None where nobody knows.
-    scenes: how to draw them again; None for photographs.
+    scenes: what they were drawn from; None for photographs.
     """
 
     name: str
@@ -75,7 +75,7 @@ class EvaluationSet:
 @final
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A CLIP, what it is tuned on, and what the tuned ones are asked.
+    """A CLIP, what it is tuned on, and what the tuned ones are evaluated on.
 
     test: pictures of the categories that were trained on; transfer: of others (None: none).
     """
@@ -125,7 +125,7 @@ class Study:
         return self._vectors[key]
 
     def bank(self, words: RationaleWords, inverse: bool = False, scrambled: int | None = None) -> PromptBank:
-        """scrambled: rationales become random words, by that seed; their indices stay."""
+        """The bank of the words. scrambled: rationales become random words, by that seed; their indices stay."""
         key = id(words), inverse, scrambled
         if key not in self._banks:
             said = words
@@ -165,7 +165,7 @@ def scoring_of(objective: str, scoring: Scoring | None = None) -> Scoring:
 
 
 def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
-    """(N, d), a batch of pictures in memory at a time."""
+    """(N, d) vectors of the pictures, one batch in memory at a time."""
     paths = [image.path for image in data.images]
     starts = range(0, len(paths), BATCH)
     shown = track(starts, "looking at pictures", console=Console(stderr=True), disable=len(starts) < 20)
@@ -176,7 +176,7 @@ def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
 
 
 def aviary_study(settings: TuningSettings, seeds: int, limit: int | None = None) -> Study:
-    """Close-ups of KNOWN species to train on and to ask about, and of HELD_OUT species to ask about.
+    """Close-ups of KNOWN species to train and evaluate on, and of HELD_OUT species to evaluate on only.
 
     limit: pictures for each species and rationale in the training part, at most; the other parts shrink with it.
     """
@@ -201,7 +201,7 @@ def aviary_study(settings: TuningSettings, seeds: int, limit: int | None = None)
 def folder_study(
     train_on: str, test_on: str | None, settings: TuningSettings, seeds: int, limit: int | None = None
 ) -> Study:
-    """Folders in the doubly-right layout, or tables: tuned on the training half of one, asked on the test halves.
+    """Folders in the doubly-right layout, or tables: tuned on the training half of one, evaluated on the test halves.
 
     limit: pictures of each half, at most, evenly spread.
     """
@@ -222,7 +222,7 @@ def folder_study(
 
 
 def _some(data: RationaleData, limit: int | None) -> RationaleData:
-    """Those that can be read, and of these at most ``limit``."""
+    """The data with the pictures that can be read, at most ``limit``."""
     readable = check_pictures(data)
     if limit is None:
         return readable
