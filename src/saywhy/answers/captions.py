@@ -67,7 +67,7 @@ class Answers:
 
     def columns(self, group: int) -> slice:
         """Where the captions of a group are among the M."""
-        start = sum(len(some) for some in self.groups[:group])
+        start = sum(len(captions) for captions in self.groups[:group])
         return slice(start, start + len(self.groups[group]))
 
     def shares(self, scores: Tensor) -> Tensor:
@@ -76,16 +76,16 @@ class Answers:
 
     def subsets(self) -> dict[str, np.ndarray]:
         """Name -> rows: all pictures, each class, those predicted rightly and wrongly; none of them empty."""
-        found = {"all": np.ones(len(self.before), bool)}
+        subsets = {"all": np.ones(len(self.before), bool)}
         if self.classes is not None:
             classes = np.array(self.classes, object)
             names = dict.fromkeys(name for name in self.classes if name is not None)
-            found |= {f"class {name}" if name in SUBSETS else name: classes == name for name in names}
+            subsets |= {f"class {name}" if name in SUBSETS else name: classes == name for name in names}
             if self.predicted is not None and self.judged:
                 right = classes == np.array(self.predicted, object)
                 known = np.array([name is not None for name in self.classes])
-                found |= {"right": right & known, "wrong": ~right & known}
-        return {name: rows for name, rows in found.items() if rows.any()}
+                subsets |= {"right": right & known, "wrong": ~right & known}
+        return {name: rows for name, rows in subsets.items() if rows.any()}
 
     def document(self) -> dict[str, Any]:
         """Everything that was found over all pictures, as plain values for JSON; ``answers_csv`` has each picture."""
@@ -190,7 +190,7 @@ def answers_to_html(answers: Answers, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
     findings = answers_findings(answers)
     card = {
-        "sentences": [one["sentence"] for one in findings if one["pictures"] == "all"],
+        "sentences": [finding["sentence"] for finding in findings if finding["pictures"] == "all"],
         "figure": "data:image/png;base64," + base64.b64encode(as_png(answers.figure(), DPI)).decode(),
         "rows": [row for row in concept_table(answers) if row["pictures"] == "all"],
         "answers": answers,
@@ -204,8 +204,8 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def answers_csv(answers: Answers) -> str:
@@ -235,19 +235,19 @@ ASIDE = 0.13  # of a row: what was before lies so far above, what is after below
 def draw_answers(answers: Answers) -> Figure:
     """A matplotlib figure: each caption's mean similarity before and after; bars of what is left of each group."""
     rows = [row for row in concept_table(answers) if row["pictures"] == "all"]
-    findings = [one for one in answers_findings(answers) if one["pictures"] == "all"]
-    kept = [one for one in findings if one["kind"] == "kept"]
+    findings = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
+    kept = [finding for finding in findings if finding["kind"] == "kept"]
     height = 1.9 + 0.42 * len(rows) + 0.3 * len(answers.groups)
     figure = new_figure(figsize=(11.5 if kept else 7.5, height), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[3, 2]) if kept else [figure.subplots()]
     places = [n + GAP * row["group"] for n, row in enumerate(rows)]
     _draw_captions(axes[0], answers, rows, places)
     if kept:
-        groups = [answers.groups.index(one["group"]) for one in kept]
+        groups = [answers.groups.index(finding["group"]) for finding in kept]
         middles = [_mean([y for y, row in zip(places, rows, strict=True) if row["group"] == group]) for group in groups]
         _draw_kept(axes[1], kept, middles, [_colour(group) for group in groups])
         axes[1].set_ylim(axes[0].get_ylim())
-    said = [one["sentence"] for one in findings if one["kind"] in ("verdict", "nearest")]
+    said = [finding["sentence"] for finding in findings if finding["kind"] in ("verdict", "nearest")]
     figure.suptitle(
         literal("\n".join(fill(shorten(sentence, 600), 125 if kept else 85) for sentence in said)), fontsize=9.5
     )
@@ -264,9 +264,9 @@ def _draw_captions(axis: Axes, answers: Answers, rows: Sequence[dict[str, Any]],
             ends = [row[f"similarity {when}"].value for when in moments]
             axis.plot(ends, [y - ASIDE, y + ASIDE], color="#d4d7dc", linewidth=3, zorder=1, solid_capstyle="round")
     for when, (colour, aside) in moments.items():
-        found = [row[f"similarity {when}"] for row in rows]
+        estimates = [row[f"similarity {when}"] for row in rows]
         axis.errorbar(
-            [one.value for one in found], [y + aside for y in places], xerr=_errors(found), fmt="o", color=colour,
+            [e.value for e in estimates], [y + aside for y in places], xerr=_errors(estimates), fmt="o", color=colour,
             markersize=6, elinewidth=1.4, capsize=2.5, label=LEGEND[when],
         )  # fmt: skip
     axis.set_yticks(places, [literal(fill(shorten(row["caption"], 100), 34)) for row in rows])
@@ -299,7 +299,7 @@ def _draw_kept(axis: Axes, findings: Sequence[dict[str, Any]], places: Sequence[
         )  # fmt: skip
     axis.axvline(0, color="black", linewidth=0.8)
     axis.axvline(100, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
-    values = [100 * one["kept"][key] for one in findings for key in ("low", "high")]
+    values = [100 * finding["kept"][key] for finding in findings for key in ("low", "high")]
     axis.set_xlim(min(-5.0, 1.15 * min(values)), 1.18 * max(100.0, *values))
     axis.set_yticks([])
     axis.set_xlabel("left of what CLIP tells apart, %")
@@ -311,8 +311,8 @@ def _draw_kept(axis: Axes, findings: Sequence[dict[str, Any]], places: Sequence[
 def _errors(estimates: Sequence[Any]) -> list[list[float]]:
     """Distances below and above the values, as matplotlib wants them; an interval may miss its value by rounding."""
     return [
-        [max(one.value - one.low, 0) for one in estimates],
-        [max(one.high - one.value, 0) for one in estimates],
+        [max(estimate.value - estimate.low, 0) for estimate in estimates],
+        [max(estimate.high - estimate.value, 0) for estimate in estimates],
     ]
 
 

@@ -118,8 +118,8 @@ def text_swap(
         chosen = np.random.default_rng([seed, n]).permutation(candidates)[:draws]
         asked[n, 0] = named
         asked[n, 1 : 1 + len(chosen)] = torch.as_tensor(chosen)
-    there = asked >= 0
-    logs, ranks = scores_of_category(images, there.nonzero()[:, 0], scorer, categories, asked[there])
+    named_any = asked >= 0
+    logs, ranks = scores_of_category(images, named_any.nonzero()[:, 0], scorer, categories, asked[named_any])
     log, rank = images.new_full((2, *asked.shape), torch.nan)
-    log[there], rank[there] = logs, ranks
+    log[named_any], rank[named_any] = logs, ranks
     return TextSwap(log[:, :1] - log[:, 1:], rank[:, 1:] - rank[:, :1], asked[:, 1:])

@@ -129,17 +129,15 @@ def _show(document: Mapping[str, Any], console: Console) -> None:
     console.print()
     for names, count in document["in both"].items():
         if count:
-            pictures_are = "1 picture is" if count == 1 else f"{count:,} pictures are"
-            console.print(Text(f"{pictures_are}, byte for byte, in {names}: what is tested was seen.", "bold red"))
+            shared = "1 picture is" if count == 1 else f"{count:,} pictures are"
+            console.print(Text(f"{shared}, byte for byte, in {names}: what is tested was seen.", "bold red"))
             console.print()
     if document["oddities"]:
         console.print(_oddities_table(document["oddities"]))
         console.print()
     pictures, skipped = sum(part["pictures"] for part in document["splits"].values()), document["skipped"]
-    pictures_are = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
-    console.print(
-        Text(f"{pictures_are} can be used" + (f"; {skipped:,} will be left out." if skipped else "."), "bold")
-    )
+    usable = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
+    console.print(Text(f"{usable} can be used" + (f"; {skipped:,} will be left out." if skipped else "."), "bold"))
 
 
 def _lists_table(document: Mapping[str, Any]) -> Table:

@@ -127,18 +127,20 @@ def show_answers(
             console.print()
     findings, rows = answers_findings(answers), concept_table(answers)
     for subset in answers.subsets() if by_class else ("all",):
-        some = [row for row in rows if row["pictures"] == subset]
-        _titled(f"{_pictures(subset, some[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(some), console)
-        said = [one for one in findings if one["pictures"] == subset]
-        kept = [one for one in said if one["kind"] == "kept"]
+        captions = [row for row in rows if row["pictures"] == subset]
+        _titled(
+            f"{_pictures(subset, captions[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(captions), console
+        )
+        said = [finding for finding in findings if finding["pictures"] == subset]
+        kept = [finding for finding in said if finding["kind"] == "kept"]
         if kept:
             _titled(f"left of what {answers.spaces[0]} tells apart", _kept(kept), console)
-            if any(one["kept"]["value"] > 1 for one in kept):
+            if any(finding["kept"]["value"] > 1 for finding in kept):
                 console.print(Text("Above 100: what is replaced varies with this and with nothing else.", style="dim"))
                 console.print()
-        for one in said:
-            if one["kind"] != "kept":
-                console.print(Text(one["sentence"], style="bold"))
+        for finding in said:
+            if finding["kind"] != "kept":
+                console.print(Text(finding["sentence"], style="bold"))
                 console.print()
 
 
@@ -222,7 +224,7 @@ def show_why(why: Why, console: Console) -> None:
         table,
     ]
     if why.alternatives:
-        others = ", ".join(f"{one.category} because of {one.rationale}" for one in why.alternatives)
+        others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
         parts += [Text(), Text(f"also considered: {others}", style="dim")]
     if why.visible is None:
         parts.append(Text("whether a rationale stands out is not known: too few, and no --reference", style="dim"))

@@ -38,7 +38,9 @@ def train_prompts(
     ] = None,
     optimiser: Annotated[str | None, typer.Option(help="sgd, adam or adamw", rich_help_panel=LEARNING)] = None,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=LEARNING)] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps of warm-up to it.", rich_help_panel=LEARNING)] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps until that rate is reached.", rich_help_panel=LEARNING)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(rich_help_panel=LEARNING)] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of epochs.", rich_help_panel=LEARNING)] = None,
     batch_size: Annotated[

@@ -56,7 +56,7 @@ def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any"
     own = padded(lists)[voted]
     # One pair at a time through the ordinary evaluation: what counts as right is said in one place.
     columns = [own[:, j : j + 1] for j in range(own.shape[1])]
-    codes = np.stack([outcomes(_of_one_category(voted, one), gold, 1, **how) for one in columns])
+    codes = np.stack([outcomes(_of_one_category(voted, column), gold, 1, **how) for column in columns])
     right = codes[0] < WR
     length, true = (own >= 0).sum(1), ((codes == RR) | (codes == WR)).sum(0)
     drawn = np.minimum(k, length)
@@ -64,7 +64,7 @@ def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any"
     if need == "any":
         hit = 1 - comb(length - true, drawn) / ways
     else:
-        wanted = np.array([len(one) for one in gold.rationales])
+        wanted = np.array([len(true) for true in gold.rationales])
         hit = np.where(true == wanted, comb(length - wanted, drawn - wanted) / ways, 0.0)
     by_category = np.stack([hit, 1 - hit], 1)
     return np.concatenate([by_category * right[:, None], by_category * ~right[:, None]], 1)
@@ -216,9 +216,9 @@ def measure(
     """
     if not runs:
         raise SaywhyError("there is no run of the method to measure; give at least one")
-    found = np.stack([shares(outcomes(ranked, gold, k, **how)) for ranked in runs])
-    measures = {name: found[..., n] for n, name in enumerate(OUTCOMES)}
-    measures["category"] = found[..., :WR].sum(-1)
+    of_runs = np.stack([shares(outcomes(ranked, gold, k, **how)) for ranked in runs])
+    measures = {name: of_runs[..., n] for n, name in enumerate(OUTCOMES)}
+    measures["category"] = of_runs[..., :WR].sum(-1)
     each = [rationale_scores(ranked, gold, k) for ranked in runs]
     measures |= {name: np.stack([scores[name] for scores in each]) for name in each[0]}
     blind = controls(runs, gold, lists, k, training, random_bank, **how)

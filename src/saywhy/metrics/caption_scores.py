@@ -51,13 +51,13 @@ def caption_metrics(
     ids = list(candidates)
     tokens = tokenize([candidates[i] for i in ids] + [text for i in ids for text in references[i]])
     rest = iter(tokens[len(ids) :])
-    found = {i: [caption] for i, caption in zip(ids, tokens, strict=False)}
+    captions = {i: [caption] for i, caption in zip(ids, tokens, strict=False)}
     wanted = {i: [next(rest) for _ in references[i]] for i in ids}
     scores = {}
     for name in names:
         try:
             with redirect_stdout(sys.stderr):
-                scores[name] = 100 * float(SCORERS[name](wanted, found))
+                scores[name] = 100 * float(SCORERS[name](wanted, captions))
         except Exception as error:
             said = str(error) if isinstance(error, SaywhyError) else f"{type(error).__name__}: {error}"
             warnings.warn(f"{name} is left out: {said}", MetricWarning, stacklevel=2)

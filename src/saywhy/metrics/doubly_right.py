@@ -95,8 +95,8 @@ def outcomes(
         return _as_dror(ranked, gold, k, names)
     voted = vote(ranked, k)
     true, given = gold.table, _given(ranked, voted, k)
-    found = (true[:, :, None] == given[:, None, :]).any(2)
-    hit = found.any(1) if need == "any" else (found | (true < 0)).all(1)
+    matched = (true[:, :, None] == given[:, None, :]).any(2)
+    hit = matched.any(1) if need == "any" else (matched | (true < 0)).all(1)
     return _coded(voted == gold.categories, hit)
 
 

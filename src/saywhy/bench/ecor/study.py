@@ -208,11 +208,11 @@ def folder_study(
     tuned_on = _some(read_rationale_data(train_on, "train", gold=settings.gold), limit)
     train, validation = split_off(tuned_on, settings.validation or 0.1, seed=0)
     transfer = None
-    here, there = Path(train_on), Path(test_on or train_on)
-    if there != here:
+    here, elsewhere = Path(train_on), Path(test_on or train_on)
+    if elsewhere != here:
         # What is measured is kept by name: two folders "data" must not be taken for one.
-        name = there.name if there.name != here.name else str(there)
-        transfer = EvaluationSet.of(name, _some(read_rationale_data(there, "test"), limit))
+        name = elsewhere.name if elsewhere.name != here.name else str(elsewhere)
+        transfer = EvaluationSet.of(name, _some(read_rationale_data(elsewhere, "test"), limit))
     settings = replace(settings, validation=0.0)
     test = EvaluationSet.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
     clip = load_clip(settings.clip)

@@ -192,9 +192,9 @@ def _table(
 ) -> list[Row]:
     trained = {name: "dror" if name == "ab3" else name for name in names}  # AB3 is DROR, and trained as such
     return [
-        _rates(name, measured[of, one, k], uses.get((one, NAMED)), k, len(study.runs(one)))
+        _rates(name, measured[of, method, k], uses.get((method, NAMED)), k, len(study.runs(method)))
         for k in (TOP, 1)
-        for name, one in trained.items()
+        for name, method in trained.items()
     ]
 
 
@@ -320,16 +320,16 @@ def _use(study: Study, name: str, evaluated: EvaluationSet) -> dict[str, Use]:
         categories, tested = categories[chosen], {NAMED: rationales[chosen], ANOTHERS: rationales[order][chosen]}
         right.append(categories == truth)
         vectors = study.vectors(name, seed, evaluated.data)[chosen]
-        for which, some in tested.items():
-            answer = torch.as_tensor(categories), torch.as_tensor(some)
+        for which, given in tested.items():
+            answer = torch.as_tensor(categories), torch.as_tensor(given)
             texts[which].append(text_swap(vectors, scorer, *answer, absent))
             space = study.space(name, seed)
             if evaluated.scenes is None:
                 paths = [evaluated.data.images[n].path for n in chosen]
                 trials = seen_trials(space, paths, scorer.bank.rationales[answer[1]], DRAWS, chosen.tolist())
             else:
-                said = [evaluated.words.rationales[r] for r in some]
-                trials = (_trial(evaluated.scenes[n], one, int(n)) for n, one in zip(chosen, said, strict=True))
+                said = [evaluated.words.rationales[r] for r in given]
+                trials = (_trial(evaluated.scenes[n], phrase, int(n)) for n, phrase in zip(chosen, said, strict=True))
             pictures[which].append(picture_change(space.encode_images, trials, scorer, *answer))
     return {which: rationale_use(np.stack(right), texts[which], pictures[which]) for which in texts}
 
@@ -407,24 +407,28 @@ def _calibration(study: Study) -> list[Row]:
         validation = study.vectors(name, 0, study.validation)
         scorer = study.scorer(study.train.words, plain)
         fitted = calibrated_scoring(validation, scorer, gold_of(study.validation.images))
-        found = {
+        summaries = {
             which: _forecasts(study.vectors(name, 0, study.test.data), study, scoring)
             for which, scoring in (("", plain), (", calibrated", fitted))
         }
         for of in ("category", "rationale", "joint"):
-            row: Row = {"method": NAMES[name], "of": of, "accuracy": found[""][of]["accuracy"]}
-            for which, summary in found.items():
+            row: Row = {"method": NAMES[name], "of": of, "accuracy": summaries[""][of]["accuracy"]}
+            for which, summary in summaries.items():
                 row |= {f"{measure_}{which}": summary[of][measure_] for measure_ in ("ECE", "Brier", "NLL")}
             rows.append(row)
     return rows
 
 
 def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict[str, float]]:
-    asked = study.test
-    found = logits(images, study.scorer(asked.words, scoring))
-    gold = asked.gold
-    labels = {"category": gold.categories, "rationale": gold.table, "joint": gold.pairs(len(asked.words.rationales))}
-    return {of: forecasts(found[of], labels[of]).summary() for of in labels}
+    evaluated = study.test
+    predicted = logits(images, study.scorer(evaluated.words, scoring))
+    gold = evaluated.gold
+    labels = {
+        "category": gold.categories,
+        "rationale": gold.table,
+        "joint": gold.pairs(len(evaluated.words.rationales)),
+    }
+    return {of: forecasts(predicted[of], labels[of]).summary() for of in labels}
 
 
 def _visible(study: Study) -> list[Row]:
@@ -447,13 +451,13 @@ def _visible(study: Study) -> list[Row]:
         known = (study.test.known or study.test.gold).rationales
         others = absent_rationales(study.test.words, study.test.gold.categories.tolist(), known)
         absent = [(n, int(r)) for n, rationales in enumerate(others) for r in rationales]
-        there, not_there = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
+        of_true, of_absent = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
         rows.append({
             "method": NAMES[name], "visible from": threshold,
-            "true ones": 100 * float((there >= threshold).float().mean()),
-            "absent ones": 100 * float((not_there >= threshold).float().mean()),
-            "true ones, at 2": 100 * float((there >= UNUSUAL).float().mean()),
-            "absent ones, at 2": 100 * float((not_there >= UNUSUAL).float().mean()),
+            "true ones": 100 * float((of_true >= threshold).float().mean()),
+            "absent ones": 100 * float((of_absent >= threshold).float().mean()),
+            "true ones, at 2": 100 * float((of_true >= UNUSUAL).float().mean()),
+            "absent ones, at 2": 100 * float((of_absent >= UNUSUAL).float().mean()),
         })  # fmt: skip
     return rows
 

@@ -115,10 +115,10 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        what = "does not load from its folder" if Path(where).is_dir() else "cannot be loaded"
+        problem = "does not load from its folder" if Path(where).is_dir() else "cannot be loaded"
         raise SaywhyError(
-            f"the language model {source!r} {what} ({first}). Without a hub: a local folder, world:aviary, or one of "
-            "your own from `saywhy train language`"
+            f"the language model {source!r} {problem} ({first}). Without a hub: a local folder, world:aviary, or one "
+            "of your own from `saywhy train language`"
         ) from None
     network = network.eval().requires_grad_(False).to(chosen)
     prompts = WORLD_PROMPTS if source.startswith("world:") else PROMPTS

@@ -278,10 +278,10 @@ def _batch(
     owner, category, rationale = torch.tensor(own).T
     over_categories = torch.arange(len(words.categories)) if full else categories.unique()
     over_rationales = torch.arange(len(words.rationales)) if full else rationale.unique()
-    there, others = set(over_rationales.tolist()), list[tuple[int, int, int]]()
+    in_softmax, others = set(over_rationales.tolist()), list[tuple[int, int, int]]()
     if mask_same_class:
         for n, (c, rs) in enumerate(zip(categories.tolist(), gold, strict=True)):
-            others += [(n, c, r) for r in words.lists[c] if r in there and r not in rs]
+            others += [(n, c, r) for r in words.lists[c] if r in in_softmax and r not in rs]
     rows = torch.tensor(others, dtype=torch.long).reshape(-1, 3).T.contiguous()
     return _Batch(
         full, categories, owner, category, rationale, over_categories, over_rationales, (rows[0], rows[1], rows[2])
