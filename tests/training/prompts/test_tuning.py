@@ -435,7 +435,7 @@ def test_what_must_be_the_same_to_resume(data: RationaleData, clip: ClipSpace, t
         run(data, clip, tmp_path, replace(SMALL, rate=0.5, seed=3), resume=True)
     with pytest.raises(SaywhyError, match="that run had other pictures; use"):
         run(replace(data, images=data.images[1:]), clip, tmp_path, resume=True)
-    with pytest.raises(SaywhyError, match="that run had other CLIP; other bank of texts; give"):
+    with pytest.raises(SaywhyError, match="that run had other CLIP; other bank of texts; use"):
         run(data, replace(clip, key="clip:tiny:1"), tmp_path, resume=True)
     with pytest.raises(SaywhyError, match="other validation pictures"):
         run(data, clip, tmp_path, resume=True, validation=data)
