@@ -20,12 +20,14 @@ from saywhy.pictures.rationale_data import read_rationale_data
 from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.pictures.truth import RationaleData
 from saywhy.spaces.clip import ClipSpace
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 
 SIDE = 16
 LISTS = {"kite": ["red wings", "a long tail"], "owl": ["red wings", "round eyes"], "fog": []}
 COLOURS = {"red wings": (200, 30, 30), "a long tail": (30, 200, 30), "round eyes": (30, 30, 200)}
-SMALL = Settings(clip="tiny", prompts=2, rate=1.0, warmup=3, epochs=3, batch_size=4, sampler="epoch", objective="ecor")
+SMALL = TuningSettings(
+    clip="tiny", prompts=2, rate=1.0, warmup=3, epochs=3, batch_size=4, sampler="epoch", objective="ecor"
+)
 
 
 def tiny_clip() -> ClipSpace:

@@ -418,18 +418,18 @@ def test_one_picture_has_an_interval_of_one_value() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"terms": {"pear": 1.0}}, "sum of rationale, category, pair, inverse, .* 'pear' is none"),
-        ({"terms": {"category": 1.0}}, "say nothing of rationales"),
-        ({"terms": {"pair": 1.0, "inverse": 1.0}}, "of two banks"),
+        ({"terms": {"pear": 1.0}}, "sum of terms out of rationale, category, pair, inverse, .* not 'pear'"),
+        ({"terms": {"category": 1.0}}, "do not involve rationales"),
+        ({"terms": {"pair": 1.0, "inverse": 1.0}}, "need two banks"),
         ({"images": torch.ones(3, 5)}, "for a bank of 64 dimensions"),
-        ({"categories": torch.tensor([0, 1])}, r"\[3, 2, 3\] in number"),
+        ({"categories": torch.tensor([0, 1])}, r"are \[3, 2, 3\]"),
         ({"categories": torch.tensor([0, 5, 1])}, "no category 5; the bank has 5, counted from 0"),
         ({"rationales": torch.tensor([0, -2, 1])}, "no rationale -2; the bank has 12"),
         ({"rationales": torch.tensor([0, 12, 1])}, "no rationale 12; the bank has 12"),
         ({"absent": [{3}]}, "1 sets of absent rationales for 3 pictures"),
         ({"absent": [{3}, {12}, {1}]}, "picture 1 run from 12 to 12"),
         ({"absent": [{3}, {-1}, {1}]}, "picture 1 run from -1 to -1"),
-        ({"draws": 0}, "at least one draw"),
+        ({"draws": 0}, "draws must be at least 1; it is 0"),
     ],
 )
 def test_what_cannot_be_swapped_is_refused(changed: dict[str, object], message: str) -> None:
@@ -454,9 +454,9 @@ def test_what_cannot_be_changed_or_counted_is_refused() -> None:
             picture_change(noise, some, scorer_of(of), *named)
     with pytest.raises(SaywhyError, match="no rationale -1"):
         log_conditional(unit(1, 64), scorer_of(of), torch.tensor([-1]))
-    with pytest.raises(SaywhyError, match="at least one draw"):
+    with pytest.raises(SaywhyError, match="draws must be at least 1"):
         trial(*with_patch(0), 0, np.random.default_rng(0))
-    with pytest.raises(SaywhyError, match="give one each"):
+    with pytest.raises(SaywhyError, match="give one for each"):
         absent_rationales(of.words, [0], [])
     with pytest.raises(SaywhyError, match="one test for each run"):
         rationale_use(np.ones((2, 3), bool), [swaps([1, 1, 1])])

@@ -97,7 +97,7 @@ def test_explaining_in_an_operated_space(matching: Path, folder: Path) -> None:
 def test_an_operated_space_is_of_one_classifier(matching: Path) -> None:
     space = load_operated(matching, Classifier.load("world:digits-coloured"))
     check_space(space, Classifier.load("world:digits-coloured"))
-    with pytest.raises(SaywhyError, match="is world:digits-coloured's, not world:digits's"):
+    with pytest.raises(SaywhyError, match="belongs to world:digits-coloured, not to world:digits;"):
         check_space(space, Classifier.load("world:digits"))
 
 
@@ -143,18 +143,18 @@ def test_ctrl_c_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (["world:digits", "a|b", "--space", "clop"], ["no space 'clop'"]),
         (["world:digits", "a|b", "--space", "own"], ["'own'", "--model"]),
         (["world:digits", "a|b", "--operate", "world:digits"], ["--model"]),
-        (["world:digits", "a|b", *OPERATE, "--space", "own"], ["--space goes without --operate"]),
+        (["world:digits", "a|b", *OPERATE, "--space", "own"], ["--space and --operate exclude each other"]),
         (["world:digits", "a|b", *COLOURED, "--layers", "last"], ["--layers", "--operate"]),
         (["world:digits", "a|b", *COLOURED, "--pairing", "best"], ["--pairing", "--operate"]),
         (["world:digits", "a|b", *COLOURED, "--share", "0.5"], ["--share", "--operate"]),
         (["world:digits", "a|b", *COLOURED, "--matching", "x", "--save", "y"], ["--save", "--matching"]),
         (["world:digits", "a|b", *OPERATE, "--pairing", "first"], ["best or one-to-one"]),
         (["world:digits", "a|b", *OPERATE, "--unmatched", "none"], ["keep or mean"]),
-        (["world:digits", "a|b", "--model", "world:digits", "--operate", "own"], ["a CLIP is operated on"]),
+        (["world:digits", "a|b", "--model", "world:digits", "--operate", "own"], ["must be a CLIP"]),
         (["world:digits", "a|b", *OPERATE, "--share", "2"], ["share"]),
         (["world:digits", "a|b", *OPERATE, "--save", "none/found.safetensors"], ["--save", "folder"]),
         (["world:digits", "a|b", *OPERATE, "--save", "found.json"], [".safetensors"]),
-        (["world:digits", "a|b", *OPERATE, "--limit", "1"], ["two pictures or more", "--match-on"]),
+        (["world:digits", "a|b", *OPERATE, "--limit", "1"], ["at least two pictures", "--match-on"]),
         (["world:digits", "a|b", *OPERATE, "--layers", "layerz", "--limit", "50"], ["no layer 'layerz'"]),
         (["world:digits", "a|b", *COLOURED, "--matching", "none.safetensors"], ["holds no matching"]),
     ],

@@ -65,7 +65,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(prompt_tuning, "_step", interrupted)
     result = invoke("--data", folder, "--out", tmp_path / "out", *SMALL)
     assert result.exit_code == 130
-    assert result.stderr.count("stopped; go on with the same command and --resume") == 1
+    assert result.stderr.count("stopped; continue with the same command and --resume") == 1
     monkeypatch.setattr(prompt_tuning, "_step", step)
     assert invoke("--data", folder, "--out", tmp_path / "out", *SMALL, "--resume").exit_code == 0
 
@@ -80,13 +80,13 @@ def test_ctrl_c_before_the_first_step_promises_nothing(
     result = invoke("--data", folder, "--out", tmp_path / "out", *SMALL)
     assert result.exit_code == 130
     assert "--resume" not in result.stderr
-    assert "begin again with the same command" in result.stderr
+    assert "start again with the same command" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--set", "rate"), "--set rate: KEY=VALUE was expected"),
+        (("--set", "rate"), "--set rate: expected KEY=VALUE"),
         (("--set", "ratte=1"), "there is no setting 'ratte'; did you mean rate"),
         (("--set", "deep=maybe"), "deep must be true or false; it is 'maybe'"),
         (("--recipe", "ecor-cifar1"), "there is no recipe 'ecor-cifar1'"),

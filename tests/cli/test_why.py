@@ -160,7 +160,7 @@ def test_a_full_memory_is_one_line(photo: Path, birds: Path, monkeypatch: pytest
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(main_path, "why_pictures", full)
-    refused(saywhy("why", photo, *ASKED, "--rationales", birds), "the memory is full")
+    refused(saywhy("why", photo, *ASKED, "--rationales", birds), "out of memory: use fewer pictures")
 
 
 def test_a_shortlist_says_that_it_is_not_exact(photo: Path, birds: Path) -> None:
@@ -195,9 +195,9 @@ def test_a_reference_says_what_is_usual(photo: Path, birds: Path, tmp_path: Path
         (("--rationales", "BIRDS", "--objective", "ecr"), ("no objective 'ecr'", "ecor")),
         (("--rationales", "BIRDS", "--method", "cam"), ("no method 'cam'", "gscorecam")),
         (("--rationales", "BIRDS", "--conditional", "some"), ("all or category", "'some'")),
-        (("--rationales", "BIRDS", "--weight", "inf"), ("zero or more",)),
+        (("--rationales", "BIRDS", "--weight", "inf"), ("must be at least 0",)),
         (("--rationales", "BIRDS", "--reference", "PHOTO"), ("1 pictures do not say what is usual",)),
-        (("--rationales", "BIRDS", "--out", "PHOTO"), ("cannot be made a folder",)),
+        (("--rationales", "BIRDS", "--out", "PHOTO"), ("the folder cannot be made",)),
         (("--rationales", "BIRDS", "--space", "own"), ("own",)),
         (("--rationales", "BIRDS", "--visible-from", "nan"), ("--visible-from", "nan")),
         (("--rationales", "BIRDS", "--device", "nonsense"), ("no device 'nonsense'",)),

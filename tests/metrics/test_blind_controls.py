@@ -310,7 +310,7 @@ def test_errors_say_what_is_wrong() -> None:
     gold = truth(0)
     with pytest.raises(SaywhyError, match="at least one"):
         measure([], gold, LISTS, 5)
-    with pytest.raises(SaywhyError, match="give as many"):
+    with pytest.raises(SaywhyError, match="give the same number"):
         controls([method(gold, 0, 0)], gold, LISTS, 5, random_bank=[method(gold, 0, 0)] * 2)
     with pytest.raises(SaywhyError, match="no need 'most'"):
         own_list(method(gold, 0, 0), gold, LISTS, 5, "most")

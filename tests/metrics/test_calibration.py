@@ -110,7 +110,7 @@ def test_who_is_always_sure_and_half_right_errs_by_half() -> None:
 def test_errors_say_what_is_wrong() -> None:
     logits, labels = calibrated(5, 3)
     for bad in (labels + 3, np.full(5, -1), labels[:0]):
-        with pytest.raises(SaywhyError, match=r"true column|something true"):
+        with pytest.raises(SaywhyError, match=r"true column|at least one true label"):
             forecasts(logits, bad)
     for wrong in (logits[:2], logits[0], logits[:, :0]):
         with pytest.raises(SaywhyError, match="pictures, columns"):
@@ -118,5 +118,5 @@ def test_errors_say_what_is_wrong() -> None:
     with pytest.raises(SaywhyError, match="not finite"):
         forecasts(np.where(logits == logits[2, 1], np.nan, logits), labels)
     for bins, equal in ((0, "mass"), (5, "size")):
-        with pytest.raises(SaywhyError, match="at least one bin"):
+        with pytest.raises(SaywhyError, match="bins at least 1"):
             reliability(forecasts(logits, labels), bins, equal)

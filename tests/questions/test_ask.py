@@ -117,7 +117,7 @@ def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (lambda: answers(scores()), "after surgery only"),
+        (lambda: answers(scores()), "only after surgery"),
         (lambda: replace(answers(scores(), scores()), groups=(("red",), *GROUPS[1:])), "stands alone"),
         (lambda: answers(torch.full((9, 5), 0.3), scores(9)), "no difference"),
         (lambda: answers(scores(1), scores(1)), "there is one"),

@@ -45,9 +45,9 @@ def test_they_are_values(kind: Any) -> None:
         (ExplainOptions, {"method": "lrpp"}, "no method 'lrpp'; did you mean lrp"),
         (ExplainOptions, {"composite": "epsilonplus"}, "no composite 'epsilonplus'"),
         (ExplainOptions, {"composite": "epsilon", "method": "grad-cam"}, "takes none"),
-        (ExplainOptions, {"regions": 0}, "one or more"),
+        (ExplainOptions, {"regions": 0}, "must be at least 1; they are 0 and"),
         (WhyOptions, {"method": "cam"}, "no method 'cam'"),
-        (WhyOptions, {"k": 0}, "one pair or more"),
+        (WhyOptions, {"k": 0}, "k must be at least 1; it is 0"),
         (WhyOptions, {"visible_from": float("inf")}, "standard deviations"),
     ],
 )

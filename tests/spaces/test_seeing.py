@@ -15,7 +15,7 @@ from torchvision import transforms
 import saywhy.spaces.seeing as module
 from saywhy.bench.ecor import tables as ecor
 from saywhy.bench.ecor.regions import BLIND, COLUMNS, middle, seen_trials, times_chance, where_rows
-from saywhy.bench.ecor.study import Asked, Study
+from saywhy.bench.ecor.study import EvaluationSet, Study
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.spaces.clip import ClipSpace
@@ -199,7 +199,7 @@ def test_the_middle_is_in_the_middle() -> None:
 def test_photographs_are_put_to_both_tests_of_use(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ecor, "TESTED", 7)
     data = read(write_pictures(tmp_path / "pictures"))
-    study = Study(tiny_clip(), data, data, Asked.of("photographs", data), None, SMALL, 1)
+    study = Study(tiny_clip(), data, data, EvaluationSet.of("photographs", data), None, SMALL, 1)
     uses = ecor._use(study, name, study.test)
     assert set(uses) == {ecor.NAMED, ecor.ANOTHERS}
     for which, use in uses.items():

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.training.classifier import Settings, train_classifier
+from saywhy.training.classifier import FineTuningSettings, train_classifier
 from saywhy.worlds.cub_layout import write_cub
 
-SMALL = Settings("timm:test_vit", pretrained=False, epochs=2, batch_size=8, rate=1e-3, size=64)
+SMALL = FineTuningSettings(arch="timm:test_vit", pretrained=False, epochs=2, batch_size=8, rate=1e-3, size=64)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_bad_input(birds: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_real_step_of_the_papers_network(birds: Path, tmp_path: Path) -> None:
-    settings = Settings(pretrained=False, batch_size=2, steps=1)
+    settings = FineTuningSettings(pretrained=False, batch_size=2, steps=1)
     measured = train_classifier(birds, tmp_path, settings, workers=0)
     assert measured["steps"] == 1
     assert measured["losses"][0] > 0
@@ -77,5 +77,5 @@ def test_one_real_step_of_the_papers_network(birds: Path, tmp_path: Path) -> Non
 def test_it_learns_the_aviary(tmp_path: Path) -> None:
     """From random weights, twelve classes: chance is a twelfth."""
     data = write_cub(tmp_path / "birds", "planted-background", train=360, test=96, size=96)
-    settings = Settings("timm:test_vit", pretrained=False, epochs=12, batch_size=16, rate=1e-3, size=96)
+    settings = FineTuningSettings(arch="timm:test_vit", pretrained=False, epochs=12, batch_size=16, rate=1e-3, size=96)
     assert train_classifier(data, tmp_path / "out", settings)["best"] > 0.35

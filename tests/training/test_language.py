@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from saywhy.errors import SaywhyError
 from saywhy.training import language as language_training
-from saywhy.training.language import END, Settings, padded, read_sentences, tidy, token_rows, train_language
+from saywhy.training.language import END, LanguageSettings, padded, read_sentences, tidy, token_rows, train_language
 from saywhy.worlds.sentences import sentences
 from tests.cli.test_app import refused, saywhy
 
-SMALL = Settings(epochs=3, layers=1, width=16, vocabulary=300, batch_size=16, rate=5e-3)
+SMALL = LanguageSettings(epochs=3, layers=1, width=16, vocabulary=300, batch_size=16, rate=5e-3)
 TEXTS = sentences(300, 0)
 
 
@@ -157,7 +157,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_training, "_save", save_and_stop)
     stopped = saywhy(*command)
     assert stopped.returncode == 130
-    assert "go on with the same command and --resume" in stopped.stderr
+    assert "continue with the same command and --resume" in stopped.stderr
     monkeypatch.undo()
     result = saywhy(*command, "--resume")
     assert result.returncode == 0, result.stderr

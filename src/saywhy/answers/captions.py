@@ -1,4 +1,4 @@
-"""Captions asked of pictures, and what came out: the record, as JSON, as CSV, as a figure, as a page."""
+"""How well captions fit pictures: the record, as JSON, as CSV, as a figure, as a page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Answers:
     """What was asked of N pictures, and what came out.
 
-    groups:    captions that are held against each other; M captions in all.
+    groups:    captions that compete with each other; M captions in all.
     before:    (N, M) cosines in a space.
     after:     (N, M) cosines in the space with a classifier's activations in it; None where there was no surgery.
     pictures:  N names.
@@ -42,7 +42,7 @@ class Answers:
     predicted: the class that the classifier gives each picture; None where none was asked.
     scale:     what cosines are multiplied by before a softmax.
     spaces:    the names of the one or two spaces.
-    judged:    whether classes and predictions are called alike, so that right and wrong can be told.
+    judged:    whether classes and predictions have the same names, so that right and wrong can be told.
     model:     the classifier's name. surgery, matching: how it was put into the space, as plain values.
     failures:  the pictures that could not be read.
     """
@@ -67,7 +67,7 @@ class Answers:
 
     def columns(self, group: int) -> slice:
         """Where the captions of a group are among the M."""
-        start = sum(len(some) for some in self.groups[:group])
+        start = sum(len(captions) for captions in self.groups[:group])
         return slice(start, start + len(self.groups[group]))
 
     def shares(self, scores: Tensor) -> Tensor:
@@ -76,23 +76,23 @@ class Answers:
 
     def subsets(self) -> dict[str, np.ndarray]:
         """Name -> rows: all pictures, each class, those predicted rightly and wrongly; none of them empty."""
-        found = {"all": np.ones(len(self.before), bool)}
+        subsets = {"all": np.ones(len(self.before), bool)}
         if self.classes is not None:
             classes = np.array(self.classes, object)
             names = dict.fromkeys(name for name in self.classes if name is not None)
-            found |= {f"class {name}" if name in SUBSETS else name: classes == name for name in names}
+            subsets |= {f"class {name}" if name in SUBSETS else name: classes == name for name in names}
             if self.predicted is not None and self.judged:
                 right = classes == np.array(self.predicted, object)
                 known = np.array([name is not None for name in self.classes])
-                found |= {"right": right & known, "wrong": ~right & known}
-        return {name: rows for name, rows in found.items() if rows.any()}
+                subsets |= {"right": right & known, "wrong": ~right & known}
+        return {name: rows for name, rows in subsets.items() if rows.any()}
 
     def document(self) -> dict[str, Any]:
         """Everything that was found over all pictures, as plain values for JSON; ``answers_csv`` has each picture."""
         return answers_document(self)
 
     def figure(self) -> Figure:
-        """A matplotlib figure: each caption before and after surgery, and what is left of each group."""
+        """A matplotlib figure: each caption before and after surgery, and how much of each group is left."""
         return draw_answers(self)
 
     def to_json(self) -> str:
@@ -150,7 +150,7 @@ def answers_document(answers: Answers) -> dict[str, Any]:
 
 
 def answers_to_json(answers: Answers) -> str:
-    """The document of ``answers_document``, and under "record" what it was made from: the scores of every picture."""
+    """The document of ``answers_document``, and under "record" the scores of every picture that it was made from."""
     record = {
         "before": packing.pack_floats(answers.before),
         "after": None if answers.after is None else packing.pack_floats(answers.after),
@@ -166,7 +166,7 @@ def answers_from_json(text: str) -> Answers:
     """The answers that ``answers_to_json`` wrote. Raises SaywhyError where the text holds none, or no scores."""
     d = packing.from_json(text, FORMAT, "an answer of ask")
     if "record" not in d:
-        raise SaywhyError("this JSON has no scores of single pictures; save the answers with Answers.save or to_json")
+        raise SaywhyError("this JSON has no scores of single pictures; use one that Answers.save or to_json wrote")
     with packing.whole("answer"):
         r = d["record"]
         return Answers(
@@ -205,8 +205,8 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def answers_csv(answers: Answers) -> str:
@@ -236,19 +236,19 @@ ASIDE = 0.13  # of a row: what was before lies so far above, what is after below
 def draw_answers(answers: Answers) -> Figure:
     """A matplotlib figure: each caption's mean similarity before and after; bars of what is left of each group."""
     rows = [row for row in concept_table(answers) if row["pictures"] == "all"]
-    findings = [one for one in answers_findings(answers) if one["pictures"] == "all"]
-    kept = [one for one in findings if one["kind"] == "kept"]
+    findings = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
+    kept = [finding for finding in findings if finding["kind"] == "kept"]
     height = 1.9 + 0.42 * len(rows) + 0.3 * len(answers.groups)
     figure = new_figure(figsize=(11.5 if kept else 7.5, height), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[3, 2]) if kept else [figure.subplots()]
     places = [n + GAP * row["group"] for n, row in enumerate(rows)]
     _draw_captions(axes[0], answers, rows, places)
     if kept:
-        groups = [answers.groups.index(one["group"]) for one in kept]
+        groups = [answers.groups.index(finding["group"]) for finding in kept]
         middles = [_mean([y for y, row in zip(places, rows, strict=True) if row["group"] == group]) for group in groups]
         _draw_kept(axes[1], kept, middles, [_colour(group) for group in groups])
         axes[1].set_ylim(axes[0].get_ylim())
-    said = [one["sentence"] for one in findings if one["kind"] in ("verdict", "nearest")]
+    said = [finding["sentence"] for finding in findings if finding["kind"] in ("verdict", "nearest")]
     figure.suptitle(
         literal("\n".join(fill(shorten(sentence, 600), 125 if kept else 85) for sentence in said)), fontsize=9.5
     )
@@ -265,9 +265,9 @@ def _draw_captions(axis: Axes, answers: Answers, rows: Sequence[dict[str, Any]],
             ends = [row[f"similarity {when}"].value for when in moments]
             axis.plot(ends, [y - ASIDE, y + ASIDE], color="#d4d7dc", linewidth=3, zorder=1, solid_capstyle="round")
     for when, (colour, aside) in moments.items():
-        found = [row[f"similarity {when}"] for row in rows]
+        estimates = [row[f"similarity {when}"] for row in rows]
         axis.errorbar(
-            [one.value for one in found], [y + aside for y in places], xerr=_errors(found), fmt="o", color=colour,
+            [e.value for e in estimates], [y + aside for y in places], xerr=_errors(estimates), fmt="o", color=colour,
             markersize=6, elinewidth=1.4, capsize=2.5, label=LEGEND[when],
         )  # fmt: skip
     axis.set_yticks(places, [literal(fill(shorten(row["caption"], 100), 34)) for row in rows])
@@ -300,7 +300,7 @@ def _draw_kept(axis: Axes, findings: Sequence[dict[str, Any]], places: Sequence[
         )  # fmt: skip
     axis.axvline(0, color="black", linewidth=0.8)
     axis.axvline(100, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
-    values = [100 * one["kept"][key] for one in findings for key in ("low", "high")]
+    values = [100 * finding["kept"][key] for finding in findings for key in ("low", "high")]
     axis.set_xlim(min(-5.0, 1.15 * min(values)), 1.18 * max(100.0, *values))
     axis.set_yticks([])
     axis.set_xlabel("left of what CLIP tells apart, %")
@@ -312,8 +312,8 @@ def _draw_kept(axis: Axes, findings: Sequence[dict[str, Any]], places: Sequence[
 def _errors(estimates: Sequence[Any]) -> list[list[float]]:
     """Distances below and above the values, as matplotlib wants them; an interval may miss its value by rounding."""
     return [
-        [max(one.value - one.low, 0) for one in estimates],
-        [max(one.high - one.value, 0) for one in estimates],
+        [max(estimate.value - estimate.low, 0) for estimate in estimates],
+        [max(estimate.high - estimate.value, 0) for estimate in estimates],
     ]
 
 

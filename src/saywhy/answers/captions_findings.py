@@ -35,7 +35,7 @@ def answers_findings(answers: CaptionScores) -> list[dict[str, Any]]:
                 said.append({"kind": "alike", "sentence": _sentence(error), "group": answers.groups[group]})
         if len(left) == len(groups) == 2:
             said.append(_verdict_finding(answers, subset, left))
-        findings += [{"pictures": subset, "count": int(chosen.sum()), **one} for one in said]
+        findings += [{"pictures": subset, "count": int(chosen.sum()), **finding} for finding in said]
     return findings
 
 

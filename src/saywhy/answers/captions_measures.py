@@ -1,4 +1,4 @@
-"""What captions asked of pictures say in numbers: similarities, shares, what of each contrast is left after surgery.
+"""How well captions fit pictures, in numbers: similarities, shares, and how much of each contrast surgery leaves.
 
 Source: Caption-driven XAI (Koller et al. 2025), its "quantitative concept analysis". The paper counts which caption
 wins; that mixes what the pictures show with what the classifier uses, and rests on captions of unequal base similarity.
@@ -59,25 +59,27 @@ def concept_table(answers: CaptionScores) -> list[dict[str, Any]]:
     Interval; ``wins`` are percent of pictures in which the caption is first in its group.
     """
     scores = {"before": answers.before} if answers.after is None else {"before": answers.before, "after": answers.after}
-    shares = {when: answers.shares(some) for when, some in scores.items()}
-    measured = {f"similarity {when}": some for when, some in scores.items()}
-    measured |= {f"share {when}": some for when, some in shares.items()}
+    shares = {when: answers.shares(cosines) for when, cosines in scores.items()}
+    measured = {f"similarity {when}": cosines for when, cosines in scores.items()}
+    measured |= {f"share {when}": values for when, values in shares.items()}
     if answers.after is not None:
         measured["influence"] = answers.after - answers.before
     of_group = [group for group, captions in enumerate(answers.groups) for _ in captions]
     rows = []
     for subset, chosen in answers.subsets().items():
         about = {"pictures": subset, "count": int(chosen.sum())}
-        found = zip(of_group, answers.captions, _means(measured, chosen), _wins(answers, scores, chosen), strict=True)
+        measures = zip(
+            of_group, answers.captions, _means(measured, chosen), _wins(answers, scores, chosen), strict=True
+        )
         rows += [
-            {**about, "group": group, "caption": caption, **means, **wins} for group, caption, means, wins in found
+            {**about, "group": group, "caption": caption, **means, **wins} for group, caption, means, wins in measures
         ]
     return rows
 
 
 def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, Interval]]:
     """For each caption the means of (N, M) values over some of the pictures, with intervals."""
-    values = torch.cat([some[chosen] for some in measured.values()], dim=1).double().numpy()
+    values = torch.cat([measure[chosen] for measure in measured.values()], dim=1).double().numpy()
     drawn = resampled(len(values), lambda weights: weights @ values / weights.sum(1, keepdims=True), DRAWS)
     captions = values.shape[1] // len(measured)
     for n in range(captions):
@@ -86,11 +88,11 @@ def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str
 
 
 def _wins(answers: CaptionScores, scores: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, float]]:
-    """For each caption in how many percent of some of the pictures it is first in its group."""
+    """For each caption the percentage of some of the pictures in which it is first in its group."""
     for group in range(len(answers.groups)):
-        first = {when: some[chosen][:, answers.columns(group)].argmax(1) for when, some in scores.items()}
+        first = {when: cosines[chosen][:, answers.columns(group)].argmax(1) for when, cosines in scores.items()}
         for n in range(len(answers.groups[group])):
-            yield {f"wins {when}": 100 * float((some == n).double().mean()) for when, some in first.items()}
+            yield {f"wins {when}": 100 * float((winners == n).double().mean()) for when, winners in first.items()}
 
 
 def kept(answers: CaptionScores, group: int, subset: str = "all") -> Interval:
@@ -124,7 +126,7 @@ def _with_interval(
     answers: CaptionScores, subset: str, measure: Callable[[list[_Pair], np.ndarray], np.ndarray], groups: Sequence[int]
 ) -> Interval:
     if answers.after is None:
-        raise SaywhyError("what is kept can be said after surgery only")
+        raise SaywhyError("what is kept can be measured only after surgery")
     chosen = answers.subsets()[subset]
     if chosen.sum() < 2:
         raise SaywhyError("what is left is told from how pictures differ; there is one")
@@ -132,7 +134,9 @@ def _with_interval(
     for group in groups:
         columns = answers.columns(group)
         if columns.stop - columns.start < 2:
-            raise SaywhyError(f"{answers.groups[group][0]!r} stands alone; what is kept is of captions held together")
+            raise SaywhyError(
+                f"{answers.groups[group][0]!r} stands alone; what is kept is measured between the captions of a group"
+            )
         pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
         if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
             raise SaywhyError(

@@ -35,11 +35,11 @@ def overlay(picture: Image.Image, values: np.ndarray, geometry: Geometry) -> Ima
     zoom = picture.width / geometry.size[0], picture.height / geometry.size[1]
     heat = Image.fromarray(heatmap_rgba(values))
     size = [max(1, round(geometry.frame[i] * geometry.scale[i] * zoom[i])) for i in (0, 1)]
-    place = [round(geometry.offset[i] * zoom[i]) for i in (0, 1)]
+    corner = [round(geometry.offset[i] * zoom[i]) for i in (0, 1)]
     grey = Image.blend(picture.convert("RGB"), picture.convert("L").convert("RGB"), 0.75)
     pale = Image.blend(grey, Image.new("RGB", grey.size, "white"), 0.35).convert("RGBA")
     layer = Image.new("RGBA", pale.size)
-    layer.paste(heat.resize((size[0], size[1]), Image.Resampling.BILINEAR), (place[0], place[1]))
+    layer.paste(heat.resize((size[0], size[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
     return Image.alpha_composite(pale, layer).convert("RGB")
 
 

@@ -264,7 +264,7 @@ def _card(explanation: Explanation) -> dict[str, Any]:
 
 
 def _weighed(sentence: Sentence | None) -> list[dict[str, Any]]:
-    """Each word with its strength, 0..1 of the strongest; None for words without content of their own."""
+    """Each word with its strength relative to the strongest, 0..1; None for words without content of their own."""
     words = sentence.words if sentence else ()
     most = max((word.weight or 0.0 for word in words), default=0.0)
     return [

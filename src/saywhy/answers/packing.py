@@ -1,4 +1,4 @@
-"""What answers share on their way to a file and back: strict JSON with packed arrays, and a format by the ending."""
+"""How answers go to a file and back: strict JSON with packed arrays, and a format by the ending."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _finite(value: Any) -> Any:
 
 
 def from_json(text: str, form: str, what: str) -> dict[str, Any]:
-    """The document of a format that ``to_json`` wrote. Raises SaywhyError where the text is none.
+    """The document of a format that ``to_json`` wrote. Raises SaywhyError where the text is not one.
 
     form: the document's "format". what: what it holds, for the message ("an explanation").
     """
@@ -104,7 +104,7 @@ def read_geometry(document: Mapping[str, Any]) -> Geometry:
 
 
 def save_as(path: str | Path, what: str, formats: Mapping[str, Callable[[], str | bytes]]) -> Path:
-    """Write a file whose format goes by its ending; it is there whole or not at all.
+    """Write a file in the format of its ending, whole or not at all.
 
     what:    "an explanation", for the message. formats: ending -> gives the content.
 

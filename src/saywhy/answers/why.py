@@ -1,4 +1,4 @@
-"""What a picture is and the rationales that it is that for: the record, as JSON, as a figure, as a page."""
+"""What a picture is and because of which rationales: the record, as JSON, as a figure, as a page."""
 
 from __future__ import annotations
 

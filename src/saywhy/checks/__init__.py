@@ -1,1 +1,1 @@
-"""Claims put to the test: what becomes of an answer when its text or its picture is changed."""
+"""Tests of claims: what happens to an answer when its text or its picture is changed."""

@@ -14,7 +14,7 @@ from saywhy.spaces.pairs.conditional import Groups, conditional_scores
 from saywhy.spaces.pairs.ranking import log_rationales
 from saywhy.spaces.pairs.scorer import PairScorer
 
-ROUNDING = 1e-3  # a fall of a logarithm below it is float32's, times CLIP's scale of 100
+ROUNDING = 1e-3  # a fall of a logarithm below it is rounding of float32, times CLIP's scale of 100
 MANY_SCORES = 200_000_000  # from which on a progress bar is shown
 
 
@@ -38,13 +38,13 @@ def log_conditional(images: Tensor, scorer: PairScorer[WordBank], rationales: Te
     The softmax over the categories of all terms that name one, with that rationale in the texts of the pairs. A method
     that scores no pairs (AB5: rationale and category apart) gives the same whatever the rationale.
 
-    Raises SaywhyError as ``log_rationale``, and for rationales that there are not, or not one for each picture.
+    Raises SaywhyError as ``log_rationale``, and for unknown rationales, or not one for each picture.
     """
     check_asked(images, scorer, rationales=rationales)
-    found = images.new_empty(len(images), len(scorer.bank.words.categories))
-    for rows, some in _conditionals(images, torch.arange(len(images)), scorer, rationales):
-        found[rows] = some
-    return found
+    logs = images.new_empty(len(images), len(scorer.bank.words.categories))
+    for rows, values in _conditionals(images, torch.arange(len(images)), scorer, rationales):
+        logs[rows] = values
+    return logs
 
 
 def _conditionals(
@@ -63,11 +63,11 @@ def _conditionals(
 def scores_of_category(
     images: Tensor, of: Tensor, scorer: PairScorer[WordBank], categories: Tensor, rationales: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(M,) log P(c | r, I), and the place of c among the categories, of M pictures ``of`` the images."""
+    """(M,) log P(c | r, I), and the rank of c among the categories, of M pictures ``of`` the images."""
     logs, ranks = images.new_empty(2, len(of))
-    for rows, some in _conditionals(images, of, scorer, rationales):
-        own = some.gather(1, categories[of[rows], None])
-        logs[rows], ranks[rows] = own[:, 0], 1.0 + (some > own).sum(1)
+    for rows, values in _conditionals(images, of, scorer, rationales):
+        own = values.gather(1, categories[of[rows], None])
+        logs[rows], ranks[rows] = own[:, 0], 1.0 + (values > own).sum(1)
     return logs, ranks
 
 
@@ -82,22 +82,24 @@ def check_asked(
     not fit each other or the bank. none: a rationale of -1 stands for none."""
     bank, terms = scorer.bank, scorer.scoring.terms
     if not set(terms) - {"category"}:
-        raise SaywhyError(f"the terms {', '.join(terms)} say nothing of rationales; add one that does")
+        raise SaywhyError(f"the terms {', '.join(terms)} do not involve rationales; add one that does")
     if images is not None and (images.ndim != 2 or images.shape[1] != bank.rationales.shape[1]):
         raise SaywhyError(
             f"pictures of shape {tuple(images.shape)} for a bank of {bank.rationales.shape[1]} dimensions; encode them "
             "with the space that the bank was built with"
         )
-    pictures = [len(some) for some in (images, categories, rationales) if some is not None]
+    pictures = [len(rows) for rows in (images, categories, rationales) if rows is not None]
     if len(set(pictures)) > 1:
-        raise SaywhyError(f"pictures, categories and rationales are {pictures} in number; give one of each a picture")
-    for what, some, count, least in (
+        raise SaywhyError(
+            f"the numbers of pictures, categories and rationales are {pictures}; give one of each per picture"
+        )
+    for name, indices, count, least in (
         ("category", categories, len(bank.words.categories), 0),
         ("rationale", rationales, len(bank.words.rationales), -1 if none else 0),
     ):
-        wrong = [] if some is None else some[(some < least) | (some >= count)].tolist()
+        wrong = [] if indices is None else indices[(indices < least) | (indices >= count)].tolist()
         if wrong:
-            raise SaywhyError(f"there is no {what} {wrong[0]}; the bank has {count}, counted from 0")
+            raise SaywhyError(f"there is no {name} {wrong[0]}; the bank has {count}, counted from 0")
 
 
 _T = TypeVar("_T")

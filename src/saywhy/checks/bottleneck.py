@@ -1,6 +1,6 @@
-"""Can the category be told from the scores of the rationales alone? If not, it comes from elsewhere in the picture.
+"""Can the category be predicted from the scores of the rationales alone? If not, it comes from elsewhere.
 
-The third test of whether rationales are used, beside those of ``rationale_use``; a linear map from named scores to
+The third test of whether rationales are used, besides those of ``rationale_use``; a linear map from named scores to
 categories is LaBo's bottleneck (Yang et al. 2023).
 """
 
@@ -22,9 +22,9 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of the logistic regression, among
 @final
 @dataclass(frozen=True)
 class Bottleneck:
-    """How well the category can be told from the scores of the rationales alone; all in percent.
+    """How well the category can be predicted from the scores of the rationales alone; all in percent.
 
-    accuracy: of the categories told so. full: of the method itself, on the same pictures.
+    accuracy: of the categories predicted so. full: of the method itself, on the same pictures.
     gap:      full - accuracy, paired: what the method's category has from elsewhere.
     chance:   accuracy of always saying the training half's most frequent category.
     """
@@ -44,7 +44,7 @@ def bottleneck(
     best: int | None = None,
     seed: int = 0,
 ) -> Bottleneck:
-    """Logistic regression from (N, R) scores of rationales to categories, as LaBo's, held against the method itself.
+    """Logistic regression from (N, R) scores of rationales to categories, as LaBo's, compared with the method itself.
 
     Columns are standardised; the strength of the penalty is chosen on a quarter of the training half.
 
@@ -67,24 +67,24 @@ def bottleneck(
             "halves need (N, R) scores with N labels, and the same R rationales"
         )
     if hits.shape != truth.shape:
-        raise SaywhyError(f"{hits.shape} hits of the method itself for {truth.shape} pictures; give one each")
+        raise SaywhyError(f"{hits.shape} hits of the method itself for {truth.shape} pictures; give one per picture")
     if not np.isfinite(scores).all() or not np.isfinite(asked).all():
-        raise SaywhyError("scores of rationales are not finite; nothing can be told from them")
+        raise SaywhyError("scores of rationales are not finite; no category can be predicted from them")
     if len(np.unique(labels)) < 2:
-        raise SaywhyError("the training half is all of one category; a bottleneck needs at least two")
+        raise SaywhyError("the training half has only one category; a bottleneck needs at least two")
     if best is not None:
         scores, asked = _only_best(scores, best), _only_best(asked, best)
     held = _held(labels, np.random.default_rng(seed))
     strength = 1.0
     if held.any():
-        fitted = [_told(scores[~held], labels[~held], scores[held], one) == labels[held] for one in STRENGTHS]
-        strength = STRENGTHS[int(np.argmax([found.mean() for found in fitted]))]
-    found = _told(scores, labels, asked, strength) == truth
+        fitted = [_told(scores[~held], labels[~held], scores[held], penalty) == labels[held] for penalty in STRENGTHS]
+        strength = STRENGTHS[int(np.argmax([hit.mean() for hit in fitted]))]
+    right = _told(scores, labels, asked, strength) == truth
     names, counts = np.unique(labels, return_counts=True)
     return Bottleneck(
-        accuracy=interval(100.0 * found),
+        accuracy=interval(100.0 * right),
         full=interval(100.0 * hits),
-        gap=difference(100.0 * hits, 100.0 * found),
+        gap=difference(100.0 * hits, 100.0 * right),
         chance=100 * float((truth == names[counts.argmax()]).mean()),
     )
 
@@ -113,6 +113,6 @@ def _held(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _only_best(scores: np.ndarray, best: int) -> np.ndarray:
     """What the best of each row have above the next one; 0 elsewhere."""
     if not 1 <= best < scores.shape[1]:
-        raise SaywhyError(f"the {best} best of {scores.shape[1]} rationales are no choice; give 1 or more, and fewer")
+        raise SaywhyError(f"best must be at least 1 and less than the {scores.shape[1]} rationales; it is {best}")
     next_one = -np.partition(-scores, best, axis=1)[:, best]
     return np.maximum(scores - next_one[:, None], 0)

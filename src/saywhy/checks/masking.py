@@ -28,9 +28,7 @@ def masked(picture: Image.Image, mask: np.ndarray, how: str = "blur") -> Image.I
         raise unknown("masking", how, HOW)
     width, height = picture.size
     if mask.shape != (height, width):
-        raise SaywhyError(
-            f"the mask is of shape {mask.shape}, the picture of {(height, width)}; bring the mask to its size"
-        )
+        raise SaywhyError(f"the mask is of shape {mask.shape}, the picture of {(height, width)}; resize the mask")
     mask = mask.astype(bool)
     pixels = np.array(picture.convert("RGB"), np.float32)
     outside = ~mask if not mask.all() else mask
@@ -64,7 +62,7 @@ def random_masks_like(mask: np.ndarray, count: int, rng: np.random.Generator) ->
     overlap = np.fft.irfft2(np.abs(np.fft.rfft2(mask)) ** 2, mask.shape).round()
     places = np.argwhere(overlap <= np.quantile(overlap, FARTHEST, method="lower"))
     chosen = rng.choice(places, count, replace=len(places) < count)
-    return np.stack([np.roll(mask, place, (0, 1)) for place in chosen]) if count else np.zeros((0, *mask.shape), bool)
+    return np.stack([np.roll(mask, shift, (0, 1)) for shift in chosen]) if count else np.zeros((0, *mask.shape), bool)
 
 
 @final
@@ -103,4 +101,4 @@ def trial(
 
 def check_draws(draws: int) -> None:
     if draws < 1:
-        raise SaywhyError(f"a test needs at least one draw to be held against; {draws} were asked for")
+        raise SaywhyError(f"draws must be at least 1; it is {draws}")

@@ -25,7 +25,7 @@ MANY_TRIALS = 50  # likewise
 @final
 @dataclass(frozen=True, eq=False)
 class PictureChange:
-    """What became of N answers when the picture was changed; NaN where it was not.
+    """What happened to N answers when the picture was changed; NaN where it was not.
 
     falls:     (N, 2) of log P(r | I) and of log P(c | r, I), when what the rationale is about was taken out.
     elsewhere: (N, draws, 2) the same, when an equal area elsewhere was.
@@ -82,31 +82,33 @@ def picture_change(
     for start in with_progress(range(0, len(named), BATCH), "changing the pictures", len(named) > MANY_TRIALS):
         batch = list(islice(rest, min(BATCH, len(named) - start)))
         if len(batch) < min(BATCH, len(named) - start):
-            raise SaywhyError(f"{start + len(batch)} trials for {len(named)} answers; give one each, or None")
-        here = [(start + n, one) for n, one in enumerate(batch) if one is not None and named[start + n]]
-        kinds |= {len(one.elsewhere) for _, one in here}
+            raise SaywhyError(f"{start + len(batch)} trials for {len(named)} answers; give one for each, or None")
+        here = [(start + n, each) for n, each in enumerate(batch) if each is not None and named[start + n]]
+        kinds |= {len(each.elsewhere) for _, each in here}
         if len(kinds) > 1:
-            raise SaywhyError("trials have different numbers of areas elsewhere; give each of them as many")
+            raise SaywhyError("trials have different numbers of areas elsewhere; give them all the same number")
         if here:
             tested += [n for n, _ in here]
-            vectors.append(encode([image for _, one in here for image in (one.picture, one.changed, *one.elsewhere)]))
+            vectors.append(
+                encode([image for _, each in here for image in (each.picture, each.changed, *each.elsewhere)])
+            )
     if next(rest, None) is not None:
-        raise SaywhyError(f"more than {len(named)} trials for as many answers; give one each")
+        raise SaywhyError(f"more than {len(named)} trials for as many answers; give one for each")
     draws = kinds.pop() if kinds else 0
     falls = torch.full((len(named), 1 + draws, 2), torch.nan)
     if tested:
         images, who = torch.cat(vectors), torch.tensor(tested)
         of = who.repeat_interleave(2 + draws)
-        found = _evidence(images, scorer, categories[of], rationales[of]).unflatten(0, (-1, 2 + draws))
-        falls[who] = found[:, :1] - found[:, 1:]
+        logs = _evidence(images, scorer, categories[of], rationales[of]).unflatten(0, (-1, 2 + draws))
+        falls[who] = logs[:, :1] - logs[:, 1:]
     return PictureChange(falls[:, 0], falls[:, 1:])
 
 
 def _evidence(images: Tensor, scorer: PairScorer[WordBank], categories: Tensor, rationales: Tensor) -> Tensor:
     """(M, 2) log P(r | I) and log P(c | r, I) of M pictures, each with its answer."""
     named = [
-        log_rationale(some, scorer).gather(1, which[:, None])[:, 0]
-        for some, which in zip(images.split(ROWS), rationales.split(ROWS), strict=True)
+        log_rationale(batch, scorer).gather(1, chosen[:, None])[:, 0]
+        for batch, chosen in zip(images.split(ROWS), rationales.split(ROWS), strict=True)
     ]
     logs, _ = scores_of_category(images, torch.arange(len(images)), scorer, categories, rationales)
     return torch.stack([torch.cat(named), logs], 1)

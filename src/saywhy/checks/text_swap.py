@@ -21,7 +21,7 @@ from saywhy.words.rationale_words import RationaleWords
 @final
 @dataclass(frozen=True, eq=False)
 class TextSwap:
-    """What became of N named categories when their rationales were swapped for absent ones; NaN where it was not.
+    """What happened to N named categories when their rationales were swapped for absent ones; NaN where it was not.
 
     drops:   (N, draws) fall of log P(c | r, I) from the rationale that was named to the one put in its place.
     losses:  (N, draws) places that the category lost among the C; below 0 where it gained.
@@ -65,19 +65,19 @@ def absent_rationales(
     Raises SaywhyError for different numbers of pictures.
     """
     if len(categories) != len(true):
-        raise SaywhyError(f"{len(categories)} categories for {len(true)} sets of true rationales; give one each")
+        raise SaywhyError(f"{len(categories)} categories for {len(true)} sets of true rationales; give one for each")
     several = words.several or {}
     members = [set(several.get(r, (name,))) for r, name in enumerate(words.rationales)]
     made: dict[tuple[int, frozenset[int]], np.ndarray] = {}  # pictures of a pair are many, and share what is absent
-    found = []
-    for category, some in zip(categories, true, strict=True):
-        key = int(category), frozenset(int(r) for r in some)
+    candidates = []
+    for category, shown in zip(categories, true, strict=True):
+        key = int(category), frozenset(int(r) for r in shown)
         if key not in made:
             present = set().union(*(members[r] for r in {*key[1], *words.lists[key[0]]}))
             absent = [r for r, things in enumerate(members) if not things & present]
             made[key] = np.array(absent, np.int32)
-        found.append(made[key])
-    return found
+        candidates.append(made[key])
+    return candidates
 
 
 @torch.no_grad()
@@ -103,11 +103,11 @@ def text_swap(
     """
     check_asked(images, scorer, categories, rationales, none=True)
     if len(absent) != len(images):
-        raise SaywhyError(f"{len(absent)} sets of absent rationales for {len(images)} pictures; give one each")
+        raise SaywhyError(f"{len(absent)} sets of absent rationales for {len(images)} pictures; give one for each")
     check_draws(draws)
     asked, count = torch.full((len(images), 1 + draws), -1), len(scorer.bank.words.rationales)
-    for n, (named, some) in enumerate(zip(rationales.tolist(), absent, strict=True)):
-        candidates = np.array(sorted({int(r) for r in some} - {named}), np.int64)
+    for n, (named, others) in enumerate(zip(rationales.tolist(), absent, strict=True)):
+        candidates = np.array(sorted({int(r) for r in others} - {named}), np.int64)
         if len(candidates) and not 0 <= candidates[0] <= candidates[-1] < count:
             raise SaywhyError(
                 f"absent rationales of picture {n} run from {candidates[0]} to {candidates[-1]}; the bank has "
@@ -118,8 +118,8 @@ def text_swap(
         chosen = np.random.default_rng([seed, n]).permutation(candidates)[:draws]
         asked[n, 0] = named
         asked[n, 1 : 1 + len(chosen)] = torch.as_tensor(chosen)
-    there = asked >= 0
-    logs, ranks = scores_of_category(images, there.nonzero()[:, 0], scorer, categories, asked[there])
+    named_any = asked >= 0
+    logs, ranks = scores_of_category(images, named_any.nonzero()[:, 0], scorer, categories, asked[named_any])
     log, rank = images.new_full((2, *asked.shape), torch.nan)
-    log[there], rank[there] = logs, ranks
+    log[named_any], rank[named_any] = logs, ranks
     return TextSwap(log[:, :1] - log[:, 1:], rank[:, 1:] - rank[:, :1], asked[:, 1:])

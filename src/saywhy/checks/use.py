@@ -1,4 +1,4 @@
-"""Is the rationale used? What becomes of an answer when its rationale is changed, in the text or in the picture.
+"""Is the rationale used? What happens to an answer when its rationale is changed, in the text or in the picture.
 
 A doubly right answer (ECOR, section III) names a category and a rationale; that both are right does not say that one
 rests on the other. Two tests, which no paper of this line reports: another rationale is put in its place in the text,
@@ -80,24 +80,24 @@ def rationale_use(
     """
     right = np.atleast_2d(right).astype(bool)
     for tests in (text, picture):
-        if tests and [len(one.used) for one in tests] != [right.shape[1]] * len(right):
+        if tests and [len(test.used) for test in tests] != [right.shape[1]] * len(right):
             raise SaywhyError(
-                f"tests of {[len(one.used) for one in tests]} pictures for {len(right)} runs on {right.shape[1]}; "
+                f"tests of {[len(test.used) for test in tests]} pictures for {len(right)} runs on {right.shape[1]}; "
                 "give one test for each run, of the same pictures"
             )
     swapped = {
-        "used": _stacked(one.used for one in text),
-        "chance": _stacked(one.chance for one in text),
-        "category": _stacked(one.drops.nanmean(1) for one in text),
-        "rank": _stacked(one.losses.nanmean(1) for one in text),
+        "used": _stacked(swap.used for swap in text),
+        "chance": _stacked(swap.chance for swap in text),
+        "category": _stacked(swap.drops.nanmean(1) for swap in text),
+        "rank": _stacked(swap.losses.nanmean(1) for swap in text),
     }
     changed = {
-        "used": _stacked(one.used for one in picture),
-        "chance": _stacked(one.chance for one in picture),
-        "rationale": _stacked(one.falls[:, 0] for one in picture),
-        "category": _stacked(one.falls[:, 1] for one in picture),
-        "rationale elsewhere": _stacked(one.elsewhere[..., 0].mean(1) for one in picture),
-        "category elsewhere": _stacked(one.elsewhere[..., 1].mean(1) for one in picture),
+        "used": _stacked(change.used for change in picture),
+        "chance": _stacked(change.chance for change in picture),
+        "rationale": _stacked(change.falls[:, 0] for change in picture),
+        "category": _stacked(change.falls[:, 1] for change in picture),
+        "rationale elsewhere": _stacked(change.elsewhere[..., 0].mean(1) for change in picture),
+        "category elsewhere": _stacked(change.elsewhere[..., 1].mean(1) for change in picture),
     }
     both = {name: np.minimum(swapped[name], changed[name]) for name in ("used", "chance")} if text and picture else {}
     return Use(
@@ -109,7 +109,7 @@ def rationale_use(
 
 
 def _stacked(values: Iterable[Tensor]) -> np.ndarray:
-    rows = [some.double().numpy() for some in values]
+    rows = [row.double().numpy() for row in values]
     return np.stack(rows) if rows else np.empty((0, 0))
 
 
@@ -124,6 +124,6 @@ def _tested(measures: Mapping[str, np.ndarray], right: np.ndarray, draws: int, s
     drawn = bootstrap(stacked, draws, seed)
     drawn = drawn[drawn[:, 0] > 0]
     ratios = dict(zip(scaled, (drawn[:, 1:] / drawn[:, :1]).T, strict=True))
-    found = {name: interval_of(values[kept].mean(), ratios[name]) for name, values in scaled.items()}
-    share, chance = found.pop("used"), found.pop("chance")
-    return Tested(int(kept.sum()), share, chance.value, found)
+    intervals = {name: interval_of(values[kept].mean(), ratios[name]) for name, values in scaled.items()}
+    share, chance = intervals.pop("used"), intervals.pop("chance")
+    return Tested(int(kept.sum()), share, chance.value, intervals)

@@ -42,18 +42,18 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        complain("the memory is full: take fewer pictures at once, a smaller batch, a smaller model, or another device")
+        complain("out of memory: use fewer pictures at once, a smaller batch, a smaller model, or another device")
         sys.exit(USAGE)
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """torch says it with an error of its own on a GPU, and with any RuntimeError on a CPU."""
+    """Whether memory ran out: torch has an error of its own for GPUs, but raises a plain RuntimeError on a CPU."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _quiet_libraries() -> None:
-    """Progress bars and advice of other libraries would drown what this one says."""
+    """Silence progress bars and advice of other libraries, which would drown out our own messages."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -64,7 +64,7 @@ def _quiet_libraries() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Ours in one line. Others' are for programmers: which glyph a font lacks, by which line of ours."""
+    """Show our own warnings in one line. Others' are for programmers: which glyph a font lacks, and where."""
     if category.__module__.startswith("saywhy."):
         note(message)
 

@@ -31,8 +31,8 @@ def ask(
     words: Annotated[
         list[str],
         typer.Argument(
-            help='Files, folders, folders of class folders, world:NAME; then captions. Those of "a|b" are held against '
-            "each other, and so are all without a bar.",
+            help='Files, folders, folders of class folders, world:NAME; then captions. Those of "a|b" compete with '
+            "each other, and so do all without a bar.",
             metavar="PICTURES... CAPTIONS",
         ),
     ],
@@ -42,7 +42,7 @@ def ask(
     operate: Annotated[
         str | None, typer.Option(help="Put the classifier into this CLIP: clip, clip:ARCH/TAG, clip:DIR, world:NAME")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Pictures at most, as many of each class.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures at most, evenly over the classes.")] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
@@ -55,10 +55,12 @@ def ask(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Of the classifier: evidence, stages, last, convolutions, NAMES", rich_help_panel=MATCHING),
+        typer.Option(
+            help="Layers of the classifier: evidence, stages, last, convolutions, NAMES", rich_help_panel=MATCHING
+        ),
     ] = None,
     clip_layers: Annotated[
-        str | None, typer.Option(help="Of CLIP: last, stages, convolutions, NAMES", rich_help_panel=MATCHING)
+        str | None, typer.Option(help="Layers of CLIP: last, stages, convolutions, NAMES", rich_help_panel=MATCHING)
     ] = None,
     pairing: Annotated[str | None, typer.Option(help="best or one-to-one", rich_help_panel=MATCHING)] = None,
     chance: Annotated[
@@ -69,28 +71,31 @@ def ask(
         float | None,
         typer.Option(
             min=0,
-            help="Logits: evidence that varies by less decides nothing (with --layers evidence).",
+            help="Ignore evidence that varies by less, in logits (with --layers evidence).",
             rich_help_panel=MATCHING,
         ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Keep the matching: a .safetensors file.", rich_help_panel=MATCHING)
+        Path | None, typer.Option(help="Save the matching to this .safetensors file.", rich_help_panel=MATCHING)
     ] = None,
     matching: Annotated[
-        Path | None, typer.Option(help="Use a matching that was kept, on its CLIP.", rich_help_panel=SURGERY)
+        Path | None, typer.Option(help="Use a saved matching, with its CLIP.", rich_help_panel=SURGERY)
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(min=0, max=1, help="0 leaves CLIP as it is, 1 replaces.", rich_help_panel=SURGERY)
+        float | None,
+        typer.Option(min=0, max=1, help="0 leaves CLIP as it is, 1 replaces its channels.", rich_help_panel=SURGERY),
     ] = None,
     share: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Replace this share (0..1) of channels, the best.", rich_help_panel=SURGERY),
+        typer.Option(
+            min=0, max=1, help="Replace this share (0..1) of channels, the best matched.", rich_help_panel=SURGERY
+        ),
     ] = None,
     unmatched: Annotated[
         str | None, typer.Option(help="Channels without a match: keep or mean", rich_help_panel=SURGERY)
     ] = None,
     by_class: Annotated[
-        bool, typer.Option("--by-class", help="Also by class, right and wrong.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--by-class", help="Also report by class, and right and wrong.", rich_help_panel=OUTPUT)
     ] = False,
     out: Annotated[
         Path | None,
@@ -100,7 +105,7 @@ def ask(
         bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Ask how near captions are to pictures; with --operate, when CLIP sees what the classifier sees."""
+    """Ask how well captions fit pictures; with --operate, also when CLIP sees what the classifier sees."""
     from saywhy.cli.panels import show_answers
     from saywhy.pictures.in_batches import Readable
     from saywhy.pictures.sources import is_source, read_sources
@@ -133,7 +138,7 @@ def ask(
             answers, strangers = ask_pictures(pictures, groups, opinion, operated, classifier, read, advance)
         if strangers:
             listed = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
-            note(f"{model} has no class {listed}: what it gets right and wrong is left out")
+            note(f"{model} has no class {listed}: right and wrong predictions are left out")
         document = answers.document()
         if out is not None:
             _save(answers, document, out)
@@ -150,8 +155,8 @@ def ask(
 class Operation:
     """The options that put a classifier into a CLIP; None, and not in a mapping, is what was not given.
 
-    clip:     the CLIP's name. file: a matching that was kept, instead of matching anew.
-    match_on: pictures to match on. save: where to keep the matching.
+    clip:     the CLIP's name. file: a saved matching, instead of a new one.
+    match_on: pictures to match on. save: where to save the matching.
     how:      of ``match_classifier``. surgery: fields of ``Surgery``. share: of channels, the best.
     """
 
@@ -164,38 +169,38 @@ class Operation:
     share: float | None
 
     def check(self, model: str | None, space: str | None) -> None:
-        """Raises SaywhyError for options that do not go together, before anything is loaded or read."""
+        """Raises SaywhyError for options that contradict each other, before anything is loaded or read."""
         from saywhy.spaces.surgery.matching import HOW
 
         matched = [*self.how, *_given({"match_on": self.match_on, "save": self.save})]
         options = [*matched, *self.surgery, *_given({"share": self.share})]
         if self.clip is None and self.file is None:
             if options:
-                raise SaywhyError(f"{_flag(options[0])} is of surgery: name a CLIP with --operate")
+                raise SaywhyError(f"{_flag(options[0])} is for surgery: name a CLIP with --operate")
             return
         if model is None:
-            raise SaywhyError("surgery puts a classifier into CLIP; name it with --model")
+            raise SaywhyError("surgery puts a classifier into CLIP; give one with --model")
         if space is not None:
-            raise SaywhyError("--space goes without --operate: after surgery it is that CLIP's opinion that is asked")
+            raise SaywhyError("--space and --operate exclude each other: after surgery the CLIP of --operate is asked")
         if self.file is not None and matched:
-            raise SaywhyError(f"{_flag(matched[0])} is of matching anew; --matching uses what was found before")
+            raise SaywhyError(f"{_flag(matched[0])} is for a new matching; --matching uses a saved one")
         if self.how.get("how", HOW[0]) not in HOW:
-            raise SaywhyError(f"--pairing is {' or '.join(HOW)}, not {self.how['how']!r}")
+            raise SaywhyError(f"--pairing must be {' or '.join(HOW)}, not {self.how['how']!r}")
         if self.save is not None and (self.save.suffix != ".safetensors" or not self.save.absolute().parent.is_dir()):
             raise SaywhyError(f"--save {self.save}: needs the ending .safetensors, and a folder that exists")
         self.options()
 
     @property
     def anew(self) -> bool:
-        """Whether channels are to be matched."""
+        """Whether channels are matched anew."""
         return self.clip is not None and self.file is None
 
     def check_pictures(self, pictures: Sequence[LabelledImage]) -> None:
-        """Raises SaywhyError for too few to match on; says so where they are few."""
+        """Raises SaywhyError for too few pictures to match on; notes where they are few."""
         from saywhy.questions.ask import ENOUGH
 
         if self.anew and len(pictures) < 2:
-            raise SaywhyError("channels are matched on two pictures or more; name others with --match-on")
+            raise SaywhyError("channels are matched on at least two pictures; give more with --match-on")
         if self.anew and len(pictures) < ENOUGH:
             note(f"channels are matched on {len(pictures)} pictures; with fewer than {ENOUGH} a match says little")
 
@@ -220,7 +225,7 @@ class Operation:
         read: Readable,
         advance: Callable[[int], object],
     ) -> OperatedSpace:
-        """Match on pictures, keep the matching where that was asked for, and operate."""
+        """Match on pictures, save the matching where asked to, and operate."""
         from saywhy.questions.ask import find_matching, operate
 
         matching = find_matching(clip, classifier, pictures, self.options(), read, advance)
@@ -233,7 +238,7 @@ def _load(
     model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None,
     *, pretrained: bool,
 ) -> tuple[Classifier | None, Space, OperatedSpace | None]:  # fmt: skip
-    """The classifier, the space before surgery, and, by a matching that was kept, the one after it."""
+    """The classifier, the space before surgery, and, with a saved matching, the one after it."""
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.ask import operate
     from saywhy.questions.choices import default_space, resolve_space
@@ -244,9 +249,7 @@ def _load(
     if classifier is not None and not pretrained:
         classifier = replace(classifier, name=f"{classifier.name} at random weights")
     if operation.clip is not None and operation.clip.startswith(("own", "operated:")):
-        raise SaywhyError(
-            f"--operate {operation.clip}: a CLIP is operated on; clip, clip:ARCH/TAG, clip:DIR or world:NAME"
-        )
+        raise SaywhyError(f"--operate {operation.clip}: must be a CLIP: clip, clip:ARCH/TAG, clip:DIR or world:NAME")
     clip = None if operation.clip is None else load_clip(operation.clip, device)
     if classifier is not None and operation.file is not None:
         operated = load_operated(operation.file, classifier, device=device)
@@ -277,7 +280,7 @@ def _flag(option: str) -> str:
 
 
 def _layers(text: str) -> str | tuple[str, ...]:
-    """A known choice of layers as it is, or the names of layers, of a list with commas."""
+    """A known choice of layers as it is, or the names in a comma-separated list."""
     from saywhy.spaces.operated import LAYERS
 
     return text if text in LAYERS else tuple(name.strip() for name in text.split(","))

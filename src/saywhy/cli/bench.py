@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from saywhy.bench import Report
 
 WORDS_AS_TYPED = {"ignore_unknown_options": True, "help_option_names": []}
-"""Settings of the command: its options depend on the benchmarks that are named, and so are read in a second step."""
+"""Settings of the command: its options depend on the named benchmarks, and so are parsed in a second step."""
 
 _Names = Annotated[list[str], typer.Argument(help="Benchmarks to run.", metavar="NAME...")]
 _Limit = Annotated[int | None, typer.Option(min=1, help="A smaller run: at most N of what the benchmark counts.")]

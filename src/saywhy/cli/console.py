@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, how they complain, and how they go through many pictures."""
+"""What the commands share: exit codes, messages, and the loop over many pictures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _T = TypeVar("_T")
 
 
 def complain(problem: object) -> None:
-    """One line on standard error."""
+    """Print a problem as one line on standard error."""
     errors.print("saywhy:", style="bold red", end=" ")
     errors.print(str(problem), markup=False, soft_wrap=True)
 
 
 def note(text: object) -> None:
-    """One line on standard error about something that is no failure."""
+    """Print one line on standard error about something that is not a failure."""
     errors.print(f"note: {text}", markup=False, soft_wrap=True)
 
 
@@ -40,12 +40,12 @@ def writable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SaywhyError(f"--out {out}: cannot be made a folder ({error.strerror or error})") from None
+        raise SaywhyError(f"--out {out}: the folder cannot be made ({error.strerror or error})") from None
 
 
 @contextmanager
 def told_when_interrupted(left: str) -> Iterator[None]:
-    """Ctrl+C is one line that says what is ``left`` of the work, and INTERRUPTED."""
+    """On Ctrl+C, print one line that says what is ``left`` of the work, and exit with INTERRUPTED."""
     try:
         yield
     except KeyboardInterrupt:
@@ -55,24 +55,24 @@ def told_when_interrupted(left: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(what: str, count: int) -> Iterator[Callable[[int], object]]:
-    """A bar on standard error for ``count`` pictures, where there are more than two; gives what moves it on."""
+    """A bar on standard error for ``count`` pictures, where there are more than two; gives what advances it."""
     with Progress(console=errors, transient=True, disable=count < 3 or not errors.is_terminal) as progress:
         task = progress.add_task(what, total=count)
         yield lambda more: progress.advance(task, more)
 
 
 Steps = Callable[[Sequence[int]], Iterator[int]]
-"""Goes through the steps of one piece of work, and shows how far it is."""
+"""Iterates over the steps of one piece of work, and shows progress."""
 
 
 @contextmanager
 def progress_bars(what: str, count: int) -> Iterator[tuple[Callable[[int], object], Steps]]:
-    """As ``progress_bar``, with a second bar below it for the steps of the picture that is at work."""
+    """As ``progress_bar``, with a second bar below it for the steps of the current picture."""
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task(what, total=count, visible=count > 2)
 
         def steps_of(steps: Sequence[int]) -> Iterator[int]:
-            below = progress.add_task("looking where it is", total=len(steps))
+            below = progress.add_task("locating rationales", total=len(steps))
             for step in steps:
                 yield step
                 progress.advance(below)
@@ -87,7 +87,7 @@ def tell_each(
     tell: Callable[[_T, int], None],
     save_page: Callable[[list[_T], list[Failure]], Path] | None,
 ) -> NoReturn:
-    """Say what is found of ``count`` pictures as it comes, write the page about all of them, and leave.
+    """Print each of ``count`` results as it comes, write the page about all of them, and exit.
 
     results:   in order; a Failure where a picture has none, which is said at once, and the others go on.
     tell:      is given each of the others, and its number, counted from 1.

@@ -32,7 +32,7 @@ EXAMPLES = 3  # of each kind of oddity
 @data.callback()
 @worlds.callback()
 def _group() -> None:
-    """Keeps a lone command one of its own: Typer would run it under the group's name."""
+    """Keeps the only command under its own name: Typer would run it under the group's."""
 
 
 @data.command("check")
@@ -44,11 +44,11 @@ def check(
         Path | None, typer.Option(help="The lists: a .json or .csv (default: the one in the folder).")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help='Only this split; "" where there are none (default: all there are).')
+        str | None, typer.Option(help='Only this split; "" for data without splits (default: all).')
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Say what is in data with rationales, what is odd, and what will be left out (exit code 1 where pictures are)."""
+    """Report what data with rationales contains, what is odd, and what is left out (exit code 1 if pictures are)."""
     from saywhy.pictures.checking import check_pictures
     from saywhy.pictures.rationale_data import read_rationale_data
     from saywhy.pictures.rationale_folders import split_names
@@ -73,7 +73,7 @@ def check(
 
 
 def summary(splits: Mapping[str, RationaleData]) -> dict[str, Any]:
-    """What ``saywhy data check --json`` prints, of splits with the same words."""
+    """What ``saywhy data check --json`` prints, for splits with the same words."""
     from saywhy.pictures.checking import same_pictures
 
     parts = list(splits.values())
@@ -129,15 +129,15 @@ def _show(document: Mapping[str, Any], console: Console) -> None:
     console.print()
     for names, count in document["in both"].items():
         if count:
-            some = "1 picture is" if count == 1 else f"{count:,} pictures are"
-            console.print(Text(f"{some}, byte for byte, in {names}: what is tested was seen.", "bold red"))
+            shared = "1 picture is" if count == 1 else f"{count:,} pictures are"
+            console.print(Text(f"{shared}, byte for byte, in {names}: what is tested was seen.", "bold red"))
             console.print()
     if document["oddities"]:
         console.print(_oddities_table(document["oddities"]))
         console.print()
     pictures, skipped = sum(part["pictures"] for part in document["splits"].values()), document["skipped"]
-    some = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
-    console.print(Text(f"{some} can be used" + (f"; {skipped:,} will be left out." if skipped else "."), "bold"))
+    usable = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
+    console.print(Text(f"{usable} can be used" + (f"; {skipped:,} will be left out." if skipped else "."), "bold"))
 
 
 def _lists_table(document: Mapping[str, Any]) -> Table:
@@ -171,18 +171,18 @@ def _splits_table(splits: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def _oddities_table(oddities: Sequence[Mapping[str, Any]]) -> Table:
-    """Of each kind the first few, those that cost the most pictures first."""
+    """The first few of each kind, those that cost the most pictures first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("odd", "where", "what it is"):
         table.add_column(column)
-    by_kind = [list(some) for _, some in groupby(sorted(oddities, key=_kind), _kind)]
-    for some in sorted(by_kind, key=lambda some: -_skipped(some)):
-        kind, first = some[0]["kind"], sorted(some, key=lambda oddity: -oddity["skipped"])[:EXAMPLES]
+    by_kind = [list(alike) for _, alike in groupby(sorted(oddities, key=_kind), _kind)]
+    for alike in sorted(by_kind, key=lambda alike: -_skipped(alike)):
+        kind, first = alike[0]["kind"], sorted(alike, key=lambda oddity: -oddity["skipped"])[:EXAMPLES]
         for n, oddity in enumerate(first):
             table.add_row(Text("" if n else kind, style="cyan"), Text(oddity["where"]), Text(oddity["says"]))
-        if len(some) > len(first):
-            rest = len(some) - len(first)
-            lost = _skipped(some) - _skipped(first)
+        if len(alike) > len(first):
+            rest = len(alike) - len(first)
+            lost = _skipped(alike) - _skipped(first)
             table.add_row("", "", Text(f"... and {rest:,} more" + (f", {lost:,} pictures" if lost else ""), "dim"))
     return table
 
@@ -205,18 +205,18 @@ def _size(count: float) -> str:
 
 @worlds.command("write")
 def world_write(
-    name: Annotated[str, typer.Argument(help="aviary, or a planted one: aviary-background, ...")],
+    name: Annotated[str, typer.Argument(help="aviary, or one with a planted shortcut: aviary-background, ...")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     train_pictures: Annotated[int, typer.Option("--train", min=0, help="Pictures of the training half.")] = 0,
     test_pictures: Annotated[int, typer.Option("--test", min=0, help="Pictures of the test half.")] = 200,
-    size: Annotated[int, typer.Option(min=32, help="cub: pixels, square.")] = 384,
+    size: Annotated[int, typer.Option(min=32, help="Side of a picture in pixels (cub only).")] = 384,
     layout: Annotated[str, typer.Option(help="cub, or doubly-right: close-ups with their rationales.")] = "cub",
 ) -> None:
     """Write an aviary in CUB-200-2011's layout, with part masks and what decides each class, or as close-ups."""
     from saywhy.worlds.cub_layout import write_cub
     from saywhy.worlds.planted import PLANTS
 
-    unfinished = told_when_interrupted(f"{out} is not whole; remove it before you write there again")
+    unfinished = told_when_interrupted(f"{out} is incomplete; remove it before you write there again")
     if layout == "doubly-right":
         with unfinished:
             _write_closeups(name, out, {"train": train_pictures, "test": test_pictures})

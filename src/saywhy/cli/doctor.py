@@ -1,4 +1,4 @@
-"""The commands ``saywhy models`` and ``saywhy doctor``: what can be loaded; what this installation has and reaches."""
+"""The commands ``saywhy models`` and ``saywhy doctor``: what can be loaded, and the state of this installation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LIBRARIES = (
 
 def examine() -> list[tuple[str, str]]:
     """(what, finding) pairs; takes seconds and raises nothing."""
-    found = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
-    found += [(name, _version(name)) for name in LIBRARIES]
-    found += _device()
-    found += [
+    findings = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    findings += [(name, _version(name)) for name in LIBRARIES]
+    findings += _device()
+    findings += [
         (f"{name} hub", "reachable" if reachable(url) else f"not reachable ({url})") for name, url in HUBS.items()
     ]
-    found += _caches()
-    return found
+    findings += _caches()
+    return findings
 
 
 def _version(name: str) -> str:
@@ -93,14 +93,14 @@ def show_findings(findings: Sequence[tuple[str, str]], console: Console) -> None
 
 
 def models() -> None:
-    """What can be loaded, and what is embedded."""
+    """List what can be loaded, and what is embedded."""
     from saywhy.cli.doctor import show_models
 
     show_models(Console(highlight=False))
 
 
 def doctor() -> None:
-    """Versions, device, caches, and what is reachable."""
+    """Show versions, device, caches, and which hubs are reachable."""
     from saywhy.cli.doctor import examine, show_findings
 
     show_findings(examine(), Console(highlight=False))

@@ -37,10 +37,10 @@ def explain(
         str, typer.Option(help="lrp, gradient-x-input, integrated-gradients or grad-cam")
     ] = ExplainOptions.method,
     composite: Annotated[
-        str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: by network).")
+        str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: chosen by network).")
     ] = None,
     regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = ExplainOptions.regions,
-    top: Annotated[int, typer.Option(min=1, help="Labels shown of each.")] = ExplainOptions.top,
+    top: Annotated[int, typer.Option(min=1, help="Labels shown for each region.")] = ExplainOptions.top,
     writer: Annotated[
         str | None,
         typer.Option(help="Language model for a sentence: NAME, DIR, world:aviary, none (default: a world's own)."),
@@ -49,7 +49,7 @@ def explain(
         Path | None, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON document a line on standard output, nothing else.")
+        bool, typer.Option("--json", help="One JSON document per line on standard output, nothing else.")
     ] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="Show small pictures in the terminal.")] = False,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Do not load the model's weights.")] = False,

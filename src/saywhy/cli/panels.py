@@ -49,7 +49,7 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 
 
 def _sentence(sentence: Sentence) -> Text:
-    """The words in the strength with which they carry the sentence; idle ones struck through."""
+    """The words, bold where they matter most to the sentence; idle ones struck through."""
     if sentence.refusal:
         return Text(f"no sentence: {sentence.refusal}", style="dim")
     most = max((word.weight for word in sentence.words if word.weight), default=1.0)
@@ -106,9 +106,9 @@ def _hex(image: Image, x: int, y: int) -> str:
 def show_answers(
     answers: Answers, console: Console, *, matching: Matching | None = None, by_class: bool = False
 ) -> None:
-    """What was asked and answered: how well channels match, the captions, what is left of each group, the verdict.
+    """Everything of the answers: how well channels match, the captions, what is left of each group, the verdict.
 
-    matching: by which the surgery was done; None: it is not told how well channels match.
+    matching: by which the surgery was done; None: how well channels match is not shown.
     by_class: also the pictures of each class, and those that the classifier gets right and wrong.
     """
     from saywhy.answers.captions_findings import answers_findings
@@ -127,18 +127,20 @@ def show_answers(
             console.print()
     findings, rows = answers_findings(answers), concept_table(answers)
     for subset in answers.subsets() if by_class else ("all",):
-        some = [row for row in rows if row["pictures"] == subset]
-        _titled(f"{_pictures(subset, some[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(some), console)
-        said = [one for one in findings if one["pictures"] == subset]
-        kept = [one for one in said if one["kind"] == "kept"]
+        captions = [row for row in rows if row["pictures"] == subset]
+        _titled(
+            f"{_pictures(subset, captions[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(captions), console
+        )
+        said = [finding for finding in findings if finding["pictures"] == subset]
+        kept = [finding for finding in said if finding["kind"] == "kept"]
         if kept:
             _titled(f"left of what {answers.spaces[0]} tells apart", _kept(kept), console)
-            if any(one["kept"]["value"] > 1 for one in kept):
+            if any(finding["kept"]["value"] > 1 for finding in kept):
                 console.print(Text("Above 100: what is replaced varies with this and with nothing else.", style="dim"))
                 console.print()
-        for one in said:
-            if one["kind"] != "kept":
-                console.print(Text(one["sentence"], style="bold"))
+        for finding in said:
+            if finding["kind"] != "kept":
+                console.print(Text(finding["sentence"], style="bold"))
                 console.print()
 
 
@@ -177,29 +179,31 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
     operated = "influence" in rows[0]
     table = _columns("caption", "similarity", *(["influence"] if operated else []), "share, %", "first in, %")
     for _, group in groupby(rows, key=lambda row: row["group"]):
-        some = list(group)
-        if some[0]["group"]:
+        captions = list(group)
+        if captions[0]["group"]:
             table.add_row()
-        for row in some:
+        for row in captions:
             influence = [f"{row['influence']:+.3f}"] if operated else []
             together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
             similarity = _change(row, "similarity", "{:.3f}")
-            table.add_row(Text(row["caption"]), similarity, *influence, *(together if len(some) > 1 else ["-", "-"]))
+            table.add_row(
+                Text(row["caption"]), similarity, *influence, *(together if len(captions) > 1 else ["-", "-"])
+            )
     return table
 
 
 def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
     table = _columns("group", "left, %", "95 % interval")
-    for one in findings:
-        value, low, high = (str(round(100 * one["kept"][key])) for key in ("value", "low", "high"))
-        table.add_row(Text(" | ".join(one["group"])), value, f"{low} to {high}")
+    for finding in findings:
+        value, low, high = (str(round(100 * finding["kept"][key])) for key in ("value", "low", "high"))
+        table.add_row(Text(" | ".join(finding["group"])), value, f"{low} to {high}")
     return table
 
 
 def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> str:
     """ "0.399 > 0.305", or the first alone where there was no surgery."""
-    found = [row[f"{what} {when}"] for when in ("before", "after") if f"{what} {when}" in row]
-    return " → ".join(form.format(factor * getattr(one, "value", one)) for one in found)
+    values = [row[f"{what} {when}"] for when in ("before", "after") if f"{what} {when}" in row]
+    return " → ".join(form.format(factor * getattr(value, "value", value)) for value in values)
 
 
 def show_why(why: Why, console: Console) -> None:
@@ -220,7 +224,7 @@ def show_why(why: Why, console: Console) -> None:
         table,
     ]
     if why.alternatives:
-        others = ", ".join(f"{one.category} because of {one.rationale}" for one in why.alternatives)
+        others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
         parts += [Text(), Text(f"also considered: {others}", style="dim")]
     if why.visible is None:
         parts.append(Text("whether a rationale stands out is not known: too few, and no --reference", style="dim"))

@@ -33,36 +33,43 @@ def train_prompts(
     objective: Annotated[str | None, typer.Option(help="ecor, dror, ab1 ... ab6")] = None,
     prompts: Annotated[int | None, typer.Option(help="Tokens to learn.", rich_help_panel=LEARNING)] = None,
     deep: Annotated[
-        bool | None, typer.Option("--deep/--shallow", help="Anew before every layer.", rich_help_panel=LEARNING)
+        bool | None,
+        typer.Option("--deep/--shallow", help="Learn prompts before every layer.", rich_help_panel=LEARNING),
     ] = None,
     optimiser: Annotated[str | None, typer.Option(help="sgd, adam or adamw", rich_help_panel=LEARNING)] = None,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=LEARNING)] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps up to it.", rich_help_panel=LEARNING)] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps until that rate is reached.", rich_help_panel=LEARNING)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(rich_help_panel=LEARNING)] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of epochs.", rich_help_panel=LEARNING)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Of all processes.", rich_help_panel=LEARNING)] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Parts of a batch.", rich_help_panel=LEARNING)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures per step, over all processes.", rich_help_panel=LEARNING)
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Parts that a batch is split into.", rich_help_panel=LEARNING)
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16", rich_help_panel=LEARNING)] = None,
     seed: Annotated[int | None, typer.Option(rich_help_panel=LEARNING)] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other, as in a recipe: --set lambda_r=0.5", rich_help_panel=LEARNING),
+        typer.Option("--set", help="Any other setting, as in a recipe: --set lambda_r=0.5", rich_help_panel=LEARNING),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the data.", rich_help_panel=PICTURES)] = "train",
+    split: Annotated[str, typer.Option(help="Split of the data to train on.", rich_help_panel=PICTURES)] = "train",
     rationales: Annotated[
         Path | None, typer.Option(help="Lists of rationales (default: beside the data).", rich_help_panel=PICTURES)
     ] = None,
     validation: Annotated[
-        float | None, typer.Option(help="Share of the pictures to choose by.", rich_help_panel=PICTURES)
+        float | None, typer.Option(help="Share of the pictures to hold out for validation.", rich_help_panel=PICTURES)
     ] = None,
     validate_on: Annotated[
-        str | None, typer.Option(help="A split of the data to choose by instead.", rich_help_panel=PICTURES)
+        str | None, typer.Option(help="A split of the data to validate on instead.", rich_help_panel=PICTURES)
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.", rich_help_panel=PICTURES)] = 2,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT: the same command.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT, with the same command.")] = False,
 ) -> None:
     """Learn visual prompts that make a CLIP name the rationales it sees, and from them the category.
 
@@ -72,7 +79,7 @@ def train_prompts(
     from saywhy.pictures.rationale_data import read_rationale_data
     from saywhy.spaces.clip import load_clip
     from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY
-    from saywhy.training.prompts.settings import Settings, read_recipe, with_settings
+    from saywhy.training.prompts.settings import TuningSettings, read_recipe, with_settings
     from saywhy.training.prompts.tuning import tune
 
     given = {
@@ -81,7 +88,7 @@ def train_prompts(
         "precision": precision, "seed": seed, "validation": validation,
     }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None} | _parsed(setting or [])
-    settings = with_settings(read_recipe(recipe) if recipe else Settings(), changes)
+    settings = with_settings(read_recipe(recipe) if recipe else TuningSettings(), changes)
     halves = [
         read_rationale_data(data, half, rationales, gold=settings.gold)
         for half in ([split] if validate_on is None else [split, validate_on])
@@ -95,11 +102,11 @@ def train_prompts(
     except KeyboardInterrupt:
         if (out / CHECKPOINT).exists():
             complain(
-                f"stopped; go on with the same command and --resume (in {out}: what was learned up to half a minute "
+                f"stopped; continue with the same command and --resume (in {out}: what was learned up to half a minute "
                 "ago)"
             )
         else:
-            complain("stopped before anything was learned; begin again with the same command")
+            complain("stopped before anything was learned; start again with the same command")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         _leave_together()
@@ -108,7 +115,7 @@ def train_prompts(
 
 
 def _leave_together() -> None:
-    """Processes that were launched together say goodbye; NCCL complains of those that do not."""
+    """Close the process group, so that NCCL does not complain."""
     import torch
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -123,12 +130,12 @@ def _own_device() -> str | None:
 
 
 def _parsed(assignments: Sequence[str]) -> dict[str, Any]:
-    """{name: value} of KEY=VALUE; a value that is no number, true or false is a text. Raises SaywhyError."""
+    """{name: value} of KEY=VALUE; a value that is not a number, true or false is a string. Raises SaywhyError."""
     changes = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise SaywhyError(f"--set {assignment}: KEY=VALUE was expected, as in a recipe")
+            raise SaywhyError(f"--set {assignment}: expected KEY=VALUE, as in a recipe")
         try:
             changes[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -148,42 +155,46 @@ def train_classifier_command(
     size: Annotated[int | None, typer.Option(min=8, help="Side of the input, pixels.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps: a trial.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 2,
-    resume: Annotated[bool, typer.Option(help="Go on from the last epoch in OUT.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the last epoch in OUT.")] = False,
 ) -> None:
     """Fine-tune a timm network on birds, as LRP-CLIP did; resumable, in mixed precision on a GPU."""
     import json
 
-    from saywhy.training.classifier import Settings, train_classifier
+    from saywhy.training.classifier import FineTuningSettings, train_classifier
 
-    settings = Settings(arch, pretrained, epochs, batch_size, rate, steps=steps, size=size)
+    settings = FineTuningSettings(
+        arch=arch, pretrained=pretrained, epochs=epochs, batch_size=batch_size, rate=rate, steps=steps, size=size
+    )
     try:
         measured = train_classifier(data, out, settings, resume=resume, workers=workers)
     except KeyboardInterrupt:
-        complain(f"stopped; go on with --resume (in {out}: the last whole epoch)")
+        complain(f"stopped; continue with --resume (in {out}: the last whole epoch)")
         raise typer.Exit(INTERRUPTED) from None
     print(json.dumps(measured))
 
 
 @train.command("language")
 def train_language_command(
-    texts: Annotated[Path, typer.Option(help="Sentences: a .txt, one a line, or a .json list of strings.")],
+    texts: Annotated[Path, typer.Option(help="Sentences: a .txt, one per line, or a .json list of strings.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained model (loads with transformers).")],
     epochs: Annotated[int, typer.Option(min=1)] = 8,
     layers: Annotated[int, typer.Option(min=1)] = 4,
-    width: Annotated[int, typer.Option(min=4, help="Of a token's vector; a multiple of 4, the attention heads.")] = 256,
+    width: Annotated[
+        int, typer.Option(min=4, help="Size of a token's vector; a multiple of 4, the attention heads.")
+    ] = 256,
     vocabulary: Annotated[int, typer.Option(min=257, help="Tokens at most.")] = 4096,
-    resume: Annotated[bool, typer.Option(help="Go on from the last epoch in OUT.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue from the last epoch in OUT.")] = False,
 ) -> None:
-    """Train a small GPT-2 on one's own sentences; resumable, on a GPU where there is one."""
+    """Train a small GPT-2 on your own sentences; resumable, on a GPU where there is one."""
     import json
 
-    from saywhy.training.language import Settings, train_language
+    from saywhy.training.language import LanguageSettings, train_language
 
-    settings = Settings(epochs, layers, width, vocabulary=vocabulary)
+    settings = LanguageSettings(epochs=epochs, layers=layers, width=width, vocabulary=vocabulary)
     writable(out)
     try:
         measured = train_language(texts, out, settings, resume)
     except KeyboardInterrupt:
-        complain(f"stopped; go on with the same command and --resume (in {out}: the last whole epoch)")
+        complain(f"stopped; continue with the same command and --resume (in {out}: the last whole epoch)")
         raise typer.Exit(INTERRUPTED) from None
     print(json.dumps(measured))

@@ -1,4 +1,4 @@
-"""The command ``saywhy why``: what a picture is, and the rationales it is that for. An edge, as ``cli`` is."""
+"""The command ``saywhy why``: what a picture is, and because of which rationales. An edge, as ``cli`` is."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from saywhy.types import Space
     from saywhy.words.rationale_words import RationaleWords
 
-MANY = 50_000  # texts of a bank from which the shortlist is worth a word
+MANY = 50_000  # texts of a bank from which --shortlist is suggested
 REFERENCES = 300  # pictures of the reference at most
 SCORE, OUTPUT = "Score", "Output"
 
 
 def why(
     photos: Annotated[list[str], typer.Argument(help="Pictures to ask about.", metavar="PHOTO...")],
-    space: Annotated[str, typer.Option(help="Who is asked: tuned:DIR, clip, clip:ARCH/TAG, clip:DIR or world:NAME")],
+    space: Annotated[str, typer.Option(help="Whose opinion: tuned:DIR, clip, clip:ARCH/TAG, clip:DIR or world:NAME")],
     clip: Annotated[
-        str | None, typer.Option(help="Where the CLIP of a tuned space is now (default: where it was).")
+        str | None, typer.Option(help="Where the CLIP of a tuned space is now (default: where it was when tuned).")
     ] = None,
     rationales: Annotated[
         Path | None,
@@ -44,24 +44,30 @@ def why(
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Pictures that say what a rationale usually scores: files, folders, world:NAME."),
+        typer.Option(help="Pictures to measure what a rationale usually scores: files, folders, world:NAME."),
     ] = None,
     visible_from: Annotated[
         float | None,
-        typer.Option(help="Deviations above usual from which a rationale is visible (default: as tuned, or 2)."),
+        typer.Option(
+            help="Standard deviations above usual from which a rationale is visible (default: as tuned, or 2)."
+        ),
     ] = None,
     shortlist: Annotated[
         bool, typer.Option("--shortlist", help="Pair only the likeliest rationales and categories: quick, not exact.")
     ] = False,
     objective: Annotated[
         str | None,
-        typer.Option(help="What is asked: ecor, dror, clip, ab1 ... (default: the space's).", rich_help_panel=SCORE),
+        typer.Option(
+            help="How pairs are scored: ecor, dror, clip, ab1 ... (default: the space's).", rich_help_panel=SCORE
+        ),
     ] = None,
     k: Annotated[int, typer.Option(min=1, help="Best pairs that vote.", rich_help_panel=SCORE)] = WhyOptions.k,
     conditional: Annotated[
         str, typer.Option(help="all: as published; category: P(c | r) proper", rich_help_panel=SCORE)
     ] = "all",
-    weight: Annotated[float, typer.Option(min=0, help="Of every term but the first.", rich_help_panel=SCORE)] = 1.0,
+    weight: Annotated[
+        float, typer.Option(min=0, help="Weight of every term but the first.", rich_help_panel=SCORE)
+    ] = 1.0,
     method: Annotated[
         str, typer.Option(help="Heatmaps: lrp, gscorecam, none", rich_help_panel=OUTPUT)
     ] = WhyOptions.method,
@@ -71,7 +77,7 @@ def why(
     ] = None,
     json: Annotated[
         bool,
-        typer.Option("--json", help="One JSON document a line on standard output.", rich_help_panel=OUTPUT),
+        typer.Option("--json", help="One JSON document per line on standard output.", rich_help_panel=OUTPUT),
     ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
@@ -138,7 +144,7 @@ def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords) -> U
 def _load(
     name: str, base: str | None, rationales: Path | None, device: str | None
 ) -> tuple[Seeing, ClipSpace, RationaleWords]:
-    """Who is asked, the CLIP whose texts they are, and the words; all that can be wrong with a name is said here.
+    """The space, the CLIP that encodes its texts, and the words; whatever can be wrong with a name is raised here.
 
     base: where the CLIP of a tuned space is; None: where it was.
     """
@@ -148,7 +154,9 @@ def _load(
     from saywhy.spaces.tuned import load_tuned
 
     if base is not None and not name.startswith("tuned:"):
-        raise SaywhyError(f"--clip says where the CLIP of a tuned:DIR is; name this one as the --space, not {name!r}")
+        raise SaywhyError(
+            f"--clip says where the CLIP of a tuned:DIR is; to ask that CLIP, name it with --space instead of {name!r}"
+        )
     space: Any = resolve_space(name, None, device) if base is None else load_tuned(name[len("tuned:") :], base, device)
     clip = clip_of(space)
     if clip is None:
@@ -167,7 +175,7 @@ def _load(
 
 
 def _scoring(space: Space, objective: str | None, conditional: str, weight: float) -> Scoring:
-    """What is asked: the terms of the objective, with the space's temperatures."""
+    """How pairs are scored: the terms of the objective, with the space's temperatures."""
     from saywhy.spaces.objectives import objective_named
     from saywhy.spaces.pairs.scoring import Scoring
     from saywhy.spaces.traits import objective_of, temperatures_of
@@ -180,7 +188,7 @@ def _scoring(space: Space, objective: str | None, conditional: str, weight: floa
 def _banks(
     clip: ClipSpace, words: RationaleWords, scoring: Scoring, *, shortlist: bool
 ) -> tuple[Bank | None, Bank | None]:
-    """The bank, and the one the other way round where it is asked for; none for the shortlist."""
+    """The bank, and the inverse one where the scoring needs it; none for the shortlist."""
     from saywhy.spaces.pairs.on_disk import build_bank
 
     if shortlist:
@@ -188,5 +196,5 @@ def _banks(
         return None, None
     texts = len(words.categories) * len(words.rationales)
     if texts > MANY and clip.device.type == "cpu":
-        note(f"{texts:,} texts are encoded once, and kept; --shortlist is quicker, and not exact")
+        note(f"{texts:,} texts are encoded once, and kept; --shortlist is quicker, but not exact")
     return build_bank(clip, words), build_bank(clip, words, inverse=True) if "inverse" in scoring.terms else None

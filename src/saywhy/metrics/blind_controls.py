@@ -56,7 +56,7 @@ def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any"
     own = padded(lists)[voted]
     # One pair at a time through the ordinary evaluation: what counts as right is said in one place.
     columns = [own[:, j : j + 1] for j in range(own.shape[1])]
-    codes = np.stack([outcomes(_of_one_category(voted, one), gold, 1, **how) for one in columns])
+    codes = np.stack([outcomes(_of_one_category(voted, column), gold, 1, **how) for column in columns])
     right = codes[0] < WR
     length, true = (own >= 0).sum(1), ((codes == RR) | (codes == WR)).sum(0)
     drawn = np.minimum(k, length)
@@ -64,7 +64,7 @@ def own_list(ranked: Ranked, gold: Gold, lists: Lists, k: int, need: str = "any"
     if need == "any":
         hit = 1 - comb(length - true, drawn) / ways
     else:
-        wanted = np.array([len(one) for one in gold.rationales])
+        wanted = np.array([len(true) for true in gold.rationales])
         hit = np.where(true == wanted, comb(length - wanted, drawn - wanted) / ways, 0.0)
     by_category = np.stack([hit, 1 - hit], 1)
     return np.concatenate([by_category * right[:, None], by_category * ~right[:, None]], 1)
@@ -114,7 +114,7 @@ def random_words(count: int, like: Sequence[str], seed: int) -> list[str]:
     hundred times) grows by a letter. Raises SaywhyError where ``like`` has nothing in it.
     """
     if not like or not all(any(ch.isalnum() for ch in text) for text in like):
-        raise SaywhyError("random words are made to the measure of given ones; each of these needs a letter")
+        raise SaywhyError("random words copy the lengths of given ones; each of these needs a letter")
     letters, rng = np.array(list("abcdefghijklmnopqrstuvwxyz")), np.random.default_rng(seed)
     taken, words = set(like), []
     for n in range(count):
@@ -167,21 +167,23 @@ def controls(
     random_bank: what the S runs rank with a bank of random words; none: "random words" is left out.
     how:         mode, names and need, as ``outcomes``.
     """
-    found = {
+    answers = {
         "own list": [own_list(ranked, gold, lists, k, **how) for ranked in runs],
         "shuffled pictures": [shuffled_pictures(ranked, gold, k, seed=s, **how) for s, ranked in enumerate(runs)],
         "shuffled rationales": [shuffled_rationales(ranked, gold, k, seed=s, **how) for s, ranked in enumerate(runs)],
     }
     if training is not None:
         ordered = by_frequency(lists, training)
-        found["most frequent first"] = [
+        answers["most frequent first"] = [
             shares(outcomes(own_list_draw(ranked, ordered, k, None), gold, k, **how)) for ranked in runs
         ]
     if random_bank:
         if len(random_bank) != len(runs):
-            raise SaywhyError(f"{len(random_bank)} runs with random words for {len(runs)} of the method; give as many")
-        found["random words"] = [shares(outcomes(ranked, gold, k, **how)) for ranked in random_bank]
-    return {name: np.stack(each) for name, each in found.items()}
+            raise SaywhyError(
+                f"{len(random_bank)} runs with random words for {len(runs)} of the method; give the same number"
+            )
+        answers["random words"] = [shares(outcomes(ranked, gold, k, **how)) for ranked in random_bank]
+    return {name: np.stack(each) for name, each in answers.items()}
 
 
 def skill(
@@ -213,10 +215,10 @@ def measure(
     Arguments as ``controls`` and ``bootstrap``. Raises SaywhyError as ``outcomes``, and where there is no run.
     """
     if not runs:
-        raise SaywhyError("a method is measured by its runs; give at least one")
-    found = np.stack([shares(outcomes(ranked, gold, k, **how)) for ranked in runs])
-    measures = {name: found[..., n] for n, name in enumerate(OUTCOMES)}
-    measures["category"] = found[..., :WR].sum(-1)
+        raise SaywhyError("there is no run of the method to measure; give at least one")
+    of_runs = np.stack([shares(outcomes(ranked, gold, k, **how)) for ranked in runs])
+    measures = {name: of_runs[..., n] for n, name in enumerate(OUTCOMES)}
+    measures["category"] = of_runs[..., :WR].sum(-1)
     each = [rationale_scores(ranked, gold, k) for ranked in runs]
     measures |= {name: np.stack([scores[name] for scores in each]) for name in each[0]}
     blind = controls(runs, gold, lists, k, training, random_bank, **how)
@@ -252,12 +254,12 @@ def evaluate(
     quick = len(jobs) * len(gold.categories) * max(map(len, methods.values()), default=0) < QUICK
     for k, name in track(jobs, "evaluating", console=Console(stderr=True), disable=quick):
         runs, bank = methods[name], (random_banks or {}).get(name, ())
-        one = measure(runs, gold, lists, k, training=training, random_bank=bank, draws=draws, seed=seed, **how)
+        result = measure(runs, gold, lists, k, training=training, random_bank=bank, draws=draws, seed=seed, **how)
         row = {"method": name, "k": k, "runs": len(runs), "pictures": len(gold.categories)}
-        for measured in one.values:
-            of = one.interval(measured)
-            row |= {measured: of.value, f"{measured} low": of.low, f"{measured} high": of.high}
-        rows.append(row | {"best control": one.best_control})
+        for measured in result.values:
+            interval = result.interval(measured)
+            row |= {measured: interval.value, f"{measured} low": interval.low, f"{measured} high": interval.high}
+        rows.append(row | {"best control": result.best_control})
     return rows
 
 
@@ -271,7 +273,7 @@ def compare(a: Measured, b: Measured) -> dict[str, Interval]:
     """
     if (a.pictures, len(a.drawn["RR"])) != (b.pictures, len(b.drawn["RR"])):
         raise SaywhyError(
-            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same, with as many draws"
+            f"{a.pictures} pictures and {b.pictures} cannot be paired; measure both on the same pictures and draws"
         )
     return {
         name: interval_of(a.values[name] - b.values[name], a.drawn[name] - b.drawn[name])

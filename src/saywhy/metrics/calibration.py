@@ -21,7 +21,7 @@ Blocks = Callable[[], Iterable[np.ndarray]]
 """Gives the logits of N pictures, (N, m) at a time from the first column to the last; the same on every call."""
 
 BINS = 15
-COOLEST, HOTTEST = 1e-2, 1e2  # temperatures that are looked at
+COOLEST, HOTTEST = 1e-2, 1e2  # temperatures that are tried
 
 
 @final
@@ -88,20 +88,20 @@ def forecasts(logits: np.ndarray | Blocks, labels: np.ndarray, temperature: floa
     logits: (N, M), or a function that gives them in blocks.
     labels: (N,) the true column, or (N, G) several, filled up with -1.
 
-    Raises SaywhyError for labels that are no columns, logits that are not finite, or no picture.
+    Raises SaywhyError for labels that are not columns, logits that are not finite, or no picture.
     """
     labels = np.asarray(labels)
     labels = labels[:, None] if labels.ndim == 1 else labels
     if not len(labels) or not (labels >= 0).any(1).all():
-        raise SaywhyError("calibration needs pictures, and something true of each of them")
+        raise SaywhyError("calibration needs pictures, each with at least one true label")
     best = np.full(len(labels), -np.inf)
-    place, columns = np.zeros(len(labels), int), 0
+    predicted, columns = np.zeros(len(labels), int), 0
     total, squares = best.copy(), best.copy()  # log-sums of exp(logit) and of its square
     wanted = np.full(labels.shape, np.nan)
     for block in logits() if callable(logits) else [logits]:
         block = _checked(block, len(labels)) / temperature
         highest = block.max(1)
-        place = np.where(highest > best, columns + block.argmax(1), place)
+        predicted = np.where(highest > best, columns + block.argmax(1), predicted)
         best = np.maximum(best, highest)
         total = np.logaddexp(total, _log_sum(block, highest))
         squares = np.logaddexp(squares, _log_sum(2 * block, 2 * highest))
@@ -113,7 +113,7 @@ def forecasts(logits: np.ndarray | Blocks, labels: np.ndarray, temperature: floa
     log_true = wanted - total[:, None]
     return Forecasts(
         confidence=np.exp(best - total),
-        correct=(labels == place[:, None]).any(1),
+        correct=(labels == predicted[:, None]).any(1),
         log_true=np.nanmean(log_true, 1),
         true=np.nanmean(np.exp(log_true), 1),
         squares=np.exp(squares - 2 * total),
@@ -127,7 +127,7 @@ def reliability(of: Forecasts, bins: int = BINS, equal: str = "mass") -> Reliabi
     Raises SaywhyError for another ``equal``, or no bin.
     """
     if equal not in ("mass", "width") or bins < 1:
-        raise SaywhyError(f"{bins} bins of equal {equal!r}: there are 'mass' and 'width', and at least one bin")
+        raise SaywhyError(f"{bins} bins of equal {equal!r}: equal must be 'mass' or 'width', and bins at least 1")
     order = of.confidence.argsort(kind="stable")
     confidence, correct = of.confidence[order], of.correct[order]
     if equal == "mass":
@@ -145,17 +145,17 @@ def fit_temperature(logits: np.ndarray | Blocks, labels: np.ndarray) -> float:
     """The temperature of lowest NLL, 0.01..100, of logits of pictures that were not trained on; as ``forecasts``.
 
     NLL is convex in 1 / temperature, so that there is one. Where every picture is right, the cooler the better: it is
-    one from which nothing more is to be had. Blocks are gone through about 20 times.
+    one below which nothing improves. Blocks are read about 20 times.
     """
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda log: forecasts(logits, labels, float(np.exp(log))).nll,
         bounds=(np.log(COOLEST), np.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(best.x))
 
 
 def _checked(block: np.ndarray, pictures: int) -> np.ndarray:
@@ -163,7 +163,7 @@ def _checked(block: np.ndarray, pictures: int) -> np.ndarray:
     if block.ndim != 2 or len(block) != pictures or not block.shape[1]:
         raise SaywhyError(f"logits of shape {block.shape} for {pictures} pictures; give (pictures, columns)")
     if not np.isfinite(block).all():
-        raise SaywhyError("there are logits that are not finite; such a model cannot be calibrated")
+        raise SaywhyError("some logits are not finite; the model cannot be calibrated")
     return block
 
 

@@ -1,7 +1,7 @@
-"""How near captions are to what people wrote: BLEU-4, METEOR, CIDEr, ROUGE-L and SPICE, as COCO's evaluation has them.
+"""How near captions are to what people wrote: BLEU-4, METEOR, CIDEr, ROUGE-L and SPICE, as in COCO's evaluation.
 
 The scorers are pycocoevalcap's, so that the numbers can be compared with published ones to the last digit. All of them
-read tokens of Stanford's PTBTokenizer, a Java program; so Java is needed whatever is asked for.
+read tokens of Stanford's PTBTokenizer, a Java program; so all of them need Java.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CORENLP = "http://nlp.stanford.edu"
 
 
 class MetricWarning(UserWarning):
-    """A metric that was asked for is left out, or is to be read with care; says which and why."""
+    """A requested metric is left out, or to be read with care; says which and why."""
 
 
 def caption_metrics(
@@ -41,9 +41,9 @@ def caption_metrics(
     candidates: picture id -> caption. references: the same ids -> one or more captions.
     names:      of NAMES.
 
-    CIDEr weighs words by how rare they are among the references given, so it is 0 for a lone picture, and a part of a
-    test split has another CIDEr than the whole. A metric that cannot run (SPICE without its download) is left out, with
-    a MetricWarning. Raises SaywhyError where ids do not match, or Java or the package is missing.
+    CIDEr weighs words by how rare they are among the references given, so it is 0 for a single picture, and differs
+    between a part of a test split and the whole. A metric that cannot run (SPICE without its download) is left out,
+    with a MetricWarning. Raises SaywhyError where ids do not match, or Java or the package is missing.
     """
     _check_names(names)
     _check_captions(candidates, references)
@@ -51,13 +51,13 @@ def caption_metrics(
     ids = list(candidates)
     tokens = tokenize([candidates[i] for i in ids] + [text for i in ids for text in references[i]])
     rest = iter(tokens[len(ids) :])
-    found = {i: [caption] for i, caption in zip(ids, tokens, strict=False)}
+    captions = {i: [caption] for i, caption in zip(ids, tokens, strict=False)}
     wanted = {i: [next(rest) for _ in references[i]] for i in ids}
     scores = {}
     for name in names:
         try:
             with redirect_stdout(sys.stderr):
-                scores[name] = 100 * float(SCORERS[name](wanted, found))
+                scores[name] = 100 * float(SCORERS[name](wanted, captions))
         except Exception as error:
             said = str(error) if isinstance(error, SaywhyError) else f"{type(error).__name__}: {error}"
             warnings.warn(f"{name} is left out: {said}", MetricWarning, stacklevel=2)
@@ -161,7 +161,7 @@ def _check_captions(candidates: Mapping[str, str], references: Mapping[str, Sequ
     for i, caption in candidates.items():
         texts = references[i]
         if not isinstance(caption, str) or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise SaywhyError(f"picture {i!r}: needs one text as its caption and a list of texts as its references")
+            raise SaywhyError(f"picture {i!r}: needs one text as its caption, and a list of texts as its references")
         if not texts:
             raise SaywhyError(f"picture {i!r}: has an empty list of references")
 

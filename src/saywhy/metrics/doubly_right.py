@@ -2,7 +2,7 @@
 
 Source: Doubly Right Object Recognition (Mao et al., CVPR 2023), whose four rates ECOR reports as well. Pairs are
 compared by their indices and the vote is over all k of them ("strict"); what DoubleRight's own script computes, errors
-included, is there to be held beside it ("dror_compat"). Nothing here knows how the pairs were come by.
+included, is there for comparison ("dror_compat"). Nothing here depends on how the pairs were found.
 """
 
 from __future__ import annotations
@@ -88,13 +88,15 @@ def outcomes(
     if len(ranked.categories) != len(gold.categories):
         raise SaywhyError(f"{len(ranked.categories)} pictures are ranked, but {len(gold.categories)} have a truth")
     if mode not in MODES or need not in NEEDS:
-        raise SaywhyError(f"mode {mode!r} with need {need!r}: there are {', '.join(MODES)} and {', '.join(NEEDS)}")
+        raise SaywhyError(
+            f"mode {mode!r} with need {need!r}: mode must be {' or '.join(MODES)}, need {' or '.join(NEEDS)}"
+        )
     if mode == "dror_compat":
         return _as_dror(ranked, gold, k, names)
     voted = vote(ranked, k)
     true, given = gold.table, _given(ranked, voted, k)
-    found = (true[:, :, None] == given[:, None, :]).any(2)
-    hit = found.any(1) if need == "any" else (found | (true < 0)).all(1)
+    matched = (true[:, :, None] == given[:, None, :]).any(2)
+    hit = matched.any(1) if need == "any" else (matched | (true < 0)).all(1)
     return _coded(voted == gold.categories, hit)
 
 
@@ -147,7 +149,9 @@ def _given(ranked: Ranked, voted: np.ndarray, k: int) -> np.ndarray:
 def _as_dror(ranked: Ranked, gold: Gold, k: int, names: FolderNames | None) -> np.ndarray:
     """What dr_validate does, on the texts of the prompts; written anew, from what it computes."""
     if names is None or not len(names.categories) == len(names.rationales) == len(gold.categories):
-        raise SaywhyError("dror_compat compares names: give those of each picture's folders (see folder_names)")
+        raise SaywhyError(
+            "dror_compat compares names: pass those of the pictures' folders as names= (see folder_names)"
+        )
     if any(len(true) > 1 for true in gold.rationales):
         raise SaywhyError("dror_compat knows one true rationale a picture; evaluate several with mode 'strict'")
     text, said = lru_cache(maxsize=None)(names.words.pair_text), names.words.categories

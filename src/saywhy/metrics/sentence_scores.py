@@ -1,4 +1,4 @@
-"""How well a sentence fits a picture, without anyone's reference: CLIP-S, and LPIPS and Cosine of a painting of it.
+"""How well a sentence fits a picture, without references: CLIP-S, and LPIPS and Cosine of a painting of it.
 
 The metrics of Sammani and Deligiannis (ICLR 2025), section 4.2: the sentence is painted by a text-to-image model, and
 the painting compared with the picture, by a perceptual metric (LPIPS, lower is better) and by the features of the
@@ -72,7 +72,7 @@ class Painter:
 def load_painter(source: str, device: str | None = None) -> Painter:
     """The diffusers pipeline of that name on a hub, or in that folder; half precision on a GPU.
 
-    Raises SaywhyError where diffusers is missing, the weights cannot be had (they must be safetensors), the
+    Raises SaywhyError where diffusers is missing, the weights cannot be loaded (they must be safetensors), the
     pipeline is not one that paints from text, or there is no such device.
     """
     try:
@@ -84,9 +84,7 @@ def load_painter(source: str, device: str | None = None) -> Painter:
     logging.disable_progress_bar()
     chosen = choose_device(device)
     if Path(source).is_dir() and not (Path(source) / "model_index.json").exists():
-        raise SaywhyError(
-            f"{source}: not a painter's folder, as diffusers' save_pretrained writes it (no model_index.json)"
-        )
+        raise SaywhyError(f"{source}: not a folder that diffusers' save_pretrained wrote (no model_index.json)")
     options = {
         "use_safetensors": True,  # others hold pickles, which can run code
         "local_files_only": Path(source).is_dir(),
@@ -100,8 +98,8 @@ def load_painter(source: str, device: str | None = None) -> Painter:
         pipeline = pipeline.to(chosen, torch.float16 if chosen.type == "cuda" else torch.float32)
     except Exception as error:
         raise SaywhyError(
-            f"the painter {source} cannot be had ({_why_not(source, error)}). Name a diffusers text-to-image pipeline, "
-            "e.g. stable-diffusion-v1-5/stable-diffusion-v1-5, or a folder of one"
+            f"the painter {source} cannot be loaded ({_why_not(source, error)}). Give a diffusers text-to-image "
+            "pipeline, e.g. stable-diffusion-v1-5/stable-diffusion-v1-5, or a folder of one"
         ) from None
     pipeline.set_progress_bar_config(disable=True)
     return Painter(source, pipeline)
@@ -119,7 +117,7 @@ def _why_not(source: str, error: Exception) -> str:
 def paint(
     painter: Painter, sentences: Sequence[str], seed: int, *, batch_size: int = 4, **settings: Any
 ) -> list[Image.Image]:
-    """One painting a sentence, RGB, the pipeline's own size; the same seed gives the same paintings.
+    """One painting per sentence, RGB, the pipeline's own size; the same seed gives the same paintings.
 
     The noise of sentence n depends on the seed and on n alone: not on the batch size or the device, and two methods
     that explain the same pictures in the same order get the same noise. settings: further ones of the pipeline, e.g.
@@ -153,7 +151,7 @@ def paint(
 
 
 def _noise_seed(seed: int, n: int) -> int:
-    """Another for every sentence: with one noise for all, its luck would not average out over pictures."""
+    """A different one for every sentence: with the same noise for all, its luck would not average out over pictures."""
     return seed * 1_000_003 + n
 
 
@@ -165,7 +163,7 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
     """LPIPS with an AlexNet or SqueezeNet backbone: two (N, 3, h, w) in [-1, 1] -> (N, 1, 1, 1). On a GPU if there is.
 
     random: a backbone without weights, for tests; its distances mean little. Raises SaywhyError for an unknown
-    backbone, where torchmetrics is missing, or where torchvision's weights are neither cached nor to be had.
+    backbone, where torchmetrics is missing, or where torchvision's weights are neither cached nor reachable.
     """
     if net not in LPIPS_NETS:
         raise unknown("LPIPS by", net, LPIPS_NETS)
@@ -187,7 +185,7 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
     try:
         network = LearnedPerceptualImagePatchSimilarity(net_type=named).net
     except Exception as error:
-        raise SaywhyError(f"LPIPS by {net}: its backbone's weights cannot be had ({error})") from None
+        raise SaywhyError(f"LPIPS by {net}: its backbone's weights cannot be loaded ({error})") from None
     return network.to(choose_device(None))
 
 
@@ -205,7 +203,7 @@ def lpips(
     distances: list[float] = []
     with torch.no_grad():
         for start in range(0, len(a), BATCH):
-            left, right = (_squares(some[start : start + BATCH]).to(device) for some in (a, b))
+            left, right = (_squares(pictures[start : start + BATCH]).to(device) for pictures in (a, b))
             distances += network(left, right).flatten().tolist()
     return distances
 
@@ -230,19 +228,19 @@ def feature_cosines(
     cosines: list[float] = []
     for start in range(0, len(originals), BATCH):
         first, second = (
-            classifier.features(classifier.preprocess(some[start : start + BATCH])).float()
-            for some in (originals, painted)
+            classifier.features(classifier.preprocess(pictures[start : start + BATCH])).float()
+            for pictures in (originals, painted)
         )
         cosines += F.cosine_similarity(first, second, dim=1).tolist()
     return cosines
 
 
 def over_seeds(scores: Sequence[Sequence[float]]) -> tuple[float, float | None]:
-    """Of one list of scores a seed: the mean over everything, and the standard deviation of the seeds' means.
+    """The mean over everything, and the standard deviation of the seeds' means, of one list of scores per seed.
 
     The latter says how much of a difference may be the painter's luck; None for one seed.
     """
-    means = [fmean(some) for some in scores]
+    means = [fmean(of_seed) for of_seed in scores]
     return fmean(means), stdev(means) if len(means) > 1 else None
 
 

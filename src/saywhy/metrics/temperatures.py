@@ -30,13 +30,13 @@ def calibrated_scoring(images: Tensor, scorer: PairScorer[WordBank], gold: Gold)
     P(c | r, I) is made of: fitted over the categories given a true rationale. Of a scoring without the rationales' term
     there is one softmax, over all pairs, and it is fitted on that.
 
-    Raises SaywhyError as ``rank``, and for another number of truths than of pictures.
+    Raises SaywhyError as ``rank``, and where the numbers of truths and pictures differ.
     """
     scoring, plain = scorer.scoring, scorer.plain
     rank(images[:1], plain, 1)  # says what is wrong with the pictures
     if "rationale" not in scoring.terms:
-        found = fit_temperature(_pair_logits(images, plain), gold.pairs(len(plain.bank.rationales)))
-        return replace(scoring, temperatures=dict.fromkeys(scoring.terms, found))
+        shared = fit_temperature(_pair_logits(images, plain), gold.pairs(len(plain.bank.rationales)))
+        return replace(scoring, temperatures=dict.fromkeys(scoring.terms, shared))
     cosines = (images @ plain.bank.rationales.T).numpy()
     temperatures = {"rationale": fit_temperature(plain.factors["rationale"] * cosines, gold.table)}
     if others := [term for term in scoring.terms if term != "rationale"]:
@@ -51,7 +51,7 @@ def calibrated_scoring(images: Tensor, scorer: PairScorer[WordBank], gold: Gold)
 
 def logits(images: Tensor, scorer: PairScorer[Bank]) -> dict[str, np.ndarray | Blocks]:
     """Log-probabilities of "category" (N, C), "rationale" (N, R) and "joint" (N, C * R, in blocks)."""
-    found = probabilities(images, scorer, rank(images, scorer, 1))
+    beliefs = probabilities(images, scorer, rank(images, scorer, 1))
 
     def joint() -> Iterator[np.ndarray]:
         for _, grid in log_joint(images, scorer):
@@ -59,8 +59,8 @@ def logits(images: Tensor, scorer: PairScorer[Bank]) -> dict[str, np.ndarray | B
 
     tiny = torch.finfo(torch.float32).tiny
     return {
-        "category": found.categories.clamp(min=tiny).log().numpy(),
-        "rationale": found.rationales.clamp(min=tiny).log().numpy(),
+        "category": beliefs.categories.clamp(min=tiny).log().numpy(),
+        "rationale": beliefs.rationales.clamp(min=tiny).log().numpy(),
         "joint": joint,
     }
 

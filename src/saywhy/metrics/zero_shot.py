@@ -1,4 +1,4 @@
-"""Classes that a classifier never saw, beside those it knows: scores, and how to measure them.
+"""Classes that a classifier never saw, besides those it knows: scores, and how to measure them.
 
 Generalised zero-shot classification trades seen classes for unseen ones: whatever is subtracted from the seen classes'
 scores moves a method along a curve (Chao et al. 2016, calibrated stacking). A single point of it says little; the area

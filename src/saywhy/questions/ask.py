@@ -1,4 +1,4 @@
-"""Captions asked of pictures: how near each of them is, before surgery and after; the path of ``saywhy ask``.
+"""How well captions fit pictures, before surgery and after; the path of ``saywhy ask``.
 
 Source: Caption-driven XAI (Koller et al. 2025). What the answers say is measured in ``answers.captions_measures``.
 """
@@ -33,7 +33,7 @@ BATCH = 64  # pictures at once
 def read_groups(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Groups of captions from what a user types: "red digit|green digit" is one; all without a bar are another.
 
-    Raises SaywhyError where there is no caption, an empty one, or one that stands in a group twice.
+    Raises SaywhyError where there is no caption, an empty one, or one that is in a group twice.
     """
     alone = tuple(text.strip() for text in texts if "|" not in text)
     groups: list[tuple[str, ...]] = []
@@ -45,7 +45,7 @@ def read_groups(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         raise SaywhyError('no captions to ask; e.g. "a red digit|a green digit" "the digit 5|the digit 8"')
     for group in groups:
         if not all(group) or len(set(group)) < len(group):
-            raise SaywhyError(f"captions must not be empty or stand in a group twice: {' | '.join(group)}")
+            raise SaywhyError(f"captions must not be empty, or twice in one group: {' | '.join(group)}")
     return tuple(groups)
 
 
@@ -61,35 +61,35 @@ def ask(
 ) -> Answers:
     """Ask every caption of every picture. Pictures are read once, a batch at a time.
 
-    groups:   captions that are held against each other; see ``read_groups``.
+    groups:   captions that compete with each other; see ``read_groups``.
     operated: the same space with a classifier's activations in it; see ``OperatedSpace``.
 
-    Raises SaywhyError where there are no pictures, or other numbers of names or classes than pictures.
+    Raises SaywhyError where there are no pictures, or the numbers of names or classes are not that of pictures.
     """
     captions = [caption for group in groups for caption in group]
     spaces = [space] if operated is None else [space, operated]
-    texts = [place.encode_texts(captions) for place in spaces]
+    texts = [each.encode_texts(captions) for each in spaces]
     scores: list[list[Tensor]] = [[] for _ in spaces]
-    left = iter(images)
-    while some := list(islice(left, BATCH)):
-        for place, text, kept in zip(spaces, texts, scores, strict=True):
-            kept.append(place.encode_images(some) @ text.T)
+    remaining = iter(images)
+    while batch := list(islice(remaining, BATCH)):
+        for each, text, scored in zip(spaces, texts, scores, strict=True):
+            scored.append(each.encode_images(batch) @ text.T)
     if not scores[0]:
         raise SaywhyError("there are no pictures to ask about")
-    found = [torch.cat(kept) for kept in scores]
-    count = len(found[0])
+    cosines = [torch.cat(batches) for batches in scores]
+    count = len(cosines[0])
     for what, names in (("names", pictures), ("classes", classes), ("predictions", predicted)):
         if names is not None and len(names) != count:
             raise SaywhyError(f"{len(names)} {what} for {count} pictures")
     return Answers(
         groups=tuple(tuple(group) for group in groups),
-        before=found[0],
-        after=found[1] if operated is not None else None,
+        before=cosines[0],
+        after=cosines[1] if operated is not None else None,
         pictures=tuple(pictures or (str(n) for n in range(1, count + 1))),
         classes=None if classes is None else tuple(classes),
         predicted=None if predicted is None else tuple(predicted),
         scale=scale_of(space),
-        spaces=tuple(place.name for place in spaces),
+        spaces=tuple(each.name for each in spaces),
     )
 
 
@@ -104,7 +104,7 @@ def find_matching(
     read: Readable | None = None,
     advance: Advance = lambda count: None,
 ) -> Matching:
-    """``match_classifier`` on pictures in an order that is random, as its null needs, and always the same.
+    """``match_classifier`` on pictures in a random order, as its null needs, that is always the same.
 
     options: None: the defaults. read: opens the pictures, and knows which cannot be read.
 
@@ -132,7 +132,7 @@ def ask_pictures(
 ) -> tuple[Answers, list[str]]:
     """The answers, and the classes of the pictures that the classifier does not have.
 
-    Where there are such classes right and wrong are not told apart. Pictures are read once.
+    Where there are such classes, right and wrong predictions are not distinguished. Pictures are read once.
 
     read: opens the pictures, and knows which cannot be read.
 

@@ -69,24 +69,24 @@ def _built_in(name: str) -> Vocabulary:
 
 
 SPACES = {
-    "own": "the classifier's own features, texts mapped among the rows of its head (needs a linear head)",
+    "own": "the classifier's own features, texts mapped to the rows of its head (needs a linear head)",
     "clip": "CLIP ViT-B-32 (LAION-2B) by open_clip, from a hub or its cache",
     "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
     "clip:DIR": "an open_clip local directory",
     "world:aviary": "the aviary's own CLIP, embedded; world:aviary/vit has a ViT tower",
     "world:digits": "the digits' own CLIP, embedded, of ten digits in six colours; world:digits/vit has a ViT tower",
     "tuned:DIR": "CLIP with the visual prompts of `saywhy train prompts`, tuned to name rationales",
-    "world:aviary/captioned": "another CLIP of the aviary's, which has read whole captions: what prompts are tuned on",
-    "operated:FILE": "CLIP with the classifier's activations in it, by a matching of `saywhy ask --save`",
+    "world:aviary/captioned": "another CLIP of the aviary's, trained on whole captions: the one to tune prompts on",
+    "operated:FILE": "CLIP with the classifier's activations in it, from a matching that `saywhy ask --save` wrote",
 }
 
 
 def resolve_space(name: str, classifier: Classifier | None, device: str | None = None) -> Space:
-    """The space of that name, "own" and "operated:FILE" for a classifier.
+    """The space of that name; "own" and "operated:FILE" belong to a classifier.
 
     device: of a CLIP; None: a GPU where there is one.
 
-    Raises SaywhyError where there is none, it cannot be had, or it needs a classifier and there is none.
+    Raises SaywhyError for an unknown name, a space that cannot be loaded, or one that needs a classifier without one.
     """
     if name == "clip" or name.startswith(("clip:", "world:")):
         from saywhy.spaces.clip import load_clip
@@ -99,7 +99,7 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
     if name != "own" and not name.startswith("operated:"):
         raise unknown("space", name, SPACES)
     if classifier is None:
-        raise SaywhyError(f"the space {name!r} is a classifier's; name it with --model")
+        raise SaywhyError(f"the space {name!r} belongs to a classifier; give one with --model")
     if name == "own":
         from saywhy.spaces.own import ClassifierSpace
         from saywhy.spaces.text_encoder import load_encoder
@@ -111,7 +111,7 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
 
 
 def default_space(classifier: Classifier | None) -> str:
-    """An aviary's classifier: the aviary's CLIP. One with a linear head: its own. Any other, and none: CLIP."""
+    """The aviary's CLIP for the aviary's classifiers, a classifier's own space if its head is linear, else CLIP."""
     if classifier is None:
         return "clip"
     if classifier.name.startswith("world:aviary"):
@@ -120,24 +120,24 @@ def default_space(classifier: Classifier | None) -> str:
 
 
 def default_vocabulary(classifier: Classifier) -> str:
-    """A world's classifier: the world's. Any other: general concepts."""
+    """The world's own vocabulary for a world's classifier, general concepts for any other."""
     return next((name for name in VOCABULARIES if ":" in name and classifier.name.startswith(name)), "concepts")
 
 
 def resolve_vocabulary(vocabulary: str | Path | Vocabulary | None, classifier: Classifier) -> Vocabulary:
-    """The vocabulary of that name or in that file; one that is ready stays; None: the default of the classifier."""
+    """The vocabulary of that name or in that file; a Vocabulary stays as it is; None: the classifier's default."""
     if vocabulary is None:
         return load_vocabulary(default_vocabulary(classifier))
     return load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
 
 
 def default_writer(classifier: Classifier) -> str | None:
-    """An aviary's classifier: the aviary's language model. Any other: none; one must be had from a hub or trained."""
+    """The aviary's language model for the aviary's classifiers; none for others: load or train one."""
     return "world:aviary" if classifier.name.startswith("world:aviary") else None
 
 
 def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:
-    """The language model of that name; "none" and None: none. Raises SaywhyError where it cannot be had."""
+    """The language model of that name; "none" and None: none. Raises SaywhyError where it cannot be loaded."""
     if writer is None or writer == "none":
         return None
     from saywhy.questions.sentences.language_model import load_language_model
@@ -146,9 +146,9 @@ def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:
 
 
 def check_space(space: Space, classifier: Classifier) -> None:
-    """Raises SaywhyError for a space of another classifier: what one sees would be said of the other."""
+    """Raises SaywhyError for the space of another classifier, whose view would pass for this one's."""
     from saywhy.spaces.traits import classifier_of
 
     owner = classifier_of(space)
     if owner is not None and owner.fingerprint != classifier.fingerprint:
-        raise SaywhyError(f"the space is {owner.name}'s, not {classifier.name}'s; use space='own'")
+        raise SaywhyError(f"the space belongs to {owner.name}, not to {classifier.name}; use space='own'")

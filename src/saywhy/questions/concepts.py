@@ -24,9 +24,9 @@ POOL = 12  # phrases that fit a picture best, among which two classes are told a
 
 
 def read_bank(source: str | Path) -> list[str]:
-    """The texts of a file, one a line, each once; or the phrases of a vocabulary by that name or in that file.
+    """The texts of a file, one per line, without duplicates; or the phrases of a vocabulary, by name or file.
 
-    Raises SaywhyError where there is none.
+    Raises SaywhyError where there are none.
     """
     from saywhy.questions.choices import VOCABULARIES, load_vocabulary
 
@@ -61,7 +61,7 @@ def why_not(
     image: Image.Image, target: Prediction, other: Prediction, space: Space, vocabulary: Vocabulary,
     *, top: int = 5,
 ) -> Contrast:  # fmt: skip
-    """What of a picture speaks for a class rather than for another, and the other way round.
+    """What in a picture speaks for one class rather than another, and the other way round.
 
     Of the phrases that fit the picture best, those nearest to the one class's weights and farthest from the other's. A
     label's ``score`` is that difference of cosines, ``unusual`` the same in standard deviations of the vocabulary.
@@ -76,9 +76,7 @@ def why_not_vector(
 ) -> Contrast:  # fmt: skip
     """As ``why_not``, where the picture (d,) and the vocabulary (M, d), by encode_vocabulary, are encoded already."""
     if not isinstance(space, KnowsClasses):
-        raise SaywhyError(
-            f"{space.name} has no directions of classes; two classes are told apart in a classifier's own space"
-        )
+        raise SaywhyError(f"{space.name} has no class directions; to compare two classes use a classifier's own space")
     _, fits = unusual_scores(picture[None], texts, reference_of(space))
     pool = fits[0].topk(min(POOL, len(texts))).indices
     rows = torch.stack([space.class_direction(target.index), space.class_direction(other.index)])
@@ -103,8 +101,8 @@ def nearest_phrases(
 
     directions: (N, d) pictures' vectors, rows of a head, means of a cluster, latents of a sparse autoencoder: anything
                 with a direction in the space.
-    block:      texts in memory at once. They are read through the text cache, so that a run that was cut short goes on
-                where it ended.
+    block:      texts in memory at once. They are read through the text cache, so that an interrupted run
+                continues where it stopped.
 
     Raises SaywhyError where the directions are not of this space's length.
     """
@@ -112,30 +110,30 @@ def nearest_phrases(
     reference = reference_of(space)
     known = reference is not None and len(reference) >= FEWEST
     sums = torch.zeros(2, len(vectors), 1, dtype=torch.float64)  # of the cosines and their squares
-    found = torch.empty(len(vectors), 0)
+    ranking = torch.empty(len(vectors), 0)
     scores, places = torch.empty(len(vectors), 0), torch.empty(len(vectors), 0, dtype=torch.long)
     starts = range(0, len(texts), block)
     for start in track(starts, "searching the bank", transient=True, disable=len(starts) < 3):
         encoded = space.encode_texts(texts[start : start + block])
         if encoded.shape[1] != vectors.shape[1]:
             raise SaywhyError(
-                f"directions of {vectors.shape[1]} values in a space of {encoded.shape[1]}: they are of another model"
+                f"directions of {vectors.shape[1]} values in a space of {encoded.shape[1]}: they are from another model"
             )
         cosines, unusual = unusual_scores(vectors, encoded, reference)
-        here = torch.arange(start, start + len(encoded)).expand(len(vectors), -1)
+        indices = torch.arange(start, start + len(encoded)).expand(len(vectors), -1)
         sums += torch.stack([power.sum(1, keepdim=True) for power in (cosines.double(), cosines.double() ** 2)])
-        joined = torch.cat([found, unusual if known else cosines], 1)
-        found, best = joined.topk(min(top, joined.shape[1]), dim=1)
+        joined = torch.cat([ranking, unusual if known else cosines], 1)
+        ranking, best = joined.topk(min(top, joined.shape[1]), dim=1)
         scores = torch.cat([scores, cosines], 1).gather(1, best)
-        places = torch.cat([places, here], 1).gather(1, best)
+        places = torch.cat([places, indices], 1).gather(1, best)
     if not known:  # what is usual is then the mean over all texts, which is known only now; the order is the same
         mean = sums[0] / max(1, len(texts))
         variance = (sums[1] - len(texts) * mean**2) / max(1, len(texts) - 1)
-        found = ((scores - mean) / variance.clamp(min=1e-12).sqrt()).float() if len(texts) > 1 else scores * 0
+        ranking = ((scores - mean) / variance.clamp(min=1e-12).sqrt()).float() if len(texts) > 1 else scores * 0
     return [
         tuple(
             Label(texts[m], "", score, rank, unusual)
             for rank, (m, score, unusual) in enumerate(zip(*row, strict=True), start=1)
         )
-        for row in zip(places.tolist(), scores.tolist(), found.tolist(), strict=True)
+        for row in zip(places.tolist(), scores.tolist(), ranking.tolist(), strict=True)
     ]

@@ -50,8 +50,8 @@ def explain(
     vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
     space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
                 "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
-    writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or one that is
-                loaded; None: no such sentence.
+    writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or a loaded
+                one; None: no such sentence.
     target, method, composite, regions, top: see ``ExplainOptions``.
 
     Raises SaywhyError for a picture that cannot be read and for unknown names.
@@ -78,7 +78,7 @@ def explain_pictures(
 
     options: None: the defaults.
 
-    Raises SaywhyError for a target that the classifier does not know, and logits that are not finite.
+    Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
     options = options or ExplainOptions()
     target = None if options.target is None else classifier.class_index(options.target)
@@ -89,11 +89,11 @@ def explain_pictures(
     heatmaps = attribute(classifier, pixels, target, options.method, options.composite, batch_size=len(images))
 
     geometries = [classifier.geometry(image.size) for image in images]
-    found = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
-    crops = [pieces(image, some, space) for image, some in zip(images, found, strict=True)]
-    encoded = encode_looks([[image, *some] for image, some in zip(images, crops, strict=True)], space)
+    regions = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
+    crops = [pieces(image, areas, space) for image, areas in zip(images, regions, strict=True)]
+    encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
-    looks = [look for some in found for look in (None, *range(len(some)))]
+    looks = [look for areas in regions for look in (None, *range(len(areas)))]
     findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=options.top))
     sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
 
@@ -102,7 +102,7 @@ def explain_pictures(
         picture = display_copy(image, name)
         explained = classifier.prediction(logits[n], heatmaps.targets[n])
         concepts, *seen = islice(findings, len(encoded[n]))
-        summary = summarise(picture, explained, predictions[n], found[n], seen, concepts)
+        summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts)
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
             "method": options.method, "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
@@ -115,7 +115,7 @@ def explain_pictures(
                 predictions[n],
                 explained,
                 heatmaps[n],
-                found[n],
+                regions[n],
                 tuple(seen),
                 concepts,
                 summary,
@@ -135,7 +135,7 @@ def _sentences(
     writer: LanguageModel | None,
     classes: Sequence[str],
 ) -> Sequence[Sentence | None]:
-    """A sentence for each picture, on what the decision rests on; class names may be said whatever they are."""
+    """A sentence for each picture, about what the decision rests on; class names pass the filter of words."""
     if writer is None:
         return [None] * len(images)
     from saywhy.questions.narrate import narrate

@@ -1,4 +1,4 @@
-"""What is there: pictures, or regions of them, matched against a vocabulary in a space."""
+"""What is in pictures, or in regions of them: matched against a vocabulary in a space."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 def encode_vocabulary(vocabulary: Vocabulary, space: Space) -> Tensor:
     """(M, d) unit vectors, one per phrase: the mean over its prompts.
 
-    In a space of ``alternatives``, phrases that exclude each other are without what their group shares: "red wing" and
-    "blue wing" lie near each other among the rows of a head; what tells them apart is the rest.
+    In a space of ``alternatives``, what a group of phrases that exclude each other shares is taken off: "red wing" and
+    "blue wing" lie near each other among the rows of a head; the rest distinguishes them.
     """
     prompts = [vocabulary.prompts(n) for n in range(len(vocabulary))]
-    flat = [prompt for some in prompts for prompt in some]
-    vectors = space.encode_texts(flat).split([len(some) for some in prompts])
-    phrases = F.normalize(torch.stack([some.mean(0) for some in vectors]), dim=1)
+    flat = [prompt for wordings in prompts for prompt in wordings]
+    vectors = space.encode_texts(flat).split([len(wordings) for wordings in prompts])
+    phrases = F.normalize(torch.stack([wordings.mean(0) for wordings in vectors]), dim=1)
     if not tells_alternatives_apart(space):
         return phrases
     return against_alternatives(phrases, [g if g in vocabulary.exclusive else None for g in vocabulary.groups])
@@ -41,7 +41,7 @@ def against_alternatives(phrases: Tensor, groups: Sequence[str | None]) -> Tenso
 
 def encode_looks(looks: Sequence[Sequence[Image.Image]], space: Space) -> tuple[Tensor, ...]:
     """Per picture, vectors of its looks (the whole, and pieces of it): one batched encoding of all."""
-    return space.encode_images([look for some in looks for look in some]).split([len(some) for some in looks])
+    return space.encode_images([look for views in looks for look in views]).split([len(views) for views in looks])
 
 
 def label_images(
@@ -88,7 +88,7 @@ def _finding(
 
 
 def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
-    """What is looked at of each region: its crop, with as much around it as the space wants."""
+    """The crop of each region, with as much around it as the space wants."""
     return [image.crop(widened(region.box, image.size, context_of(space))) for region in regions]
 
 

@@ -1,4 +1,4 @@
-"""Say it: one sentence about a picture, written by a language model so that it fits the picture in a space."""
+"""One sentence about a picture, written by a language model so that it fits the picture in a space."""
 
 from __future__ import annotations
 
@@ -94,16 +94,16 @@ def _written(
 ) -> list[Sentence]:  # fmt: skip
     count = len(scorer.pictures)
     if method == "guided":
-        found = guided_drafts(writer, scorer, **settings)
+        drafted = guided_drafts(writer, scorer, **settings)
         costs = [scorer.encodings // count] * count
     else:
-        found, costs = [], []
+        drafted, costs = [], []
         for picture in range(count):
             before = scorer.encodings
-            found.append(prefix_drafts(writer, scorer, picture, **settings))
+            drafted.append(prefix_drafts(writer, scorer, picture, **settings))
             costs.append(scorer.encodings - before)
     sentences = []
-    for picture, (texts, cost) in enumerate(zip(found, costs, strict=True)):
+    for picture, (texts, cost) in enumerate(zip(drafted, costs, strict=True)):
         whole = list(dict.fromkeys(text for text in map(finished, texts) if text))
         fit = [text for text in whole if not appropriate or is_appropriate(text, allowed)]
         if not fit:

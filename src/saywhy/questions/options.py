@@ -1,7 +1,7 @@
-"""How each question is asked: frozen records that the command line, a benchmark, a worker or a web page build alike.
+"""Options of each question: frozen records that the command line, a benchmark, a worker or a web page can build.
 
-They hold plain values (``dataclasses.asdict`` gives JSON), compare and hash by them, and say each default once. What a
-name stands for (a model, a space, a vocabulary) is resolved by ``choices``.
+They hold plain values (``dataclasses.asdict`` gives JSON), compare and hash by them, and define each default once. What
+a name stands for (a model, a space, a vocabulary) is resolved by ``choices``.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class ExplainOptions:
 
         check_method(self.method, self.composite)
         if self.regions < 1 or self.top < 1:
-            raise SaywhyError(f"regions and labels are one or more; asked for are {self.regions} and {self.top}")
+            raise SaywhyError(f"regions and top must be at least 1; they are {self.regions} and {self.top}")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class WhyOptions:
-    """How it is asked which rationales a picture's category is chosen for.
+    """How to ask for which rationales a picture's category is chosen.
 
     scoring:      of pairs of category and rationale: terms, conditional, weight and temperatures.
     k:            how many of the best pairs vote; all where there are fewer.
@@ -56,7 +56,7 @@ class WhyOptions:
     visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as the
                   space was tuned, else ``similarity.UNUSUAL``.
 
-    Raises SaywhyError for an unknown method, k below one, and a threshold that is no number.
+    Raises SaywhyError for an unknown method, k below one, or a threshold that is not a number.
     """
 
     scoring: Scoring = ECOR
@@ -70,9 +70,9 @@ class WhyOptions:
         if self.method not in (*METHODS, NO_MAPS):
             raise unknown("method", self.method, (*METHODS, NO_MAPS))
         if self.k < 1:
-            raise SaywhyError(f"one pair or more votes; k is {self.k}")
+            raise SaywhyError(f"k must be at least 1; it is {self.k}")
         if self.visible_from is not None and not isfinite(self.visible_from):
-            raise SaywhyError(f"--visible-from is a number of standard deviations; it is {self.visible_from}")
+            raise SaywhyError(f"--visible-from must be a number of standard deviations; it is {self.visible_from}")
 
 
 @final

@@ -81,9 +81,9 @@ def why_pictures(
     options: None: the defaults.
     inverse: the bank the other way round, where the scoring has that term.
     usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
-    track:   goes through gScoreCAM's batches, and may show how far it is.
+    track:   iterates over gScoreCAM's batches, and may show progress.
 
-    Raises SaywhyError for a space that is no CLIP, and as ``rank``.
+    Raises SaywhyError for a space that is not a CLIP, and as ``rank``.
     """
     options = options or WhyOptions()
     scoring, method, visible_from = options.scoring, options.method, options.visible_from
@@ -110,19 +110,19 @@ def why_pictures(
     rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
     for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
         answer = decide(belief.ranked, row, k)
-        found = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
+        reasons = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
         if method != NO_MAPS:
             texts = _texts(words, answer, belief.ranked.rationales[row], space, "inverse" in scoring.terms)
             pixels = clip.transform(image)[None].to(clip.device)
             maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
-            found = [replace(reason, heat=heat) for reason, heat in zip(found, maps, strict=True)]
+            reasons = [replace(reason, heat=heat) for reason, heat in zip(reasons, maps, strict=True)]
         own = words.lists[answer.category]
         visible = None if unusual is None else bool((unusual[n, list(own)] >= visible_from).any())
         category = words.categories[answer.category]
         yield Why(
             display_copy(image, name), probe_geometry(clip.transform, image.size), category,
-            float(belief.categories[row, answer.reasons[0]]), tuple(found), visible,
-            say(category, found, visible, bool(own)), _alternatives(answer, belief, row, words), space.name, settings,
+            float(belief.categories[row, answer.reasons[0]]), tuple(reasons), visible,
+            say(category, reasons, visible, bool(own)), _alternatives(answer, belief, row, words), space.name, settings,
         )  # fmt: skip
 
 
@@ -168,29 +168,29 @@ def _believe_shortlists(
 def _reasons(
     answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible_from: float
 ) -> list[Reason]:
-    found = []
-    for place in answer.reasons:
-        r = int(belief.ranked.rationales[row, place])
+    reasons = []
+    for position in answer.reasons:
+        r = int(belief.ranked.rationales[row, position])
         out = None if unusual is None else float(unusual[r])
-        found.append(
+        reasons.append(
             Reason(
-                words.rationales[r], place + 1, float(belief.ranked.scores[row, place]),
-                float(belief.rationales[row, place]), float(belief.given[row, place]),
+                words.rationales[r], position + 1, float(belief.ranked.scores[row, position]),
+                float(belief.rationales[row, position]), float(belief.given[row, position]),
                 r in words.lists[answer.category], out, None if out is None else out >= visible_from, None,
             )
         )  # fmt: skip
-    return found
+    return reasons
 
 
 def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWords) -> tuple[Alternative, ...]:
     ranked = belief.ranked
     return tuple(
         Alternative(
-            words.categories[int(ranked.categories[row, place])], words.rationales[int(ranked.rationales[row, place])],
-            place + 1, float(ranked.scores[row, place]),
-            float(belief.rationales[row, place] * belief.given[row, place]),
+            words.categories[int(ranked.categories[row, n])], words.rationales[int(ranked.rationales[row, n])],
+            n + 1, float(ranked.scores[row, n]),
+            float(belief.rationales[row, n] * belief.given[row, n]),
         )
-        for place in answer.alternatives
+        for n in answer.alternatives
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWor
 def _texts(words: RationaleWords, answer: Answer, ranked: np.ndarray, space: Space, inverse: bool) -> Tensor:
     """(2 * reasons, d): of each reason the text of the pair, as it was asked, and that of the rationale alone."""
     alone = words.rationale_texts()
-    named = [int(ranked[place]) for place in answer.reasons]
+    named = [int(ranked[position]) for position in answer.reasons]
     return space.encode_texts(
         [text for r in named for text in (words.pair_text(answer.category, r, inverse), alone[r])]
     )

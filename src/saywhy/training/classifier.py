@@ -25,8 +25,8 @@ from saywhy.plumbing.hub import patience
 
 @final
 @dataclass(frozen=True)
-class Settings:
-    """Of one training run. The defaults are for fine-tuning an ImageNet-pretrained ViT-L on CUB.
+class FineTuningSettings:
+    """The settings of one training run. The defaults are for fine-tuning an ImageNet-pretrained ViT-L on CUB.
 
     rate:   highest learning rate (AdamW; one cycle: up over the first tenth, then down to almost nothing, both along a
             cosine).
@@ -61,7 +61,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def train_classifier(
-    data: str | Path, out: str | Path, settings: Settings, *, resume: bool = False, workers: int = 2
+    data: str | Path, out: str | Path, settings: FineTuningSettings, *, resume: bool = False, workers: int = 2
 ) -> dict[str, Any]:
     """Trains on the training half, measures on the test half after each epoch, and writes a timm local directory.
 
@@ -130,7 +130,7 @@ def train_classifier(
     return measured
 
 
-def _network(settings: Settings, classes: int) -> Any:
+def _network(settings: FineTuningSettings, classes: int) -> Any:
     import timm
 
     source, _, name = settings.arch.partition(":")
@@ -146,7 +146,7 @@ def _network(settings: Settings, classes: int) -> Any:
         ) from error
 
 
-def _sized(settings: Settings) -> dict[str, Any]:
+def _sized(settings: FineTuningSettings) -> dict[str, Any]:
     """Transformers are built for one size; convolutional networks take any, and no such argument."""
     import timm
 
@@ -155,7 +155,7 @@ def _sized(settings: Settings) -> dict[str, Any]:
     return {"img_size": settings.size} if settings.size and patches else {}
 
 
-def _loaders(network: Any, halves: dict[str, CubData], settings: Settings, workers: int) -> dict[str, Any]:
+def _loaders(network: Any, halves: dict[str, CubData], settings: FineTuningSettings, workers: int) -> dict[str, Any]:
     import timm
 
     config = timm.data.resolve_model_data_config(network)
@@ -188,7 +188,7 @@ def _accuracy(network: nn.Module, loader: Any, device: torch.device) -> float:
     return float(torch.cat(hits).float().mean())
 
 
-def _write(out: Path, network: Any, cub: CubData, settings: Settings) -> None:
+def _write(out: Path, network: Any, cub: CubData, settings: FineTuningSettings) -> None:
     """A timm local directory, with the class names in it."""
     import timm
 
@@ -208,12 +208,12 @@ def _write(out: Path, network: Any, cub: CubData, settings: Settings) -> None:
     )
 
 
-def _save(path: Path, states: dict[str, Any], done: dict[str, Any], settings: Settings) -> None:
+def _save(path: Path, states: dict[str, Any], done: dict[str, Any], settings: FineTuningSettings) -> None:
     with replacing(path) as unfinished:  # Ctrl-C half way leaves the one before
         torch.save({"states": states, "done": done, "settings": asdict(settings)}, unfinished)
 
 
-def _resume(path: Path, parts: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _resume(path: Path, parts: dict[str, Any], settings: FineTuningSettings) -> dict[str, Any]:
     if not path.exists():
         raise SaywhyError(f"{path}: there is no run here to resume")
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -33,8 +33,8 @@ HELD_OUT_SHARE = 0.05
 
 @final
 @dataclass(frozen=True)
-class Settings:
-    """Of one training run. The defaults are for some tens of thousands of captions.
+class LanguageSettings:
+    """The settings of one training run. The defaults are for some tens of thousands of captions.
 
     vocabulary: tokens at most; the 256 bytes and the end mark are always among them.
     longest:    tokens of a sentence with its end marks; what goes beyond is cut off.
@@ -55,7 +55,7 @@ class Settings:
 
 
 def train_language(
-    texts: str | Path | Sequence[str], out: str | Path, settings: Settings, resume: bool = False
+    texts: str | Path | Sequence[str], out: str | Path, settings: LanguageSettings, resume: bool = False
 ) -> dict[str, float]:
     """Trains on 95 percent of the sentences, measures on the others after each epoch, and writes ``out``.
 

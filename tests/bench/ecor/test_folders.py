@@ -44,7 +44,7 @@ def test_folders_of_the_same_name_are_told_apart(folders: tuple[Path, Path]) -> 
 
 
 def test_data_that_would_not_be_used_are_refused() -> None:
-    with pytest.raises(SaywhyError, match="neither trained on nor asked about"):
+    with pytest.raises(SaywhyError, match="used neither for training nor for evaluation"):
         ecor.run(data="a", train_on="b", test_on="c")
     with pytest.raises(SaywhyError, match="only world:aviary has rationales"):
         ecor.run(data="a", train_on="world:aviary")

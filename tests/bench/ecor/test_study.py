@@ -11,7 +11,17 @@ import torch
 from PIL import Image
 
 from saywhy.bench.ecor import study as ecor_study
-from saywhy.bench.ecor.study import HELD_OUT, KNOWN, Asked, Study, _aviary, _some, folder_study, gold_of, scoring_of
+from saywhy.bench.ecor.study import (
+    HELD_OUT,
+    KNOWN,
+    EvaluationSet,
+    Study,
+    _aviary,
+    _some,
+    folder_study,
+    gold_of,
+    scoring_of,
+)
 from saywhy.errors import SaywhyError
 from saywhy.pictures.rationale_data import read_rationale_data
 from saywhy.pictures.rationale_folders import write_doubly_right
@@ -42,7 +52,7 @@ def clip() -> ClipSpace:
 
 
 def study_of(data: RationaleData, clip: ClipSpace, seeds: int = 2) -> Study:
-    return Study(clip, data, data, Asked.of("test", data), None, SHORT, seeds)
+    return Study(clip, data, data, EvaluationSet.of("test", data), None, SHORT, seeds)
 
 
 def test_held_out_species_are_none_of_the_others() -> None:

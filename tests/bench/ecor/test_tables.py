@@ -206,8 +206,8 @@ def test_all_methods_on_a_folder_and_another_that_is_only_asked(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seeds": "some"}, "--seeds is a number of runs, 1 or more; it is 'some'"),
-        ({"seeds": "0"}, "1 or more; it is '0'"),
+        ({"seeds": "some"}, "--seeds must be a number of runs, at least 1; it is 'some'"),
+        ({"seeds": "0"}, "at least 1; it is '0'"),
         ({"recipe": "aviry"}, "no recipe 'aviry'"),
         ({"data": "world:digits"}, "only world:aviary has rationales"),
         ({"data": "world:aviary", "test_on": "birds"}, "only world:aviary has rationales"),

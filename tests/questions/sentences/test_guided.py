@@ -156,5 +156,5 @@ def test_without_fluency_drafts_fit_better() -> None:
 
 
 def test_a_prompt_as_long_as_a_sentence_is_refused() -> None:
-    with pytest.raises(SaywhyError, match="tokens of tiny gpt2, and a sentence at most 2"):
+    with pytest.raises(SaywhyError, match="tokens of tiny gpt2, and a sentence has at most 2"):
         guided_drafts(writer(), Scorer(WordSpace(), vectors(1)), prompts=["a bird with red wings"], longest=2)

@@ -133,5 +133,5 @@ def test_it_reads_the_candidates_once_a_token() -> None:
 
 
 def test_a_prompt_as_long_as_a_sentence_is_refused() -> None:
-    with pytest.raises(SaywhyError, match="and a sentence at most 2"):
+    with pytest.raises(SaywhyError, match="and a sentence has at most 2"):
         drafts(writer(), prompts=["a bird with red wings"], longest=2)

@@ -97,7 +97,7 @@ def test_banks_that_are_not_what_is_asked_are_refused() -> None:
     pairs, inverse = two_banks()
     other, _ = two_banks(categories=C - 1)
     both = Scoring(("pair", "inverse"))
-    with pytest.raises(SaywhyError, match="of two banks"):
+    with pytest.raises(SaywhyError, match="need two banks"):
         PairScorer.of_bank(pairs, scoring=both, scale=SCALE)
     with pytest.raises(SaywhyError, match="no bank to score"):
         PairScorer(pairs=None, scoring=Scoring(("rationale",)), scale=SCALE)

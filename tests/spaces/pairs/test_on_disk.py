@@ -264,7 +264,7 @@ def test_only_a_damaged_shard_is_encoded_again(
         before.shards[3].path.unlink()
     write, encoded = prompt_bank.write_shard, list[int]()
     monkeypatch.setattr(prompt_bank, "write_shard", lambda *args: (encoded.append(args[1]), write(*args)))
-    with pytest.warns(BankWarning, match=rf"{before.shards[1].path.name}: .*; its 18 texts are encoded anew") as said:
+    with pytest.warns(BankWarning, match=rf"{before.shards[1].path.name}: .*; its 18 texts are encoded again") as said:
         again = build_bank(clip, WORDS, directory=tmp_path, verify=noticed == "verified")
     assert len(said) == 1
     assert encoded == ([3, 9] if noticed == "resumed" else [3])
@@ -324,7 +324,7 @@ def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
 def test_the_folder_of_another_bank_is_refused(clip: ClipSpace, tmp_path: Path) -> None:
     build_bank(clip, WORDS, directory=tmp_path)
     before = shards(tmp_path)
-    with pytest.raises(SaywhyError, match="holds the bank of other words"):
+    with pytest.raises(SaywhyError, match="contains the bank of other words"):
         build_bank(clip, WORDS, inverse=True, directory=tmp_path)
     assert shards(tmp_path) == before
     for content in ("", "[]", "{}", json.dumps({"key": None})):

@@ -11,7 +11,7 @@ import pytest
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.objectives import OBJECTIVES
-from saywhy.training.prompts.settings import RECIPES, Settings, read_recipe, recipe_names, with_settings
+from saywhy.training.prompts.settings import RECIPES, TuningSettings, read_recipe, recipe_names, with_settings
 
 SETS = ("cifar10", "cifar100", "food101", "caltech101", "sun", "imagenet")
 
@@ -41,7 +41,7 @@ def test_recipes_say_where_each_value_is_from(name: str) -> None:
     if name != "aviary":
         assert all(any(mark in line for mark in ("[paper]", "[code]", "[inferred]", "[ours]")) for line in given)
         unused = {"steps", "epoch_length"} | ({"lambda_r"} if name.startswith("dror") else set())
-        assert {line.split()[0] for line in given} >= {field.name for field in fields(Settings)} - unused
+        assert {line.split()[0] for line in given} >= {field.name for field in fields(TuningSettings)} - unused
 
 
 def test_recipes_name_clips_that_open_clip_has() -> None:
@@ -56,7 +56,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text('clip = "world:aviary/vit"\nrate = 2\nsteps = 5\n')
     settings = read_recipe(path)
-    assert (settings.rate, settings.steps, settings.prompts) == (2.0, 5, Settings().prompts)
+    assert (settings.rate, settings.steps, settings.prompts) == (2.0, 5, TuningSettings().prompts)
     assert with_settings(settings, {"steps": None, "deep": True}) == with_settings(
         read_recipe(str(path)), {"deep": True, "steps": None}
     )
@@ -70,18 +70,18 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         ("rate = true", "rate must be a number; it is True"),
         ("deep = 1", "deep must be true or false; it is 1"),
         ("epochs = 2.5", "epochs must be a whole number; it is 2.5"),
-        ("clip = 3", "clip must be a text; it is 3"),
+        ("clip = 3", "clip must be a string; it is 3"),
         ("[rate]\na = 1", "rate must be a number"),
         ('objective = "ecorr"', "objective cannot be 'ecorr'; it is one of ecor, clip"),
         ('objective = "clip"', "the objective 'clip' trains nothing"),
         ('optimiser = "lion"', "optimiser cannot be 'lion'; it is one of sgd, adam, adamw"),
         ("epochs = 0", "epochs must be at least 1; it is 0"),
-        ("rate = -1.0", "rate must be a number of at least 0"),
-        ("rate = nan", "rate must be a number of at least 0; it is nan"),
+        ("rate = -1.0", "rate must be a number, at least 0"),
+        ("rate = nan", "rate must be a number, at least 0; it is nan"),
         ("validation = 1.0", "a share of the pictures"),
-        ("batch_size = 2\naccumulate = 3", "a batch of 2 cannot be taken in 3 parts"),
+        ("batch_size = 2\naccumulate = 3", "a batch of 2 cannot be split into 3 parts"),
         ("epoch_length = 9", "epoch_length is for the sampler pair-balanced"),
-        ("rate =", "own.toml: is no TOML file"),
+        ("rate =", "own.toml: is not a TOML file"),
     ],
 )
 def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -103,9 +103,9 @@ def test_the_published_recipes_are_plain_toml() -> None:
 
 @pytest.mark.parametrize("total", [1, 9, 10, 100])
 def test_the_rate_warms_up_and_falls(total: int) -> None:
-    settings = Settings(rate=2.0, warmup=10)
+    settings = TuningSettings(rate=2.0, warmup=10)
     rates = [settings.rate_at(step, total) for step in range(total)]
     assert rates[: min(10, total)] == pytest.approx([2.0 * (n + 1) / 10 for n in range(min(10, total))])
     assert rates[10:] == pytest.approx([1 + cos(pi * n / (total - 10)) for n in range(total - 10)])
-    constant = Settings(rate=2.0, warmup=0, schedule="constant")
+    constant = TuningSettings(rate=2.0, warmup=0, schedule="constant")
     assert {constant.rate_at(step, total) for step in range(total)} == {2.0}

@@ -29,7 +29,7 @@ from saywhy.training.prompts import checkpoint
 from saywhy.training.prompts import tuning as prompt_tuning
 from saywhy.training.prompts.batches import Plan
 from saywhy.training.prompts.losses import objective_loss
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 from saywhy.training.prompts.tuning import tune
 from tests.tuning import SMALL, read, tiny_clip, write_pictures
 
@@ -54,7 +54,7 @@ def clip() -> ClipSpace:
     return tiny_clip()
 
 
-def run(data: RationaleData, clip: ClipSpace, out: Path, settings: Settings = SMALL, **more: Any) -> TunedSpace:
+def run(data: RationaleData, clip: ClipSpace, out: Path, settings: TuningSettings = SMALL, **more: Any) -> TunedSpace:
     return tune(data, clip, out, settings, **{"workers": 0, **more})
 
 
@@ -63,7 +63,7 @@ def history(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def by_hand(data: RationaleData, clip: ClipSpace, settings: Settings) -> torch.Tensor:
+def by_hand(data: RationaleData, clip: ClipSpace, settings: TuningSettings) -> torch.Tensor:
     """The prompts after plain steps of torch's own optimiser on whole batches."""
     drawn = draw_prompts(clip.image_tower, settings.prompts, settings.deep, settings.seed, settings.init_std)
     tower = PromptedTower(clip.image_tower, drawn).eval()
@@ -384,7 +384,7 @@ def test_a_loss_that_is_not_finite_loses_nothing(
         return loss * broken, {term: value * broken for term, value in values.items()}
 
     monkeypatch.setattr(prompt_tuning, "objective_loss", loss_of)
-    with pytest.raises(SaywhyError, match=r"no longer finite \(step 5\): begin anew with a lower --rate than 1"):
+    with pytest.raises(SaywhyError, match=r"no longer finite \(step 5\): start again with a lower --rate than 1"):
         run(data, clip, tmp_path / "parts", save_every=1e9)
     kept = torch.load(tmp_path / "parts" / "training.pt", weights_only=True)
     assert kept["done"]["step"] == 4
@@ -422,7 +422,7 @@ def test_prompts_that_overflow_are_not_kept(data: RationaleData, clip: ClipSpace
 
 def test_a_run_is_not_overwritten(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
     first = run(data, clip, tmp_path)
-    with pytest.raises(SaywhyError, match=r"a run here already; go on with it \(--resume\), or name a new --out"):
+    with pytest.raises(SaywhyError, match=r"already a run here; continue it with --resume, or use a new --out"):
         run(data, clip, tmp_path)
     assert torch.equal(run(data, clip, tmp_path, resume=True).prompts, first.prompts)
 
@@ -431,11 +431,11 @@ def test_what_must_be_the_same_to_resume(data: RationaleData, clip: ClipSpace, t
     with pytest.raises(SaywhyError, match="there is no run here to resume"):
         run(data, clip, tmp_path / "nowhere", resume=True)
     run(data, clip, tmp_path)
-    with pytest.raises(SaywhyError, match=r"had rate 1\.0, now 0\.5; seed 0, now 3; give the same, or a new --out"):
+    with pytest.raises(SaywhyError, match=r"had rate 1\.0, now 0\.5; seed 0, now 3; use the same, or a new --out"):
         run(data, clip, tmp_path, replace(SMALL, rate=0.5, seed=3), resume=True)
-    with pytest.raises(SaywhyError, match="that run had other pictures; give"):
+    with pytest.raises(SaywhyError, match="that run had other pictures; use"):
         run(replace(data, images=data.images[1:]), clip, tmp_path, resume=True)
-    with pytest.raises(SaywhyError, match="that run had other CLIP; other bank of texts; give"):
+    with pytest.raises(SaywhyError, match="that run had other CLIP; other bank of texts; use"):
         run(data, replace(clip, key="clip:tiny:1"), tmp_path, resume=True)
     with pytest.raises(SaywhyError, match="other validation pictures"):
         run(data, clip, tmp_path, resume=True, validation=data)
@@ -449,7 +449,7 @@ def test_what_must_be_the_same_to_resume(data: RationaleData, clip: ClipSpace, t
 def test_what_cannot_be_trained_is_refused(data: RationaleData, clip: ClipSpace, tmp_path: Path) -> None:
     with pytest.raises(SaywhyError, match="fp16 needs a GPU"):
         run(data, clip, tmp_path, replace(SMALL, precision="fp16"))
-    with pytest.raises(SaywhyError, match="both are given"):
+    with pytest.raises(SaywhyError, match="both a share to hold out and separate validation pictures are given"):
         run(data, clip, tmp_path, replace(SMALL, validation=0.2), validation=data)
     other = replace(data.words, rationales=("a", "b", "c"))
     with pytest.raises(SaywhyError, match="are not those of"):

@@ -29,10 +29,10 @@ def use_figure(
     left, middle, right = figure.subplots(1, 3, sharey=True)
     for axis, k in ((left, 5), (middle, 1)):
         for row, name in enumerate(names):
-            one = measured[of, name, k]
-            rr = one.interval("RR")
+            result = measured[of, name, k]
+            rr = result.interval("RR")
             spread = [[rr.value - rr.low], [rr.high - rr.value]]
-            axis.barh(row, one.values[one.best_control], color=GREY, alpha=0.5, height=0.7)
+            axis.barh(row, result.values[result.best_control], color=GREY, alpha=0.5, height=0.7)
             axis.errorbar(rr.value, row, xerr=spread, fmt="o", color=RED, ms=5, lw=1.2)
         axis.set_title(f"doubly right (RR, %), k = {k}", fontsize=9)
     left.plot([], [], "o", color=RED, label="method")

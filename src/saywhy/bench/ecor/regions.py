@@ -1,4 +1,4 @@
-"""Regions in ``saywhy bench ecor``: what is blurred in photographs, and whether what a method sees is where it is."""
+"""Regions in ``saywhy bench ecor``: what is blurred in photographs, and whether a method looks at the right place."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def seen_trials(
     """
     _, clip = tower_of(space)
     for start in range(0, len(paths), BATCH):
-        some = slice(start, start + BATCH)
-        pictures = [as_seen(read_picture(path), clip.transform) for path in paths[some]]
-        masks = rationale_masks(space, pictures, texts[some])
-        for picture, mask, seed in zip(pictures, masks, seeds[some], strict=True):
+        batch = slice(start, start + BATCH)
+        pictures = [as_seen(read_picture(path), clip.transform) for path in paths[batch]]
+        masks = rationale_masks(space, pictures, texts[batch])
+        for picture, mask, seed in zip(pictures, masks, seeds[batch], strict=True):
             yield trial(picture, mask, draws, np.random.default_rng(seed))
 
 
 def where_rows(
     spaces: Mapping[str, Seeing], scenes: Sequence[Closeup], said: Sequence[Sequence[str]], texts: Mapping[str, Tensor]
 ) -> list[dict[str, Any]]:
-    """Of each method, how many times as much of its regions lies on the part that the text is about as of the picture.
+    """How much more of each method's regions than of the whole picture lies on the part that the text is about.
 
     Asked for a rationale in view, not on the part that the picture was taken for: that is in the middle, where a region
     that knows nothing would find it. The last row is such a region. Where another picture's text is looked for, what
@@ -59,17 +59,17 @@ def where_rows(
 
     scenes: of each picture, with what is said that is in view, ``said``. texts: what can be said -> (d,) unit vector.
     """
-    away = [_off_centre(scene, some) for scene, some in zip(scenes, said, strict=True)]
-    asked = [(scenes[n], some[n % len(some)]) for n, some in enumerate(away) if some]
-    asked = [asked[n] for n in evenly(len(asked), LOOKED)]
-    if not asked:
+    away = [_off_centre(scene, phrases) for scene, phrases in zip(scenes, said, strict=True)]
+    looked_for = [(scenes[n], phrases[n % len(phrases)]) for n, phrases in enumerate(away) if phrases]
+    looked_for = [looked_for[n] for n in evenly(len(looked_for), LOOKED)]
+    if not looked_for:
         return []
-    pictures = [scene.image for scene, _ in asked]
-    parts = [part_map(scene) == PARTS.index(parts_said()[one]) for scene, one in asked]
-    own = torch.stack([texts[one] for _, one in asked])
+    pictures = [scene.image for scene, _ in looked_for]
+    parts = [part_map(scene) == PARTS.index(parts_said()[phrase]) for scene, phrase in looked_for]
+    own = torch.stack([texts[phrase] for _, phrase in looked_for])
     rows = []
     for name, space in spaces.items():
-        row: dict[str, Any] = {"method": name, "pictures": len(asked)}
+        row: dict[str, Any] = {"method": name, "pictures": len(looked_for)}
         for method in METHODS:
             row |= _named(method, method, times_chance(
                 rationale_masks(space, pictures, own, method=method, channels=CHANNELS), parts
@@ -77,7 +77,7 @@ def where_rows(
         other = rationale_masks(space, pictures, own.roll(1, 0))
         rows.append(row | _named("lrp, another text", "another", times_chance(other, parts)))
     blind = times_chance([middle(picture) for picture in pictures], parts)
-    return [*rows, {"method": BLIND, "pictures": len(asked)} | _named("lrp", "lrp", blind)]
+    return [*rows, {"method": BLIND, "pictures": len(looked_for)} | _named("lrp", "lrp", blind)]
 
 
 def times_chance(masks: Sequence[np.ndarray], parts: Sequence[np.ndarray]) -> Interval:
@@ -103,7 +103,7 @@ def middle(picture: Image.Image) -> np.ndarray:
 
 
 def _off_centre(scene: Closeup, said: Sequence[str]) -> list[str]:
-    return [one for one in said if parts_said()[one] != PART_OF[scene.attribute]]
+    return [phrase for phrase in said if parts_said()[phrase] != PART_OF[scene.attribute]]
 
 
 def _named(value: str, ends: str, of: Interval) -> dict[str, float]:

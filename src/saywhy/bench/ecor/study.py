@@ -32,14 +32,14 @@ from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.training.prompts.batches import split_off
 from saywhy.training.prompts.checkpoint import CHECKPOINT
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 from saywhy.training.prompts.tuning import tune
 from saywhy.words.rationale_words import RationaleWords
 from saywhy.worlds.aviary import SPECIES
 from saywhy.worlds.closeups import Closeup, closeups, rationale_lists, rows
 
 HELD_OUT = tuple(name for n, name in enumerate(SPECIES) if n % 10 in (2, 5, 8))
-"""Twelve species whose pictures no prompt is trained on; with them the tuned towers are asked about words anew."""
+"""Twelve species whose pictures no prompt is trained on: the tuned towers are evaluated on them as new categories."""
 KNOWN = tuple(name for name in SPECIES if name not in HELD_OUT)
 PICTURES = {"train": 4, "validation": 1, "test": 2, "held out": 4}
 """Pictures for each species and each of its sixteen rationales."""
@@ -49,12 +49,12 @@ BATCH = 64
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """Pictures with their truth, and the words they are asked with.
+class EvaluationSet:
+    """Pictures to evaluate on, with their truth and the words to choose from.
 
     gold:   what each was searched for, its only right rationale, as in the published sets.
     known:  all of the list that is in view; None where nobody knows.
-    scenes: how to draw them again; None for photographs.
+    scenes: what they were drawn from; None for photographs.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Asked:
         return self.data.words
 
     @staticmethod
-    def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> Asked:
-        return Asked(name, data, gold_of(data.images), None if known is None else gold_of(known.images), scenes)
+    def of(name: str, data: RationaleData, known: RationaleData | None = None, scenes: Any = None) -> EvaluationSet:
+        return EvaluationSet(name, data, gold_of(data.images), None if known is None else gold_of(known.images), scenes)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A CLIP, what it is tuned on, and what the tuned ones are asked.
+    """A CLIP, what it is tuned on, and what the tuned ones are evaluated on.
 
     test: pictures of the categories that were trained on; transfer: of others (None: none).
     """
@@ -83,9 +83,9 @@ class Study:
     clip: ClipSpace
     train: RationaleData
     validation: RationaleData
-    test: Asked
-    transfer: Asked | None
-    settings: Settings
+    test: EvaluationSet
+    transfer: EvaluationSet | None
+    settings: TuningSettings
     seeds: int
     _banks: dict[Any, PromptBank] = field(default_factory=dict)
     _vectors: dict[Any, Tensor] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Study:
         return self._vectors[key]
 
     def bank(self, words: RationaleWords, inverse: bool = False, scrambled: int | None = None) -> PromptBank:
-        """scrambled: rationales become random words, by that seed; their indices stay."""
+        """The bank of the words. scrambled: rationales become random words, by that seed; their indices stay."""
         key = id(words), inverse, scrambled
         if key not in self._banks:
             said = words
@@ -136,7 +136,12 @@ class Study:
         return self._banks[key]
 
     def ranked(
-        self, objective: str, seed: int, asked: Asked, scoring: Scoring | None = None, scrambled: int | None = None
+        self,
+        objective: str,
+        seed: int,
+        asked: EvaluationSet,
+        scoring: Scoring | None = None,
+        scrambled: int | None = None,
     ) -> Ranked:
         """The first TOP pairs of each picture. scoring: None: the objective's own."""
         key = objective, seed, asked.name, scoring, scrambled
@@ -160,7 +165,7 @@ def scoring_of(objective: str, scoring: Scoring | None = None) -> Scoring:
 
 
 def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
-    """(N, d), a batch of pictures in memory at a time."""
+    """(N, d) vectors of the pictures, one batch in memory at a time."""
     paths = [image.path for image in data.images]
     starts = range(0, len(paths), BATCH)
     shown = track(starts, "looking at pictures", console=Console(stderr=True), disable=len(starts) < 20)
@@ -170,8 +175,8 @@ def encoded(space: ClipSpace | TunedSpace, data: RationaleData) -> Tensor:
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> Study:
-    """Close-ups of KNOWN species to train on and to ask about, and of HELD_OUT species to ask about.
+def aviary_study(settings: TuningSettings, seeds: int, limit: int | None = None) -> Study:
+    """Close-ups of KNOWN species to train and evaluate on, and of HELD_OUT species to evaluate on only.
 
     limit: pictures for each species and rationale in the training part, at most; the other parts shrink with it.
     """
@@ -181,7 +186,7 @@ def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> St
     home, scenes = _aviary("known", KNOWN, ("train", "validation", "test"), share)
     away, others = _aviary("held-out", HELD_OUT, ("test",), share)
     test, transfer = (
-        Asked.of(
+        EvaluationSet.of(
             name,
             read_rationale_data(folder, "test"),
             read_rationale_data(folder, "test", gold="all"),
@@ -193,21 +198,23 @@ def aviary_study(settings: Settings, seeds: int, limit: int | None = None) -> St
     return Study(clip, train, validation, test, transfer, settings, seeds)
 
 
-def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: int, limit: int | None = None) -> Study:
-    """Folders in the doubly-right layout, or tables: tuned on the training half of one, asked on the test halves.
+def folder_study(
+    train_on: str, test_on: str | None, settings: TuningSettings, seeds: int, limit: int | None = None
+) -> Study:
+    """Folders in the doubly-right layout, or tables: tuned on the training half of one, evaluated on the test halves.
 
     limit: pictures of each half, at most, evenly spread.
     """
     tuned_on = _some(read_rationale_data(train_on, "train", gold=settings.gold), limit)
     train, validation = split_off(tuned_on, settings.validation or 0.1, seed=0)
     transfer = None
-    here, there = Path(train_on), Path(test_on or train_on)
-    if there != here:
+    here, elsewhere = Path(train_on), Path(test_on or train_on)
+    if elsewhere != here:
         # What is measured is kept by name: two folders "data" must not be taken for one.
-        name = there.name if there.name != here.name else str(there)
-        transfer = Asked.of(name, _some(read_rationale_data(there, "test"), limit))
+        name = elsewhere.name if elsewhere.name != here.name else str(elsewhere)
+        transfer = EvaluationSet.of(name, _some(read_rationale_data(elsewhere, "test"), limit))
     settings = replace(settings, validation=0.0)
-    test = Asked.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
+    test = EvaluationSet.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
     clip = load_clip(settings.clip)
     if clip.device.type == "cpu" and settings.precision == "fp16":
         settings = replace(settings, precision="fp32")  # the published runs were on GPUs; a CPU has no fast fp16
@@ -215,7 +222,7 @@ def folder_study(train_on: str, test_on: str | None, settings: Settings, seeds: 
 
 
 def _some(data: RationaleData, limit: int | None) -> RationaleData:
-    """Those that can be read, and of these at most ``limit``."""
+    """The data with the pictures that can be read, at most ``limit``."""
     readable = check_pictures(data)
     if limit is None:
         return readable

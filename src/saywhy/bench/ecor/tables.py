@@ -1,10 +1,10 @@
 """Right for the right reasons? ECOR's tables II, III and IV with one evaluator, blind controls, and tests of use.
 
-Every objective is trained with several seeds on the same pictures with the same recipe, and asked about pictures that
+Every objective is trained with several seeds on the same pictures with the same recipe, and evaluated on pictures that
 were not trained on: of the same categories (tables II and IV) and of others (table III, zero-shot transfer). Beside RR
 stand the controls of rationale_controls.py, the skill over the best of them, and the share of right categories whose
 rationale is used (rationale_use.py). What is chosen (prompts, temperatures, the weight of the sweep) is chosen on a
-validation part, never on what is asked.
+validation part, never on the pictures that are evaluated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from saywhy.bench import Report
 from saywhy.bench.ecor.figure import use_figure
 from saywhy.bench.ecor.regions import COLUMNS, part_map, parts_said, seen_trials, where_rows
-from saywhy.bench.ecor.study import TOP, Asked, Study, aviary_study, folder_study, scoring_of
+from saywhy.bench.ecor.study import TOP, EvaluationSet, Study, aviary_study, folder_study, scoring_of
 from saywhy.checks.bottleneck import bottleneck
 from saywhy.checks.masking import Trial, trial
 from saywhy.checks.picture_change import PictureChange, picture_change
@@ -82,17 +82,17 @@ _COMPAT = ("method", "strict RR", "compat RR", "compat, folders' names RR", "str
 
 def run(
     limit: int | None = None,
-    data: Annotated[str | None, "world:aviary, or data with rationales in halves."] = None,
+    data: Annotated[str | None, "world:aviary, or data with rationales and a training and a test half."] = None,
     space: Annotated[str | None, "The CLIP to tune, instead of the recipe's."] = None,
     train_on: Annotated[str | None, "Data with rationales to tune on."] = None,
-    test_on: Annotated[str | None, "Other such data, only asked about."] = None,
-    recipe: Annotated[str | None, "Settings of the runs, as for train prompts."] = None,
+    test_on: Annotated[str | None, "Other such data, only evaluated on."] = None,
+    recipe: Annotated[str | None, "Recipe of the runs, as for train prompts."] = None,
     seeds: Annotated[str | None, "Runs of each objective."] = None,
 ) -> Report:
     """limit: pictures of each half, at most; of the aviary for each species and rationale.
 
     data:     "world:aviary", or a doubly-right folder or table with its training and test halves.
-    train_on: another one to train on (by default ``data``); test_on: one whose test half is asked without training.
+    train_on: another one to train on (by default ``data``); test_on: one that is only evaluated on.
     space:    the CLIP to tune, instead of the recipe's. recipe: a name or file; by default "aviary", "ecor-cifar100".
     seeds:    how many.
     """
@@ -154,22 +154,22 @@ def _study(
     train_on = train_on or data or WORLD
     if data is not None and train_on != data:
         if test_on is not None:
-            raise SaywhyError(f"--data {data} is neither trained on nor asked about; leave it out")
+            raise SaywhyError(f"--data {data} is used neither for training nor for evaluation; leave it out")
         test_on = data
     if seeds is not None and not (seeds.isdigit() and int(seeds) > 0):
-        raise SaywhyError(f"--seeds is a number of runs, 1 or more; it is {seeds!r}")
+        raise SaywhyError(f"--seeds must be a number of runs, at least 1; it is {seeds!r}")
     count = int(seeds) if seeds else SEEDS
     settings = read_recipe(recipe or ("aviary" if train_on == WORLD else "ecor-cifar100"))
     if space is not None:
         settings = with_settings(settings, {"clip": space})
     if train_on.startswith("world:"):
         if train_on != WORLD or test_on is not None:
-            raise SaywhyError(f"of the worlds only {WORLD} has rationales; its held-out species are asked anyhow")
+            raise SaywhyError(f"of the worlds only {WORLD} has rationales; its held-out species need no --test-on")
         return aviary_study(settings, count, limit)
     return folder_study(train_on, test_on, settings, count, limit)
 
 
-def _asked(study: Study) -> list[Asked]:
+def _asked(study: Study) -> list[EvaluationSet]:
     return [study.test, *([study.transfer] if study.transfer is not None else [])]
 
 
@@ -180,11 +180,11 @@ def _shown(things: Sequence[Any], what: str) -> Any:
 # -- the tables -------------------------------------------------------------------------------------------------------
 
 
-def _measured(study: Study, name: str, asked: Asked, k: int) -> Measured:
-    runs = [study.ranked(name, seed, asked) for seed in study.runs(name)]
-    noise = [study.ranked(name, seed, asked, scrambled=seed) for seed in study.runs(name)]
-    training = gold_of(study.train.images) if asked is study.test else None
-    return measure(runs, asked.gold, asked.words.lists, k, training=training, random_bank=noise)
+def _measured(study: Study, name: str, evaluated: EvaluationSet, k: int) -> Measured:
+    runs = [study.ranked(name, seed, evaluated) for seed in study.runs(name)]
+    noise = [study.ranked(name, seed, evaluated, scrambled=seed) for seed in study.runs(name)]
+    training = gold_of(study.train.images) if evaluated is study.test else None
+    return measure(runs, evaluated.gold, evaluated.words.lists, k, training=training, random_bank=noise)
 
 
 def _table(
@@ -192,17 +192,17 @@ def _table(
 ) -> list[Row]:
     trained = {name: "dror" if name == "ab3" else name for name in names}  # AB3 is DROR, and trained as such
     return [
-        _rates(name, measured[of, one, k], uses.get((one, NAMED)), k, len(study.runs(one)))
+        _rates(name, measured[of, method, k], uses.get((method, NAMED)), k, len(study.runs(method)))
         for k in (TOP, 1)
-        for name, one in trained.items()
+        for name, method in trained.items()
     ]
 
 
-def _rates(name: str, one: Measured, use: Use | None, k: int, runs: int) -> Row:
-    row: Row = {"method": NAMES.get(name, name), "runs": runs, "k": k, **_with_interval("RR", one.interval("RR"))}
-    row |= {rate: one.values[rate] for rate in ("RW", "WR", "WW")}
-    row |= {"best control": one.best_control, "control's RR": one.values[one.best_control]}
-    row |= _with_interval("skill", one.interval("skill"))
+def _rates(name: str, result: Measured, use: Use | None, k: int, runs: int) -> Row:
+    row: Row = {"method": NAMES.get(name, name), "runs": runs, "k": k, **_with_interval("RR", result.interval("RR"))}
+    row |= {rate: result.values[rate] for rate in ("RW", "WR", "WW")}
+    row |= {"best control": result.best_control, "control's RR": result.values[result.best_control]}
+    row |= _with_interval("skill", result.interval("skill"))
     if use is not None and use.both is not None and k == TOP:
         row |= _with_interval("used", use.both.share)
     return row
@@ -214,14 +214,14 @@ def _with_interval(name: str, of: Interval) -> Row:
 
 def _differences(measured: Mapping[Any, Measured], study: Study) -> list[Row]:
     rows = []
-    for asked in _asked(study):
+    for evaluated in _asked(study):
         for k in (TOP, 1):
             for a, b in PAIRS:
-                found = compare(measured[asked.name, a, k], measured[asked.name, b, k])
+                differences = compare(measured[evaluated.name, a, k], measured[evaluated.name, b, k])
                 rows.append(
-                    {"pictures": asked.name, "k": k, "difference": f"{NAMES[a]} - {NAMES[b]}"}
-                    | _with_interval("RR", found["RR"])
-                    | _with_interval("skill", found["skill"])
+                    {"pictures": evaluated.name, "k": k, "difference": f"{NAMES[a]} - {NAMES[b]}"}
+                    | _with_interval("RR", differences["RR"])
+                    | _with_interval("skill", differences["skill"])
                 )
     return rows
 
@@ -229,40 +229,40 @@ def _differences(measured: Mapping[Any, Measured], study: Study) -> list[Row]:
 def _controls(measured: Mapping[Any, Measured], study: Study) -> list[Row]:
     return [
         {"pictures": of, "method": NAMES[name], "k": k}
-        | {column: one.values[column] for column in _CONTROLS[3:] if column in one.values}
-        for (of, name, k), one in measured.items()
+        | {column: result.values[column] for column in _CONTROLS[3:] if column in result.values}
+        for (of, name, k), result in measured.items()
     ]
 
 
 def _blind(study: Study) -> list[Row]:
-    """What never looks for a rationale has no skill; the same evaluation must find that."""
+    """A method that never looks for a rationale has no skill; the same evaluation must find that."""
     rows = []
     for name in MAIN:
         runs = [study.ranked(name, seed, study.test) for seed in study.runs(name)]
         for k in (TOP, 1):
             drawn = [
-                own_list_draw(one, study.test.words.lists, k, np.random.default_rng([k, seed]))
-                for seed, one in enumerate(runs)
+                own_list_draw(run, study.test.words.lists, k, np.random.default_rng([k, seed]))
+                for seed, run in enumerate(runs)
             ]
-            found = measure(drawn, study.test.gold, study.test.words.lists, k)
-            rows.append(_rates(f"{NAMES[name]}'s category, rationales drawn", found, None, k, len(runs)))
+            result = measure(drawn, study.test.gold, study.test.words.lists, k)
+            rows.append(_rates(f"{NAMES[name]}'s category, rationales drawn", result, None, k, len(runs)))
     return rows
 
 
 def _several(study: Study) -> list[Row]:
     """Against all rationales that are in view, of which the published sets know one."""
     rows = []
-    for asked in _asked(study):
-        assert asked.known is not None
+    for evaluated in _asked(study):
+        assert evaluated.known is not None
         for name in ALL:
-            runs = [study.ranked(name, seed, asked) for seed in study.runs(name)]
-            one = measure(runs, asked.known, asked.words.lists, TOP)
-            blind = [own_list_draw(r, asked.words.lists, TOP, np.random.default_rng(s)) for s, r in enumerate(runs)]
-            drawn = measure(blind, asked.known, asked.words.lists, TOP)
+            runs = [study.ranked(name, seed, evaluated) for seed in study.runs(name)]
+            result = measure(runs, evaluated.known, evaluated.words.lists, TOP)
+            blind = [own_list_draw(r, evaluated.words.lists, TOP, np.random.default_rng(s)) for s, r in enumerate(runs)]
+            drawn = measure(blind, evaluated.known, evaluated.words.lists, TOP)
             rows.append(
-                {"pictures": asked.name, "method": NAMES[name], "doubly F1": one.values["doubly F1"],
-                 "own list drawn": drawn.values["F1"], **_with_interval("F1", one.interval("F1"))}
-                | {column: one.values[column] for column in ("precision", "recall")}
+                {"pictures": evaluated.name, "method": NAMES[name], "doubly F1": result.values["doubly F1"],
+                 "own list drawn": drawn.values["F1"], **_with_interval("F1", result.interval("F1"))}
+                | {column: result.values[column] for column in ("precision", "recall")}
             )  # fmt: skip
     return rows
 
@@ -270,25 +270,27 @@ def _several(study: Study) -> list[Row]:
 def _compat(study: Study) -> list[Row]:
     """The same answers in the strict evaluation and in that of the published scripts, which compares names.
 
-    With the folders' names as they are, and as if folders were named as things are said ("kit fox" for "Kit-fox").
+    With the folders' names as they are, and as if folders were named as in the prompts ("kit fox" for "Kit-fox").
     """
-    asked, rows = study.test, []
+    evaluated, rows = study.test, []
     try:
-        written = folder_names(asked.words, [image.path for image in asked.data.images], asked.data.root / "test")
+        written = folder_names(
+            evaluated.words, [image.path for image in evaluated.data.images], evaluated.data.root / "test"
+        )
     except SaywhyError:
         return []  # a table of pictures: there are no folders whose names could be compared
     spelled = replace(
         written,
-        categories=tuple(asked.words.categories[image.category] for image in asked.data.images),
-        rationales=tuple(asked.words.rationales[image.rationales[0]] for image in asked.data.images),
+        categories=tuple(evaluated.words.categories[image.category] for image in evaluated.data.images),
+        rationales=tuple(evaluated.words.rationales[image.rationales[0]] for image in evaluated.data.images),
     )
     for name in MAIN:
-        ranked = [study.ranked(name, seed, asked) for seed in study.runs(name)]
+        ranked = [study.ranked(name, seed, evaluated) for seed in study.runs(name)]
         row: Row = {"method": NAMES[name]}
         for column, mode, names in (("strict", "strict", None), ("compat", "dror_compat", spelled),
                                     ("compat, folders' names", "dror_compat", written)):  # fmt: skip
-            found = np.stack([outcomes(one, asked.gold, TOP, mode, names) for one in ranked])
-            row |= {f"{column} RR": rates(found)["RR"], f"{column} category": 100 * float((found < WR).mean())}
+            codes = np.stack([outcomes(run, evaluated.gold, TOP, mode, names) for run in ranked])
+            row |= {f"{column} RR": rates(codes)["RR"], f"{column} category": 100 * float((codes < WR).mean())}
         rows.append(row)
     return rows
 
@@ -296,7 +298,7 @@ def _compat(study: Study) -> list[Row]:
 # -- is it used? ------------------------------------------------------------------------------------------------------
 
 
-def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
+def _use(study: Study, name: str, evaluated: EvaluationSet) -> dict[str, Use]:
     """Of right categories, those whose first rationale is used, by the text and by the picture; NAMED and ANOTHERS.
 
     In the aviary the part that the rationale is about is left out of the drawing, and the same area is blurred
@@ -304,30 +306,30 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
     is blurred where the method itself sees it (LRP), and compared with equal areas elsewhere. A region that was chosen
     for being seen beats others for that alone; what that makes is the share for another picture's rationale.
     """
-    chosen = evenly(len(asked.data.images), TESTED)
-    truth = asked.gold.categories[chosen]
-    known = [(asked.known or asked.gold).rationales[n] for n in chosen]
-    absent = absent_rationales(asked.words, truth.tolist(), known)
-    scorer = study.scorer(asked.words, scoring_of(name))
+    chosen = evenly(len(evaluated.data.images), TESTED)
+    truth = evaluated.gold.categories[chosen]
+    known = [(evaluated.known or evaluated.gold).rationales[n] for n in chosen]
+    absent = absent_rationales(evaluated.words, truth.tolist(), known)
+    scorer = study.scorer(evaluated.words, scoring_of(name))
     right: list[np.ndarray] = []
     texts: dict[str, list[TextSwap]] = {NAMED: [], ANOTHERS: []}
     pictures: dict[str, list[PictureChange]] = {NAMED: [], ANOTHERS: []}
     for seed in study.runs(name):
-        categories, rationales = first_reasons(study.ranked(name, seed, asked))
+        categories, rationales = first_reasons(study.ranked(name, seed, evaluated))
         order = exchanged(categories, np.random.default_rng(seed))
         categories, tested = categories[chosen], {NAMED: rationales[chosen], ANOTHERS: rationales[order][chosen]}
         right.append(categories == truth)
-        vectors = study.vectors(name, seed, asked.data)[chosen]
-        for which, some in tested.items():
-            answer = torch.as_tensor(categories), torch.as_tensor(some)
+        vectors = study.vectors(name, seed, evaluated.data)[chosen]
+        for which, given in tested.items():
+            answer = torch.as_tensor(categories), torch.as_tensor(given)
             texts[which].append(text_swap(vectors, scorer, *answer, absent))
             space = study.space(name, seed)
-            if asked.scenes is None:
-                paths = [asked.data.images[n].path for n in chosen]
+            if evaluated.scenes is None:
+                paths = [evaluated.data.images[n].path for n in chosen]
                 trials = seen_trials(space, paths, scorer.bank.rationales[answer[1]], DRAWS, chosen.tolist())
             else:
-                said = [asked.words.rationales[r] for r in some]
-                trials = (_trial(asked.scenes[n], one, int(n)) for n, one in zip(chosen, said, strict=True))
+                said = [evaluated.words.rationales[r] for r in given]
+                trials = (_trial(evaluated.scenes[n], phrase, int(n)) for n, phrase in zip(chosen, said, strict=True))
             pictures[which].append(picture_change(space.encode_images, trials, scorer, *answer))
     return {which: rationale_use(np.stack(right), texts[which], pictures[which]) for which in texts}
 
@@ -335,8 +337,8 @@ def _use(study: Study, name: str, asked: Asked) -> dict[str, Use]:
 def first_reasons(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
     """(N,) the voted category, and (N,) the best rationale that is paired with it."""
     voted = vote(ranked, TOP)
-    place = (ranked.categories == voted[:, None]).argmax(1)
-    return voted, ranked.rationales[np.arange(len(voted)), place]
+    position = (ranked.categories == voted[:, None]).argmax(1)
+    return voted, ranked.rationales[np.arange(len(voted)), position]
 
 
 def _trial(scene: Closeup, rationale: str, n: int) -> Trial:
@@ -354,14 +356,14 @@ def _without(scene: Closeup, part: str) -> Any:
 
 def _where(study: Study) -> list[Row]:
     """Of the first run of ECOR and DROR, and of CLIP; see ``where_rows``."""
-    asked = study.test
-    assert asked.scenes is not None
-    assert asked.known is not None
-    words = asked.words.rationales
-    said = [[words[r] for r in sorted(known)] for known in asked.known.rationales]
-    texts = dict(zip(words, study.bank(asked.words).rationales, strict=True))
+    evaluated = study.test
+    assert evaluated.scenes is not None
+    assert evaluated.known is not None
+    words = evaluated.words.rationales
+    said = [[words[r] for r in sorted(known)] for known in evaluated.known.rationales]
+    texts = dict(zip(words, study.bank(evaluated.words).rationales, strict=True))
     spaces = {NAMES[name]: study.space(name, 0) for name in ("ecor", "dror", "clip")}
-    return where_rows(spaces, asked.scenes, said, texts)
+    return where_rows(spaces, evaluated.scenes, said, texts)
 
 
 def _use_row(name: str, which: str, use: Use) -> Row:
@@ -405,24 +407,28 @@ def _calibration(study: Study) -> list[Row]:
         validation = study.vectors(name, 0, study.validation)
         scorer = study.scorer(study.train.words, plain)
         fitted = calibrated_scoring(validation, scorer, gold_of(study.validation.images))
-        found = {
+        summaries = {
             which: _forecasts(study.vectors(name, 0, study.test.data), study, scoring)
             for which, scoring in (("", plain), (", calibrated", fitted))
         }
         for of in ("category", "rationale", "joint"):
-            row: Row = {"method": NAMES[name], "of": of, "accuracy": found[""][of]["accuracy"]}
-            for which, summary in found.items():
+            row: Row = {"method": NAMES[name], "of": of, "accuracy": summaries[""][of]["accuracy"]}
+            for which, summary in summaries.items():
                 row |= {f"{measure_}{which}": summary[of][measure_] for measure_ in ("ECE", "Brier", "NLL")}
             rows.append(row)
     return rows
 
 
 def _forecasts(images: Tensor, study: Study, scoring: Scoring) -> dict[str, dict[str, float]]:
-    asked = study.test
-    found = logits(images, study.scorer(asked.words, scoring))
-    gold = asked.gold
-    labels = {"category": gold.categories, "rationale": gold.table, "joint": gold.pairs(len(asked.words.rationales))}
-    return {of: forecasts(found[of], labels[of]).summary() for of in labels}
+    evaluated = study.test
+    predicted = logits(images, study.scorer(evaluated.words, scoring))
+    gold = evaluated.gold
+    labels = {
+        "category": gold.categories,
+        "rationale": gold.table,
+        "joint": gold.pairs(len(evaluated.words.rationales)),
+    }
+    return {of: forecasts(predicted[of], labels[of]).summary() for of in labels}
 
 
 def _visible(study: Study) -> list[Row]:
@@ -441,23 +447,23 @@ def _visible(study: Study) -> list[Row]:
         assert standing[0] is not None
         assert standing[1] is not None
         threshold = visible_threshold(standing[0], gold_of(study.validation.images), lists)
-        true = [(n, r) for n, some in enumerate(study.test.gold.rationales) for r in some]
+        true = [(n, r) for n, rationales in enumerate(study.test.gold.rationales) for r in rationales]
         known = (study.test.known or study.test.gold).rationales
         others = absent_rationales(study.test.words, study.test.gold.categories.tolist(), known)
-        absent = [(n, int(r)) for n, some in enumerate(others) for r in some]
-        there, not_there = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
+        absent = [(n, int(r)) for n, rationales in enumerate(others) for r in rationales]
+        of_true, of_absent = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
         rows.append({
             "method": NAMES[name], "visible from": threshold,
-            "true ones": 100 * float((there >= threshold).float().mean()),
-            "absent ones": 100 * float((not_there >= threshold).float().mean()),
-            "true ones, at 2": 100 * float((there >= UNUSUAL).float().mean()),
-            "absent ones, at 2": 100 * float((not_there >= UNUSUAL).float().mean()),
+            "true ones": 100 * float((of_true >= threshold).float().mean()),
+            "absent ones": 100 * float((of_absent >= threshold).float().mean()),
+            "true ones, at 2": 100 * float((of_true >= UNUSUAL).float().mean()),
+            "absent ones, at 2": 100 * float((of_absent >= UNUSUAL).float().mean()),
         })  # fmt: skip
     return rows
 
 
 def _sweep(study: Study) -> list[Row]:
-    """ECOR's prompts asked with other weights: 0 is the rationale alone, a large one DROR's question."""
+    """ECOR's prompts scored with other weights: 0 is the rationale alone, a large one what DROR scores."""
     rows = []
     truth = gold_of(study.validation.images)
     seeds = study.runs("ecor")
@@ -467,11 +473,11 @@ def _sweep(study: Study) -> list[Row]:
             held = [
                 study.rank(study.vectors("ecor", seed, study.validation), study.train.words, scoring) for seed in seeds
             ]
-            asked = [study.ranked("ecor", seed, study.test, scoring) for seed in seeds]
-            codes = np.stack([outcomes(one, study.test.gold, TOP) for one in asked])
+            ranked = [study.ranked("ecor", seed, study.test, scoring) for seed in seeds]
+            codes = np.stack([outcomes(run, study.test.gold, TOP) for run in ranked])
             rows.append({
                 "weight": weight, "conditional": conditional,
-                "validation RR": rates(np.stack([outcomes(one, truth, TOP) for one in held]))["RR"],
+                "validation RR": rates(np.stack([outcomes(run, truth, TOP) for run in held]))["RR"],
                 "RR": rates(codes)["RR"], "category": 100 * float((codes < WR).mean()),
             })  # fmt: skip
     return rows

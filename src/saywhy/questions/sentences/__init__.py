@@ -1,1 +1,1 @@
-"""One sentence a picture: language models that write, how drafts are found, scored and filtered."""
+"""One sentence per picture: the language models that write it, and how drafts are found, scored and filtered."""

@@ -77,8 +77,8 @@ def guided_drafts(
     search = Settings(**settings)
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
     for prompt in prompts or writer.prompts[:PROMPTS]:
-        for picture, found in enumerate(_search(writer, scorer, prompt, search)):
-            drafts[picture] += [text for _, text in sorted(found, reverse=True)]
+        for picture, ended in enumerate(_search(writer, scorer, prompt, search)):
+            drafts[picture] += [text for _, text in sorted(ended, reverse=True)]
     return drafts
 
 
@@ -113,7 +113,7 @@ def _search(writer: LanguageModel, scorer: Scorer, prompt: str, search: Settings
 def _grown(
     writer: LanguageModel, scorer: Scorer, live: Sequence[_Beam], logits: Tensor, search: Settings
 ) -> list[_Beam]:
-    """Every beam with each of its candidates that were read."""
+    """Every beam, continued by each of its candidates whose draft was scored."""
     chosen: list[tuple[_Beam, list[int], Tensor]] = []
     for beam, row in zip(live, logits, strict=True):
         ids = beam.ids[len(writer.start) :]
@@ -137,7 +137,7 @@ def _grown(
         sizes.append(len(top))
     exact = scorer(texts, [beam.picture for beam, *_ in kept]).split(sizes)
     shares = torch.tensor([share for *_, share in kept]).split(sizes)
-    chances = torch.cat([search.mixed(fits, some) for fits, some in zip(exact, shares, strict=True)])
+    chances = torch.cat([search.mixed(fits, likely) for fits, likely in zip(exact, shares, strict=True)])
     grown = []
     for (beam, token, _), chance, text in zip(kept, chances.tolist(), texts, strict=True):
         value = beam.value + math.log(chance + 1e-12)

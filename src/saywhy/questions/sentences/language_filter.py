@@ -1,4 +1,4 @@
-"""Words that must not stand in a generated sentence (English): glin-profanity's dictionary, made fit for pictures."""
+"""English words that a generated sentence must not contain: glin-profanity's dictionary, adapted to pictures."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def inappropriate_words(text: str, allowed: Collection[str] = ()) -> list[str]:
              bird. Plurals, and either spelling with hyphens and spaces, are included; of a name with commas or brackets
              each part counts.
     """
-    found = _filter(frozenset(allowed)).check_profanity(text)["profane_words"]
-    return list(dict.fromkeys(word.lower() for word in found))
+    profane = _filter(frozenset(allowed)).check_profanity(text)["profane_words"]
+    return list(dict.fromkeys(word.lower() for word in profane))
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,4 @@
-"""Causal language models that write sentences: any of transformers, with what a writer must know of its tokens."""
+"""Causal language models that write sentences: any of transformers, with what a writer must know about its tokens."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ class LanguageModel:
 
         before: positions that are taken before the text, by a prefix.
 
-        Raises SaywhyError where the prompt leaves no room for another token, or gives the network nothing to go on, and
-        where the network has fewer positions than the sentence needs.
+        Raises SaywhyError where the prompt leaves no room for another token, or is empty and the network has no start
+        token, and where the network has fewer positions than the sentence needs.
         """
         ids = self.tokens(prompt)
         if not ids:
-            raise SaywhyError(f"{self.name} has no mark of beginning: an empty prompt gives it nothing to go on")
+            raise SaywhyError(f"{self.name} has no start token: it needs a prompt that is not empty")
         if (length := len(ids) - len(self.start)) >= longest:
             raise SaywhyError(
-                f"the prompt {prompt!r} is {length} tokens of {self.name}, and a sentence at most {longest}"
+                f"the prompt {prompt!r} is {length} tokens of {self.name}, and a sentence has at most {longest}"
             )
         # The prefix is there for all tokens but the last; perplexities reads that one too, and a full stop.
         needed = len(self.start) + longest + max(before - 1, 1)
@@ -77,7 +77,7 @@ class LanguageModel:
         if 0 < most < needed:  # of some networks without an end it is -1
             raise SaywhyError(
                 f"a sentence of up to {longest} tokens takes {needed} positions, and {self.name} has {most}; "
-                "make longest smaller, or take a writer with more"
+                "make longest smaller, or use a writer with more"
             )
         return ids
 
@@ -99,7 +99,7 @@ class LanguageModel:
 def load_language_model(source: str, device: str | None = None) -> LanguageModel:
     """The language model that ``source`` names: a transformers name or folder ("gpt2"), or "world:aviary".
 
-    Raises SaywhyError where it cannot be had or is not a causal language model, and for a device that is not here.
+    Raises SaywhyError where it cannot be loaded or is not a causal language model, or for an unknown device.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -115,10 +115,10 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        what = "does not load from its folder" if Path(where).is_dir() else "cannot be had"
+        problem = "does not load from its folder" if Path(where).is_dir() else "cannot be loaded"
         raise SaywhyError(
-            f"the language model {source!r} {what} ({first}). Without a hub: a local folder, world:aviary, or one of "
-            "your own by `saywhy train language`"
+            f"the language model {source!r} {problem} ({first}). Without a hub: a local folder, world:aviary, or one "
+            "of your own from `saywhy train language`"
         ) from None
     network = network.eval().requires_grad_(False).to(chosen)
     prompts = WORLD_PROMPTS if source.startswith("world:") else PROMPTS
@@ -126,10 +126,12 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
 
 
 def language_model(network: Any, tokenizer: Any, name: str, prompts: Sequence[str] = PROMPTS) -> LanguageModel:
-    """A LanguageModel of a network and tokenizer that are loaded. Raises SaywhyError where they do not go together."""
+    """A LanguageModel from a loaded network and tokenizer. Raises SaywhyError where they do not go together."""
     vocabulary = network.config.get_text_config().vocab_size
     if len(tokenizer) > vocabulary:
-        raise SaywhyError(f"{name}: {len(tokenizer)} tokens for a network of {vocabulary}; take its own tokenizer")
+        raise SaywhyError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens and the network {vocabulary}; use the network's own"
+        )
     strings = _strings(tokenizer, vocabulary)
     special = set(tokenizer.all_special_ids)
     usable = torch.tensor(
@@ -146,7 +148,7 @@ def language_model(network: Any, tokenizer: Any, name: str, prompts: Sequence[st
 
 
 def _strings(tokenizer: Any, vocabulary: int) -> tuple[str, ...]:
-    """What each token adds to a text, found behind another token: some tokenizers drop the space of a first one."""
+    """What each token adds to a text, decoded after another token: some tokenizers drop a first one's space."""
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
     before = tokenizer.decode(anchor)
     known = min(vocabulary, len(tokenizer))

@@ -1,4 +1,4 @@
-"""How well drafts fit pictures in a space: each text encoded once, whoever asks; and the edits all writers share."""
+"""How well drafts fit pictures in a space: each text encoded once; and the edits of logits that all writers share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from saywhy.spaces.traits import encode_once
 from saywhy.types import Space
 
 REPETITION = 2.0  # divides the score of a token that the draft has; Sammani and Deligiannis 2025, appendix I
-RECENT = 16  # tokens that count as had
+RECENT = 16  # tokens in which a repetition counts
 NGRAM = 3  # no run of so many tokens twice
 KEPT = 50_000  # texts in memory
 SHARPNESS = 3.0

@@ -1,4 +1,4 @@
-"""What a bank of texts is to those who hold pictures against it; ``on_disk.PromptBank`` is the one on disk."""
+"""What those who score pictures against a bank of texts need of it; ``on_disk.PromptBank`` is the one on disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Bank(Protocol):
 
 
 class WordBank(Bank, Protocol):
-    """One that knows its words, and gives single pairs."""
+    """A bank that knows its words, and gives single pairs."""
 
     @property
     def words(self) -> RationaleWords: ...

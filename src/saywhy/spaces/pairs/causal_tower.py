@@ -1,4 +1,4 @@
-"""A causal text tower that reads a shared beginning once, and goes on from there."""
+"""A causal text tower that reads a shared beginning once, and continues from there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CausalTower:
 
 
 def causal_tower(clip: ClipSpace) -> CausalTower | None:
-    """The parts of the CLIP's text tower, or None where it is another one (bidirectional, with a class token ...)."""
+    """The parts of the CLIP's text tower, or None for one of another kind (bidirectional, with a class token ...)."""
     from open_clip import CLIP, CustomTextCLIP
     from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 
@@ -51,7 +51,7 @@ def causal_tower(clip: ClipSpace) -> CausalTower | None:
 
 
 def remembered(tower: CausalTower, ids: Tensor) -> Memory:
-    """What (N, L) heads leave behind for what follows them."""
+    """The keys and values of (N, L) heads, for the texts that follow them."""
     x = tower.embedding(ids)
     x = x + tower.positions[: ids.shape[1]].to(x.dtype)
     memory: Memory = []

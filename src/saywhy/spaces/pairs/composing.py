@@ -1,4 +1,4 @@
-"""The texts of all pairs, composed of tokens of their parts."""
+"""The texts of all pairs, composed from the tokens of their parts."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ class PairTexts:
             tuple(self.tokens.tails[t] for t in tails),
             self.tokens.context,
         )
-        some = tuple(self.heads[h] for h in heads), tuple(self.tails[t] for t in tails)
-        return PairTexts(*some, self.rationale_first, tokens)
+        parts = tuple(self.heads[h] for h in heads), tuple(self.tails[t] for t in tails)
+        return PairTexts(*parts, self.rationale_first, tokens)
 
 
 def pair_texts(words: RationaleWords, inverse: bool = False) -> PairTexts:
     """Every category with every rationale in ``words.templates.pair`` (or ``inverse``), not yet tokenised.
 
-    Raises SaywhyError where the template does not hold {c} and {r} once each, or there are no words.
+    Raises SaywhyError where the template does not contain {c} and {r} once each, or there are no words.
     """
     template = words.templates.inverse if inverse else words.templates.pair
     if template.count("{c}") != 1 or template.count("{r}") != 1:
-        raise SaywhyError(f"the template {template!r} must hold {{c}} and {{r}} once each")
+        raise SaywhyError(f"the template {template!r} must contain {{c}} and {{r}} once each")
     if not words.categories or not words.rationales:
         raise SaywhyError(
             f"a prompt bank needs categories and rationales; there are {len(words.categories)} and "
@@ -120,4 +120,4 @@ def _tokens(heads: tuple[str, ...], tails: tuple[str, ...], tokenizer: Any) -> T
 
 def padded(ids: Sequence[Ids], length: int) -> Tensor:
     """(N, length) int64, zeros behind the end."""
-    return torch.tensor([(*one, *(0,) * (length - len(one))) for one in ids])
+    return torch.tensor([(*row, *(0,) * (length - len(row))) for row in ids])

@@ -27,7 +27,7 @@ def conditional_scores(
     of_category: Tensor | None = None,
     track: Callable[[Groups], Iterable[tuple[Tensor, Tensor]]] = iter,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(rows, (n, C) scores of every category because of the rationale), until all of M rows are there once.
+    """(rows, (n, C) scores of every category because of the rationale), until each of M rows was given once.
 
     The scores are the sum of all terms that name a category; their softmax over the categories is P(c | r, I). One
     distinct rationale after the other, so that its C texts are gathered once. A scorer that asks for no pairs gives the
@@ -37,7 +37,7 @@ def conditional_scores(
     rationales:  (M,) indices, one for each row.
     of:          (M,) which of the images each row is about; None: the rows are the images.
     of_category: (N, C) ``category_scores`` of the images, where they are there; else they are computed on the way.
-    track:       goes through the distinct rationales, and may show how far it is.
+    track:       iterates over the distinct rationales, and may show progress.
     """
     count = len(scorer.bank.categories)
     everything = torch.arange(count)
@@ -46,10 +46,10 @@ def conditional_scores(
         gathered = [(factor, bank.pairs(everything, named)) for factor, bank in scorer.of_pairs]
         for rows in group.split(ROWS):
             shown = rows if of is None else of[rows]
-            some = images[shown]
-            scores = category_scores(some, scorer) if of_category is None else of_category[shown]
+            pictures = images[shown]
+            scores = category_scores(pictures, scorer) if of_category is None else of_category[shown]
             for factor, texts in gathered:
-                scores += factor * some @ texts.T
+                scores += factor * pictures @ texts.T
             yield rows, scores
 
 

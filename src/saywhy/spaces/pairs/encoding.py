@@ -35,7 +35,7 @@ AGREE = 1e-3  # the most that our run of the tower may differ from its own, on u
 
 
 class BankWarning(UserWarning):
-    """Something about a prompt bank is not as it was expected; what is done about it."""
+    """Something about a prompt bank is not as expected; says what is done about it."""
 
 
 # -- encoding ---------------------------------------------------------------------------------------------------------
@@ -64,29 +64,29 @@ class PairEncoder:
     ) -> Tensor:
         """(c, R, d) unit vectors of some categories with all rationales, on the CPU, of type ``kind``.
 
-        advance: is told every now and then how many more texts are done.
+        advance: is called now and then with how many more texts are done.
 
-        Raises SaywhyError where the tower gives something that is no number.
+        Raises SaywhyError where the tower gives values that are not numbers.
         """
         texts = self.texts
         heads, tails = (
             (range(len(texts.heads)), categories) if texts.rationale_first else (categories, range(len(texts.tails)))
         )
-        found: Tensor | None = None
+        encoded: Tensor | None = None
         with torch.autocast(self.clip.device.type, self.dtype, enabled=self.dtype != torch.float32):
             parts = self._shared(heads, tails) if self.tower and texts.tokens else self._whole(heads, tails)
             for rows, columns, vectors in parts:
-                if found is None:
-                    found = torch.empty(len(heads), len(tails), vectors.shape[-1], dtype=kind)
-                found[rows[:, None], columns] = F.normalize(vectors.float(), dim=-1).to(kind).cpu()
+                if encoded is None:
+                    encoded = torch.empty(len(heads), len(tails), vectors.shape[-1], dtype=kind)
+                encoded[rows[:, None], columns] = F.normalize(vectors.float(), dim=-1).to(kind).cpu()
                 advance(len(rows) * len(columns))
-        assert found is not None
-        self._check(found)
-        return found.transpose(0, 1).contiguous() if texts.rationale_first else found
+        assert encoded is not None
+        self._check(encoded)
+        return encoded.transpose(0, 1).contiguous() if texts.rationale_first else encoded
 
     def _check(self, vectors: Tensor) -> None:
         if not vectors.isfinite().all():
-            raise SaywhyError(f"{self.clip.name}: its text tower gives values that are no numbers; check its weights")
+            raise SaywhyError(f"{self.clip.name}: its text tower gives values that are not numbers; check its weights")
 
     @property
     def _budget(self) -> int:
@@ -104,28 +104,28 @@ class PairEncoder:
             ids = [tokens.cut_tail(tail, taken) for tail in tails]
             batches = [(columns, *self._batch([ids[n] for n in columns])) for columns in _batches(ids, self._budget)]
             at_once = max(1, self._budget // max(batch.numel() for _, batch, _ in batches))
-            for some in (rows[start : start + at_once] for start in range(0, len(rows), at_once)):
-                memory = remembered(tower, padded([tokens.cut_head(heads[n]) for n in some], taken).to(tower.device))
+            for group in (rows[start : start + at_once] for start in range(0, len(rows), at_once)):
+                memory = remembered(tower, padded([tokens.cut_head(heads[n]) for n in group], taken).to(tower.device))
                 for columns, batch, ends in batches:
-                    yield torch.tensor(some), torch.tensor(columns), read_on(tower, batch, ends, memory)
+                    yield torch.tensor(group), torch.tensor(columns), read_on(tower, batch, ends, memory)
 
     def _batch(self, ids: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """(ids, where each ends)"""
         longest = padded(ids, max(map(len, ids))).to(self.clip.device)
-        return longest, torch.tensor([len(one) - 1 for one in ids], device=self.clip.device)
+        return longest, torch.tensor([len(text) - 1 for text in ids], device=self.clip.device)
 
     def _whole(self, heads: range, tails: range) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(rows, columns, vectors): every text for itself, as the CLIP would."""
+        """(rows, columns, vectors): every text by itself, as the CLIP would."""
         texts, tokens = self.texts, self.texts.tokens
         for row, head in enumerate(heads):
             for start in range(0, len(tails), BATCH):
-                some = tails[start : start + BATCH]
+                group = tails[start : start + BATCH]
                 if tokens:
-                    ids = padded([tokens.whole(head, tail) for tail in some], tokens.context)
+                    ids = padded([tokens.whole(head, tail) for tail in group], tokens.context)
                 else:
-                    ids = self.clip.tokenizer([texts.heads[head] + texts.tails[tail] for tail in some])
+                    ids = self.clip.tokenizer([texts.heads[head] + texts.tails[tail] for tail in group])
                 vectors = self.clip.text_tower(ids.to(self.clip.device))
-                yield torch.tensor([row]), torch.arange(start, start + len(some)), vectors[None]
+                yield torch.tensor([row]), torch.arange(start, start + len(group)), vectors[None]
 
     @torch.no_grad()
     def alone(self, texts: Sequence[str]) -> Tensor:
@@ -137,38 +137,38 @@ class PairEncoder:
         from rich.progress import track
 
         if not self.tower:
-            found = self.clip.encode_texts_once(texts)
+            encoded = self.clip.encode_texts_once(texts)
         else:
             rows = self.clip.tokenizer(list(texts))
             ids = [tuple(row[: end + 1].tolist()) for row, end in zip(rows, rows.argmax(1).tolist(), strict=True)]
             batches = _batches(ids, self._budget)
             console, few = Console(stderr=True), len(batches) < 8
             shown = track(batches, "encoding names", console=console, transient=True, disable=few)
-            vectors = [read_on(self.tower, *self._batch([ids[n] for n in some]))[0].float().cpu() for some in shown]
-            found = torch.empty(len(ids), vectors[0].shape[1])
-            found[[n for some in batches for n in some]] = F.normalize(torch.cat(vectors), dim=1)
-        self._check(found)
-        return found
+            vectors = [read_on(self.tower, *self._batch([ids[n] for n in batch]))[0].float().cpu() for batch in shown]
+            encoded = torch.empty(len(ids), vectors[0].shape[1])
+            encoded[[n for batch in batches for n in batch]] = F.normalize(torch.cat(vectors), dim=1)
+        self._check(encoded)
+        return encoded
 
     def seconds(self) -> float:
-        """How long all of the texts will take, judged by a few of them."""
+        """How long all texts will take, estimated from a few of them."""
         texts, most = self.texts, SAMPLE.get(self.clip.device.type, SAMPLE["cpu"])
         lengths = texts.tokens.tails if texts.tokens else texts.tails
         order = sorted(range(len(texts.tails)), key=lambda n: len(lengths[n]))
         few = order[:: max(4, len(order) // most)]  # evenly spaced in length, at most a quarter of them
         head = sorted(range(len(texts.heads)), key=lambda n: len(texts.heads[n]))[len(texts.heads) // 2]
-        some = replace(self, texts=texts.only([head], few))
+        sample = replace(self, texts=texts.only([head], few))
         categories = range(len(few)) if texts.rationale_first else range(1)
-        some.block(categories)  # warms up
+        sample.block(categories)  # warms up
         start = time.perf_counter()
-        some.block(categories)
+        sample.block(categories)
         return (time.perf_counter() - start) / len(few) * len(texts.heads) * len(texts.tails)
 
 
 def pair_encoder(
     clip: ClipSpace, words: RationaleWords, inverse: bool = False, dtype: torch.dtype = torch.float32
 ) -> PairEncoder:
-    """What encodes every category with every rationale; warns where it has to do so the slow way.
+    """What encodes every category with every rationale; warns where only the slow way works.
 
     Raises SaywhyError as ``pair_texts`` does.
     """
@@ -179,15 +179,15 @@ def pair_encoder(
         why = (
             "its text tower is not a causal transformer that ends with its end token"
             if texts.tokens
-            else "its tokenizer has to see texts as a whole"
+            else "its tokenizer needs whole texts"
         )
-        warnings.warn(f"{clip.name}: {why}, so every text is encoded for itself, which is slower", BankWarning)
+        warnings.warn(f"{clip.name}: {why}, so every text is encoded by itself, which is slower", BankWarning)
     return replace(encoder, tower=tower)
 
 
 @torch.no_grad()
 def _agrees(encoder: PairEncoder) -> bool:
-    """Whether we run the tower as it runs itself, on the shortest and the longest text."""
+    """Whether our run of the tower agrees with its own, on the shortest and the longest text."""
     tokens = encoder.texts.tokens
     assert tokens is not None
     end = tokens.tails[0][-1]
@@ -199,7 +199,7 @@ def _agrees(encoder: PairEncoder) -> bool:
         for pieces in (tokens.heads, tokens.tails)
     )
     few = replace(encoder, texts=encoder.texts.only(heads, tails), dtype=torch.float32)
-    ours, theirs = (one.block(range(2), torch.float32) for one in (few, replace(few, tower=None)))
+    ours, theirs = (run.block(range(2), torch.float32) for run in (few, replace(few, tower=None)))
     return bool((ours - theirs).abs().max() < AGREE)
 
 

@@ -1,8 +1,8 @@
 """The texts of all categories with all rationales as vectors: encoded once, kept on disk, read block by block.
 
 As CLIP's text tower stays frozen, the C x R texts of ECOR and DROR are constants. They are kept as memory-mapped shards
-of a few categories. A shard's name holds its checksum and it appears by one renaming, so a shard that is there is whole
-whoever was stopped, and several processes may build the same bank at once.
+of a few categories. A shard's name holds its checksum and it appears by one renaming, so a shard that exists is whole
+whatever was interrupted, and several processes may build the same bank at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PROBE = "Don't say: a Café-au-lait, 12 (naïve) words_of &amp; <b>"  # told apa
 @final
 @dataclass(frozen=True)
 class Estimate:
-    """What a bank will take. bytes: on disk. seconds: on this machine, as busy as it is now."""
+    """What a bank will cost. bytes: on disk. seconds: on this machine, as busy as it is now."""
 
     texts: int
     bytes: int
@@ -119,14 +119,14 @@ class PromptBank:
         categories, rationales = categories.cpu(), rationales.cpu()
         if self.held is not None:
             return self.held[categories, rationales].float()
-        found = torch.empty(len(categories), self.dimension)
+        vectors = torch.empty(len(categories), self.dimension)
         firsts = torch.tensor([shard.first for shard in self.shards])
         owners = torch.searchsorted(firsts, categories, right=True) - 1
         for n in owners.unique().tolist():
             mine, shard = owners == n, self.shards[n]
             rows = shard.read()[(categories[mine] - shard.first).numpy(), rationales[mine].numpy()]
-            found[mine] = torch.from_numpy(rows).float()
-        return found
+            vectors[mine] = torch.from_numpy(rows).float()
+        return vectors
 
     def dense(self) -> Tensor:
         """(C, R, d) float32, all of it: for banks that are small."""
@@ -136,7 +136,7 @@ class PromptBank:
 def estimate(
     clip: ClipSpace, words: RationaleWords, *, inverse: bool = False, dtype: torch.dtype = torch.float32
 ) -> Estimate:
-    """What ``build_bank`` would take from the beginning, judged by the encoding of a few texts.
+    """What ``build_bank`` would cost from the beginning, estimated by encoding a few texts.
 
     Raises SaywhyError as ``build_bank`` does, for the words.
     """
@@ -148,7 +148,7 @@ def estimate(
 def bank_key(
     clip: ClipSpace, words: RationaleWords, *, inverse: bool = False, dtype: torch.dtype = torch.float32
 ) -> str:
-    """What the bank of these words is known by; which rationales are listed for which category does not matter."""
+    """The key of the bank of these words; which rationales are listed for which category does not matter."""
     tokenizer: Any = clip.tokenizer
     told = {
         "format": FORMAT,
@@ -171,19 +171,19 @@ def build_bank(
     dtype: torch.dtype = torch.float32,
     verify: bool = False,
 ) -> PromptBank:
-    """The bank of the words, from disk where it is there; what is missing of it is encoded and kept.
+    """The bank of the words, from disk where it exists; what is missing of it is encoded and kept.
 
     inverse:   the template "There is {r} because ..." instead of the pair's.
     directory: the bank's own folder; by default one in the cache, named by its key.
     dtype:     of the computation, e.g. torch.bfloat16 on a GPU.
-    verify:    hold all shards against their checksums. That is done anyhow where some are missing, and of a bank that
+    verify:    check all shards against their checksums. That is done anyhow where some are missing, and of a bank that
                is held in memory, for it is read as a whole; sizes always are.
 
-    A run that is stopped, by kill -9 too, goes on where it was, and the bank is the same to the byte. A damaged shard
-    is encoded anew, with a BankWarning. On stderr: an estimate and a bar where it takes more than two seconds.
+    A run that is stopped, even by kill -9, continues where it was, and the bank is the same to the byte. A damaged
+    shard is encoded again, with a BankWarning. On stderr: an estimate and a bar where it takes more than two seconds.
 
-    Raises SaywhyError where there are no words, the template lacks a name, the folder holds another bank or cannot be
-    written, the disk is too small, or the text tower gives no numbers.
+    Raises SaywhyError where there are no words, the template lacks a name, the folder contains another bank or cannot
+    be written, the disk is too small, or the text tower gives values that are not numbers.
     """
     key = bank_key(clip, words, inverse=inverse, dtype=dtype)
     folder = Path(directory) if directory else cache_directory() / "banks" / key
@@ -194,7 +194,7 @@ def build_bank(
         return pair_encoder(clip, words, inverse, dtype)
 
     alone = cached_encode(
-        clip.key, [*words.rationale_texts(), *words.category_texts()], lambda some: encoder().alone(some)
+        clip.key, [*words.rationale_texts(), *words.category_texts()], lambda rows: encoder().alone(rows)
     )
     count, dimension = len(words.rationales), alone.shape[1]
     blocks = shard_plan(len(words.categories), count, dimension)
@@ -206,20 +206,20 @@ def build_bank(
             "clip": clip.key, "text": texts.heads[0] + texts.tails[0], "categories": len(words.categories),
             "rationales": count, "dimension": dimension, "computed in": str(dtype), "kept in": "float16",
         })  # fmt: skip
-        found = _found(folder, blocks, shape, verify)
-        missing = [block for block in blocks if block.start not in found]
-        if missing and found and not verify:
-            found = _found(folder, blocks, shape, verify=True)
-            missing = [block for block in blocks if block.start not in found]
+        complete = _found(folder, blocks, shape, verify)
+        missing = [block for block in blocks if block.start not in complete]
+        if missing and complete and not verify:
+            complete = _found(folder, blocks, shape, verify=True)
+            missing = [block for block in blocks if block.start not in complete]
         if missing:
             _encode(folder, encoder(), missing, shape, len(blocks))
-            found = _found(folder, blocks, shape)
+            complete = _found(folder, blocks, shape)
     except OSError as error:
         raise SaywhyError(
             f"{folder}: the prompt bank cannot be kept there ({error.strerror or error}); set SAYWHY_CACHE to a folder "
             "that can be written"
         ) from None
-    shards = tuple(found[block.start] for block in blocks)
+    shards = tuple(complete[block.start] for block in blocks)
     held = None
     if small:
         held = torch.from_numpy(np.concatenate([shard.read() for shard in shards]))
@@ -246,29 +246,29 @@ def _claim(folder: Path, key: str, about: dict[str, Any]) -> None:
         if known == key:
             return
         raise SaywhyError(
-            f"{folder}: holds the bank of other words, another template or another CLIP; name another folder, or "
-            "remove it"
+            f"{folder}: contains the bank of other words, another template or another CLIP; name another "
+            "folder, or remove it"
         )
     with replacing(manifest) as unfinished:
         unfinished.write_text(json.dumps({"key": key, "format": FORMAT, **about}, indent=1))
 
 
 def _found(folder: Path, blocks: Sequence[range], shape: tuple[int, int], verify: bool = False) -> dict[int, Shard]:
-    """First category -> shard, of those that are there and whole; warns of those that are not, and removes them."""
-    there = dict[int, list[Path]]()
+    """First category -> shard, of those on disk that are whole; warns of damaged ones, and removes them."""
+    files = dict[int, list[Path]]()
     for path in sorted(folder.glob("*.npy")):
         if match := re.fullmatch(r"(\d{6})-[0-9a-f]{8}\.npy", path.name):
-            there.setdefault(int(match[1]), []).append(path)
-    found = dict[int, Shard]()
+            files.setdefault(int(match[1]), []).append(path)
+    whole = dict[int, Shard]()
     for block in blocks:
-        for path in there.get(block.start, []):
+        for path in files.get(block.start, []):
             damage = _damage(path, (len(block), *shape), verify)
             if damage and path.exists():  # else another process saw it too
                 path.unlink(missing_ok=True)
-                warnings.warn(f"{path}: {damage}; its {len(block) * shape[0]:,} texts are encoded anew", BankWarning)
+                warnings.warn(f"{path}: {damage}; its {len(block) * shape[0]:,} texts are encoded again", BankWarning)
             elif not damage:
-                found.setdefault(block.start, Shard(path, block.start, len(block)))
-    return found
+                whole.setdefault(block.start, Shard(path, block.start, len(block)))
+    return whole
 
 
 def _damage(path: Path, shape: tuple[int, ...], verify: bool) -> str | None:
@@ -276,16 +276,16 @@ def _damage(path: Path, shape: tuple[int, ...], verify: bool) -> str | None:
     try:
         vectors = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
-        return "cut short, or no shard of a bank"
+        return "truncated, or not a shard of a bank"
     if vectors.shape != shape or vectors.dtype != np.float16 or path.stat().st_size != vectors.offset + vectors.nbytes:
-        return "of another size than it should be"
+        return "of the wrong size"
     if verify and f"{zlib.crc32(vectors.data):08x}" != path.stem.partition("-")[2]:
         return "its checksum is wrong"
     return None
 
 
 def _encode(folder: Path, encoder: PairEncoder, missing: list[range], shape: tuple[int, int], all_blocks: int) -> None:
-    """Encode the missing shards, with an announcement before and a bar while it goes."""
+    """Encode the missing shards, with an announcement before and a progress bar."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -329,7 +329,7 @@ def write_shard(folder: Path, first: int, vectors: Tensor) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what was being written by runs that were killed, and is in nobody's hands."""
+    """Remove unfinished files of runs that were killed."""
     for path in folder.glob("*.part"):
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - ABANDONED:

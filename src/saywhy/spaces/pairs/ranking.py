@@ -105,13 +105,13 @@ def rank(images: Tensor, scorer: PairScorer[Bank], k: int) -> Ranked:
     """
     pairs = len(scorer.bank.categories) * len(scorer.bank.rationales)
     if not 1 <= k <= pairs:
-        raise SaywhyError(f"there are {pairs} pairs of category and rationale; k = {k} of them cannot be ranked")
+        raise SaywhyError(f"k must be between 1 and {pairs}, the pairs of category and rationale; it is {k}")
     groups = [_ranked(group, scorer, k) for group in _groups(images, scorer.bank)]
     scores, places = (torch.cat(parts) for parts in zip(*groups, strict=True))
     if not torch.isfinite(scores).all():
         raise SaywhyError("scores of pictures and texts are not finite; the space's weights or the bank are damaged")
-    found, width = places.numpy(), len(scorer.bank.rationales)
-    return Ranked(found // width, found % width, scores.numpy())
+    indices, width = places.numpy(), len(scorer.bank.rationales)
+    return Ranked(indices // width, indices % width, scores.numpy())
 
 
 def probabilities(images: Tensor, scorer: PairScorer[Bank], ranked: Ranked) -> Probabilities:
@@ -157,7 +157,7 @@ def shortlist(
 
 
 def _groups(images: Tensor, bank: Bank) -> Iterator[Tensor]:
-    """IMAGES pictures at a time. Raises SaywhyError where they are none, or of another length than the texts."""
+    """IMAGES pictures at a time. Raises SaywhyError for no pictures, or vectors of another length than the texts."""
     if images.dim() != 2 or not len(images) or images.shape[1] != bank.rationales.shape[1]:
         raise SaywhyError(
             f"pictures of shape {tuple(images.shape)} for texts of length {bank.rationales.shape[1]}: both must be "
@@ -256,13 +256,13 @@ def _cosines(images: Tensor, block: Tensor) -> Tensor:
 
 def decide(ranked: Ranked, n: int, k: int) -> Answer:
     """The vote of picture n's first k pairs: the most frequent category (methods note 2.2, points 12 and 13)."""
-    one = Ranked(ranked.categories[n : n + 1, :k], ranked.rationales[n : n + 1, :k], ranked.scores[n : n + 1, :k])
-    named = one.categories[0].tolist()
-    category = int(vote(one, len(named))[0])
+    ballot = Ranked(ranked.categories[n : n + 1, :k], ranked.rationales[n : n + 1, :k], ranked.scores[n : n + 1, :k])
+    named = ballot.categories[0].tolist()
+    category = int(vote(ballot, len(named))[0])
     return Answer(
         category,
-        tuple(place for place, c in enumerate(named) if c == category),
-        tuple(place for place, c in enumerate(named) if c != category),
+        tuple(position for position, c in enumerate(named) if c == category),
+        tuple(position for position, c in enumerate(named) if c != category),
     )
 
 
@@ -281,7 +281,7 @@ class Ranked:
 
 
 def vote(ranked: Ranked, k: int) -> np.ndarray:
-    """(N,) the category that most of the first k pairs name; of equals the one that comes first."""
+    """(N,) the category that most of the first k pairs name; on a tie, the one that comes first."""
     check_k(ranked, k)
     first = ranked.categories[:, :k]
     votes = (first[:, :, None] == first[:, None, :]).sum(2)
@@ -291,6 +291,6 @@ def vote(ranked: Ranked, k: int) -> np.ndarray:
 def check_k(ranked: Ranked, k: int) -> None:
     if ranked.categories.shape != ranked.rationales.shape or ranked.categories.ndim != 2:
         shapes = f"{ranked.categories.shape} categories and {ranked.rationales.shape} rationales"
-        raise SaywhyError(f"ranked pairs are two tables of one shape (pictures, K); these are {shapes}")
+        raise SaywhyError(f"ranked pairs are two tables of the same shape (pictures, K); these are {shapes}")
     if not 1 <= k <= ranked.categories.shape[1]:
         raise SaywhyError(f"k is {k}, but {ranked.categories.shape[1]} pairs of each picture are ranked; rank more")

@@ -16,7 +16,7 @@ _B_co = TypeVar("_B_co", bound=Bank, covariant=True)
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairScorer(Generic[_B_co]):
-    """Which texts pictures are held against, and what their cosines count.
+    """Which texts pictures are scored against, and how their cosines are weighted.
 
     pairs:   the bank of the texts of pairs, for the term "pair". None where only the other one is there.
     inverse: the bank of the same words said the other way round, for the term "inverse". None where it is not asked.
@@ -45,23 +45,23 @@ class PairScorer(Generic[_B_co]):
 
     @staticmethod
     def of_bank(bank: _B, *, scoring: Scoring, scale: float) -> PairScorer[_B]:
-        """With the one bank there is, which holds the kind of pairs that the scoring asks for: those said the other way
-        round where it has the term "inverse".
+        """With one bank only, of the kind of pairs that the scoring asks for: the inverse ones where it has the term
+        "inverse".
 
         Raises SaywhyError for a scoring that asks for both kinds.
         """
         if "inverse" not in scoring.terms:
             return PairScorer(pairs=bank, scoring=scoring, scale=scale)
         if "pair" in scoring.terms:
-            raise SaywhyError("terms of pairs and of inverse ones are of two banks; give one of them")
+            raise SaywhyError('the terms "pair" and "inverse" need two banks; ask for one of them')
         return PairScorer(pairs=None, inverse=bank, scoring=scoring, scale=scale)
 
     @property
     def bank(self) -> _B_co:
-        """Of rationales alone, of categories alone, and of the words: both banks have the same."""
-        found = self.inverse if self.pairs is None else self.pairs
-        assert found is not None
-        return found
+        """Either bank, for what both share: the texts of rationales alone, of categories alone, and the words."""
+        bank = self.inverse if self.pairs is None else self.pairs
+        assert bank is not None
+        return bank
 
     @property
     def plain(self) -> PairScorer[_B_co]:
@@ -70,12 +70,12 @@ class PairScorer(Generic[_B_co]):
 
     @property
     def factors(self) -> Factors:
-        """Of the scoring's terms: what a cosine with their texts is multiplied by."""
+        """Term -> what a cosine with its texts is multiplied by."""
         return self.scoring.factors(self.scale)
 
     @property
     def of_pairs(self) -> tuple[tuple[float, _B_co], ...]:
         """(factor, bank) of each term that is about texts of pairs: "pair" before "inverse"."""
         factors = self.factors
-        found = (("pair", self.pairs), ("inverse", self.inverse))
-        return tuple((factors[term], bank) for term, bank in found if term in factors and bank is not None)
+        banks = (("pair", self.pairs), ("inverse", self.inverse))
+        return tuple((factors[term], bank) for term, bank in banks if term in factors and bank is not None)

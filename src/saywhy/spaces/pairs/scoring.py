@@ -30,7 +30,7 @@ class Scoring:
 
     Hashable, and ``dataclasses.asdict`` of it is JSON, of which ``Scoring(**document)`` makes the same again.
 
-    Raises SaywhyError for terms, conditionals, weights and temperatures that there are not.
+    Raises SaywhyError for unknown terms or conditionals, and weights or temperatures out of range.
     """
 
     terms: tuple[str, ...] = ("rationale", "pair")
@@ -43,14 +43,14 @@ class Scoring:
         object.__setattr__(self, "terms", tuple(self.terms))
         unknown = [term for term in (*self.terms, *temperatures) if term not in TERMS]
         if unknown or not self.terms or len(set(self.terms)) < len(self.terms):
-            found = repr(unknown[0]) if unknown else str(self.terms)
-            raise SaywhyError(f"a score is a sum of {', '.join(TERMS)}, each at most once; {found} is none")
+            given = repr(unknown[0]) if unknown else str(self.terms)
+            raise SaywhyError(f"a score is a sum of terms out of {', '.join(TERMS)}, each at most once; not {given}")
         if self.conditional not in CONDITIONALS:
-            raise SaywhyError(f"the conditional is {' or '.join(CONDITIONALS)}, not {self.conditional!r}")
+            raise SaywhyError(f"the conditional must be {' or '.join(CONDITIONALS)}, not {self.conditional!r}")
         if not (isfinite(self.weight) and self.weight >= 0):
-            raise SaywhyError(f"the weight of the other terms is zero or more; it is {self.weight}")
+            raise SaywhyError(f"the weight of the other terms must be at least 0; it is {self.weight}")
         if not all(isfinite(value) and value > 0 for value in temperatures.values()):
-            raise SaywhyError(f"temperatures are greater than zero; they are {temperatures}")
+            raise SaywhyError(f"temperatures must be greater than 0; they are {temperatures}")
         ordered = tuple((term, temperatures[term]) for term in TERMS if term in temperatures)
         object.__setattr__(self, "temperatures", ordered)
 
@@ -59,7 +59,7 @@ class Scoring:
         return dict(self.temperatures).get(term, 1.0)
 
     def factors(self, scale: float) -> Factors:
-        """Of its terms, for cosines that are multiplied by ``scale``."""
+        """Term -> what a cosine with its texts is multiplied by, where cosines are multiplied by ``scale``."""
         weights = [1.0, *[self.weight] * (len(self.terms) - 1)]
         return {t: scale * w / self.temperature(t) for t, w in zip(self.terms, weights, strict=True)}
 

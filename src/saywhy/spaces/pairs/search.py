@@ -18,7 +18,7 @@ def streaming_top_k(blocks: Iterable[tuple[int, Tensor]], k: int) -> tuple[Tenso
 
     Exact, and the same however the columns are cut into blocks.
 
-    Raises SaywhyError where k is less than 1, there are no scores, or one of the best is no number.
+    Raises SaywhyError where k is less than 1, there are no scores, or one of the best is not a number.
     """
     if k < 1:
         raise SaywhyError(f"the number of best pairs must be at least 1; it is {k}")

@@ -1,4 +1,4 @@
-"""Which pictures a step of tuning sees, and reading them. It depends on the step alone: to resume is to count on."""
+"""Which pictures a step of tuning sees, and reading them. It depends on the step alone, so that runs can resume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.truth import RationaleData
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 
 HELD_BYTES = 512 * 2**20  # of preprocessed pictures: when all fit, each is read only once
 VALIDATION_STREAM = 2**32 - 1  # of random numbers: none that epochs draw from, (seed, epoch)
@@ -31,12 +31,12 @@ class Plan:
     """
 
     data: RationaleData
-    settings: Settings
+    settings: TuningSettings
     per_epoch: int
     total: int
 
     @staticmethod
-    def of(data: RationaleData, settings: Settings) -> Plan:
+    def of(data: RationaleData, settings: TuningSettings) -> Plan:
         """Raises SaywhyError where there is no picture."""
         if not data.images:
             raise SaywhyError(f"{data.root}: there is no picture to train on")
@@ -52,16 +52,16 @@ class Plan:
             return
         order: list[int] = []
         for step in range(first, self.total):
-            epoch, place = divmod(step, self.per_epoch)
-            if place == 0 or not order:
+            epoch, position = divmod(step, self.per_epoch)
+            if position == 0 or not order:
                 order = epoch_order(self.data, seed, epoch).tolist()
-            yield order[place * size : (place + 1) * size]
+            yield order[position * size : (position + 1) * size]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What one process reads: its share of each batch, in as many parts as gradients are added up over.
+    """What one process reads: its share of each batch, in as many parts as gradients are accumulated over.
 
     Some may be empty: the last batch of a pass can be smaller than there are processes and parts.
     """
@@ -99,7 +99,7 @@ def split_off(data: RationaleData, share: float, seed: int) -> tuple[RationaleDa
     if not kept:
         raise SaywhyError(
             f"{data.root}: holding out a share of {share:g} leaves none of {len(data.images)} pictures to train on; "
-            "hold out none (validation 0), or take more pictures"
+            "hold out none (validation 0), or use more pictures"
         )
     return replace(data, images=kept), replace(
         data, images=tuple(image for image in data.images if str(image.path) in held)
@@ -147,7 +147,7 @@ class Pictures(Dataset[tuple[int, Tensor | str]]):
         return Loaded(pixels, tuple(n for n, _ in read), failures)
 
     def load(self, batches: Any, workers: int) -> Iterator[Loaded]:
-        """Of each of the batches (lists of indices), in order; by so many processes where pictures are not kept."""
+        """The pictures of each batch (a list of indices), in order; by ``workers`` processes if not in memory."""
         own = torch.Generator().manual_seed(0)  # DataLoader would take a number from the global stream
         workers = 0 if self.fit else workers
         return iter(
@@ -168,7 +168,7 @@ def squashed(transform: Any) -> Callable[[Image.Image], Tensor]:
     steps = getattr(transform, "transforms", ())
     normalise = [step for step in steps if isinstance(step, transforms.Normalize)]
     if not normalise:
-        raise SaywhyError("this CLIP's preprocessing is not open_clip's; transform = \"clip\" takes it as it is")
+        raise SaywhyError("this CLIP's preprocessing is not open_clip's; transform = \"clip\" uses it as it is")
     side = tuple(transform(Image.new("RGB", (8, 8))).shape[1:])
     return transforms.Compose([transforms.Resize(side), transforms.ToTensor(), *normalise])
 
@@ -181,7 +181,7 @@ def pair_balanced(data: RationaleData, seed: int, start: int = 0) -> Iterator[in
 
     So DROR draws, with replacement (it draws the number of the query too, before the picture).
 
-    start: how many draws to leave out; those that follow are the same, at once.
+    start: how many draws to skip, without the time to make them.
     """
     rows: dict[int, dict[int, list[int]]] = {}
     for n, image in enumerate(data.images):

@@ -1,4 +1,4 @@
-"""What is kept of a run, so that it goes on to the bit where it was stopped."""
+"""The checkpoint of a run, from which it resumes bit for bit where it was stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHECKPOINT, HISTORY = "training.pt", "history.json"
 
 def diverged(run: Run) -> SaywhyError:
     return SaywhyError(
-        f"the loss is no longer finite (step {run.done.step + 1}): begin anew with a lower --rate than "
+        f"the loss is no longer finite (step {run.done.step + 1}): start again with a lower --rate than "
         f"{run.plan.settings.rate:g}; what was learned before is in {run.out}"
     )
 
@@ -40,7 +40,7 @@ def diverged(run: Run) -> SaywhyError:
 @final
 @dataclass(eq=False)
 class _Done:
-    """How far a run is: all that changes, but for what prompts, optimiser and scaler hold themselves.
+    """The progress of a run: all that changes, except what prompts, optimiser and scaler hold themselves.
 
     losses, read: of each term the sum, and the number of pictures, since the last row of the history.
     best:         the prompts that did best on the validation pictures, with what was measured; None before.
@@ -86,12 +86,12 @@ class Run:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Raises SaywhyError for prompts that are not finite: what was kept before stays."""
+        """Raises SaywhyError for prompts that are not finite, so that the last checkpoint stays."""
         if not self.tower.prompts.isfinite().all():
             raise diverged(self)
 
     def keep(self) -> None:
-        """Write all there is: the checkpoint first, from which the others would be written again."""
+        """Write all files of the run: the checkpoint first, from which the others could be written again."""
         self.check()
         if not self.accelerator.is_main_process:
             return
@@ -116,7 +116,7 @@ class Run:
         self.space().save(self.out)
 
     def load(self) -> None:
-        """Go on from what ``keep`` wrote."""
+        """Continue from what ``keep`` wrote."""
         path = self.out / CHECKPOINT
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -131,10 +131,12 @@ class Run:
         except SaywhyError:
             raise
         except Exception as error:  # whatever unpickling, or a foreign file, comes up with
-            raise SaywhyError(f"{path}: is damaged, or no run of saywhy ({type(error).__name__}); begin anew") from None
+            raise SaywhyError(
+                f"{path}: is damaged, or not a checkpoint of saywhy ({type(error).__name__}); start again"
+            ) from None
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same to go on."""
+        """What must be the same to resume."""
         return {
             "settings": asdict(self.plan.settings),
             "CLIP": self.clip.key,
@@ -151,20 +153,20 @@ class Run:
         changed = [f"{k} {old.get(k)!r}, now {v!r}" for k, v in now["settings"].items() if old.get(k) != v]
         changed += [f"other {what}" for what in now if what != "settings" and before[what] != now[what]]
         if changed:
-            raise SaywhyError(f"{self.out}: that run had {'; '.join(changed)}; give the same, or a new --out")
+            raise SaywhyError(f"{self.out}: that run had {'; '.join(changed)}; use the same, or a new --out")
 
 
 def _digest(data: RationaleData) -> str:
-    """Of which pictures there are, by their places in the folder, with which truths in which words."""
+    """A digest of the pictures (their paths in the folder), their truths and the words."""
     digest = hashlib.sha256(repr(data.words).encode())
     for image in data.images:
-        place = image.path.relative_to(data.root) if image.path.is_relative_to(data.root) else image.path
-        digest.update(f"{place.as_posix()}\0{image.category}\0{image.rationales}\n".encode())
+        relative = image.path.relative_to(data.root) if image.path.is_relative_to(data.root) else image.path
+        digest.update(f"{relative.as_posix()}\0{image.category}\0{image.rationales}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def _random_state() -> dict[str, Any]:
-    """Of Python, NumPy and torch, as plain values and tensors, which torch.load takes from strangers."""
+    """The state of Python, NumPy and torch, as plain values and tensors, which torch.load accepts with weights_only."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 (whoever uses it goes on as well)
     return {
         "python": random.getstate(),

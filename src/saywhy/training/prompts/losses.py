@@ -1,4 +1,4 @@
-"""What doubly right objectives train, by name, and their cross-entropies over a whole bank of prompts.
+"""The losses of the doubly right objectives: cross-entropies over a whole bank of prompts.
 
 Sources: ECOR (Rasekh et al. 2024), equations 9 and 10 and its ablations; DROR (Mao et al. 2023) and its code for
 ImageNet. The texts are constants, so that only the pictures' vectors need gradients: one sweep over the bank keeps the
@@ -148,8 +148,8 @@ def objective_loss(
     weight:          of the rationale term (lambda_r).
     columns:         texts of the bank at once.
     inverse_bank:    the bank of the inverse template, for the term "inverse".
-    mask_same_class: do not hold the other rationales listed for the gold category against a picture; they may well be
-                     seen in it.
+    mask_same_class: leave the other rationales listed for the gold category out of a picture's negatives; they may
+                     well be seen in it.
 
     Raises SaywhyError for unknown names, a bank that is missing, and gold rationales that are missing.
     """
@@ -212,7 +212,9 @@ def _with_pseudo(
     if not bare:
         return gold
     if not objective.pseudo:
-        raise SaywhyError(f"{len(bare)} of {len(gold)} pictures have no gold rationale; only dror-imagenet takes them")
+        raise SaywhyError(
+            f"{len(bare)} of {len(gold)} pictures have no gold rationale; only the objective dror-imagenet takes them"
+        )
     chosen = pseudo_rationales(images.detach()[bare], categories[bare], bank, bank.words).tolist()
     pseudo = dict(zip(bare, chosen, strict=True))
     return [rationales or (pseudo[n],) for n, rationales in enumerate(gold)]
@@ -221,13 +223,13 @@ def _with_pseudo(
 @final
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """The texts that a batch is held against, and which of them are its own. All are indices, on the CPU.
+    """The texts that a batch is scored against, and which of them are its own. All are indices, on the CPU.
 
     full:        against the whole bank.
     categories:  (B,) of the pictures.
     owner, category, rationale: (P,) each, the gold (picture, category, rationale) triples.
     over_categories, over_rationales: sorted; their texts, and those of their pairs, are in the softmax.
-    others:      (rows, categories, rationales), (Q,) each: what is not held against a picture.
+    others:      (rows, categories, rationales), (Q,) each: what is left out of a picture's negatives.
     """
 
     full: bool
@@ -240,7 +242,7 @@ class _Batch:
     others: tuple[Tensor, Tensor, Tensor]
 
     def blocks(self, term: str, bank: WordBank, columns: int) -> Iterator[Tensor]:
-        """The texts that a term is over, in order, as (m, d)."""
+        """The texts in a term's softmax, in order, as (m, d)."""
         if term == "rationale":
             yield bank.rationales if self.full else bank.rationales[self.over_rationales]
         elif term == "category":
@@ -251,7 +253,7 @@ class _Batch:
             yield bank.pairs(*torch.cartesian_prod(self.over_categories, self.over_rationales).T)
 
     def positives(self, term: str, bank: WordBank) -> tuple[Tensor, Tensor]:
-        """(P, d) texts that match, and (P,) the pictures that they are of."""
+        """(P, d) texts that match, and (P,) the pictures that they match."""
         if term == "category":
             return bank.categories[self.categories], torch.arange(len(self.categories))
         if term == "rationale":
@@ -276,10 +278,10 @@ def _batch(
     owner, category, rationale = torch.tensor(own).T
     over_categories = torch.arange(len(words.categories)) if full else categories.unique()
     over_rationales = torch.arange(len(words.rationales)) if full else rationale.unique()
-    there, others = set(over_rationales.tolist()), list[tuple[int, int, int]]()
+    in_softmax, others = set(over_rationales.tolist()), list[tuple[int, int, int]]()
     if mask_same_class:
         for n, (c, rs) in enumerate(zip(categories.tolist(), gold, strict=True)):
-            others += [(n, c, r) for r in words.lists[c] if r in there and r not in rs]
+            others += [(n, c, r) for r in words.lists[c] if r in in_softmax and r not in rs]
     rows = torch.tensor(others, dtype=torch.long).reshape(-1, 3).T.contiguous()
     return _Batch(
         full, categories, owner, category, rationale, over_categories, over_rationales, (rows[0], rows[1], rows[2])

@@ -1,4 +1,4 @@
-"""The settings of a run that tunes visual prompts, and the recipes that hold them: the published runs as TOML files."""
+"""The settings of a run that tunes visual prompts, and recipes of them: the published runs as TOML files."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "gold": ("query", "all"),
     "sets": ("each", "joined"),
 }
-"""Setting -> what it may be."""
+"""Setting -> its possible values."""
 
 
 @final
 @dataclass(frozen=True)
-class Settings:
-    """Of one run. The defaults are DROR's for its small sets (DoubleRight's code, v2), but for epochs and precision.
+class TuningSettings:
+    """The settings of one run. The defaults are DROR's for its small sets (DoubleRight's code, v2), but for epochs and
+    precision.
 
     clip:       what ``load_clip`` is given.
     objective:  a name of OBJECTIVES: which terms are trained, and which are asked afterwards.
-    prompts:    K, how many tokens are learned; deep: anew before every layer, not only before the first.
+    prompts:    K, how many tokens are learned; deep: others before every layer, not only before the first.
     init_std:   of the normal distribution they begin from.
     optimiser:  sgd (with ``momentum``), adam or adamw; ``weight_decay`` for all three.
     rate:       highest learning rate: reached linearly over ``warmup`` steps, then, with the cosine schedule, led to 0
@@ -59,7 +60,7 @@ class Settings:
     validation: share of the pictures (0..1) that is held out; the prompts that do best on it are kept.
     seed:       of the prompts, the order of pictures, and the validation share.
 
-    Raises SaywhyError for values that cannot be.
+    Raises SaywhyError for values that are not allowed.
     """
 
     clip: str = DEFAULT_CLIP
@@ -94,19 +95,21 @@ class Settings:
             if (value := getattr(self, name)) not in allowed:
                 raise SaywhyError(f"{name} cannot be {value!r}; it is one of {', '.join(allowed)}")
         if not OBJECTIVES[self.objective].trained:
-            raise SaywhyError(f"the objective {self.objective!r} trains nothing: use {self.clip} as it is")
+            raise SaywhyError(f"the objective {self.objective!r} trains nothing; use {self.clip} as it is")
         for name in ("prompts", "epochs", "batch_size", "accumulate", "steps", "epoch_length"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise SaywhyError(f"{name} must be at least 1; it is {value}")
         for name in ("init_std", "rate", "momentum", "weight_decay", "warmup", "lambda_r", "seed"):
             if not (isfinite(value := getattr(self, name)) and value >= 0):
-                raise SaywhyError(f"{name} must be a number of at least 0; it is {value}")
+                raise SaywhyError(f"{name} must be a number, at least 0; it is {value}")
         if not 0 <= self.validation < 1:
-            raise SaywhyError(f"validation is a share of the pictures, 0 up to less than 1; it is {self.validation}")
+            raise SaywhyError(
+                f"validation is a share of the pictures, at least 0 and less than 1; it is {self.validation}"
+            )
         if self.accumulate > self.batch_size:
-            raise SaywhyError(f"a batch of {self.batch_size} cannot be taken in {self.accumulate} parts")
+            raise SaywhyError(f"a batch of {self.batch_size} cannot be split into {self.accumulate} parts")
         if self.epoch_length and self.sampler == "epoch":
-            raise SaywhyError("epoch_length is for the sampler pair-balanced; the sampler epoch sees each picture once")
+            raise SaywhyError("epoch_length is for the sampler pair-balanced; the sampler epoch uses each picture once")
 
     def rate_at(self, step: int, total: int) -> float:
         """The learning rate of a step, counted from 0, out of ``total``."""
@@ -122,11 +125,11 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def read_recipe(name: str | Path) -> Settings:
-    """The settings of a recipe: one of ``recipe_names()``, or a TOML file whose keys are fields of ``Settings``.
+def read_recipe(name: str | Path) -> TuningSettings:
+    """The settings of a recipe: one of ``recipe_names()``, or a TOML file whose keys are fields of ``TuningSettings``.
 
-    What a file does not say is left at its default. Raises SaywhyError for a recipe that is not there or no TOML, for
-    unknown keys, and for values of the wrong type.
+    What a file does not say is left at its default. Raises SaywhyError for an unknown recipe or a file that is not
+    TOML, for unknown keys, and for values of the wrong type.
     """
     path = Path(name)
     if str(name) in recipe_names():
@@ -134,16 +137,16 @@ def read_recipe(name: str | Path) -> Settings:
     elif not path.is_file():
         raise unknown("recipe", name, recipe_names(), also=", nor such a file")
     try:
-        return with_settings(Settings(), tomllib.loads(path.read_text()))
+        return with_settings(TuningSettings(), tomllib.loads(path.read_text()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SaywhyError(f"{path}: is no TOML file ({str(error).splitlines()[0]})") from None
+        raise SaywhyError(f"{path}: is not a TOML file ({str(error).splitlines()[0]})") from None
     except SaywhyError as error:
         raise SaywhyError(f"{path}: {error}") from None
 
 
-def with_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+def with_settings(settings: TuningSettings, changes: Mapping[str, Any]) -> TuningSettings:
     """The settings with some changed, by name. Raises SaywhyError for unknown names and values of the wrong type."""
-    types = {field.name: str(field.type) for field in fields(Settings)}
+    types = {field.name: str(field.type) for field in fields(TuningSettings)}
     checked = {}
     for key, value in changes.items():
         if key not in types:
@@ -152,7 +155,7 @@ def with_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         if wanted == "float" and type(value) is int:
             value = float(value)
         if type(value).__name__ != wanted and not (value is None and types[key] != wanted):
-            kind = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}[wanted]
+            kind = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}[wanted]
             raise SaywhyError(f"{key} must be {kind}; it is {value!r}")
         checked[key] = value
     return replace(settings, **checked)

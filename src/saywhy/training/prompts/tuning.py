@@ -40,12 +40,12 @@ from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, parameter_
 from saywhy.training.prompts.batches import Loaded, Parts, Pictures, Plan, split_off, squashed
 from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, Run, diverged
 from saywhy.training.prompts.losses import objective_loss
-from saywhy.training.prompts.settings import Settings
+from saywhy.training.prompts.settings import TuningSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-LOOKED_AT = 512  # pictures at most that say what is usual
+LOOKED_AT = 512  # pictures at most from which the usual scores are measured
 TOP = 5  # pairs that vote on a validation picture, as in the published tables
 
 
@@ -53,7 +53,7 @@ def tune(
     data: RationaleData,
     clip: ClipSpace,
     out: str | Path,
-    settings: Settings,
+    settings: TuningSettings,
     *,
     resume: bool = False,
     validation: RationaleData | None = None,
@@ -63,13 +63,13 @@ def tune(
 ) -> TunedSpace:
     """The space with the prompts that were learned on ``data``; it is in the folder ``out`` too, from the start.
 
-    Beside it there are training.pt (to go on from), history.json (losses by epoch, and what was measured) and, where
+    Beside it there are training.pt (the checkpoint), history.json (losses by epoch, and what was measured) and, where
     tensorboard is installed, its scalars. With validation pictures (``validation``, or else the share of ``data`` that
     the settings hold out) the prompts that are kept are those with most doubly right answers among the best five pairs,
     then with most right categories; without, the last. A picture that cannot be read is left out of its batch, with a
     note.
 
-    resume:         go on from training.pt, mid-epoch if need be.
+    resume:         continue from training.pt, mid-epoch if need be.
     validation:     with the words of ``data``.
     workers:        processes that read pictures, where not all fit into memory.
     save_every:     seconds between checkpoints; there is one after each epoch besides.
@@ -100,7 +100,7 @@ def tune(
     run = Run(out, clip, plan, validation, bank, accelerator, tower, model, optimiser)
     if resume:
         run.load()
-    accelerator.wait_for_everyone()  # nobody overwrites what another still reads
+    accelerator.wait_for_everyone()  # no process overwrites what another still reads
     run.keep()
     if run.done.step < plan.total:
         console = Console(stderr=True, highlight=False)
@@ -119,7 +119,7 @@ def _check_place(out: Path, resume: bool) -> None:
     if resume and not path.is_file():
         raise SaywhyError(f"{path}: there is no run here to resume")
     if not resume and path.exists():
-        raise SaywhyError(f"{out}: there is a run here already; go on with it (--resume), or name a new --out")
+        raise SaywhyError(f"{out}: there is already a run here; continue it with --resume, or use a new --out")
 
 
 def _announced(run: Run) -> str:
@@ -133,7 +133,7 @@ def _announced(run: Run) -> str:
 
 
 def _train(run: Run, workers: int, save_every: float, console: Console) -> None:
-    """From where the run stands to its end."""
+    """Train from the run's current step to its end."""
     plan, done, accelerator = run.plan, run.done, run.accelerator
     transform = run.clip.transform if plan.settings.transform == "clip" else squashed(run.clip.transform)
     pictures = Pictures(plan.data, transform)
@@ -145,11 +145,11 @@ def _train(run: Run, workers: int, save_every: float, console: Console) -> None:
     with _scalars(run, console) as write, Progress(console=console, transient=True, disable=not first) as progress:
         bar = progress.add_task("tuning", total=plan.total, completed=done.step)
         for batch in plan.batches(done.step):
-            some = [next(loaded) for _ in range(plan.settings.accumulate)]
-            for failure in dict.fromkeys(f for part in some for f in part.failures if f not in unreadable):
+            loaded_parts = [next(loaded) for _ in range(plan.settings.accumulate)]
+            for failure in dict.fromkeys(f for part in loaded_parts for f in part.failures if f not in unreadable):
                 unreadable.add(failure)
                 console.print(f"note: left out: {failure}", markup=False, soft_wrap=True)
-            write("training", _step(run, bank, some, len(batch)))
+            write("training", _step(run, bank, loaded_parts, len(batch)))
             progress.advance(bar)
             if done.step % plan.per_epoch == 0 or done.step == plan.total:
                 row = _close_epoch(run, validate)
@@ -173,7 +173,7 @@ def _step(run: Run, bank: WordBank, parts: list[Loaded], count: int) -> dict[str
     sums = torch.zeros(len(terms) + 2, dtype=torch.float64, device=device)  # losses, pictures, broken gradients
     for n, part in enumerate(parts):
         with accelerator.no_sync(run.model) if n + 1 < len(parts) else nullcontext():
-            if not part.pictures:  # the others wait for this process's gradients, of nothing
+            if not part.pictures:  # the others wait for this process's gradients, even if it has none
                 accelerator.backward(0 * run.model(torch.zeros(1, *part.pixels.shape[1:], device=device)).sum())
                 continue
             images = F.normalize(run.model(part.pixels.to(device, non_blocking=True)).float(), dim=1)
@@ -241,26 +241,26 @@ def _looked_at(
     tower: PromptedTower, pictures: Pictures, which: Sequence[int], device: torch.device, workers: int
 ) -> list[tuple[int, Tensor]]:
     """(picture, its unit vector on the CPU) of those that can be read."""
-    found: list[tuple[int, Tensor]] = []
+    seen: list[tuple[int, Tensor]] = []
     for part in pictures.load([which[start : start + BATCH] for start in range(0, len(which), BATCH)], workers):
         if part.pictures:
-            found += zip(part.pictures, F.normalize(tower(part.pixels.to(device)).float(), dim=1).cpu(), strict=True)
-    return found
+            seen += zip(part.pictures, F.normalize(tower(part.pixels.to(device)).float(), dim=1).cpu(), strict=True)
+    return seen
 
 
 def _look_back(run: Run, workers: int) -> None:
-    """What the rationales usually score, from where they are visible, and temperatures: by the pictures held out.
+    """Measure what the rationales usually score, when they are visible, and temperatures, on the held-out pictures.
 
-    Without these by some that were trained on, which say what is usual and nothing more.
+    Without these, on some that were trained on, and then only what is usual.
     """
     space = run.space()
     images = (run.validation or run.plan.data).images
     pictures = Pictures(run.validation or run.plan.data, run.clip.transform)
     with torch.no_grad():
-        found = _looked_at(space.tower, pictures, evenly(len(images), LOOKED_AT).tolist(), run.clip.device, workers)
-    if len(found) < FEWEST:
+        looks = _looked_at(space.tower, pictures, evenly(len(images), LOOKED_AT).tolist(), run.clip.device, workers)
+    if len(looks) < FEWEST:
         return
-    shown, seen = [images[n] for n, _ in found], torch.stack([vector for _, vector in found])
+    shown, seen = [images[n] for n, _ in looks], torch.stack([vector for _, vector in looks])
     usual = usual_scores(seen, run.bank.rationales)
     run.done.usual = torch.stack([usual.mean, usual.std])
     standing = standing_out(seen, run.bank.rationales, usual)
@@ -271,7 +271,7 @@ def _look_back(run: Run, workers: int) -> None:
 
 
 def _scorer(run: Run, bank: WordBank) -> PairScorer[WordBank]:
-    """What the run's objective asks, of a bank that was built of the template that it trains."""
+    """How the run's objective scores, with a bank of the template that it trains."""
     scoring = Scoring(OBJECTIVES[run.plan.settings.objective].scored)
     return PairScorer.of_bank(bank, scoring=scoring, scale=run.clip.scale)
 
@@ -300,7 +300,7 @@ class _Validation:
             found = _looked_at(run.tower, self.pictures, mine, run.clip.device, self.workers)
         found = sorted(gather_object(found), key=lambda pair: pair[0])
         if not found:
-            raise SaywhyError(f"{self.pictures.data.root}: none of the pictures held out can be read")
+            raise SaywhyError(f"{self.pictures.data.root}: none of the held-out pictures can be read")
         shown = [images[n] for n, _ in found]
         k = min(TOP, len(self.bank.categories) * len(self.bank.rationales))
         vectors = torch.stack([vector for _, vector in found]).to(run.clip.device)
@@ -312,7 +312,7 @@ class _Validation:
 # -- preparations -----------------------------------------------------------------------------------------------------
 
 
-def _accelerator(clip: ClipSpace, settings: Settings) -> Accelerator:
+def _accelerator(clip: ClipSpace, settings: TuningSettings) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs
@@ -329,12 +329,12 @@ def _accelerator(clip: ClipSpace, settings: Settings) -> Accelerator:
 
 
 def _halves(
-    data: RationaleData, validation: RationaleData | None, settings: Settings
+    data: RationaleData, validation: RationaleData | None, settings: TuningSettings
 ) -> tuple[RationaleData, RationaleData | None]:
     """What is trained on and what is held out, in the same words."""
     if validation is not None:
         if settings.validation:
-            raise SaywhyError("give a share to hold out, or validation pictures of their own; both are given")
+            raise SaywhyError("both a share to hold out and separate validation pictures are given; use one of them")
         if validation.words != data.words:
             raise SaywhyError(f"{validation.root}: its categories and rationales are not those of {data.root}")
         if not validation.images:
@@ -347,15 +347,15 @@ def _halves(
     return data, validation
 
 
-def _optimiser(tower: PromptedTower, settings: Settings) -> torch.optim.Optimizer:
-    what: dict[str, Any] = {"params": [tower.prompts], "lr": settings.rate, "weight_decay": settings.weight_decay}
+def _optimiser(tower: PromptedTower, settings: TuningSettings) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {"params": [tower.prompts], "lr": settings.rate, "weight_decay": settings.weight_decay}
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(**what, momentum=settings.momentum)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser](**what)
+        return torch.optim.SGD(**options, momentum=settings.momentum)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimiser](**options)
 
 
-def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> WordBank:
-    """The bank in the device's memory, for every step sweeps over it; where there is no room, as it is on disk."""
+def _at_hand(bank: PromptBank, device: torch.device, settings: TuningSettings) -> WordBank:
+    """The bank in the device's memory, as every step sweeps over it; where it does not fit, as it is on disk."""
     terms = OBJECTIVES[settings.objective].trained
     if settings.bank_mode == "batch" or not {"pair", "inverse"} & set(terms):
         return bank
@@ -368,7 +368,7 @@ def _at_hand(bank: PromptBank, device: torch.device, settings: Settings) -> Word
 
 
 def _free_memory() -> int:
-    """Bytes; on systems that do not tell, 2 GiB."""
+    """Bytes of free memory; on systems that do not report it, 2 GiB."""
     import os
 
     try:
@@ -379,7 +379,7 @@ def _free_memory() -> int:
 
 @contextmanager
 def _scalars(run: Run, console: Console) -> Iterator[Callable[[str, dict[str, float]], None]]:
-    """Writes numbers of a step for TensorBoard, from the first process; none of a step that is done again twice."""
+    """Writes a step's numbers for TensorBoard, from the first process; none twice after a resume."""
     writer: Any = None
     if run.accelerator.is_main_process:
         try:
@@ -388,7 +388,7 @@ def _scalars(run: Run, console: Console) -> Iterator[Callable[[str, dict[str, fl
             writer = SummaryWriter(run.out / "tensorboard", purge_step=run.done.step or None)
         except ImportError:
             console.print(
-                f"note: tensorboard is not installed; the losses are in {HISTORY} alone", markup=False, soft_wrap=True
+                f"note: tensorboard is not installed; the losses are only in {HISTORY}", markup=False, soft_wrap=True
             )
 
     def write(group: str, numbers: dict[str, float]) -> None:
