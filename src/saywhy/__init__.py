@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from saywhy.attribution.regions import find_regions as find_regions
     from saywhy.classifiers.classifier import Classifier as Classifier
     from saywhy.errors import SaywhyError as SaywhyError
-    from saywhy.questions.choices import load_vocabulary as load_vocabulary
     from saywhy.questions.explain import explain as explain
+    from saywhy.questions.names_and_defaults import load_vocabulary as load_vocabulary
     from saywhy.questions.sentences.language_model import load_language_model as load_language_model
     from saywhy.spaces.clip import load_clip as load_clip
     from saywhy.spaces.operated import OperatedSpace as OperatedSpace
@@ -41,7 +41,7 @@ _PUBLIC = {
     "load_encoder": "spaces.text_encoder",
     "load_language_model": "questions.sentences.language_model",
     "load_tuned": "spaces.tuned",
-    "load_vocabulary": "questions.choices",
+    "load_vocabulary": "questions.names_and_defaults",
     "match_classifier": "spaces.operated",
 }
 __all__ = ["__version__", *_PUBLIC]

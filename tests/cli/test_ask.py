@@ -12,7 +12,7 @@ from PIL import Image
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.pictures.sources import read_sources
-from saywhy.questions.choices import check_space
+from saywhy.questions.names_and_defaults import check_space
 from saywhy.spaces.operated import load_operated
 from tests.cli.test_app import refused, saywhy
 

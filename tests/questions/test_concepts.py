@@ -13,8 +13,8 @@ from torch import Tensor
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.questions.choices import load_vocabulary
 from saywhy.questions.concepts import POOL, concepts, name_direction, nearest_phrases, read_bank, why_not
+from saywhy.questions.names_and_defaults import load_vocabulary
 from saywhy.spaces.own import ClassifierSpace, class_prompts
 from saywhy.spaces.similarity import unusual_scores
 from saywhy.spaces.text_encoder import load_encoder

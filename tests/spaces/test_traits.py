@@ -13,9 +13,9 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.questions.ask import ask
-from saywhy.questions.choices import check_space
 from saywhy.questions.explain import explain
 from saywhy.questions.labels import label_images
+from saywhy.questions.names_and_defaults import check_space
 from saywhy.spaces import traits
 from saywhy.spaces.similarity import Usual
 from saywhy.types import Space, Vocabulary

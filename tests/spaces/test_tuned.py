@@ -121,7 +121,7 @@ def test_what_is_usual_of_other_rationales_is_refused(clip: ClipSpace, tmp_path:
 
 
 def test_the_command_line_knows_it_by_its_folder(clip: ClipSpace, tmp_path: Path) -> None:
-    from saywhy.questions.choices import SPACES, resolve_space
+    from saywhy.questions.names_and_defaults import SPACES, resolve_space
 
     space = tuned(clip)
     space.save(tmp_path)

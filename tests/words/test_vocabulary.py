@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.questions.choices import VOCABULARIES, load_vocabulary
+from saywhy.questions.names_and_defaults import VOCABULARIES, load_vocabulary
 from saywhy.words.cub_names import cub_attribute
 from saywhy.words.vocabulary import VocabularyWarning
 

@@ -20,7 +20,7 @@ from saywhy.answers import packing
 from saywhy.answers.captions_findings import answers_findings
 from saywhy.answers.captions_measures import SUBSETS, concept_table
 from saywhy.answers.drawing import as_png, literal, new_figure
-from saywhy.answers.pages import page_templates
+from saywhy.answers.page_templates import page_templates
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from saywhy.answers import packing
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
-from saywhy.answers.pages import data_uri, page_templates, save_page
+from saywhy.answers.page_templates import data_uri, page_templates, save_page
 from saywhy.answers.summary import position
 from saywhy.pictures.in_batches import Failure
 from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region, Sentence, Word

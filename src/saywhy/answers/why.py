@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saywhy.answers import packing
 from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, overlay
-from saywhy.answers.pages import data_uri, page_templates, save_page
+from saywhy.answers.page_templates import data_uri, page_templates, save_page
 from saywhy.pictures.in_batches import Failure
 from saywhy.types import Geometry, Picture
 from saywhy.words.rationale_words import with_article

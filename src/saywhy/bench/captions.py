@@ -153,7 +153,7 @@ def write_sentences(pictures: Sequence[Path], space: Space, writer: str) -> list
 def _space(model: str | None, space: str | None) -> Space:
     """Where pictures and words meet: in a classifier's own space unless another is named."""
     from saywhy.classifiers.classifier import Classifier
-    from saywhy.questions.choices import resolve_space
+    from saywhy.questions.names_and_defaults import resolve_space
     from saywhy.spaces.clip import load_clip
 
     if model:

@@ -27,8 +27,8 @@ from saywhy.errors import SaywhyError
 from saywhy.intervals import interval_of, resampled
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
-from saywhy.questions.choices import default_space, resolve_space
 from saywhy.questions.labels import label_images, widened
+from saywhy.questions.names_and_defaults import default_space, resolve_space
 from saywhy.spaces.traits import context_of
 from saywhy.types import Box, Geometry, Space, Vocabulary
 from saywhy.words.cub_names import attribute_part, cub_vocabulary, part_attributes

@@ -59,7 +59,7 @@ def run(
     sd: standard deviation, over the painter's seeds, of the mean over pictures.
     """
     from saywhy.classifiers.classifier import Classifier
-    from saywhy.questions.choices import resolve_space
+    from saywhy.questions.names_and_defaults import resolve_space
 
     if not images or not (data or sentences or model):
         raise SaywhyError(

@@ -157,7 +157,7 @@ def named(text: str, phrases: Sequence[str]) -> list[str]:
 def _aviary(count: int) -> list[dict[str, Any]]:
     """Whose sentences name an attribute that the bird has, and how many of those named; and for another picture."""
     from saywhy.classifiers.classifier import Classifier
-    from saywhy.questions.choices import resolve_space
+    from saywhy.questions.names_and_defaults import resolve_space
     from saywhy.worlds import aviary_facts
     from saywhy.worlds.aviary import phrases_of
     from saywhy.worlds.scenes import draw
@@ -211,7 +211,7 @@ def _of_scenes(
 def _two_classifiers(count: int) -> list[tuple[str, Sequence[str], list[dict[str, Any]]]]:
     """The same pictures by a classifier that the background decides for, and by one that knows the birds."""
     from saywhy.classifiers.classifier import Classifier
-    from saywhy.questions.choices import resolve_space
+    from saywhy.questions.names_and_defaults import resolve_space
     from saywhy.worlds.planted import ORDINARY
     from saywhy.worlds.scenes import draw
     from saywhy.worlds.sentences import PLACES

@@ -21,8 +21,8 @@ from saywhy.bench import Report
 from saywhy.bench.lrp_clip import CROPS
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.questions.choices import resolve_space
 from saywhy.questions.labels import label_images
+from saywhy.questions.names_and_defaults import resolve_space
 from saywhy.types import Space, Vocabulary
 from saywhy.worlds import TOWERS, world_vocabulary
 from saywhy.worlds.drawing import PARTS

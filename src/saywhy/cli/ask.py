@@ -241,7 +241,7 @@ def _load(
     """The classifier, the space before surgery, and, with a saved matching, the one after it."""
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.ask import operate
-    from saywhy.questions.choices import default_space, resolve_space
+    from saywhy.questions.names_and_defaults import default_space, resolve_space
     from saywhy.spaces.clip import load_clip
     from saywhy.spaces.operated import load_operated
 

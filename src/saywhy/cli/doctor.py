@@ -73,7 +73,7 @@ def _size(path: Path) -> str:
 
 def show_models(console: Console) -> None:
     """Where classifiers come from, and what needs no download."""
-    from saywhy.questions.choices import SPACES, VOCABULARIES
+    from saywhy.questions.names_and_defaults import SPACES, VOCABULARIES
     from saywhy.worlds import WORLDS
 
     sources = {

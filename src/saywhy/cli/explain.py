@@ -64,14 +64,14 @@ def explain(
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import unopened
-    from saywhy.questions.choices import (
+    from saywhy.questions.explain import explain_pictures
+    from saywhy.questions.names_and_defaults import (
         default_space,
         default_writer,
         resolve_space,
         resolve_vocabulary,
         resolve_writer,
     )
-    from saywhy.questions.explain import explain_pictures
 
     with errors.status("loading the model", spinner="dots"):
         if composite is not None and method != "lrp":

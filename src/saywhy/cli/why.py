@@ -149,7 +149,7 @@ def _load(
     base: where the CLIP of a tuned space is; None: where it was.
     """
     from saywhy.pictures.rationale_data import read_rationales
-    from saywhy.questions.choices import resolve_space
+    from saywhy.questions.names_and_defaults import resolve_space
     from saywhy.spaces.traits import clip_of, words_of
     from saywhy.spaces.tuned import load_tuned
 

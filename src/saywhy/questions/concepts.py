@@ -28,7 +28,7 @@ def read_bank(source: str | Path) -> list[str]:
 
     Raises SaywhyError where there are none.
     """
-    from saywhy.questions.choices import VOCABULARIES, load_vocabulary
+    from saywhy.questions.names_and_defaults import VOCABULARIES, load_vocabulary
 
     path = Path(source)
     if str(source) in VOCABULARIES or path.suffix.lower() == ".json" or not path.is_file():

@@ -17,9 +17,15 @@ from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.reading import display_copy, read_picture
-from saywhy.questions.choices import check_space, default_space, resolve_space, resolve_vocabulary, resolve_writer
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
+from saywhy.questions.names_and_defaults import (
+    check_space,
+    default_space,
+    resolve_space,
+    resolve_vocabulary,
+    resolve_writer,
+)
 from saywhy.questions.options import ExplainOptions
 from saywhy.spaces.traits import KnowsClasses
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary

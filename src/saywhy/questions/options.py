@@ -1,7 +1,7 @@
 """Options of each question: frozen records that the command line, a benchmark, a worker or a web page can build.
 
 They hold plain values (``dataclasses.asdict`` gives JSON), compare and hash by them, and define each default once. What
-a name stands for (a model, a space, a vocabulary) is resolved by ``choices``.
+a name stands for (a model, a space, a vocabulary) is resolved by ``names_and_defaults``.
 """
 
 from __future__ import annotations

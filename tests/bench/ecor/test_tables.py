@@ -16,8 +16,8 @@ from rich.console import Console
 from saywhy.bench import BENCHMARKS, Report, run_benchmark
 from saywhy.bench.ecor import tables as ecor
 from saywhy.checks.picture_change import PictureChange
+from saywhy.checks.rationale_use import rationale_use
 from saywhy.checks.text_swap import TextSwap
-from saywhy.checks.use import rationale_use
 from saywhy.cli.bench import show_report
 from saywhy.errors import SaywhyError
 from saywhy.pictures.rationale_folders import write_doubly_right

@@ -58,7 +58,7 @@ def sum_of_logs(model: LanguageModel, scorer: Scorer, text: str, prompt: str, **
 def values(model: LanguageModel, scorer: Scorer, **settings: object) -> list[tuple[float, str]]:
     """(log q a token, text) of the drafts of the first picture, best first."""
     given = {"fluency": 0.8, "floor": 0.0, "sharpness": 3.0, **settings}
-    search = sentence_guided.Settings(**given)  # type: ignore[arg-type]
+    search = sentence_guided.GuidedSettings(**given)  # type: ignore[arg-type]
     [found] = sentence_guided._search(model, scorer, "a bird", search)
     return sorted(found, reverse=True)
 

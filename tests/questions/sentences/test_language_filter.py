@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saywhy.questions.choices import load_vocabulary
+from saywhy.questions.names_and_defaults import load_vocabulary
 from saywhy.questions.sentences.language_filter import inappropriate_words, is_appropriate
 
 BIRDS = [

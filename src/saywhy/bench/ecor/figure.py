@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saywhy.checks.use import Use
+from saywhy.checks.rationale_use import Use
 from saywhy.metrics.blind_controls import Measured
 
 RED, BLUE, GREY = "#c0392b", "#2c6fbb", "#888888"

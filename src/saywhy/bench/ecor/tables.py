@@ -27,8 +27,8 @@ from saywhy.bench.ecor.study import TOP, EvaluationSet, Study, aviary_study, fol
 from saywhy.checks.bottleneck import bottleneck
 from saywhy.checks.masking import Trial, trial
 from saywhy.checks.picture_change import PictureChange, picture_change
+from saywhy.checks.rationale_use import Use, rationale_use
 from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
-from saywhy.checks.use import Use, rationale_use
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.metrics.blind_controls import Measured, compare, exchanged, measure, own_list_draw

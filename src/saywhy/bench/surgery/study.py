@@ -56,7 +56,7 @@ Row = dict[str, Any]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
+class QuestionSet:
     """Pictures to ask about, with what CLIP itself says of them. before: (N, 4) cosines with COLOUR and SHAPE."""
 
     images: Sequence[Image.Image]
@@ -76,8 +76,8 @@ class Study:
     mnist: Path | None
     texts: Tensor
     matched_on: Sequence[Image.Image]
-    coloured: Asked
-    grey: Asked
+    coloured: QuestionSet
+    grey: QuestionSet
 
     @staticmethod
     def of(clip: ClipSpace, mnist: Path | None) -> Study:
@@ -85,12 +85,12 @@ class Study:
         train = pictures(digits("train", 0.0, MATCHED_ON, 5, mnist))
         order = np.random.default_rng(0).permutation(len(train))
         coloured, grey = (
-            Asked(images, clip.encode_images(images) @ texts.T)
+            QuestionSet(images, clip.encode_images(images) @ texts.T)
             for images in (pictures(digits("test", bias, ASKED, 9, mnist)) for bias in (0.0, None))
         )
         return Study(clip, mnist, texts, [train[n] for n in order], coloured, grey)
 
-    def answers(self, asked: Asked, space: Space) -> Answers:
+    def answers(self, asked: QuestionSet, space: Space) -> Answers:
         """COLOUR and SHAPE asked of pictures, in CLIP and in the operated space."""
         after = space.encode_images(asked.images) @ self.texts.T
         names = ("",) * len(asked.images)

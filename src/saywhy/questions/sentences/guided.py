@@ -25,7 +25,7 @@ WITHIN = 0.2  # floor for tokens that go on with a word: unlikely ones make word
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class GuidedSettings:
     """Of a search.
 
     candidates: likeliest tokens considered a beam, none less likely than ``floor`` times the first (or WITHIN times, of
@@ -71,10 +71,10 @@ def guided_drafts(
 ) -> list[list[str]]:
     """Per picture of the scorer, the drafts that came to an end, best first for each prompt.
 
-    settings: those of Settings. Raises SaywhyError for a prompt that leaves no room for more, and where the writer has
-    fewer positions than the longest sentence.
+    settings: those of GuidedSettings. Raises SaywhyError for a prompt that leaves no room for more, and where the
+    writer has fewer positions than the longest sentence.
     """
-    search = Settings(**settings)
+    search = GuidedSettings(**settings)
     drafts: list[list[str]] = [[] for _ in scorer.pictures]
     for prompt in prompts or writer.prompts[:PROMPTS]:
         for picture, ended in enumerate(_search(writer, scorer, prompt, search)):
@@ -82,7 +82,9 @@ def guided_drafts(
     return drafts
 
 
-def _search(writer: LanguageModel, scorer: Scorer, prompt: str, search: Settings) -> list[list[tuple[float, str]]]:
+def _search(
+    writer: LanguageModel, scorer: Scorer, prompt: str, search: GuidedSettings
+) -> list[list[tuple[float, str]]]:
     """(value a token, text) of the drafts that ended, per picture, from one prompt."""
     first = writer.begin(prompt, search.longest)
     begin = len(writer.start)
@@ -111,7 +113,7 @@ def _search(writer: LanguageModel, scorer: Scorer, prompt: str, search: Settings
 
 
 def _grown(
-    writer: LanguageModel, scorer: Scorer, live: Sequence[_Beam], logits: Tensor, search: Settings
+    writer: LanguageModel, scorer: Scorer, live: Sequence[_Beam], logits: Tensor, search: GuidedSettings
 ) -> list[_Beam]:
     """Every beam, continued by each of its candidates whose draft was scored."""
     chosen: list[tuple[_Beam, list[int], Tensor]] = []

@@ -1,4 +1,8 @@
-"""Correlations between all channels of two networks, in one pass over the pictures, with a null."""
+"""Correlations between all channels of two networks, in one pass over the pictures, with their null.
+
+The null is the same correlations with pictures swapped between the networks: what chance gives. Sums stand for stored
+activations, and statistics are taken after the resizing, so that a network matches itself with a correlation of 1.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Which channel of one network goes with which of another: correlations over a data set, in one pass, and matches.
+"""Which channel of one network goes with which of another, by their correlations: kept, saved, and how good it is.
 
 Source: Caption-driven XAI (Koller et al. 2025); its matching descends from Rosetta Neurons (Dravid et al. 2023). Added
-here: sums instead of stored activations, statistics taken after the resizing (so that a network matches itself with a
-correlation of exactly 1), a null from pictures that are shuffled between the networks, and one-to-one matching.
+here: a threshold from the null of ``correlation.py``, and one-to-one matching.
 """
 
 from __future__ import annotations

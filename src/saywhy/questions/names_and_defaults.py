@@ -1,4 +1,4 @@
-"""Every name a user may type, in visible dicts, and what it stands for."""
+"""What a name that a user types stands for: a space, a vocabulary, a writer; and what is taken where none is given."""
 
 from __future__ import annotations
 

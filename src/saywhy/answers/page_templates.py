@@ -1,4 +1,4 @@
-"""Explanations as self-contained HTML: one page, no script, no request to anywhere, every text escaped."""
+"""What fills the templates of every page: one file, no script, no request to anywhere, every text escaped."""
 
 from __future__ import annotations
 

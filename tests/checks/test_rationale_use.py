@@ -16,8 +16,8 @@ from torch import Tensor
 from saywhy.checks.belief import log_conditional, log_rationale
 from saywhy.checks.masking import Trial, trial
 from saywhy.checks.picture_change import Encode, PictureChange, picture_change
+from saywhy.checks.rationale_use import rationale_use
 from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
-from saywhy.checks.use import rationale_use
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.spaces.pairs import conditional, ranking

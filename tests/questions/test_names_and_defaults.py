@@ -10,7 +10,7 @@ import pytest
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.plumbing import hub
-from saywhy.questions.choices import default_space, default_vocabulary, resolve_space
+from saywhy.questions.names_and_defaults import default_space, default_vocabulary, resolve_space
 from tests.helpers import tiny_classifier
 
 
