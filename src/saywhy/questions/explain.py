@@ -116,18 +116,20 @@ def explain_pictures(
         }  # fmt: skip
         explanations.append(
             Explanation(
-                picture,
-                geometries[n],
-                predictions[n],
-                explained,
-                heatmaps[n],
-                regions[n],
-                tuple(seen),
-                concepts,
-                summary,
-                settings,
-                sentences[n],
-                _against_runner_up(encoded[n][0], texts, explained, predictions[n], space, vocabulary, options.top),
+                picture=picture,
+                geometry=geometries[n],
+                predictions=predictions[n],
+                target=explained,
+                heatmap=heatmaps[n],
+                regions=regions[n],
+                findings=tuple(seen),
+                concepts=concepts,
+                summary=summary,
+                settings=settings,
+                sentence=sentences[n],
+                contrast=_against_runner_up(
+                    encoded[n][0], texts, explained, predictions[n], space, vocabulary, options.top
+                ),
             )
         )
     return explanations

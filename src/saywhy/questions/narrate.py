@@ -116,18 +116,18 @@ def _written(
         best = drafts[0]
         sentences.append(
             Sentence(
-                best.text,
-                best.score,
-                _unusual(scorer, picture, best.text),
-                scorer.space.name,
-                judge.name,
-                best.judged,
-                writer.perplexities([best.text])[0],
-                weigh(best.text, picture, scorer),
-                tuple(drafts),
-                method,
-                writer.name,
-                cost,
+                text=best.text,
+                score=best.score,
+                unusual=_unusual(scorer, picture, best.text),
+                space=scorer.space.name,
+                judge=judge.name,
+                judged=best.judged,
+                perplexity=writer.perplexities([best.text])[0],
+                words=weigh(best.text, picture, scorer),
+                drafts=tuple(drafts),
+                method=method,
+                writer=writer.name,
+                encodings=cost,
             )
         )
     return sentences
@@ -135,7 +135,10 @@ def _written(
 
 def _refused(why: str, space: Space, judge: Space, writer: LanguageModel, method: str, cost: int) -> Sentence:
     nan = float("nan")
-    return Sentence("", nan, nan, space.name, judge.name, nan, nan, (), (), method, writer.name, cost, why)
+    return Sentence(
+        text="", score=nan, unusual=nan, space=space.name, judge=judge.name, judged=nan, perplexity=nan, words=(),
+        drafts=(), method=method, writer=writer.name, encodings=cost, refusal=why,
+    )  # fmt: skip
 
 
 def _is_flat(image: Image.Image) -> bool:

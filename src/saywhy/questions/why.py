@@ -120,10 +120,17 @@ def why_pictures(
         visible = None if unusual is None else bool((unusual[n, list(own)] >= visible_from).any())
         category = words.categories[answer.category]
         yield Why(
-            display_copy(image, name), probe_geometry(clip.transform, image.size), category,
-            float(belief.categories[row, answer.reasons[0]]), tuple(reasons), visible,
-            say(category, reasons, visible, bool(own)), _alternatives(answer, belief, row, words), space.name, settings,
-        )  # fmt: skip
+            picture=display_copy(image, name),
+            geometry=probe_geometry(clip.transform, image.size),
+            category=category,
+            probability=float(belief.categories[row, answer.reasons[0]]),
+            reasons=tuple(reasons),
+            visible=visible,
+            sentence=say(category, reasons, visible, bool(own)),
+            alternatives=_alternatives(answer, belief, row, words),
+            space=space.name,
+            settings=settings,
+        )
 
 
 # -- what is believed -------------------------------------------------------------------------------------------------
@@ -174,11 +181,17 @@ def _reasons(
         out = None if unusual is None else float(unusual[r])
         reasons.append(
             Reason(
-                words.rationales[r], position + 1, float(belief.ranked.scores[row, position]),
-                float(belief.rationales[row, position]), float(belief.given[row, position]),
-                r in words.lists[answer.category], out, None if out is None else out >= visible_from, None,
+                rationale=words.rationales[r],
+                rank=position + 1,
+                score=float(belief.ranked.scores[row, position]),
+                probability=float(belief.rationales[row, position]),
+                given=float(belief.given[row, position]),
+                listed=r in words.lists[answer.category],
+                unusual=out,
+                visible=None if out is None else out >= visible_from,
+                heat=None,
             )
-        )  # fmt: skip
+        )
     return reasons
 
 
@@ -186,12 +199,14 @@ def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWor
     ranked = belief.ranked
     return tuple(
         Alternative(
-            words.categories[int(ranked.categories[row, n])], words.rationales[int(ranked.rationales[row, n])],
-            n + 1, float(ranked.scores[row, n]),
-            float(belief.rationales[row, n] * belief.given[row, n]),
+            category=words.categories[int(ranked.categories[row, n])],
+            rationale=words.rationales[int(ranked.rationales[row, n])],
+            rank=n + 1,
+            score=float(ranked.scores[row, n]),
+            joint=float(belief.rationales[row, n] * belief.given[row, n]),
         )
         for n in answer.alternatives
-    )  # fmt: skip
+    )
 
 
 # -- where it is ------------------------------------------------------------------------------------------------------
