@@ -139,7 +139,7 @@ def _working(image: Image.Image) -> float:
     if image.format == "TIFF":  # a strip may be the whole picture
         bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, (8,))
         return sum(bits if isinstance(bits, tuple) else (bits,)) / 8
-    return {"WEBP": 16, "AVIF": 14, "HEIF": 14}.get(image.format or "", 0)
+    return {"WEBP": 13, "AVIF": 16, "HEIF": 16}.get(image.format or "", 0)
 
 
 def _check_tiles(image: Image.Image, name: str) -> None:

@@ -213,7 +213,7 @@ def _scaled(
     elif value_range is None:
         black, white, said = _range(*_extremes(rows, size, colours, name), first.dtype, unit)
         if said:
-            warnings.warn(f"{name}: {said}; value_range sets another range", PictureWarning)
+            warnings.warn(f"{name}: {said} (read_picture has a value_range)", PictureWarning)
     opaque = 0.0
     if alpha:
         opaque = _range(*_extremes(rows, size, slice(3, 4), name), first.dtype, True)[1]
