@@ -44,7 +44,18 @@ def twelve_bits() -> bytes:
 
 def huge_tile() -> bytes:
     """A TIFF of 8 x 8 whose one tile declares 1 GiB."""
-    tags = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1), (322, 32768), (323, 32768), (324, 200), (325, 9)]
+    tags = [
+        (256, 8),
+        (257, 8),
+        (258, 8),
+        (259, 8),
+        (262, 1),
+        (277, 1),
+        (322, 32768),
+        (323, 32768),
+        (324, 200),
+        (325, 9),
+    ]
     fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     data = b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", len(tags)) + fields + b"\x00" * 4
     return data.ljust(200, b"\x00") + zlib.compress(b"\x00")
