@@ -42,6 +42,38 @@ def twelve_bits() -> bytes:
     return encoded(Image.fromarray(ramp), "PNG")
 
 
+def deep_png(array: np.ndarray) -> bytes:
+    """(H, W, 3) or (H, W, 4) uint16 as a PNG, which Pillow does not write."""
+    height, width, channels = array.shape
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in array)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    body = b"".join(struct.pack(">I", len(data)) + name + data + bytes(4) for name, data in chunks)
+    return _summed(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def deep_tiff(array: np.ndarray, order: str, deflate: bool = False) -> bytes:
+    """(H, W, 3) uint16 as a TIFF. order: of its bytes, "<" or ">"."""
+    height, width, _ = array.shape
+    data = array.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if deflate else data
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 16),
+        (259, 8 if deflate else 1),
+        (262, 2),
+        (273, 200),
+        (277, 3),
+        (278, height),
+    ]
+    fields = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in (*tags, (279, len(data)))]
+    fields[2] = struct.pack(f"{order}HHII", 258, 3, 3, 180)
+    start = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(fields))
+    head = (start + b"".join(fields)).ljust(180, b"\x00") + struct.pack(f"{order}HHH", 16, 16, 16)
+    return head.ljust(200, b"\x00") + data
+
+
 def huge_tile() -> bytes:
     """A TIFF of 8 x 8 whose one tile declares 1 GiB."""
     tags = [
@@ -80,6 +112,7 @@ def whole() -> dict[str, list[bytes]]:
         "png": [
             *(encoded(image, "PNG") for image in (rgb, rgba, palette, grey16, rgb.convert("1"))),
             encoded(palette, "PNG", transparency=1),
+            deep_png(np.asarray(rgb).astype(np.uint16) * 9),
             encoded(rgb, "PNG", **frames),
         ],
         "webp": [encoded(rgb, "WEBP"), encoded(rgba, "WEBP", lossless=True), encoded(rgb, "WEBP", **frames)],
@@ -89,6 +122,7 @@ def whole() -> dict[str, list[bytes]]:
             *(encoded(image, "TIFF") for image in (rgb, grey16, rgb.convert("F"), rgb.convert("I"))),
             *(encoded(rgb, "TIFF", compression=name) for name in ("tiff_lzw", "jpeg", "packbits", "tiff_deflate")),
             encoded(rgb.convert("1"), "TIFF", compression="group4"),
+            *(deep_tiff(np.asarray(rgb).astype(np.uint16) * 9, order, order == ">") for order in "<>"),
         ],
     }
     if features.check("avif"):

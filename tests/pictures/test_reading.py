@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,17 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.decoding import FORMATS, MOST_PIXELS
 from saywhy.pictures.reading import DISPLAY_SIDE, PictureWarning, display_copy, picture_name, read_picture
 from tests.helpers import picture
-from tests.pictures.broken import bomb, encoded, huge_gif, huge_tile, postscript, twelve_bits, whole
+from tests.pictures.broken import (
+    bomb,
+    deep_png,
+    deep_tiff,
+    encoded,
+    huge_gif,
+    huge_tile,
+    postscript,
+    twelve_bits,
+    whole,
+)
 
 
 def saved(tmp_path: Path, image: Image.Image, name: str, **options: object) -> Path:
@@ -341,6 +352,43 @@ def test_fewer_bits_than_sixteen_are_scaled_by_their_range_and_told(bits: int) -
         grey = np.asarray(read_picture(encoded(Image.fromarray(ramp), "PNG")))[0, :, 0]
     assert len(told) == 1
     assert np.abs(grey.astype(int) - np.arange(256)).max() <= 1
+
+
+def deep() -> np.ndarray:
+    """(16, 256, 3) colours of 12 bits."""
+    ramp = np.linspace(0, 4095, 256).astype(np.uint16)[None].repeat(16, 0)
+    return np.stack([ramp, ramp[:, ::-1], ramp // 2], 2)
+
+
+DEEP: dict[str, Callable[[np.ndarray], bytes]] = {
+    "png": deep_png,
+    **{
+        f"tiff {order} {packed}": partial(deep_tiff, order=order, deflate=packed) for order in "<>" for packed in (0, 1)
+    },
+}
+
+
+@pytest.mark.parametrize("encode", DEEP.values(), ids=DEEP)
+def test_deep_colours_are_scaled_like_deep_greys(encode: Callable[[np.ndarray], bytes]) -> None:
+    array = deep()
+    with pytest.warns(PictureWarning, match="12 bits: 0 is black, 4095 is white"):
+        result = np.asarray(read_picture(encode(array)))
+    assert np.array_equal(result, np.floor(array / 4095 * 255 + 0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        full = np.asarray(read_picture(encode(array * np.uint16(16))), int)
+        given = np.asarray(read_picture(encode(array), value_range=(0, 4095)))
+    assert np.abs(full - result).max() <= 1
+    assert np.array_equal(given, result)
+
+
+def test_deep_colours_keep_what_is_see_through() -> None:
+    array = np.concatenate([deep(), np.full((16, 256, 1), 4095, np.uint16)], 2)
+    array[0, :, 3] = 0
+    with pytest.warns(PictureWarning):
+        result = np.asarray(read_picture(deep_png(array)))
+    assert (result[0] == 255).all()
+    assert np.abs(result[1:, :, 0].astype(int) - np.arange(256)).max() <= 1
 
 
 @pytest.mark.filterwarnings("error")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -95,6 +96,23 @@ def open_path(path: Path) -> BinaryIO:
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise SaywhyError(f"{name}: cannot be read ({_reason(error)})") from None
+
+
+def lower_tiles(image: Image.Image) -> list[Any]:
+    """What decodes the lower 8 bits of 16-bit colours, of which Pillow keeps the upper 8; [] for all other pictures.
+
+    image: not loaded yet. Told the wrong order of bytes, Pillow takes the lower for the upper ones, and keeps those.
+    """
+    tiles = []
+    for decoder, extents, offset, args in getattr(image, "tile", ()):
+        mode = args if isinstance(args, str) else args[0] if args else ""
+        base, _, order = str(mode).partition(";16")
+        if base not in ("RGB", "RGBA") or base != image.mode or order not in ("B", "L", "N"):
+            return []
+        little = order == "L" or (order == "N" and sys.byteorder == "little")
+        other = f"{base};16{'B' if little else 'L'}"
+        tiles.append((decoder, extents, offset, other if isinstance(args, str) else (other, *args[1:])))
+    return tiles
 
 
 def check_bytes(file: BinaryIO, name: str) -> None:

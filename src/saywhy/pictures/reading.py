@@ -14,7 +14,16 @@ import numpy as np
 from PIL import Image
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.decoding import ENDINGS, MOST_PLAIN_FILE, check_size, decoding, open_path, opened
+from saywhy.pictures.decoding import (
+    ENDINGS,
+    MOST_MEMORY,
+    MOST_PLAIN_FILE,
+    check_size,
+    decoding,
+    lower_tiles,
+    open_path,
+    opened,
+)
 from saywhy.plumbing.names import shown
 from saywhy.types import Picture
 
@@ -75,6 +84,11 @@ def read_picture(source: PictureLike, *, value_range: tuple[float, float] | None
     else:
         name, file = f"the {UNNAMED}", _as_file(source)
     with file, opened(file, name) as image:
+        lower = lower_tiles(image)
+        image.load()
+        if lower and (value_range is not None or _uses_few_bits(image)):
+            with opened(file, name) as again:
+                return _deep_to_rgb(image, again, lower, name, value_range)
         return _to_rgb(image, name, value_range, close=True)
 
 
@@ -176,6 +190,28 @@ def _to_rgb(image: Image.Image, name: str, value_range: tuple[float, float] | No
     return result if turn is None else result.transpose(turn)
 
 
+def _uses_few_bits(image: Image.Image) -> bool:
+    """Whether colours of 16 bits, of which the upper 8 are here, need fewer than 15."""
+    return max(high for _, high in cast(Any, image.getextrema())[:3]) < 1 << 6
+
+
+def _deep_to_rgb(
+    upper: Image.Image, lower: Any, tiles: list[Any], name: str, value_range: tuple[float, float] | None
+) -> Image.Image:
+    """Colours of 16 bits, decoded in two halves. lower: the picture opened again, to be decoded by ``tiles``."""
+    check_size(upper.size, name, MOST_MEMORY // 12, f"{upper.format} of 16-bit colours")
+    turn = _turn(upper)
+    lower.tile = tiles
+    lower.load()
+
+    def rows(start: int, end: int) -> np.ndarray:
+        high, low = (np.asarray(_strip(half, start, end)) for half in (upper, lower))
+        return high.astype(np.uint16) << 8 | low
+
+    result = _scaled(rows, upper.size, name, value_range)
+    return result if turn is None else result.transpose(turn)
+
+
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes a picture upright; None for nothing, and where its EXIF is broken."""
     try:
@@ -195,7 +231,7 @@ def _strip(image: Image.Image, start: int, end: int) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert("RGB")
 
