@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from saywhy.plumbing.names import SHORT, unknown
+from saywhy.plumbing.names import SHORT, shown, unknown
 
 FEW = ("epsilon", "epsilon-plus", "attnlrp")
 MANY = tuple(f"resnet{n}" for n in range(2 * SHORT))
@@ -40,3 +40,10 @@ def test_names_that_read_the_same_are_said_once() -> None:
     assert (
         str(unknown("x", "Robins", iter(["Robin", "robin", "Robin"]))) == "there is no x 'Robins'; did you mean Robin?"
     )
+
+
+def test_names_are_shown_in_one_line() -> None:
+    assert shown("a b.jpg") == "a b.jpg"
+    assert shown("Größe 大\u3000猫.png") == "Größe 大\u3000猫.png"
+    assert shown("a\nb\x1b[31m\0\u202e\udcff") == r"a\nb\x1b[31m\x00\u202e\udcff"
+    assert len(shown("x" * 10_000)) < 500

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from saywhy.errors import SaywhyError
+from saywhy.pictures.decoding import open_path, opened
 from saywhy.pictures.rationale_folders import shown_path
 from saywhy.pictures.truth import RationaleData, RationaleImage
+from saywhy.plumbing.names import shown
 from saywhy.words.rationale_lists import Oddity
 
 
@@ -54,14 +53,8 @@ def _digest(path: Path) -> bytes:
 def _problem(path: Path) -> str | None:
     """Why a picture cannot be opened, by its header and, where the format has them, its checksums."""
     try:
-        if not path.stat().st_size:
-            return "the file is empty"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                image.verify()
-    except Image.UnidentifiedImageError:
-        return "not a picture in a format that Pillow reads"
-    except Exception as error:  # Pillow's plugins raise anything on a broken file
-        return f"cannot be read ({error})"
+        with open_path(path) as file, opened(file, shown(path)) as image:
+            image.verify()
+    except SaywhyError as error:
+        return str(error).removeprefix(f"{shown(path)}: ")
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from unicodedata import category
 
 from saywhy.errors import SaywhyError
 
@@ -11,6 +12,8 @@ NEAR = 3
 """So many near names are said at most."""
 SHORT = 12
 """So many names are said at most where there is a place to look up all of them."""
+LONG = 400
+"""So many characters of a name are shown at most."""
 
 
 def unknown(
@@ -45,3 +48,20 @@ def unknown(
     else:
         hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
     return SaywhyError(f"{lead} {what} {str(name)!r}{also}; {hint}")
+
+
+def shown(name: object, most: int = LONG) -> str:
+    """A name or reason as messages show it: in one line, control characters escaped, the middle of long ones left out.
+
+    most: so many characters are shown of ``name`` itself.
+    """
+    text = str(name)
+    if len(text) > most:
+        text = f"{text[: most // 2]}...{text[-(most // 2) :]}"
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or category(character) == "Zs":  # spaces of all kinds are seen
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -16,7 +16,7 @@ from saywhy.answers.summary import summarise
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
-from saywhy.pictures.reading import display_copy, read_picture
+from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
 from saywhy.questions.names_and_defaults import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    image: str | Path | Image.Image,
+    image: PictureLike,
     *,
     model: str | Classifier,
     vocabulary: str | Path | Vocabulary | None = None,
@@ -52,6 +52,7 @@ def explain(
     >>> explanation = explain("toucan.jpg", model="timm:resnet50", space="own")
     >>> explanation.save("why.html")
 
+    image:      a path, a PIL picture, an array, bytes or a binary file; see ``read_picture``.
     model:      a source string (see ``Classifier.load``) or a Classifier.
     vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
     space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
@@ -68,8 +69,9 @@ def explain(
     words = resolve_vocabulary(vocabulary, classifier)
     opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
     check_space(opinion, classifier)
-    name = Path(image).name if isinstance(image, str | Path) else "picture"
-    return explain_pictures([(name, picture)], classifier, words, opinion, options, resolve_writer(writer))[0]
+    return explain_pictures(
+        [(picture_name(image), picture)], classifier, words, opinion, options, resolve_writer(writer)
+    )[0]
 
 
 def explain_pictures(

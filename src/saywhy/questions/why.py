@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor
 from saywhy.answers.why import Alternative, Reason, Why, say
 from saywhy.attribution.gscorecam import Track
 from saywhy.pictures.geometry import probe_geometry
-from saywhy.pictures.reading import display_copy, read_picture
+from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.options import NO_MAPS, WhyOptions
 from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
@@ -37,7 +36,7 @@ METHODS = (*seeing.METHODS, NO_MAPS)
 
 
 def why(
-    image: str | Path | Image.Image,
+    image: PictureLike,
     space: Seeing,
     words: RationaleWords,
     bank: Bank | None,
@@ -49,7 +48,7 @@ def why(
     inverse: Bank | None = None,
     usual: Usual | None = None,
 ) -> Why:
-    """Why one picture is what it is. Arguments as of ``WhyOptions`` and ``why_pictures``.
+    """Why one picture is what it is. Arguments as of ``read_picture``, ``WhyOptions`` and ``why_pictures``.
 
     >>> answer = why("toucan.jpg", clip, words, build_bank(clip, words))
     >>> answer.sentence
@@ -58,8 +57,7 @@ def why(
     Raises SaywhyError for a picture that cannot be read, and as ``why_pictures``.
     """
     options = WhyOptions(scoring=scoring, k=k, method=method, visible_from=visible_from)
-    name = Path(image).name if isinstance(image, str | Path) else "picture"
-    pictures = [(name, read_picture(image))]
+    pictures = [(picture_name(image), read_picture(image))]
     return next(why_pictures(pictures, space, words, bank, options, inverse=inverse, usual=usual))
 
 
