@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +35,7 @@ METHODS = {
 def attribute(
     classifier: Classifier,
     images: Tensor | Sequence[Image],
-    target: int | Sequence[int] | None = None,
+    target: int | str | Sequence[int | str] | None = None,
     method: str = "lrp",
     composite: str | Composite | None = None,
     *,
@@ -48,7 +49,7 @@ def attribute(
     torch.Size([1, 224, 224])
 
     images:     pictures, or an (N, C, H, W) tensor that is already preprocessed.
-    target:     the class to explain, one for all or one each; None: the predicted one.
+    target:     the class to explain by index or name, one for all or one each; None: the predicted one.
     method:     a name from METHODS.
     composite:  for LRP, a name from COMPOSITES or a ``Composite``; None: what the literature found best for networks
                 that attend ("attnlrp") and for those that do not ("epsilon-plus").
@@ -60,7 +61,7 @@ def attribute(
     """
     check_method(method, composite)
     pixels = images if isinstance(images, Tensor) else classifier.preprocess(images)
-    targets = _targets(target, len(pixels), len(classifier.labels))
+    targets = _targets(target, len(pixels), classifier)
 
     batches = []
     for start in range(0, len(pixels), batch_size):
@@ -128,15 +129,15 @@ def _attribute_batch(
     return Heatmap(values, tuple(chosen), tuple(logits.float().tolist()), method, name)
 
 
-def _targets(target: int | Sequence[int] | None, count: int, classes: int) -> Tensor | None:
+def _targets(target: int | str | Sequence[int | str] | None, count: int, classifier: Classifier) -> Tensor | None:
     if target is None:
         return None
-    chosen = [int(target)] * count if isinstance(target, int) else [int(t) for t in target]
+    several: Any = target
+    if isinstance(target, str | Integral) or getattr(target, "ndim", None) == 0:
+        several = [target] * count
+    chosen = [classifier.class_index(t) for t in several]
     if len(chosen) != count:
         raise SaywhyError(f"{len(chosen)} targets for {count} pictures: give one for all, or one each")
-    wrong = [t for t in chosen if not 0 <= t < classes]
-    if wrong:
-        raise SaywhyError(f"there is no class {wrong[0]}: the classifier knows 0 to {classes - 1}")
     return torch.tensor(chosen)
 
 

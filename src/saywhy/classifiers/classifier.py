@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,7 +24,14 @@ from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
 from saywhy.plumbing.names import unknown
 from saywhy.types import Geometry, Prediction
-from saywhy.words.class_names import check_count, read_class_names
+from saywhy.words.class_names import (
+    ClassNames,
+    check_count,
+    listed,
+    read_class_names,
+    warn_of_duplicates,
+    without_names,
+)
 
 
 @final
@@ -48,7 +57,7 @@ class Classifier:
         source: str,
         *,
         pretrained: bool = True,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: ClassNames | None = None,
         device: str | torch.device | None = None,
     ) -> Classifier:
         """The classifier that ``source`` names.
@@ -57,11 +66,12 @@ class Classifier:
 
         source:     "timm:NAME", "timm:DIR", "torchvision:NAME", "hf:NAME_OR_DIR" or "world:NAME".
         pretrained: False gives random weights, always the same ones.
-        labels:     names in class order, or a .txt, .json or .csv file of them; None: those of the source.
+        labels:     names in class order, {name: index} or {index: name}, or a .txt, .json or .csv file of them; None:
+                    those of the source.
         device:     None: a GPU where there is one.
 
         Raises SaywhyError for a name or a device that does not exist, weights that do not load, or the wrong number of
-        class names.
+        class names. Warns with a ClassNameWarning of names that several classes have.
         """
         origin, _, name = source.partition(":")
         if origin not in SOURCES or not name:
@@ -72,14 +82,16 @@ class Classifier:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network, transform, names = SOURCES[origin](name, pretrained)
-        return _assemble(network.eval().to(chosen), transform, labels or names, source, revive=not pretrained)
+        return _assemble(
+            network.eval().to(chosen), transform, names if labels is None else labels, source, revive=not pretrained
+        )
 
     @staticmethod
     def from_module(
         module: nn.Module,
         *,
         transform: Transform,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: ClassNames | None = None,
         name: str | None = None,
     ) -> Classifier:
         """Your own network. It stays where it is, on its device, in its mode.
@@ -180,18 +192,32 @@ class Classifier:
         return Prediction(index, self.labels[index], probability, float(logits[index]))
 
     def class_index(self, target: int | str) -> int:
-        """The index of a class given by index or name. Raises SaywhyError, with the nearest names, for others."""
-        if isinstance(target, int) or target.lstrip("-").isdigit():
-            index = int(target)
-            if not 0 <= index < len(self.labels):
-                raise SaywhyError(f"there is no class {index}: {self.name} knows 0 to {len(self.labels) - 1}")
-            return index
-        lowered = [label.lower() for label in self.labels]
-        if target.lower() in lowered:
-            return lowered.index(target.lower())
+        """The index of a class given by index or name; "7" is the class of that name where there is one, else class 7.
+
+        target: an integer of any library, or text. Raises SaywhyError, with the nearest names, for a class that does
+        not exist, and for a name that several classes have.
+        """
+        if not isinstance(target, str):
+            try:
+                return self._known_index(operator.index(target))
+            except TypeError:
+                raise SaywhyError(f"a class is given by its index or its name, not by {target!r}") from None
+        for read in (str, str.casefold):
+            having = [c for c, label in enumerate(self.labels) if read(label) == read(target)]
+            if len(having) > 1:
+                raise SaywhyError(f"{target!r} is the name of classes {listed(having)} of {self.name}; give the index")
+            if having:
+                return having[0]
+        if re.fullmatch("-?[0-9]+", target):
+            return self._known_index(int(target))
         near = [label for label in self.labels if target.lower() in label.lower()]
         lead = f"{self.name} has no"
         raise unknown("class", target, self.labels, lead=lead, see="its labels", near=near, cutoff=0.5)
+
+    def _known_index(self, index: int) -> int:
+        if not 0 <= index < len(self.labels):
+            raise SaywhyError(f"there is no class {index}: {self.name} knows 0 to {len(self.labels) - 1}")
+        return index
 
     def _need_head(self) -> Linear:
         layer = self.network.get_submodule(self.head_path)
@@ -210,7 +236,7 @@ def _geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
 def _assemble(
     network: nn.Module,
     transform: Transform,
-    labels: str | Path | Sequence[str] | None,
+    labels: ClassNames | None,
     name: str,
     *,
     revive: bool,
@@ -231,8 +257,10 @@ def _assemble(
         raise SaywhyError(f"{name} returns {tuple(output.shape)}; expected (N, classes) logits")
     layer, reason = find_head(network, noise, revive)
     head_path = next((path for path, module in network.named_modules() if module is layer), None)
-    names = read_class_names(labels) if labels is not None else tuple(f"class {c}" for c in range(output.shape[1]))
-    check_count(names, output.shape[1], str(labels) if isinstance(labels, str | Path) else name)
+    names = read_class_names(labels) if labels is not None else without_names(output.shape[1])
+    where = str(labels) if isinstance(labels, str | Path) else name
+    check_count(names, output.shape[1], where)
+    warn_of_duplicates(names, where)
     return Classifier(network, transform, names, name, head_path, reason)
 
 
