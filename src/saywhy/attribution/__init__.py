@@ -14,6 +14,7 @@ from saywhy.attribution.gradcam import grad_cam
 from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
 from saywhy.attribution.lrp import default_composite, lrp
 from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.outputs import PROBABILITIES, AsLogits
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.plumbing.names import unknown
@@ -105,6 +106,11 @@ def _attribute_batch(
         """The explained logit of each picture; which class that is, is decided in the pass that is explained."""
         if not torch.isfinite(output).all():
             raise SaywhyError(f"{classifier.name} gives logits that are not finite; its weights or input are damaged")
+        if torch.is_grad_enabled() and not output.requires_grad:
+            raise SaywhyError(
+                f"no gradient comes from the output of {classifier.name} to its input: its forward pass, or "
+                f"{composite or method}, holds a part of it constant; use another composite or method"
+            )
         classes = output.argmax(1) if targets is None else targets.to(output.device)
         chosen[:] = classes.tolist()
         return output.gather(1, classes[:, None])[:, 0]
@@ -112,7 +118,9 @@ def _attribute_batch(
     name = None
     if method == "lrp":
         if composite is None:
-            composite = default_composite(network, pixels)
+            # A mean of softmaxes must not be held constant, as attention's may be.
+            averaged = isinstance(network, AsLogits) and network.end == PROBABILITIES
+            composite = "attnlrp" if averaged else default_composite(network, pixels)
         name = composite if isinstance(composite, str) else _name_of(composite)
         rules = find_composite(composite) if isinstance(composite, str) else composite
         pixel_range = classifier.pixel_range if rules.first == "box" else None

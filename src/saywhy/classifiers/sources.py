@@ -18,28 +18,6 @@ from saywhy.plumbing.hub import patience
 from saywhy.plumbing.names import unknown
 from saywhy.words.class_names import read_class_names
 
-
-class LogitsOnly(nn.Module):
-    """A network that returns an object, a dict or a tuple, returning its logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return logits_of(self.network(pixels))
-
-
-def logits_of(output: Any) -> Tensor:
-    if hasattr(output, "logits"):
-        return output.logits
-    if isinstance(output, dict) and isinstance(output.get("logits"), Tensor):
-        return output["logits"]
-    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
-        return output[0]
-    raise SaywhyError(f"the network returns {type(output).__name__}; expected (N, classes) logits")
-
-
 _Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
 
 
@@ -133,7 +111,7 @@ def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
     names: Sequence[str] | None = read_class_names(config.id2label)
     if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
         names = _imagenet_names(len(names))
-    return LogitsOnly(network), _ProcessorTransform(processor), names
+    return network, _ProcessorTransform(processor), names
 
 
 @dataclass(frozen=True, eq=False)
