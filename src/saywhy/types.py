@@ -59,7 +59,10 @@ class Picture:
 @final
 @dataclass(frozen=True)
 class Prediction:
-    """One class and what the classifier says of it. ``probability`` is the softmax over all classes."""
+    """One class and what the classifier says of it.
+
+    probability: the softmax over all classes; of a multi-label or binary classifier, the sigmoid of the logit.
+    """
 
     index: int
     name: str

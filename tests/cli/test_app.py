@@ -63,6 +63,16 @@ def test_one_command_gives_words_a_report_and_a_record(model: str, photo: Path, 
     assert record.target.name in NAMES
 
 
+def test_the_task_of_a_classifier_can_be_said(model: str, photo: Path) -> None:
+    options = ["--model", model, "--space", "world:aviary", "--json"]
+    one, several = (saywhy("explain", photo, *options, *more) for more in ([], ["--task", "multi-label"]))
+    assert "task" not in json.loads(one.stdout)["settings"]
+    assert json.loads(several.stdout)["settings"]["task"] == "multi-label"
+    assert sum(p["probability"] for p in json.loads(one.stdout)["predictions"]) == pytest.approx(1)
+    assert sum(p["probability"] for p in json.loads(several.stdout)["predictions"]) > 1.5
+    refused(saywhy("explain", photo, *options, "--task", "binary"), "has 5 logits, and task='binary' is for one")
+
+
 def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.png").touch()

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from saywhy.errors import SaywhyError
-from saywhy.words.class_names import check_count, common_name, read_class_names
+from saywhy.words.class_names import (
+    ClassNameWarning,
+    check_count,
+    common_name,
+    folder_names,
+    read_class_names,
+    warn_of_duplicates,
+    without_names,
+)
 
 NAMES = ("tench", "king snake", "hen, cock")
 
@@ -20,6 +33,9 @@ NAMES = ("tench", "king snake", "hen, cock")
         ("x.json", '{"2": "hen, cock", "0": "tench", "1": "king snake"}'),
         ("x.json", '{"0": ["n1", "tench"], "1": ["n2", "king snake"], "2": ["n3", "hen, cock"]}'),
         ("x.csv", 'index,name\n1,king snake\n0,tench\n2,"hen, cock"\n'),
+        ("x.json", '{"king snake": 1, "tench": 0, "hen, cock": 2}'),
+        ("x.json", '{"king snake": "1", "tench": "0", "hen, cock": "2"}'),
+        ("x.csv", 'class,index\nking snake,1\ntench,0\n"hen, cock",2\n'),
         ("x.csv", 'tench\nking snake\n"hen, cock"\n'),
     ],
 )
@@ -27,6 +43,83 @@ def test_every_format_gives_the_names_in_order(tmp_path: Path, name: str, text: 
     (tmp_path / name).write_text(text)
     assert read_class_names(tmp_path / name) == NAMES
     assert read_class_names(NAMES) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"cat": 1, "dog": 0}, ("dog", "cat")),
+        ({0: "cat", 1: "dog"}, ("cat", "dog")),
+        ({1: "dog", 0: "cat"}, ("cat", "dog")),
+        ({"1": "dog", "0": "cat"}, ("cat", "dog")),
+        ({np.int64(1): "dog", np.int64(0): "cat"}, ("cat", "dog")),
+        ({"0": 0, "1": 1, "10": 2, "2": 3}, ("0", "1", "10", "2")),  # numbered folders, as ImageFolder counts them
+        ({"1": 0, "0": 1}, ("1", "0")),
+        ({"0": "9", "1": "3"}, ("9", "3")),
+    ],
+)
+def test_mappings_are_read_in_either_order(labels: dict, names: tuple[str, ...], tmp_path: Path) -> None:
+    assert read_class_names(labels) == names
+    (tmp_path / "x.json").write_text(json.dumps({str(key): value for key, value in labels.items()}))
+    assert read_class_names(tmp_path / "x.json") == names
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"cat": 1, "dog": 2}, "indices must run from 0 to 1 without gaps, each once; these are 1 and 2"),
+        ({"cat": 0, "dog": 0}, "these are 0 and 0"),
+        ({1: "cat", 2: "dog", 3: "cow"}, "0 to 2 without gaps, each once; these are 1, 2 and 3"),
+        ({-1: "cat", 0: "dog"}, "these are -1 and 0"),
+        ({"cat": "dog"}, "expected class indices and names"),
+        ({1: 0, 0: 1}, "which side"),
+        ({"1": "0", "0": "1"}, "which side"),
+    ],
+)
+def test_mappings_that_leave_a_class_out_are_refused(labels: dict, message: str) -> None:
+    with pytest.raises(SaywhyError, match=message):
+        read_class_names(labels)
+
+
+def test_names_of_several_classes_are_said() -> None:
+    with pytest.warns(ClassNameWarning, match="x: 'crane' is the name of classes 0 and 2; name such a class"):
+        warn_of_duplicates(["crane", "cat", "crane"], "x")
+    with pytest.warns(ClassNameWarning, match="0, 1, 2, 3, 4 and 5 more; "):
+        warn_of_duplicates(["crane"] * 10, "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_duplicates(["crane", "Crane"], "x")
+
+
+def image_folder_order(root: Path, names: list[str]) -> dict[str, int]:
+    """What torchvision's ImageFolder makes of folders of these names."""
+    for name in names:
+        (root / name).mkdir()
+        Image.new("RGB", (2, 2)).save(root / name / "x.png")
+    return ImageFolder(str(root)).class_to_idx
+
+
+@pytest.mark.parametrize("names", [[str(n) for n in range(12)], [str(n) for n in range(1, 13)]])
+def test_numbered_folders_are_counted_as_image_folder_sorts_them(names: list[str], tmp_path: Path) -> None:
+    truth = image_folder_order(tmp_path, names)
+    with pytest.warns(ClassNameWarning, match="folder 10 is class"):
+        known = folder_names(without_names(12), names)
+    assert {name: known[name] for name in names} == truth
+    assert folder_names(without_names(12))["10"] == 2
+
+
+def test_padded_folders_are_counted_by_their_numbers(tmp_path: Path) -> None:
+    names = [f"{n:02d}" for n in range(12)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = folder_names(without_names(12), names)
+    assert {name: known[name] for name in names} == image_folder_order(tmp_path, names)
+
+
+def test_numbers_are_indices_of_classes_that_have_names() -> None:
+    names = [f"thing {'abcdefghijkl'[n]}" for n in range(12)]
+    assert folder_names(names, [str(n) for n in range(12)])["10"] == 10
+    assert folder_names([*"987654321xyz"])["8"] == 1
 
 
 @pytest.mark.parametrize(

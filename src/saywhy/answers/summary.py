@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from saywhy.types import Box, Finding, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
+SAID = 0.5  # probability from which a label of several is said
 
 
 def summarise(
@@ -16,13 +17,16 @@ def summarise(
     regions: Sequence[Region],
     findings: Sequence[Finding],
     concepts: Finding,
+    several: bool = False,
 ) -> str:
     """One plain-text paragraph; a name between asterisks is a class.
 
     It claims no more than was found: a region in which no phrase fits is said to show nothing of the vocabulary, and
     labels carry the name of the space that gave them.
+
+    several: any number of the labels may be true of a picture (a multi-label classifier); every one from SAID is named.
     """
-    parts = [_verdict(target, predictions)]
+    parts = [_verdict_of_labels(target, predictions) if several else _verdict(target, predictions)]
     if not regions:
         parts.append("No pixel speaks for it, so there is no region to show.")
     else:
@@ -47,6 +51,19 @@ def _verdict(target: Prediction, predictions: Sequence[Prediction]) -> str:
             f"It is not sure: *{first.name}* ({first.probability:.2f}), or *{second.name}* ({second.probability:.2f})."
         )
     return f"It says *{first.name}* ({first.probability:.2f})."
+
+
+def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction]) -> str:
+    said = [p for p in predictions if p.probability >= SAID]
+    if not said:
+        first = predictions[0]
+        verdict = f"It says none of its labels; the most probable is *{first.name}* ({first.probability:.2f})"
+    else:
+        named = [f"*{p.name}* ({p.probability:.2f})" for p in said]
+        verdict = f"It says {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}"
+    if target.index != predictions[0].index:
+        return f"{verdict}; explained here is what speaks for *{target.name}* ({target.probability:.2f})."
+    return f"{verdict}; explained here is what speaks for *{target.name}*." if len(said) > 1 else f"{verdict}."
 
 
 def _looked(picture: Picture, regions: Sequence[Region], findings: Sequence[Finding]) -> str:

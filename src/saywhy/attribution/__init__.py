@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from saywhy.attribution.gradcam import grad_cam
 from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
 from saywhy.attribution.lrp import check_gradient, check_quantised, default_composite, exact_gradients, lrp
 from saywhy.classifiers.borrowing import borrowed
+from saywhy.classifiers.outputs import PROBABILITIES, AsLogits
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.plumbing.names import unknown
@@ -34,7 +36,7 @@ METHODS = {
 def attribute(
     classifier: Classifier,
     images: Tensor | Sequence[Image],
-    target: int | Sequence[int] | None = None,
+    target: int | str | Sequence[int | str] | None = None,
     method: str = "lrp",
     composite: str | Composite | None = None,
     *,
@@ -48,7 +50,7 @@ def attribute(
     torch.Size([1, 224, 224])
 
     images:     pictures, or an (N, C, H, W) tensor that is already preprocessed.
-    target:     the class to explain, one for all or one each; None: the predicted one.
+    target:     the class to explain by index or name, one for all or one each; None: the predicted one.
     method:     a name from METHODS.
     composite:  for LRP, a name from COMPOSITES or a ``Composite``; None: what the literature found best for networks
                 that attend ("attnlrp") and for those that do not ("epsilon-plus").
@@ -60,7 +62,7 @@ def attribute(
     """
     check_method(method, composite)
     pixels = images if isinstance(images, Tensor) else classifier.preprocess(images)
-    targets = _targets(target, len(pixels), len(classifier.labels))
+    targets = _targets(target, len(pixels), classifier)
 
     batches = []
     for start in range(0, len(pixels), batch_size):
@@ -105,6 +107,11 @@ def _attribute_batch(
         """The explained logit of each picture; which class that is, is decided in the pass that is explained."""
         if not torch.isfinite(output).all():
             raise SaywhyError(f"{classifier.name} gives logits that are not finite; its weights or input are damaged")
+        if torch.is_grad_enabled() and not output.requires_grad:
+            raise SaywhyError(
+                f"no gradient comes from the output of {classifier.name} to its input: its forward pass, or "
+                f"{composite or method}, holds a part of it constant; use another composite or method"
+            )
         classes = output.argmax(1) if targets is None else targets.to(output.device)
         chosen[:] = classes.tolist()
         return output.gather(1, classes[:, None])[:, 0]
@@ -112,7 +119,9 @@ def _attribute_batch(
     name = None
     if method == "lrp":
         if composite is None:
-            composite = default_composite(network, pixels)
+            # A mean of softmaxes must not be held constant, as attention's may be.
+            averaged = isinstance(network, AsLogits) and network.end == PROBABILITIES
+            composite = "attnlrp" if averaged else default_composite(network, pixels)
         name = composite if isinstance(composite, str) else _name_of(composite)
         rules = find_composite(composite) if isinstance(composite, str) else composite
         pixel_range = classifier.pixel_range if rules.first == "box" else None
@@ -133,15 +142,15 @@ def _attribute_batch(
     return Heatmap(values, tuple(chosen), tuple(logits.float().tolist()), method, name)
 
 
-def _targets(target: int | Sequence[int] | None, count: int, classes: int) -> Tensor | None:
+def _targets(target: int | str | Sequence[int | str] | None, count: int, classifier: Classifier) -> Tensor | None:
     if target is None:
         return None
-    chosen = [int(target)] * count if isinstance(target, int) else [int(t) for t in target]
+    several: Any = target
+    if isinstance(target, str | Integral) or getattr(target, "ndim", None) == 0:
+        several = [target] * count
+    chosen = [classifier.class_index(t) for t in several]
     if len(chosen) != count:
         raise SaywhyError(f"{len(chosen)} targets for {count} pictures: give one for all, or one each")
-    wrong = [t for t in chosen if not 0 <= t < classes]
-    if wrong:
-        raise SaywhyError(f"there is no class {wrong[0]}: the classifier knows 0 to {classes - 1}")
     return torch.tensor(chosen)
 
 

@@ -146,7 +146,7 @@ def read_pictures(folder: Path, classes: Sequence[str]) -> tuple[list[Path], lis
     for label in (label for _, label in pictures if isinstance(label, int)):
         if not 0 <= label < len(classes):
             raise SaywhyError(f"{folder / TABLE}: class {label} of a classifier of {len(classes)} classes")
-    known = folder_names(classes)
+    known = folder_names(classes, {label for _, label in pictures if isinstance(label, str)})
     indices = [label if isinstance(label, int) else known.get(plain(label or "")) for _, label in pictures]
     if all(index is None for index in indices):
         raise SaywhyError(f"{folder}: no labels.csv, and no folder in it has the name of a class of the classifier")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,14 +17,22 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import frozen
 from saywhy.classifiers.heads import Head, Linear, find_head
-from saywhy.classifiers.sources import SOURCES, LogitsOnly, logits_of
+from saywhy.classifiers.outputs import BINARY, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
+from saywhy.classifiers.sources import SOURCES
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
 from saywhy.plumbing.names import unknown
 from saywhy.types import Geometry, Prediction
-from saywhy.words.class_names import check_count, read_class_names
+from saywhy.words.class_names import (
+    ClassNames,
+    check_count,
+    listed,
+    read_class_names,
+    warn_of_duplicates,
+    without_names,
+)
 
 
 @final
@@ -34,6 +44,8 @@ class Classifier:
     transform: RGB picture -> (3, h, w).
     labels:    C class names.
     name:      what reports call it.
+    task:      how logits become probabilities: "single-label", a softmax; "multi-label", a sigmoid each; "binary", two
+               classes whose logits are one number and its negative, a sigmoid each.
     """
 
     network: nn.Module
@@ -42,14 +54,18 @@ class Classifier:
     name: str
     _head_path: str | None = field(repr=False)  # of the head's module; None where there is none
     _no_head: str = field(repr=False)  # why there is none
+    task: str = SINGLE
+    _scale: float = field(default=1.0, repr=False)  # the network's own logits over these, which are its head's
 
     @staticmethod
     def load(
         source: str,
         *,
         pretrained: bool = True,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: ClassNames | None = None,
         device: str | torch.device | None = None,
+        output: Key | None = None,
+        task: str | None = None,
     ) -> Classifier:
         """The classifier that ``source`` names.
 
@@ -57,11 +73,16 @@ class Classifier:
 
         source:     "timm:NAME", "timm:DIR", "torchvision:NAME", "hf:NAME_OR_DIR" or "world:NAME".
         pretrained: False gives random weights, always the same ones.
-        labels:     names in class order, or a .txt, .json or .csv file of them; None: those of the source.
+        labels:     names in class order, {name: index} or {index: name}, or a .txt, .json or .csv file of them; None:
+                    those of the source.
         device:     None: a GPU where there is one.
+        output:     which of several tensors that the network returns holds the logits, by key, attribute or index.
+        task:       "single-label", "multi-label" or "binary"; None: what the network says of itself, else
+                    "single-label", and "binary" for one logit.
 
-        Raises SaywhyError for a name or a device that does not exist, weights that do not load, or the wrong number of
-        class names.
+        Raises SaywhyError for a name or a device that does not exist, weights that do not load, the wrong number of
+        class names, an output that is no logits, and a task that does not fit. Warns with a ClassNameWarning of names
+        that several classes have.
         """
         origin, _, name = source.partition(":")
         if origin not in SOURCES or not name:
@@ -71,27 +92,38 @@ class Classifier:
         chosen = choose_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network, transform, names = SOURCES[origin](name, pretrained)
-        return _assemble(network.eval().to(chosen), transform, labels or names, source, revive=not pretrained)
+            network, transform, own_names = SOURCES[origin](name, pretrained)
+        names = own_names if labels is None else labels
+        return _assemble(network.eval().to(chosen), transform, names, source, output, task, revive=not pretrained)
 
     @staticmethod
     def from_module(
         module: nn.Module,
         *,
         transform: Transform,
-        labels: str | Path | Sequence[str] | None = None,
+        labels: ClassNames | None = None,
         name: str | None = None,
+        output: Key | None = None,
+        task: str | None = None,
     ) -> Classifier:
         """Your own network. It stays where it is, on its device, in its mode.
 
-        transform: RGB picture -> (3, h, w), the one of evaluation.
+        It may return logits, or what a softmax, a sigmoid or a division by a constant makes of them, alone or among
+        other tensors; one logit makes a classifier of two classes (docs/your-model.md).
+
+        transform:            RGB picture -> (3, h, w), the one of evaluation.
+        labels, output, task: as in ``load``. Of one logit: the name of what it speaks for, or two names in class order,
+                              of which it speaks for the second.
+
+        Raises SaywhyError, and warns, as ``load`` does.
         """
-        return _assemble(module, transform, labels, name or type(module).__name__, revive=False)
+        return _assemble(module, transform, labels, name or type(module).__name__, output, task, revive=False)
 
     def __repr__(self) -> str:
         head = f"head {self._head_path}" if self._head_path else "no linear head"
-        network = type(self.network).__name__
-        return f"<Classifier {self.name}: {network}, {len(self.labels)} classes, {head}, on {self.device}>"
+        network = type(self.network.network if isinstance(self.network, AsLogits) else self.network).__name__
+        task = "" if self.task == SINGLE else f", {self.task}"
+        return f"<Classifier {self.name}: {network}, {len(self.labels)} classes{task}, {head}, on {self.device}>"
 
     @property
     def device(self) -> torch.device:
@@ -104,7 +136,7 @@ class Classifier:
     @property
     def fingerprint(self) -> str:
         """Changes with the weights, the class names and the transform: the key of what is cached on disk."""
-        words = "|".join(self.labels) + repr(self.transform)
+        words = "|".join(self.labels) + repr(self.transform) + ("" if self.task == SINGLE else self.task)
         return f"{weights_digest(self.network.state_dict().values())}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
     @property
@@ -124,7 +156,10 @@ class Classifier:
         """The linear head, detached, float32, on the CPU. Raises SaywhyError where there is none."""
         layer = self._need_head()
         weight = layer.weight.detach().flatten(1).float().cpu()
-        return Head(weight, torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().cpu())
+        bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().cpu()
+        if isinstance(self.network, AsLogits) and (sign := self.network.sign):
+            return Head(torch.cat([sign * weight, -sign * weight]), torch.cat([sign * bias, -sign * bias]))
+        return Head(weight, bias)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, 3, h, w) on the CPU."""
@@ -176,22 +211,40 @@ class Classifier:
         """What (C,) logits say of one class. Raises SaywhyError for NaN or infinity."""
         if not torch.isfinite(logits).all():
             raise SaywhyError(f"{self.name} gives logits that are not finite; its weights or input are damaged")
-        probability = float(logits.float().softmax(0)[index])
-        return Prediction(index, self.labels[index], probability, float(logits[index]))
+        return Prediction(index, self.labels[index], float(self.probabilities(logits)[index]), float(logits[index]))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(..., C) float32, of (..., C) logits: as the classifier's task has it, and as its network would say."""
+        own = logits.float() if self._scale == 1 else logits.float() * self._scale
+        return own.softmax(-1) if self.task == SINGLE else own.sigmoid()
 
     def class_index(self, target: int | str) -> int:
-        """The index of a class given by index or name. Raises SaywhyError, with the nearest names, for others."""
-        if isinstance(target, int) or target.lstrip("-").isdigit():
-            index = int(target)
-            if not 0 <= index < len(self.labels):
-                raise SaywhyError(f"there is no class {index}: {self.name} knows 0 to {len(self.labels) - 1}")
-            return index
-        lowered = [label.lower() for label in self.labels]
-        if target.lower() in lowered:
-            return lowered.index(target.lower())
+        """The index of a class given by index or name; "7" is the class of that name where there is one, else class 7.
+
+        target: an integer of any library, or text. Raises SaywhyError, with the nearest names, for a class that does
+        not exist, and for a name that several classes have.
+        """
+        if not isinstance(target, str):
+            try:
+                return self._known_index(operator.index(target))
+            except TypeError:
+                raise SaywhyError(f"a class is given by its index or its name, not by {target!r}") from None
+        for read in (str, str.casefold):
+            having = [c for c, label in enumerate(self.labels) if read(label) == read(target)]
+            if len(having) > 1:
+                raise SaywhyError(f"{target!r} is the name of classes {listed(having)} of {self.name}; give the index")
+            if having:
+                return having[0]
+        if re.fullmatch("-?[0-9]+", target):
+            return self._known_index(int(target))
         near = [label for label in self.labels if target.lower() in label.lower()]
         lead = f"{self.name} has no"
         raise unknown("class", target, self.labels, lead=lead, see="its labels", near=near, cutoff=0.5)
+
+    def _known_index(self, index: int) -> int:
+        if not 0 <= index < len(self.labels):
+            raise SaywhyError(f"there is no class {index}: {self.name} knows 0 to {len(self.labels) - 1}")
+        return index
 
     def _need_head(self) -> Linear:
         layer = self.network.get_submodule(self.head_path)
@@ -210,30 +263,60 @@ def _geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
 def _assemble(
     network: nn.Module,
     transform: Transform,
-    labels: str | Path | Sequence[str] | None,
+    labels: ClassNames | None,
     name: str,
+    output: Key | None,
+    task: str | None,
     *,
     revive: bool,
 ) -> Classifier:
-    """Run the network once on noise: see what it returns, find its head, fit the names."""
+    """Run the network on noise: see what it returns and how that is read, find its head, fit the names."""
     shape = transform(Image.new("RGB", (256, 256))).shape
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     noise = noise.to(device_of(network), dtype_of(network))
+    names = None if labels is None else read_class_names(labels)
     try:
-        with torch.no_grad(), frozen(network):
-            output = network(noise)
-            if not isinstance(output, Tensor):
-                network = LogitsOnly(network)
-                output = logits_of(output)
+        reading = read_output(network, noise, name, None if names is None else len(names), output, task)
     except RuntimeError as error:
         raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {error}") from None
-    if output.dim() != 2:
-        raise SaywhyError(f"{name} returns {tuple(output.shape)}; expected (N, classes) logits")
-    layer, reason = find_head(network, noise, revive)
+    plain = network
+    if reading.key is not None or reading.end is not None or reading.task == BINARY:
+        network = AsLogits(plain, reading.key, reading.end)
+    layer, factor, reason = find_head(network, noise, revive)
+    if layer is None and (names is None or len(names) != reading.classes):
+        if ends_with_nothing(plain, noise):
+            raise headless(name, torch.empty(2, reading.classes))
+        if not reading.alone and reading.key != "logits":
+            raise SaywhyError(
+                f"{name} returns (N, {reading.classes}) as {reading.key!r}, which no linear layer makes. If these are "
+                f"logits, say output={reading.key!r}, or give the class names"
+            )
+    if factor != 1:
+        network = AsLogits(plain, reading.key, reading.end, 1 / factor)
+    where = str(labels) if isinstance(labels, str | Path) else name
+    if reading.task == BINARY:
+        names, sign = _two_names(names, where)
+        network = AsLogits(plain, reading.key, reading.end, 1 / factor, sign)
+    elif names is None:
+        names = without_names(reading.classes)
+    else:
+        check_count(names, reading.classes, where)
+    warn_of_duplicates(names, where)
     head_path = next((path for path, module in network.named_modules() if module is layer), None)
-    names = read_class_names(labels) if labels is not None else tuple(f"class {c}" for c in range(output.shape[1]))
-    check_count(names, output.shape[1], str(labels) if isinstance(labels, str | Path) else name)
-    return Classifier(network, transform, names, name, head_path, reason)
+    return Classifier(network, transform, names, name, head_path, reason, reading.task, factor)
+
+
+def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, str], int]:
+    """The two classes of one logit, and its sign as the first one's."""
+    if names is None:
+        return ("positive", "negative"), 1
+    if len(names) == 1:
+        return (names[0], f"not {names[0]}"), 1
+    if len(names) != 2:
+        raise SaywhyError(
+            f"{where}: {len(names)} class names for a classifier of one logit; give one, of what it speaks for, or two"
+        )
+    return (names[0], names[1]), -1  # as binary cross-entropy is trained: towards class 1
 
 
 __all__ = ["SOURCES", "Classifier", "Head"]

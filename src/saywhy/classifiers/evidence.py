@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from saywhy.classifiers.borrowing import frozen
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.layers import caught, channels_first, positions, stages
+from saywhy.classifiers.outputs import BINARY
 from saywhy.errors import SaywhyError
 
 EVIDENCE = "evidence"
@@ -56,7 +57,7 @@ def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
     if len(classifier.labels) < 2:
         raise SaywhyError(f"{classifier.name} has one logit; evidence is for one class against others")
     network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
-    if classifier.has_head:
+    if classifier.has_head and classifier.task != BINARY:  # whose head is one row for two classes
         with frozen(network):
             try:
                 stage = stages(network, pixels)[-1]

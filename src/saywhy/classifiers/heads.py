@@ -24,8 +24,10 @@ class Head:
     bias: Tensor
 
 
-def find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, str]:
+def find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, float, str]:
     """The linear layer whose output is the logits, found by a hook on every linear layer; or why there is none.
+
+    The logits may also be its output times a constant, a temperature, which comes second; else 1.
 
     revive: some libraries start a head at zero; give random weights to such a head, or nothing could be checked.
     """
@@ -49,18 +51,36 @@ def find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear |
     finally:
         for handle in handles:
             handle.remove()
-    for module, features, output in reversed(calls):
-        if output.numel() != logits.numel() or not torch.equal(output.reshape_as(logits), logits):
+    factors = [(_factor(output, logits), module, features) for module, features, output in reversed(calls)]
+    for factor, module, features in sorted(factors, key=lambda one: one[0] != 1):  # the logits themselves first
+        if factor is None:
             continue
         if features.numel() != len(logits) * features.shape[1]:  # positions: pooled after, or not at all
-            return None, "its last linear layer works on positions, not on one feature vector"
+            return None, 1.0, "its last linear layer works on positions, not on one feature vector"
         weight = module.weight.flatten(1)
-        again = F.linear(features.flatten(1), weight, module.bias)
+        again = factor * F.linear(features.flatten(1), weight, module.bias)
         tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
         if (again - logits).abs().max() > tolerance * logits.abs().max().clamp(min=1e-6):
-            return None, "f @ W.T + b differs from its logits"
-        return module, ""
-    return None, "no linear layer's output is its logits"
+            return None, 1.0, "f @ W.T + b differs from its logits"
+        return module, factor, ""
+    return None, 1.0, "no linear layer's output is its logits"
+
+
+def _factor(output: Tensor, logits: Tensor) -> float | None:
+    """The positive constant by which a layer's output is multiplied to give the logits; None where there is none."""
+    if output.numel() != logits.numel():
+        return None
+    output = output.reshape_as(logits)
+    if torch.equal(output, logits):
+        return 1.0
+    if logits.numel() < 3:  # a constant between two values proves nothing
+        return None
+    wide, aim = output.double(), logits.double()
+    factor = float((wide * aim).sum() / (wide * wide).sum())
+    tolerance = 1e-5 if logits.dtype in (torch.float32, torch.float64) else 1e-2
+    if not factor > 0 or (factor * wide - aim).abs().max() > tolerance * aim.abs().max():
+        return None
+    return factor
 
 
 def _is_pointwise(module: Linear) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +16,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
 from saywhy.plumbing.hub import patience
 from saywhy.plumbing.names import unknown
-
-
-class LogitsOnly(nn.Module):
-    """A network that returns an object, a dict or a tuple, returning its logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return logits_of(self.network(pixels))
-
-
-def logits_of(output: Any) -> Tensor:
-    if hasattr(output, "logits"):
-        return output.logits
-    if isinstance(output, dict) and isinstance(output.get("logits"), Tensor):
-        return output["logits"]
-    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
-        return output[0]
-    raise SaywhyError(f"the network returns {type(output).__name__}; expected (N, classes) logits")
-
+from saywhy.words.class_names import read_class_names
 
 _Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
 
@@ -73,7 +53,7 @@ def _timm_names(config: dict[str, Any], classes: int) -> list[str] | None:
     described = config.get("label_descriptions") or config.get("pretrained_cfg", {}).get("label_descriptions")
     if names and isinstance(described, dict) and any(str(n).startswith("n0") for n in names):  # WordNet ids
         names = [described.get(n, n) for n in names]
-    return [str(n) for n in names] if names else _imagenet_names(classes)
+    return [str(n) for n in names] if names else _imagenet_names(classes) or _imagenet_subset_names(classes)
 
 
 def _imagenet_names(classes: int) -> list[str] | None:
@@ -83,6 +63,22 @@ def _imagenet_names(classes: int) -> list[str] | None:
     from torchvision.models import ResNet50_Weights
 
     return list(ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def _imagenet_subset_names(classes: int) -> list[str] | None:
+    """The names of the parts of ImageNet that timm knows by their number of classes (21843, 21841, 11821, ...).
+
+    A name that several classes have gets its WordNet id beside it.
+    """
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": classes})
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    names = info.label_descriptions()
+    often = Counter(names)
+    return [f"{n} ({wnid})" if often[n] > 1 else n for n, wnid in zip(names, info.label_names(), strict=True)]
 
 
 def _from_torchvision(name: str, pretrained: bool) -> _Loaded:
@@ -112,10 +108,10 @@ def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
         if Path(name).is_dir():
             raise SaywhyError(f"hf:{name}: the folder does not load ({_first_line(error)})") from None
         raise _unreachable(f"hf:{name}", error) from None
-    names: list[str] | None = [config.id2label[c] for c in range(config.num_labels)]
+    names: Sequence[str] | None = read_class_names(config.id2label)
     if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
         names = _imagenet_names(len(names))
-    return LogitsOnly(network), _ProcessorTransform(processor), names
+    return network, _ProcessorTransform(processor), names
 
 
 @dataclass(frozen=True, eq=False)

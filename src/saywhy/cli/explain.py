@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 def explain(
     photos: Annotated[list[str], typer.Argument(help="Pictures to explain.", metavar="PHOTO...")],
     model: Annotated[str, typer.Option(help="timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR or world:NAME")],
-    labels: Annotated[str | None, typer.Option(help="Class names in order: a .txt, .json or .csv file.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a .txt, .json or .csv file, in order or with indices.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="single-label, multi-label or binary (default: what the network says).")
+    ] = None,
     vocabulary: Annotated[
         str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")
     ] = None,
@@ -77,7 +82,7 @@ def explain(
         if composite is not None and method != "lrp":
             raise SaywhyError(f"--composite is for --method lrp, not for {method}")
         options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
-        classifier = Classifier.load(model, labels=labels, pretrained=not random_weights, device=device)
+        classifier = Classifier.load(model, labels=labels, pretrained=not random_weights, device=device, task=task)
         words = resolve_vocabulary(vocabulary, classifier)
         opinion = resolve_space(space or default_space(classifier), classifier, device)
         if target is not None:

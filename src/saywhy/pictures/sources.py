@@ -92,7 +92,7 @@ def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[lis
 
     labels: of the classifier. "001.Black_footed_Albatross" is "Black-footed Albatross"; see ``folder_names``.
     """
-    known = folder_names(labels)
+    known = folder_names(labels, {str(p.label) for p in pictures if isinstance(p.label, str)})
     indices = {label: _index(label, known, len(labels)) for label in {p.label for p in pictures} if label is not None}
     unknown = [str(label) for label, index in indices.items() if index is None]
     names = {label: str(label) if index is None else labels[index] for label, index in indices.items()}

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from saywhy.answers.explanation import Explanation
-from saywhy.answers.summary import summarise
+from saywhy.answers.summary import SAID, summarise
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.outputs import MULTI, SINGLE
 from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
@@ -32,6 +33,8 @@ from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
+
+TOP = 5  # predictions kept of a picture
 
 
 def explain(
@@ -93,7 +96,7 @@ def explain_pictures(
     images = [image for _, image in pictures]
     pixels = classifier.preprocess(images)
     logits = classifier.logits(pixels).float().cpu()
-    predictions = classifier.predictions(logits)
+    predictions = [_said(classifier, row) for row in logits]
     heatmaps = attribute(classifier, pixels, target, options.method, options.composite, batch_size=len(images))
 
     geometries = [classifier.geometry(image.size) for image in images]
@@ -110,12 +113,14 @@ def explain_pictures(
         picture = display_copy(image, name)
         explained = classifier.prediction(logits[n], heatmaps.targets[n])
         concepts, *seen = islice(findings, len(encoded[n]))
-        summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts)
+        several = classifier.task == MULTI
+        summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts, several)
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
             "method": options.method, "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
             "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
-        }  # fmt: skip
+        } | ({} if classifier.task == SINGLE else {"task": classifier.task})  # fmt: skip
+        others = [p for p in predictions[n] if not (several and p.probability >= SAID)]
         explanations.append(
             Explanation(
                 picture=picture,
@@ -129,12 +134,16 @@ def explain_pictures(
                 summary=summary,
                 settings=settings,
                 sentence=sentences[n],
-                contrast=_against_runner_up(
-                    encoded[n][0], texts, explained, predictions[n], space, vocabulary, options.top
-                ),
+                contrast=_against_runner_up(encoded[n][0], texts, explained, others, space, vocabulary, options.top),
             )
         )
     return explanations
+
+
+def _said(classifier: Classifier, logits: torch.Tensor) -> tuple[Prediction, ...]:
+    """The best classes of (C,) logits; of a multi-label classifier all labels that it says, and one more."""
+    said = int((classifier.probabilities(logits) >= SAID).sum()) if classifier.task == MULTI else 0
+    return classifier.predictions(logits[None], max(TOP, said + 1))[0]
 
 
 def _sentences(
@@ -162,7 +171,10 @@ def _against_runner_up(
     vocabulary: Vocabulary,
     top: int,
 ) -> Contrast | None:
-    """Why this class and not the best of the others, where the space knows the classes."""
+    """Why this class and not the best of the others, where the space knows the classes.
+
+    predictions: best first; of a multi-label classifier without the labels that it says too, which are no alternatives.
+    """
     others = [p for p in predictions if p.index != target.index]
     if not isinstance(space, KnowsClasses) or not others:
         return None

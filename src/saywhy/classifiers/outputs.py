@@ -1,0 +1,250 @@
+"""What a network returns, and the logits in it: one of several tensors, what goes into a softmax, one logit as two.
+
+All of it is seen by running the network once on noise; no architecture is special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from saywhy.classifiers.borrowing import frozen
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import unknown
+
+Key = str | int
+"""Names one of the tensors that a network returns: a key, an attribute or an index."""
+SINGLE, MULTI, BINARY = "single-label", "multi-label", "binary"
+TASKS = {
+    SINGLE: "one class of several: a softmax over the logits",
+    MULTI: "any number of labels: a sigmoid of each logit",
+    BINARY: "one logit, for a class or against it: its sigmoid",
+}
+ENDS = {"softmax": SINGLE, "log_softmax": SINGLE, "sigmoid": MULTI, "logsigmoid": MULTI}
+"""Functions that may come after the logits -> the task they are for."""
+PROBABILITIES = "probabilities"  # an end that is no function of torch: a mean of softmaxes, a scripted network
+
+
+@final
+class AsLogits(nn.Module):
+    """A network whose output is (N, C) logits, whatever it returns.
+
+    key:   which of the tensors it returns; None: it returns one.
+    end:   the function in ENDS that it ends with; what goes into it is returned. PROBABILITIES: it returns some, and
+           their logarithms are returned. None: it returns logits.
+    scale: what is returned is multiplied by it.
+    sign:  +1 or -1 for a network of one logit x: returned are sign * (x, -x). 0: not that.
+    """
+
+    def __init__(
+        self, network: nn.Module, key: Key | None = None, end: str | None = None, scale: float = 1.0, sign: int = 0
+    ) -> None:
+        super().__init__()
+        self.network, self.key, self.end, self.scale, self.sign = network, key, end, scale, sign
+        self.training = network.training
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.end in ENDS:
+            with _Tap() as tap:
+                output = as_rows(pick(self.network(pixels), self.key))
+            assert tap.given is not None, "a network that ended with a function of ENDS no longer does"
+            output = tap.given.reshape(output.shape)
+        else:
+            output = as_rows(pick(self.network(pixels), self.key))
+            if self.end == PROBABILITIES:
+                output = output.clamp(min=torch.finfo(output.dtype).tiny).log()
+        if self.scale != 1:
+            output = output * self.scale
+        return torch.cat([output, -output] if self.sign > 0 else [-output, output], 1) if self.sign else output
+
+
+@final
+@dataclass(frozen=True)
+class Reading:
+    """How a network's output is read. key, end: see ``AsLogits``. classes: columns of its logits. task: of TASKS."""
+
+    key: Key | None
+    end: str | None
+    classes: int
+    task: str
+    alone: bool  # it returns nothing else, or which of the tensors is meant was said
+
+
+class _Tap(TorchFunctionMode):
+    """Keeps the input and the output of the last function of ENDS that was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+        self.given: Tensor | None = None
+        self.result: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        in_place = name == "sigmoid_"
+        given = args[0] if args else kwargs.get("input")
+        if in_place and isinstance(given, Tensor):
+            given = given.clone()
+        result = func(*args, **kwargs)
+        if (in_place or name in ENDS) and isinstance(given, Tensor) and isinstance(result, Tensor):
+            self.name, self.given, self.result = "sigmoid" if in_place else name, given, result
+        return result
+
+
+def read_output(
+    network: nn.Module, noise: Tensor, name: str, labels: int | None, key: Key | None, task: str | None
+) -> Reading:
+    """What the network returns for noise, and how that is read.
+
+    labels: how many class names there are; None: nobody knows. key, task: as the user says; None: to be found.
+
+    Raises SaywhyError where it returns nothing that can be logits, several tensors that may be, features instead of
+    logits, and where the task does not fit.
+    """
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    with torch.no_grad(), frozen(network), _Tap() as tap:
+        output = network(noise)
+    chosen = _find_key(output, len(noise), name, labels, key)
+    found = pick(output, chosen)
+    rows = as_rows(found)
+    if getattr(network, "num_classes", None) == 0:
+        raise headless(name, found)
+    end = None
+    if tap.result is not None and tap.result.numel() == rows.numel():
+        end = tap.name if torch.equal(tap.result.reshape(rows.shape), rows) else None
+    if rows.shape[1] > 1:
+        if end in ("softmax", "log_softmax") and not _sums_to_one(rows if end == "softmax" else rows.exp()):
+            raise SaywhyError(f"{name} ends with a {end} that is not over its classes; give it dim=1")
+        if end is None and _sums_to_one(rows):
+            end = PROBABILITIES
+    elif end in ("softmax", "log_softmax"):
+        raise SaywhyError(f"{name} ends with a {end} over one logit, which is always the same; use a sigmoid")
+    reading = Reading(chosen, end, rows.shape[1], SINGLE, key is not None or len(tensors_of(output)) < 2)
+    return replace(reading, task=_find_task(network, reading, name, task))
+
+
+def headless(name: str, output: Tensor) -> SaywhyError:
+    """To be raised for a network that ends with features."""
+    return SaywhyError(
+        f"{name} has no head: it returns {_shape(output)} features, not logits of classes; build it with its classes "
+        "(timm: num_classes=...)"
+    )
+
+
+def ends_with_nothing(network: nn.Module, noise: Tensor) -> bool:
+    """Whether the last layer that runs is an Identity: what libraries put in the place of a head taken off."""
+    last: list[nn.Module] = []
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        last[:] = [module]
+
+    handles = [m.register_forward_hook(note) for m in network.modules() if not any(m.children())]
+    try:
+        with torch.no_grad(), frozen(network):
+            network(noise)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return bool(last) and isinstance(last[0], nn.Identity)
+
+
+def tensors_of(output: Any) -> dict[Key, Tensor]:
+    """The tensors in what a network returns, by key, attribute or index; {} of a tensor."""
+    items: Any
+    if isinstance(output, Tensor):
+        return {}
+    if isinstance(output, Mapping):
+        items = output.items()
+    elif hasattr(output, "_asdict"):
+        items = output._asdict().items()
+    elif isinstance(output, tuple | list):
+        items = enumerate(output)
+    else:
+        names = (*getattr(output, "__dict__", ()), *getattr(output, "__slots__", ()))
+        items = [(n, getattr(output, n, None)) for n in names if not n.startswith("_")]
+    return {key: value for key, value in items if isinstance(value, Tensor)}
+
+
+def pick(output: Any, key: Key | None) -> Tensor:
+    """The tensor of that key in what a network returns."""
+    return output if key is None else tensors_of(output)[key]
+
+
+def as_rows(output: Tensor) -> Tensor:
+    """(N, C) of (N, C) or (N,), and (1, 1) of one number, as ``squeeze`` leaves it of one picture."""
+    return output.reshape(-1, 1) if output.dim() < 2 else output
+
+
+def _find_key(output: Any, count: int, name: str, labels: int | None, key: Key | None) -> Key | None:
+    if isinstance(output, Tensor):
+        if key is not None:
+            raise SaywhyError(f"{name} returns one tensor, {_shape(output)}; leave output= out")
+        if not _may_be_logits(output, count):
+            raise SaywhyError(f"{name} returns {_shape(output)}; expected (N, classes) logits")
+        return None
+    tensors = tensors_of(output)
+    if key is not None:
+        if isinstance(key, int) and key < 0 and isinstance(output, tuple | list):
+            key += len(output)
+        if key not in tensors:
+            raise unknown("tensor", key, map(str, tensors), lead=f"{name} returns no")
+        if not _may_be_logits(tensors[key], count):
+            raise SaywhyError(f"{name} returns {_shape(tensors[key])} as {key!r}; expected (N, classes) logits")
+        return key
+    candidates = {k: tensor for k, tensor in tensors.items() if _may_be_logits(tensor, count)}
+    if "logits" in candidates:
+        return "logits"
+    fitting = {k: t for k, t in candidates.items() if labels is None or as_rows(t).shape[1] in _widths(labels)}
+    if len(fitting) == 1:
+        return next(iter(fitting))
+    if not candidates:
+        raise SaywhyError(f"{name} returns {type(output).__name__}, no (N, classes) logits in it{_listed(tensors)}")
+    which = "which of its tensors is the logits?"
+    if labels is not None and not fitting:
+        which = f"no tensor in it has {labels} columns, one per class name."
+    raise SaywhyError(f"{name} returns {type(output).__name__}; {which} Say output=, one of{_listed(candidates)[1:]}")
+
+
+def _widths(labels: int) -> tuple[int, ...]:
+    """How many columns logits of so many names may have: one logit has one name, or two."""
+    return (labels, 1) if labels == 2 else (labels,)
+
+
+def _may_be_logits(tensor: Tensor, count: int) -> bool:
+    return tensor.is_floating_point() and tensor.dim() in (1, 2) and len(tensor) == count and tensor.numel() > 0
+
+
+def _listed(tensors: Mapping[Key, Tensor]) -> str:
+    return ": " + ", ".join(f"{key!r} {_shape(t)}" for key, t in tensors.items()) if tensors else ""
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(['N', *map(str, tensor.shape[1:])])}{',' if tensor.dim() == 1 else ''})"
+
+
+def _sums_to_one(rows: Tensor) -> bool:
+    close = 1e-4 if rows.dtype in (torch.float32, torch.float64) else 2e-2
+    return bool((rows >= 0).all() and ((rows.float().sum(1) - 1).abs() < close).all())
+
+
+def _find_task(network: nn.Module, reading: Reading, name: str, task: str | None) -> str:
+    if reading.classes == 1:
+        if task not in (None, BINARY):
+            raise SaywhyError(f"{name} has one logit, which is task='binary', not {task!r}")
+        return BINARY
+    if task == BINARY:
+        raise SaywhyError(f"{name} has {reading.classes} logits, and task='binary' is for one; use 'single-label'")
+    ended = SINGLE if reading.end == PROBABILITIES else ENDS.get(reading.end or "")
+    if ended and task not in (None, ended):
+        raise SaywhyError(f"{name} ends with {reading.end}, which is task={ended!r}, not {task!r}")
+    described = str(getattr(getattr(network, "config", None), "problem_type", None))  # as transformers says it
+    if described == "regression" and task is None:
+        raise SaywhyError(f"{name} is a network for regression; it has no classes to explain")
+    return task or ended or (MULTI if described == "multi_label_classification" else SINGLE)

@@ -1,0 +1,222 @@
+"""What networks return: one tensor of several, softmaxes after the head, no head at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision import transforms
+
+from saywhy.attribution import COMPOSITES, METHODS, attribute
+from saywhy.classifiers.classifier import Classifier
+from saywhy.errors import SaywhyError
+from tests.helpers import TRANSFORM, TinyNet, picture
+
+NAMES = ["toucan", "king snake", "ambulance"]
+PIXELS = torch.stack([TRANSFORM(picture(seed=n)) for n in range(3)])
+
+
+class Named(NamedTuple):
+    features: Tensor
+    class_logits: Tensor
+
+
+class Returns(nn.Module):
+    """TinyNet with its features, its logits and its map in something else than a tensor."""
+
+    def __init__(self, wrap: Callable[[Tensor, Tensor, Tensor], Any], classes: int = 3) -> None:
+        super().__init__()
+        self.net, self.wrap = TinyNet(classes), wrap
+
+    def forward(self, x: Tensor) -> Any:
+        maps = self.net.body(x)
+        features = maps.mean((2, 3))
+        return self.wrap(features, self.net.head(features), maps)
+
+
+def own(network: nn.Module, **options: Any) -> Classifier:
+    return Classifier.from_module(network, transform=TRANSFORM, **options)
+
+
+def as_tuple(f: Tensor, y: Tensor, m: Tensor) -> Any:
+    return f, y
+
+
+def as_dict(f: Tensor, y: Tensor, m: Tensor) -> Any:
+    return {"maps": m, "features": f, "class_logits": y}
+
+
+def as_object(f: Tensor, y: Tensor, m: Tensor) -> Any:
+    return SimpleNamespace(features=f, class_logits=y, note="none")
+
+
+def as_named(f: Tensor, y: Tensor, m: Tensor) -> Any:
+    return Named(f, y)
+
+
+RETURNS = [(as_tuple, 1), (as_dict, "class_logits"), (as_object, "class_logits"), (as_named, "class_logits")]
+
+
+@pytest.mark.parametrize(("wrap", "key"), RETURNS)
+def test_the_tensor_that_fits_the_labels_is_taken_or_the_one_that_is_named(wrap: Callable, key: str | int) -> None:
+    network = Returns(wrap)
+    expected = own(network.net, labels=NAMES)
+    for classifier in (own(network, labels=NAMES), own(network, output=key), own(network, labels=NAMES, output=key)):
+        assert len(classifier.labels) == 3
+        assert torch.equal(classifier.logits(PIXELS), expected.logits(PIXELS))
+        features, head = classifier.features(PIXELS), classifier.head
+        torch.testing.assert_close(features @ head.weight.T + head.bias, classifier.logits(PIXELS))
+        for method in METHODS:
+            found, right = (attribute(c, PIXELS, target=1, method=method) for c in (classifier, expected))
+            torch.testing.assert_close(found.values, right.values)
+
+
+@pytest.mark.parametrize(("wrap", "key"), RETURNS)
+def test_several_tensors_that_may_be_logits_are_asked_about(wrap: Callable, key: str | int) -> None:
+    first = 0 if wrap is as_tuple else "features"
+    with pytest.raises(SaywhyError, match=rf"Say output=, one of {first!r} \(N, 16\), {key!r} \(N, 3\)") as caught:
+        own(Returns(wrap))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SaywhyError, match="no tensor in it has 4 columns, one per class name"):
+        own(Returns(wrap), labels=["a", "b", "c", "d"])
+    with pytest.raises(SaywhyError, match="returns no tensor 'logit'"):
+        own(Returns(wrap), output="logit")
+
+
+def test_an_output_that_is_no_logits_is_refused() -> None:
+    with pytest.raises(SaywhyError, match=r"returns \(N, 16, 8, 8\) as 'maps'; expected"):
+        own(Returns(as_dict), output="maps")
+    with pytest.raises(SaywhyError, match=r"returns one tensor, \(N, 3\); leave output= out"):
+        own(TinyNet(3), output="logits")
+    with pytest.raises(SaywhyError, match=r"no \(N, classes\) logits in it: 'maps' \(N, 16, 8, 8\)"):
+        own(Returns(lambda f, y, m: {"maps": m}))
+    with pytest.raises(SaywhyError, match="returns str"):
+        own(Returns(lambda f, y, m: "hello"))
+
+
+def test_the_last_of_a_tuple_is_minus_one() -> None:
+    assert len(own(Returns(as_tuple), output=-1).labels) == 3
+
+
+def test_features_beside_maps_are_not_taken_for_logits() -> None:
+    network = Returns(lambda f, y, m: {"last_hidden_state": m, "pooler_output": f})
+    with pytest.raises(SaywhyError, match="'pooler_output', which no linear layer makes"):
+        own(network)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224"])
+def test_backbones_without_a_head_are_refused(name: str) -> None:
+    at_224 = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
+    with pytest.raises(SaywhyError, match=r"has no head: it returns \(N, \d+\) features, not logits"):
+        Classifier.from_module(timm.create_model(name, num_classes=0), transform=at_224)
+
+
+def test_a_head_that_was_taken_off_is_noticed() -> None:
+    network = torchvision.models.resnet18()
+    network.fc = nn.Identity()  # type: ignore[assignment]
+    with pytest.raises(SaywhyError, match=r"ResNet has no head: it returns \(N, 512\) features"):
+        own(network)
+
+
+# -- what comes after the head ----------------------------------------------------------------------------------------
+
+
+class Then(nn.Module):
+    """A network, and a function of its output."""
+
+    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.function = network, function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.inner(x))
+
+
+ENDS = [
+    nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid(), lambda z: torch.softmax(z, -1), lambda z: z.softmax(dim=1),
+    lambda z: z.sigmoid(), lambda z: z.clone().sigmoid_(), lambda z: z / 3, lambda z: z * 2,
+    lambda z: (z / 3).softmax(1), lambda z: torch.sigmoid(z / 2), lambda z: z.softmax(1)[:, :, None].flatten(1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_goes_into_the_end_is_explained_and_the_networks_own_probabilities_are_given(end: Callable) -> None:
+    network = TinyNet(3)
+    plain, ended = own(network, labels=NAMES), own(Then(network, end), labels=NAMES)
+    torch.testing.assert_close(ended.logits(PIXELS), plain.logits(PIXELS), rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        said = Then(network, end).eval()(PIXELS)
+    sums_to_one = (said.sum(1) - 1).abs().max() < 1e-3
+    if ended.task == "single-label" and ((said < 0).any() or not sums_to_one):  # logits still, or log-probabilities
+        said = said.softmax(1)
+    torch.testing.assert_close(ended.probabilities(ended.logits(PIXELS)), said, rtol=1e-4, atol=1e-5)
+    features, head = ended.features(PIXELS), ended.head
+    torch.testing.assert_close(features @ head.weight.T + head.bias, ended.logits(PIXELS), rtol=1e-4, atol=1e-5)
+    for composite in COMPOSITES:
+        found, right = (attribute(c, PIXELS, target=2, composite=composite) for c in (ended, plain))
+        torch.testing.assert_close(found.values, right.values, rtol=1e-3, atol=1e-5)
+    for method in METHODS:
+        found, right = (attribute(c, PIXELS, method=method) for c in (ended, plain))
+        torch.testing.assert_close(found.values, right.values, rtol=1e-3, atol=1e-5)
+
+
+def test_a_softmax_after_attention_is_the_last_one() -> None:
+    vit = timm.create_model("test_vit", num_classes=3, img_size=160)
+    at_160 = transforms.Compose([transforms.Resize((160, 160)), transforms.ToTensor()])
+    nn.init.normal_(vit.head.weight, std=0.1)
+    for module in vit.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    pixels = torch.stack([at_160(picture())])
+    plain, ended = (
+        Classifier.from_module(n, transform=at_160, labels=NAMES) for n in (vit, nn.Sequential(vit, nn.Softmax(1)))
+    )
+    assert torch.equal(ended.logits(pixels), plain.logits(pixels))
+    for method in METHODS:
+        found, right = (attribute(c, pixels, method=method) for c in (ended, plain))
+        torch.testing.assert_close(found.values, right.values, rtol=1e-4, atol=1e-6)
+    assert ended.head_path == "network.0.head"
+
+
+class Averaged(nn.Module):
+    """The mean of two networks' softmaxes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = TinyNet(3), TinyNet(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.first(x).softmax(1) + self.second(x).softmax(1)) / 2
+
+
+def test_averaged_probabilities_stay_what_they_are() -> None:
+    network = Averaged()
+    classifier = own(network, labels=NAMES)
+    said = classifier.probabilities(classifier.logits(PIXELS))
+    torch.testing.assert_close(said, network.eval()(PIXELS).detach())
+    for method in METHODS:
+        assert attribute(classifier, PIXELS, method=method).values.any()
+    with pytest.raises(SaywhyError, match="no gradient comes from the output of Averaged"):
+        attribute(classifier, PIXELS, composite="epsilon-plus")
+
+
+def test_ends_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SaywhyError, match="softmax over one logit, which is always the same"):
+        own(nn.Sequential(TinyNet(1), nn.Softmax(1)))
+    with pytest.raises(SaywhyError, match="softmax that is not over its classes"):
+        own(nn.Sequential(TinyNet(3), nn.Softmax(0)))
+    with pytest.raises(SaywhyError, match="ends with softmax, which is task='single-label', not 'multi-label'"):
+        own(nn.Sequential(TinyNet(3), nn.Softmax(1)), task="multi-label")
+
+
+def test_a_network_with_an_end_survives_pickling() -> None:
+    classifier = own(nn.Sequential(TinyNet(3), nn.Softmax(1)), labels=NAMES)
+    again = pickle.loads(pickle.dumps(classifier.network))
+    assert torch.equal(again.eval()(PIXELS), classifier.logits(PIXELS))

@@ -1,0 +1,234 @@
+"""Probabilities, classes and answers follow what a classifier is for: one class, any number of labels, one logit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saywhy.attribution import COMPOSITES, METHODS, attribute
+from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.evidence import class_evidence
+from saywhy.errors import SaywhyError
+from saywhy.questions.explain import explain
+from saywhy.spaces.own import ClassifierSpace
+from saywhy.types import Vocabulary
+from tests.helpers import TRANSFORM, FakeSpace, TinyNet, picture, silence_biases, tiny_classifier
+from tests.spaces.test_own import FakeEncoder
+
+PIXELS = torch.stack([TRANSFORM(picture(seed=n)) for n in range(3)])
+WORDS = Vocabulary(("red", "green", "blue", "thing", "other"), ("",) * 5)
+
+
+def own(network: nn.Module, **options: Any) -> Classifier:
+    return Classifier.from_module(network, transform=TRANSFORM, **options)
+
+
+class Says(nn.Module):
+    """TinyNet whose logits are the given ones, nearly whatever the picture."""
+
+    def __init__(self, *logits: float) -> None:
+        super().__init__()
+        self.net = TinyNet(len(logits))
+        with torch.no_grad():
+            self.net.head.weight.mul_(1e-3)
+            self.net.head.bias.copy_(torch.tensor(logits))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Then(nn.Module):
+    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.function = network, function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.inner(x))
+
+
+# -- one logit --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda y: y, lambda y: y[:, 0], lambda y: y.squeeze(), lambda y: y.sigmoid(), lambda y: y[:, 0].sigmoid()]
+)
+def test_one_logit_is_a_class_and_its_opposite(shape: Callable) -> None:
+    network = TinyNet(1)
+    classifier = own(Then(network, shape), labels=["pneumonia"])
+    assert classifier.task == "binary"
+    assert classifier.labels == ("pneumonia", "not pneumonia")
+    with torch.no_grad():
+        logit = network.eval()(PIXELS)
+    logits = classifier.logits(PIXELS)
+    torch.testing.assert_close(logits, torch.cat([logit, -logit], 1))
+    torch.testing.assert_close(classifier.probabilities(logits)[:, :1], logit.sigmoid())
+    torch.testing.assert_close(classifier.probabilities(logits).sum(1), torch.ones(3))
+    (row,) = classifier.predict([picture()])
+    assert len(row) == 2
+    assert row[0].probability >= 0.5 >= row[1].probability
+    assert torch.equal(classifier.logits(PIXELS[:1]).cpu(), logits[:1]) or torch.allclose(
+        classifier.logits(PIXELS[:1]), logits[:1], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("logit", "said", "probability"), [(2.0, "pneumonia", 0.8808), (-2.0, "not pneumonia", 0.8808)]
+)
+def test_a_negative_logit_says_the_opposite(logit: float, said: str, probability: float) -> None:
+    e = explain(picture(), model=own(Says(logit), labels=["pneumonia"]), vocabulary=WORDS, space=FakeSpace())
+    assert e.target.name == said
+    assert e.target.probability == pytest.approx(probability, abs=2e-3)
+    assert e.summary.startswith(f"It says *{said}* (0.88).")
+    assert e.settings["task"] == "binary"
+    assert e.from_json(e.to_json()).settings["task"] == "binary"
+
+
+def test_both_classes_of_one_logit_are_explained_and_are_each_others_negative() -> None:
+    network = TinyNet(1)
+    classifier = own(network, labels=["pneumonia"])
+    assert classifier.class_index("not pneumonia") == 1
+    for method in METHODS:
+        for composite in COMPOSITES if method == "lrp" else (None,):
+            yes, no = (attribute(classifier, PIXELS, t, method, composite) for t in (0, "not pneumonia"))
+            assert yes.values.any()
+            torch.testing.assert_close(no.values, -yes.values, rtol=1e-4, atol=1e-6)
+            assert no.logits == pytest.approx([-x for x in yes.logits])
+
+
+def test_relevance_of_one_logit_is_the_logit() -> None:
+    classifier = own(silence_biases(TinyNet(1)), labels=["pneumonia"])
+    found = attribute(classifier, PIXELS, target=1, composite="epsilon")
+    assert found.values.sum((1, 2)).tolist() == pytest.approx(found.logits, rel=1e-2, abs=1e-5)
+
+
+def test_two_names_are_in_class_order_as_binary_cross_entropy_is_trained() -> None:
+    """A picture of class 1 has the target 1, so that a positive logit speaks for the second name."""
+    network = TinyNet(1).train()
+    images, targets = torch.randn(16, 3, 32, 32), torch.tensor([0.0, 1.0] * 8)
+    images += targets[:, None, None, None] * 2
+    optimiser = torch.optim.Adam(network.parameters(), 0.05)
+    for _ in range(30):
+        optimiser.zero_grad()
+        F.binary_cross_entropy_with_logits(network(images)[:, 0], targets).backward()
+        optimiser.step()
+    classifier = own(network, labels={"dark": 0, "bright": 1})
+    assert classifier.labels == ("dark", "bright")
+    right = classifier.logits(images).argmax(1) == targets
+    assert right.float().mean() > 0.8
+    assert own(network).labels == ("positive", "negative")
+    with pytest.raises(
+        SaywhyError, match="3 class names for a classifier of one logit; give one, of what it speaks for"
+    ):
+        own(network, labels=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("labels", [["pneumonia"], ["healthy", "pneumonia"]])
+def test_one_logit_has_a_head_and_a_space_of_its_own(labels: list[str]) -> None:
+    classifier = own(TinyNet(1), labels=labels)
+    features, head = classifier.features(PIXELS), classifier.head
+    assert head.weight.shape == (2, 16)
+    torch.testing.assert_close(features @ head.weight.T + head.bias, classifier.logits(PIXELS))
+    space = ClassifierSpace(classifier, FakeEncoder())
+    torch.testing.assert_close(space.class_direction(0), -space.class_direction(1))
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space)
+    assert e.contrast is not None
+    assert {e.target.index, e.contrast.other.index} == {0, 1}
+    evidence = class_evidence(classifier, PIXELS)
+    torch.testing.assert_close(evidence.eval()(PIXELS), classifier.logits(PIXELS))
+
+
+# -- any number of labels ---------------------------------------------------------------------------------------------
+
+
+def test_labels_have_a_sigmoid_each() -> None:
+    names = ["cat", "dog", "sofa", "car"]
+    classifier = own(Says(4, 4, 4, -4), labels=names, task="multi-label")
+    (row,) = classifier.predict([picture()])
+    assert sorted(p.probability for p in row) == pytest.approx([0.018, 0.982, 0.982, 0.982], abs=1e-3)
+    logits = classifier.logits(PIXELS)
+    torch.testing.assert_close(classifier.probabilities(logits), logits.sigmoid())
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace())
+    assert e.summary.count("(0.98)") == 3
+    assert f"; explained here is what speaks for *{e.target.name}*." in e.summary
+    assert e.target == e.predictions[0]
+    assert e.settings["task"] == "multi-label"
+    assert "multi-label" in repr(classifier)
+    car = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), target="car")
+    assert "; explained here is what speaks for *car* (0.02)." in car.summary
+
+
+def test_all_labels_that_are_said_are_in_the_answer_however_many() -> None:
+    classifier = own(Says(*[3.0] * 7, -3.0, -4.0), task="multi-label")
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace())
+    assert len(e.predictions) == 8
+    assert e.summary.count("(0.95)") == 7
+    none = explain(picture(), model=own(Says(-1, -2), task="multi-label"), vocabulary=WORDS, space=FakeSpace())
+    assert none.summary.startswith("It says none of its labels; the most probable is *class 0* (0.27).")
+    one = explain(picture(), model=own(Says(1, -2), task="multi-label"), vocabulary=WORDS, space=FakeSpace())
+    assert one.summary.startswith("It says *class 0* (0.73). ")
+
+
+def test_a_label_is_told_apart_from_one_that_is_not_said() -> None:
+    classifier = own(Says(4, 3, -1, -2), task="multi-label", labels=["cat", "dog", "sofa", "car"])
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=ClassifierSpace(classifier, FakeEncoder()))
+    assert e.target.name == "cat"
+    assert e.contrast is not None
+    assert e.contrast.other.name == "sofa"
+    everything = own(Says(4, 3, 2), task="multi-label")
+    e = explain(picture(), model=everything, vocabulary=WORDS, space=ClassifierSpace(everything, FakeEncoder()))
+    assert e.contrast is None
+
+
+def hf_folder(path: Path, **options: Any) -> str:
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8,
+        **options,
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
+    return f"hf:{path}"
+
+
+def test_transformers_problem_type_is_the_task(tmp_path: Path) -> None:
+    names = {"id2label": {0: "cat", 1: "dog", 2: "sofa"}, "label2id": {"cat": 0, "dog": 1, "sofa": 2}}
+    several = hf_folder(tmp_path / "several", problem_type="multi_label_classification", **names)
+    assert Classifier.load(several).task == "multi-label"
+    assert Classifier.load(several, task="single-label").task == "single-label"
+    assert Classifier.load(hf_folder(tmp_path / "one", **names)).task == "single-label"
+    with pytest.raises(SaywhyError, match="is a network for regression"):
+        Classifier.load(hf_folder(tmp_path / "number", problem_type="regression", **names))
+    binary = Classifier.load(hf_folder(tmp_path / "binary", id2label={0: "ripe"}, label2id={"ripe": 0}))
+    assert (binary.task, binary.labels) == ("binary", ("ripe", "not ripe"))
+
+
+# -- what does not go together ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("classes", "task", "message"),
+    [
+        (3, "multilabel", "no task 'multilabel'; did you mean multi-label"),
+        (3, "binary", "has 3 logits, and task='binary' is for one"),
+        (1, "single-label", "has one logit, which is task='binary', not 'single-label'"),
+    ],
+)
+def test_tasks_that_do_not_fit_are_refused(classes: int, task: str, message: str) -> None:
+    with pytest.raises(SaywhyError, match=message):
+        own(TinyNet(classes), task=task)
+
+
+def test_one_class_of_several_is_as_it_was() -> None:
+    classifier = tiny_classifier()
+    assert classifier.task == own(TinyNet(3), task="single-label").task == "single-label"
+    assert isinstance(classifier.network, TinyNet)
+    logits = classifier.logits(PIXELS)
+    assert torch.equal(classifier.probabilities(logits), logits.softmax(1))
+    assert "task" not in explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace()).settings
