@@ -203,7 +203,7 @@ def test_averaged_probabilities_stay_what_they_are() -> None:
     torch.testing.assert_close(said, network.eval()(PIXELS).detach())
     for method in METHODS:
         assert attribute(classifier, PIXELS, method=method).values.any()
-    with pytest.raises(SaywhyError, match="no gradient comes from the output of Averaged"):
+    with pytest.raises(SaywhyError, match="holds so much of Averaged constant that no relevance reaches the pixels"):
         attribute(classifier, PIXELS, composite="epsilon-plus")
 
 

@@ -107,11 +107,6 @@ def _attribute_batch(
         """The explained logit of each picture; which class that is, is decided in the pass that is explained."""
         if not torch.isfinite(output).all():
             raise SaywhyError(f"{classifier.name} gives logits that are not finite; its weights or input are damaged")
-        if torch.is_grad_enabled() and not output.requires_grad:
-            raise SaywhyError(
-                f"no gradient comes from the output of {classifier.name} to its input: its forward pass, or "
-                f"{composite or method}, holds a part of it constant; use another composite or method"
-            )
         classes = output.argmax(1) if targets is None else targets.to(output.device)
         chosen[:] = classes.tolist()
         return output.gather(1, classes[:, None])[:, 0]

@@ -21,6 +21,7 @@ from saywhy.attribution.composites import DEFAULT_COMPOSITE, Box, Composite
 from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries, contiguous_gradient
 from saywhy.attribution.rules import Rule
 from saywhy.classifiers.borrowing import borrowed
+from saywhy.classifiers.outputs import AsLogits
 from saywhy.errors import SaywhyError
 
 Select = Callable[[Tensor], Tensor]
@@ -131,7 +132,7 @@ def check_quantised(network: nn.Module) -> None:
     quantised = [name for name, module in network.named_modules() if ".quantized" in type(module).__module__]
     if quantised:
         raise SaywhyError(
-            f"no gradient passes through the quantised layers of {type(network).__name__} ({quantised[0]}, ...); "
+            f"no gradient passes through the quantised layers of {_kind(network)} ({quantised[0]}, ...); "
             "explain the network before it was quantised"
         )
 
@@ -148,7 +149,7 @@ def _check_visible(network: nn.Module) -> None:
     """Raises SaywhyError for a network whose functions are compiled, so that they cannot be intercepted."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise SaywhyError(
-            f"{type(network).__name__} hides its functions (torch.jit), and relevance cannot follow them; explain the "
+            f"{_kind(network)} hides its functions (torch.jit), and relevance cannot follow them; explain the "
             'plain module, or use method="integrated-gradients"'
         )
 
@@ -160,7 +161,7 @@ def _check_traced(network: nn.Module, leaf: Tensor, output: Tensor) -> None:
     hidden = _hidden_functions(output)
     if hidden:
         raise SaywhyError(
-            f"{type(network).__name__} computes {', '.join(sorted(hidden))} by an autograd function of its own, whose "
+            f"{_kind(network)} computes {', '.join(sorted(hidden))} by an autograd function of its own, whose "
             "relevance has no rule; write it with torch's functions (EfficientNet: set_swish(False)), or use "
             'method="integrated-gradients"'
         )
@@ -196,15 +197,20 @@ def _cut(network: nn.Module, leaf: Tensor) -> str:
 
     handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
     try:
-        network(leaf)
+        plain = network(leaf)
     finally:
         for handle in handles:
             handle.remove()
+    if plain.requires_grad:
+        return (
+            f"the composite holds so much of {_kind(network)} constant that no relevance reaches the pixels; use "
+            "another composite or method"
+        )
     alive = [name for name, carries_gradient in finished if carries_gradient]
     first = next((name for name, carries_gradient in finished if not carries_gradient), "the first module")
     where = f"after {alive[-1]}" if alive else f"in or before {first}"
     return (
-        f"the forward pass of {type(network).__name__} cuts the gradient {where}, by torch.no_grad, detach or a layer "
+        f"the forward pass of {_kind(network)} cuts the gradient {where}, by torch.no_grad, detach or a layer "
         "that has none; an explanation needs one all the way to the pixels"
     )
 
@@ -256,6 +262,11 @@ def _probe(network: nn.Module, pixels: Tensor) -> _Probe:
     return _probes[network]
 
 
+def _kind(network: nn.Module) -> str:
+    """What a person calls the network: the name of its class, without what reads its output."""
+    return type(network.network if isinstance(network, AsLogits) else network).__name__
+
+
 def _check_same(network: nn.Module, pixels: Tensor, output: Tensor) -> None:
     """Compare once per network with the plain run; values must agree up to the order of additions."""
     probe = _probe(network, pixels)
@@ -267,7 +278,7 @@ def _check_same(network: nn.Module, pixels: Tensor, output: Tensor) -> None:
     tolerance = 1e-3 if output.dtype in (torch.float32, torch.float64) else 0.1
     if torch.isfinite(plain).all() and difference > tolerance * scale:
         raise SaywhyError(
-            f"{type(network).__name__} computes different values while its relevance is traced (off by "
+            f"{_kind(network)} computes different values while its relevance is traced (off by "
             f"{float(difference / scale):.1%}); probably it changes a tensor in place and then uses it under its old "
             'name. Write x = x.add(y) for x.add_(y), or use method="integrated-gradients"'
         )

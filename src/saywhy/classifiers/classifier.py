@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.heads import Head, Linear, find_head
 from saywhy.classifiers.outputs import BINARY, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.sources import SOURCES
@@ -177,19 +177,20 @@ class Classifier:
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
         """(N, C), on the network's device. pixels: (N, 3, h, w), preprocessed."""
-        with frozen(self.network):
-            return self.network(pixels.to(self.device, self.dtype))
+        with borrowed(self.network) as shadow:
+            return shadow(pixels.to(self.device, self.dtype))
 
     @torch.no_grad()
     def features(self, pixels: Tensor) -> Tensor:
         """(N, d): the input of the last linear layer. Raises SaywhyError where there is none."""
-        layer = self._need_head()
         caught: list[Tensor] = []
-        handle = layer.register_forward_pre_hook(lambda module, args: caught.append(args[0].detach()))
-        try:
-            self.logits(pixels)
-        finally:
-            handle.remove()
+        with borrowed(self.network) as shadow:
+            layer = shadow.get_submodule(self.head_path)
+            handle = layer.register_forward_pre_hook(lambda module, args: caught.append(args[0].detach()))
+            try:
+                shadow(pixels.to(self.device, self.dtype))
+            finally:
+                handle.remove()
         return caught[-1].flatten(1)
 
     def predict(

@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.layers import caught, channels_first, positions, stages
 from saywhy.classifiers.outputs import BINARY
@@ -58,13 +58,13 @@ def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
         raise SaywhyError(f"{classifier.name} has one logit; evidence is for one class against others")
     network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
     if classifier.has_head and classifier.task != BINARY:  # whose head is one row for two classes
-        with frozen(network):
-            try:
-                stage = stages(network, pixels)[-1]
-            except SaywhyError:
-                return ClassEvidence(network, None, None)
-            with torch.no_grad(), caught(network, stage) as outputs:
-                features = classifier.features(pixels).float()
+        try:
+            stage = stages(network, pixels)[-1]
+        except SaywhyError:
+            return ClassEvidence(network, None, None)
+        with torch.no_grad(), borrowed(network) as shadow, caught(shadow, stage) as outputs:
+            shadow(pixels)
+        features = classifier.features(pixels).float()
         if positions(outputs[0]) is not None:
             means = channels_first(outputs[0]).float().mean((2, 3))
             close = CLOSE if outputs[0].dtype == torch.float32 else CLOSE_HALF

@@ -140,6 +140,8 @@ def headless(name: str, output: Tensor) -> SaywhyError:
 
 def ends_with_nothing(network: nn.Module, noise: Tensor) -> bool:
     """Whether the last layer that runs is an Identity: what libraries put in the place of a head taken off."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        return False  # takes no hooks
     last: list[nn.Module] = []
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
