@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
     from saywhy.pictures.in_batches import Failure
+    from saywhy.types import Picture
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -41,6 +42,22 @@ def writable(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SaywhyError(f"--out {out}: the folder cannot be made ({error.strerror or error})") from None
+
+
+class Saved(Protocol):
+    """An answer about one picture: an ``Explanation`` or a ``Why``."""
+
+    @property
+    def picture(self) -> Picture: ...
+
+    def save(self, path: str | Path) -> Path: ...
+
+
+def save_numbered(answer: Saved, out: Path, number: int) -> None:
+    """Write an answer's JSON and figure into a folder, under its number and the name of its picture."""
+    stem = f"{number:03d}-{Path(answer.picture.name).stem}"
+    for ending in ("json", "png"):
+        answer.save(out / f"{stem}.{ending}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from saywhy.cli.console import errors, progress_bar, tell_each, writable
+from saywhy.cli.console import errors, progress_bar, save_numbered, tell_each, writable
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import ExplainOptions
 
@@ -98,9 +98,7 @@ def explain(
 
     def tell(result: Explanation, number: int) -> None:
         if out is not None:
-            stem = f"{number:03d}-{Path(result.picture.name).stem}"
-            result.save(out / f"{stem}.json")
-            result.save(out / f"{stem}.png")
+            save_numbered(result, out, number)
         if json:
             print(result.to_json(), flush=True)
         else:

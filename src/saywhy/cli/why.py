@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from saywhy.cli.console import complain, errors, note, progress_bar, progress_bars, tell_each, writable
+from saywhy.cli.console import complain, errors, note, progress_bar, progress_bars, save_numbered, tell_each, writable
 from saywhy.cli.panels import show_why
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import WhyOptions
@@ -108,9 +108,7 @@ def why(
 
     def tell(result: Why, number: int) -> None:
         if out is not None:
-            stem = f"{number:03d}-{Path(result.picture.name).stem}"
-            result.save(out / f"{stem}.json")
-            result.save(out / f"{stem}.png")
+            save_numbered(result, out, number)
         if json:
             print(result.to_json(), flush=True)
         else:
