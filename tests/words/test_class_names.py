@@ -81,6 +81,11 @@ def test_mappings_that_leave_a_class_out_are_refused(labels: dict, message: str)
         read_class_names(labels)
 
 
+def test_a_set_of_names_is_refused() -> None:
+    with pytest.raises(SaywhyError, match="a set has no order"):
+        read_class_names({"cat", "dog"})  # type: ignore[arg-type]
+
+
 def test_names_of_several_classes_are_said() -> None:
     with pytest.warns(ClassNameWarning, match="x: 'crane' is the name of classes 0 and 2; name such a class"):
         warn_of_duplicates(["crane", "cat", "crane"], "x")

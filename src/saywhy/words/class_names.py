@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 
@@ -32,6 +32,8 @@ def read_class_names(source: ClassNames) -> tuple[str, ...]:
     """
     if isinstance(source, Mapping):
         return tuple(_in_order(source.items(), "labels"))
+    if isinstance(source, Set):
+        raise SaywhyError("labels: a set has no order; give a list of names in class order, or {name: index}")
     if not isinstance(source, str | Path):
         return tuple(str(name) for name in source)
     path = Path(source)
