@@ -101,6 +101,13 @@ def test_an_output_that_is_no_logits_is_refused() -> None:
         own(Returns(lambda f, y, m: "hello"))
 
 
+def test_a_network_that_cannot_take_its_pictures_says_so_in_a_line() -> None:
+    for network in (timm.create_model("vit_tiny_patch16_224"), torchvision.models.vit_b_32(), nn.Linear(7, 3)):
+        with pytest.raises(SaywhyError, match="cannot run on what its transform returns") as caught:
+            own(network)
+        assert "\n" not in str(caught.value)
+
+
 def test_the_last_of_a_tuple_is_minus_one() -> None:
     assert len(own(Returns(as_tuple), output=-1).labels) == len(own(Returns(as_named), output=1).labels) == 3
     with pytest.raises(SaywhyError, match="returns no tensor '2'"):

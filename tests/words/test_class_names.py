@@ -55,6 +55,7 @@ def test_every_format_gives_the_names_in_order(tmp_path: Path, name: str, text: 
         ({np.int64(1): "dog", np.int64(0): "cat"}, ("cat", "dog")),
         ({"0": 0, "1": 1, "10": 2, "2": 3}, ("0", "1", "10", "2")),  # numbered folders, as ImageFolder counts them
         ({"1": 0, "0": 1}, ("1", "0")),
+        ({0: ["n01", "tench"], 1: ["n02", "goldfish"]}, ("tench", "goldfish")),
         ({"0": "9", "1": "3"}, ("9", "3")),
     ],
 )

@@ -277,8 +277,11 @@ def _assemble(
     names = None if labels is None else read_class_names(labels)
     try:
         reading = read_output(network, noise, name, None if names is None else len(names), output, task)
-    except RuntimeError as error:
-        raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {error}") from None
+    except (SaywhyError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own: a picture of another size is an AssertionError in timm
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {said}") from None
     plain = network
     if reading.key is not None or reading.end is not None or reading.task == BINARY or reading.squeezed:
         network = AsLogits(plain, reading.key, reading.end)
