@@ -101,8 +101,64 @@ def test_an_output_that_is_no_logits_is_refused() -> None:
         own(Returns(lambda f, y, m: "hello"))
 
 
+def test_a_network_that_cannot_take_its_pictures_says_so_in_a_line() -> None:
+    for network in (timm.create_model("vit_tiny_patch16_224"), torchvision.models.vit_b_32(), nn.Linear(7, 3)):
+        with pytest.raises(SaywhyError, match="cannot run on what its transform returns") as caught:
+            own(network)
+        assert "\n" not in str(caught.value)
+
+
 def test_the_last_of_a_tuple_is_minus_one() -> None:
-    assert len(own(Returns(as_tuple), output=-1).labels) == 3
+    assert len(own(Returns(as_tuple), output=-1).labels) == len(own(Returns(as_named), output=1).labels) == 3
+    with pytest.raises(SaywhyError, match="returns no tensor '2'"):
+        own(Returns(as_tuple), output=2)
+
+
+class Computed:
+    """An object whose logits are a property."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._logits = logits
+
+    @property
+    def logits(self) -> Tensor:
+        return self._logits
+
+
+def test_an_attribute_may_be_a_property() -> None:
+    network = Returns(lambda f, y, m: Computed(y))
+    expected = own(network.net).logits(PIXELS)
+    assert torch.equal(own(network).logits(PIXELS), expected)
+    assert torch.equal(own(network, output="logits").logits(PIXELS), expected)
+
+
+def test_logits_beside_one_number_each_are_told_by_two_names() -> None:
+    network = Returns(lambda f, y, m: (f.mean(1, keepdim=True), y), classes=2)
+    assert own(network, labels=["no", "yes"]).task == "single-label"
+    one = Returns(lambda f, y, m: (f, y), classes=1)
+    assert own(one, labels=["no", "yes"]).task == own(one, labels=["yes"]).task == "binary"
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_squeeze_does_not_lose_the_only_picture(classes: int) -> None:
+    """``squeeze()`` leaves (C,) of one picture, and of one logit of one picture a number."""
+    network = Returns(lambda f, y, m: y.squeeze(), classes)
+    expected = own(network.net)
+    for pixels in (PIXELS, PIXELS[:1]):
+        torch.testing.assert_close(own(network).logits(pixels), expected.logits(pixels))
+        found, right = (attribute(c, pixels) for c in (own(network), expected))
+        torch.testing.assert_close(found.values, right.values)
+    assert own(network).predict([picture()]) == expected.predict([picture()])
+
+
+def test_compiled_and_scripted_networks_are_read() -> None:
+    network = TinyNet(3).eval()
+    expected = own(network, labels=NAMES).logits(PIXELS)
+    compiled = torch.compile(nn.Sequential(network, nn.Softmax(1)), backend="eager")
+    traced = torch.jit.trace(nn.Sequential(network, nn.Softmax(1)), PIXELS)
+    for ended in (compiled, traced):
+        classifier = own(ended, labels=NAMES)
+        torch.testing.assert_close(classifier.probabilities(classifier.logits(PIXELS)), expected.softmax(1))
 
 
 def test_features_beside_maps_are_not_taken_for_logits() -> None:

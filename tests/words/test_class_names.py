@@ -55,6 +55,7 @@ def test_every_format_gives_the_names_in_order(tmp_path: Path, name: str, text: 
         ({np.int64(1): "dog", np.int64(0): "cat"}, ("cat", "dog")),
         ({"0": 0, "1": 1, "10": 2, "2": 3}, ("0", "1", "10", "2")),  # numbered folders, as ImageFolder counts them
         ({"1": 0, "0": 1}, ("1", "0")),
+        ({0: ["n01", "tench"], 1: ["n02", "goldfish"]}, ("tench", "goldfish")),
         ({"0": "9", "1": "3"}, ("9", "3")),
     ],
 )
@@ -79,6 +80,11 @@ def test_mappings_are_read_in_either_order(labels: dict, names: tuple[str, ...],
 def test_mappings_that_leave_a_class_out_are_refused(labels: dict, message: str) -> None:
     with pytest.raises(SaywhyError, match=message):
         read_class_names(labels)
+
+
+def test_a_set_of_names_is_refused() -> None:
+    with pytest.raises(SaywhyError, match="a set has no order"):
+        read_class_names({"cat", "dog"})  # type: ignore[arg-type]
 
 
 def test_names_of_several_classes_are_said() -> None:

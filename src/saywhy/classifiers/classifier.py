@@ -278,11 +278,16 @@ def _assemble(
     names = None if labels is None else read_class_names(labels)
     try:
         reading = read_output(network, noise, name, None if names is None else len(names), output, task)
-    except RuntimeError as error:
-        raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {error}") from None
+    except (SaywhyError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own: a picture of another size is an AssertionError in timm
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {said}") from None
     plain = network
-    if reading.key is not None or reading.end is not None or reading.task == BINARY:
+    if reading.key is not None or reading.end is not None or reading.task == BINARY or reading.squeezed:
         network = AsLogits(plain, reading.key, reading.end)
+    if reading.classes == 1:  # more pictures, to tell a factor between a layer's outputs and the logits from chance
+        noise = torch.cat([noise, noise.flip(-1), noise.flip(-2)])
     layer, factor, reason = find_head(network, noise, revive)
     if layer is None and (names is None or len(names) != reading.classes):
         if ends_with_nothing(plain, noise):

@@ -51,11 +51,11 @@ class AsLogits(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         if self.end in ENDS:
             with _Tap() as tap:
-                output = as_rows(pick(self.network(pixels), self.key))
+                output = as_rows(pick(self.network(pixels), self.key), len(pixels))
             assert tap.given is not None, "a network that ended with a function of ENDS no longer does"
             output = tap.given.reshape(output.shape)
         else:
-            output = as_rows(pick(self.network(pixels), self.key))
+            output = as_rows(pick(self.network(pixels), self.key), len(pixels))
             if self.end == PROBABILITIES:
                 output = output.clamp(min=torch.finfo(output.dtype).tiny).log()
         if self.scale != 1:
@@ -73,16 +73,18 @@ class Reading:
     classes: int
     task: str
     alone: bool  # it returns nothing else, or which of the tensors is meant was said
+    squeezed: bool  # it leaves out axes of one: of one picture it may return (C,)
 
 
 class _Tap(TorchFunctionMode):
-    """Keeps the input and the output of the last function of ENDS that was called."""
+    """Keeps the input and the output of the last function of ENDS that was called, and whether axes are left out."""
 
     def __init__(self) -> None:
         super().__init__()
         self.name = ""
         self.given: Tensor | None = None
         self.result: Tensor | None = None
+        self.squeezed = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -92,6 +94,7 @@ class _Tap(TorchFunctionMode):
         if in_place and isinstance(given, Tensor):
             given = given.clone()
         result = func(*args, **kwargs)
+        self.squeezed |= name in ("squeeze", "squeeze_") and len(args) + len(kwargs) == 1
         if (in_place or name in ENDS) and isinstance(given, Tensor) and isinstance(result, Tensor):
             self.name, self.given, self.result = "sigmoid" if in_place else name, given, result
         return result
@@ -113,7 +116,7 @@ def read_output(
         output = network(noise)
     chosen = _find_key(output, len(noise), name, labels, key)
     found = pick(output, chosen)
-    rows = as_rows(found)
+    rows = as_rows(found, len(noise))
     if getattr(network, "num_classes", None) == 0:
         raise headless(name, found)
     end = None
@@ -126,7 +129,8 @@ def read_output(
             end = PROBABILITIES
     elif end in ("softmax", "log_softmax"):
         raise SaywhyError(f"{name} ends with a {end} over one logit, which is always the same; use a sigmoid")
-    reading = Reading(chosen, end, rows.shape[1], SINGLE, key is not None or len(tensors_of(output)) < 2)
+    alone = key is not None or len(tensors_of(output)) < 2
+    reading = Reading(chosen, end, rows.shape[1], SINGLE, alone, tap.squeezed)
     return replace(reading, task=_find_task(network, reading, name, task))
 
 
@@ -169,19 +173,26 @@ def tensors_of(output: Any) -> dict[Key, Tensor]:
     elif isinstance(output, tuple | list):
         items = enumerate(output)
     else:
-        names = (*getattr(output, "__dict__", ()), *getattr(output, "__slots__", ()))
+        names = (*getattr(output, "__dict__", ()), *getattr(output, "__slots__", ()), "logits")
         items = [(n, getattr(output, n, None)) for n in names if not n.startswith("_")]
     return {key: value for key, value in items if isinstance(value, Tensor)}
 
 
-def pick(output: Any, key: Key | None) -> Tensor:
-    """The tensor of that key in what a network returns."""
-    return output if key is None else tensors_of(output)[key]
+def pick(output: Any, key: Key | None) -> Any:
+    """What a network returns under that key, attribute or index, all of it for None; None where there is nothing."""
+    if key is None:
+        return output
+    if isinstance(output, Mapping):
+        return output.get(key)
+    if isinstance(key, int):
+        inside = isinstance(output, tuple | list) and -len(output) <= key < len(output)
+        return output[key] if inside else None
+    return getattr(output, key, None)
 
 
-def as_rows(output: Tensor) -> Tensor:
-    """(N, C) of (N, C) or (N,), and (1, 1) of one number, as ``squeeze`` leaves it of one picture."""
-    return output.reshape(-1, 1) if output.dim() < 2 else output
+def as_rows(output: Tensor, count: int) -> Tensor:
+    """(N, C) of (N, C) or (N,), and of what a ``squeeze`` leaves of one picture's: (C,), or one number."""
+    return output.reshape(count, -1) if output.dim() < 2 else output
 
 
 def _find_key(output: Any, count: int, name: str, labels: int | None, key: Key | None) -> Key | None:
@@ -193,30 +204,27 @@ def _find_key(output: Any, count: int, name: str, labels: int | None, key: Key |
         return None
     tensors = tensors_of(output)
     if key is not None:
-        if isinstance(key, int) and key < 0 and isinstance(output, tuple | list):
-            key += len(output)
-        if key not in tensors:
+        named = pick(output, key)
+        if not isinstance(named, Tensor):
             raise unknown("tensor", key, map(str, tensors), lead=f"{name} returns no")
-        if not _may_be_logits(tensors[key], count):
-            raise SaywhyError(f"{name} returns {_shape(tensors[key])} as {key!r}; expected (N, classes) logits")
+        if not _may_be_logits(named, count):
+            raise SaywhyError(f"{name} returns {_shape(named)} as {key!r}; expected (N, classes) logits")
         return key
     candidates = {k: tensor for k, tensor in tensors.items() if _may_be_logits(tensor, count)}
     if "logits" in candidates:
         return "logits"
-    fitting = {k: t for k, t in candidates.items() if labels is None or as_rows(t).shape[1] in _widths(labels)}
+    widths = {k: as_rows(tensor, count).shape[1] for k, tensor in candidates.items()}
+    fitting = [k for k, width in widths.items() if labels in (None, width)]
+    if not fitting and labels == 2:  # names of the two classes of one logit
+        fitting = [k for k, width in widths.items() if width == 1]
     if len(fitting) == 1:
-        return next(iter(fitting))
+        return fitting[0]
     if not candidates:
         raise SaywhyError(f"{name} returns {type(output).__name__}, no (N, classes) logits in it{_listed(tensors)}")
     which = "which of its tensors is the logits?"
     if labels is not None and not fitting:
         which = f"no tensor in it has {labels} columns, one per class name."
     raise SaywhyError(f"{name} returns {type(output).__name__}; {which} Say output=, one of{_listed(candidates)[1:]}")
-
-
-def _widths(labels: int) -> tuple[int, ...]:
-    """How many columns logits of so many names may have: one logit has one name, or two."""
-    return (labels, 1) if labels == 2 else (labels,)
 
 
 def _may_be_logits(tensor: Tensor, count: int) -> bool:

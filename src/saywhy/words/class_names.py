@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from pathlib import Path
 
@@ -32,6 +32,8 @@ def read_class_names(source: ClassNames) -> tuple[str, ...]:
     """
     if isinstance(source, Mapping):
         return tuple(_in_order(source.items(), "labels"))
+    if isinstance(source, Set):
+        raise SaywhyError("labels: a set has no order; give a list of names in class order, or {name: index}")
     if not isinstance(source, str | Path):
         return tuple(str(name) for name in source)
     path = Path(source)
@@ -134,9 +136,7 @@ def _from_json(text: str, path: Path) -> list[str]:
     except json.JSONDecodeError as error:
         raise SaywhyError(f"{path}: not valid JSON ({error})") from None
     if isinstance(data, dict):
-        return _in_order(
-            ((key, value if isinstance(value, int) else _one_name(value)) for key, value in data.items()), path
-        )
+        return _in_order(data.items(), path)
     if isinstance(data, list):
         return [_one_name(value) for value in data]
     raise SaywhyError(f"{path}: expected a list of names, or an object from index to name or from name to index")
@@ -184,7 +184,7 @@ def _in_order(pairs: Iterable[tuple[object, object]], where: str | Path) -> list
         )
     indices, names = numbers[fitting[0]], sides[1 - fitting[0]]
     by_index = dict(zip(indices, names, strict=True))
-    return [str(by_index[index]) for index in range(len(pairs))]
+    return [_one_name(by_index[index]) for index in range(len(pairs))]
 
 
 def _index(value: object) -> int | None:
