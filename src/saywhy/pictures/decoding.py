@@ -104,14 +104,16 @@ def lower_tiles(image: Image.Image) -> list[Any]:
     image: not loaded yet. Told the wrong order of bytes, Pillow takes the lower for the upper ones, and keeps those.
     """
     tiles = []
-    for decoder, extents, offset, args in getattr(image, "tile", ()):
+    for tile in getattr(image, "tile", ()):
+        *place, args = tile
         mode = args if isinstance(args, str) else args[0] if args else ""
         base, _, order = str(mode).partition(";16")
         if base not in ("RGB", "RGBA") or base != image.mode or order not in ("B", "L", "N"):
             return []
         little = order == "L" or (order == "N" and sys.byteorder == "little")
         other = f"{base};16{'B' if little else 'L'}"
-        tiles.append((decoder, extents, offset, other if isinstance(args, str) else (other, *args[1:])))
+        told = other if isinstance(args, str) else (other, *args[1:])
+        tiles.append(tile._replace(args=told) if hasattr(tile, "_replace") else (*place, told))  # older Pillows: tuples
     return tiles
 
 
