@@ -63,8 +63,9 @@ def decoding(name: str) -> Iterator[None]:
     except (SaywhyError, Warning):
         raise
     except UnidentifiedImageError:
+        known = ", ".join(formats()) + ("" if "HEIC" in formats() else "; HEIC where pillow-heif is installed")
         raise SaywhyError(
-            f"{name}: not a picture in a format that is read ({', '.join(formats())}), or damaged at its start"
+            f"{name}: not a picture in a format that is read ({known}), or damaged at its start"
         ) from None
     except Image.DecompressionBombError:
         raise SaywhyError(f"{name}: over {MOST_PIXELS / 1e6:.0f} megapixels; make it smaller first") from None
@@ -119,6 +120,7 @@ def lower_tiles(image: Image.Image) -> list[Any]:
 
 def check_bytes(file: BinaryIO, name: str) -> None:
     """Raises SaywhyError where a file has more bytes than are read of its format."""
+    file.seek(0)
     start = file.read(2)
     size = file.seek(0, 2)
     file.seek(0)
