@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.decoding import FORMATS, MOST_PIXELS
@@ -211,6 +213,40 @@ def test_the_largest_picture_takes_at_most_a_gibibyte(mode: str, tmp_path: Path)
     path = saved(tmp_path, image, "x.png", exif=exif)
     del image
     assert growth(path) < 1.1 * 1024
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("one\ntwo"), struct.error("x"), NotImplementedError(), RecursionError()]
+)
+def test_whatever_a_decoder_raises_is_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path, picture(), "x.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", Mock(side_effect=error))
+    assert refusal(path).startswith(f"{path}: cannot be read (")
+
+
+def test_too_little_memory_is_told_and_an_interrupt_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, picture(), "x.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", Mock(side_effect=MemoryError))
+    assert "too large for the memory" in refusal(path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        read_picture(path)
+
+
+def test_large_files_are_refused_and_plain_formats_may_be_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saywhy.pictures.decoding.MOST_FILE", 100)
+    assert "MiB" in refusal(encoded(picture(), "PNG"))
+    with pytest.warns(PictureWarning):
+        read_picture(deep_tiff(deep(), "<"))  # opened twice
+
+
+def test_a_decoder_that_would_take_more_memory_reads_fewer_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saywhy.pictures.decoding.MOST_MEMORY", 8 * 96 * 64)
+    read_picture(encoded(picture(96, 64), "JPEG"))
+    assert "read of such a JPEG" in refusal(encoded(picture(96, 64), "JPEG", progressive=True))
+    assert "read of such a WEBP" in refusal(encoded(picture(96, 64), "WEBP"))
 
 
 # -- what is no file, or may not be read ------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -32,6 +34,18 @@ def test_an_explanation_holds_together(tmp_path: Path) -> None:
     assert e.target.name in e.summary
     assert e.settings["composite"] == "epsilon-plus"
     assert all(0 <= r.box[0] < r.box[2] <= 200 and 0 <= r.box[1] < r.box[3] <= 120 for r in e.regions)
+
+
+def test_an_array_and_bytes_are_explained_like_the_picture(tmp_path: Path) -> None:
+    picture().save(tmp_path / "bird.png")
+    classifier = tiny_classifier()
+    as_bytes = (tmp_path / "bird.png").read_bytes()
+    expected = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace())
+    for image in (np.asarray(picture()), as_bytes, io.BytesIO(as_bytes)):
+        e = explain(image, model=classifier, vocabulary=WORDS, space=FakeSpace())
+        assert e.picture == expected.picture
+        assert e.picture.name == "picture"
+        assert torch.equal(e.heatmap.values, expected.heatmap.values)
 
 
 def test_the_target_can_be_chosen_by_name() -> None:

@@ -220,3 +220,9 @@ def test_what_cannot_be_asked_is_refused() -> None:
         why("absent.jpg", colour_clip(), WORDS, None)
     with pytest.raises(SaywhyError, match="inverse bank"):
         asked(scoring=Scoring(("rationale", "inverse")))
+
+
+def test_an_array_is_answered_like_the_picture() -> None:
+    of_array, of_picture = (why(image, colour_clip(), WORDS, None, method="none") for image in (np.asarray(RED), RED))
+    assert of_array.picture == of_picture.picture
+    assert of_array.sentence == of_picture.sentence

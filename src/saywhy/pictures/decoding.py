@@ -63,8 +63,9 @@ def decoding(name: str) -> Iterator[None]:
     except (SaywhyError, Warning):
         raise
     except UnidentifiedImageError:
+        known = ", ".join(formats()) + ("" if "HEIC" in formats() else "; HEIC where pillow-heif is installed")
         raise SaywhyError(
-            f"{name}: not a picture in a format that is read ({', '.join(formats())}), or damaged at its start"
+            f"{name}: not a picture in a format that is read ({known}), or damaged at its start"
         ) from None
     except Image.DecompressionBombError:
         raise SaywhyError(f"{name}: over {MOST_PIXELS / 1e6:.0f} megapixels; make it smaller first") from None
@@ -104,19 +105,22 @@ def lower_tiles(image: Image.Image) -> list[Any]:
     image: not loaded yet. Told the wrong order of bytes, Pillow takes the lower for the upper ones, and keeps those.
     """
     tiles = []
-    for decoder, extents, offset, args in getattr(image, "tile", ()):
+    for tile in getattr(image, "tile", ()):
+        *place, args = tile
         mode = args if isinstance(args, str) else args[0] if args else ""
         base, _, order = str(mode).partition(";16")
         if base not in ("RGB", "RGBA") or base != image.mode or order not in ("B", "L", "N"):
             return []
         little = order == "L" or (order == "N" and sys.byteorder == "little")
         other = f"{base};16{'B' if little else 'L'}"
-        tiles.append((decoder, extents, offset, other if isinstance(args, str) else (other, *args[1:])))
+        told = other if isinstance(args, str) else (other, *args[1:])
+        tiles.append(tile._replace(args=told) if hasattr(tile, "_replace") else (*place, told))  # older Pillows: tuples
     return tiles
 
 
 def check_bytes(file: BinaryIO, name: str) -> None:
     """Raises SaywhyError where a file has more bytes than are read of its format."""
+    file.seek(0)
     start = file.read(2)
     size = file.seek(0, 2)
     file.seek(0)

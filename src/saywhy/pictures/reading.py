@@ -199,7 +199,7 @@ def _deep_to_rgb(
     upper: Image.Image, lower: Any, tiles: list[Any], name: str, value_range: tuple[float, float] | None
 ) -> Image.Image:
     """Colours of 16 bits, decoded in two halves. lower: the picture opened again, to be decoded by ``tiles``."""
-    check_size(upper.size, name, MOST_MEMORY // 12, f"{upper.format} of 16-bit colours")
+    check_size(upper.size, name, MOST_MEMORY // 14, f"{upper.format} of 16-bit colours")
     turn = _turn(upper)
     lower.tile = tiles
     lower.load()

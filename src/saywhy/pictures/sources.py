@@ -17,7 +17,7 @@ from PIL import Image
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
-from saywhy.plumbing.names import unknown
+from saywhy.plumbing.names import shown, unknown
 from saywhy.words.class_names import folder_names, plain
 
 WORLD_PICTURES = 300  # of a world's data, where no number is given
@@ -111,16 +111,17 @@ def _read(source: str, limit: int | None) -> list[LabelledImage]:
     path = Path(source)
     if not _exists(path):
         raise SaywhyError(
-            f"{source}: no such picture or folder (a caption may not contain a slash or end as a picture file does)"
+            f"{shown(source)}: no such picture or folder"
+            " (a caption may not contain a slash or end as a picture file does)"
         )
     if not path.is_dir():
         return [LabelledImage(source, None, partial(read_picture, path))]
     try:
         files = list_pictures(path)
     except OSError as error:
-        raise SaywhyError(f"{source}: cannot be read ({error.strerror or error})") from None
+        raise SaywhyError(f"{shown(source)}: cannot be read ({error.strerror or error})") from None
     if not files:
-        raise SaywhyError(f"{source}: there are no pictures in this folder, nor in its subfolders")
+        raise SaywhyError(f"{shown(source)}: there are no pictures in this folder, nor in its subfolders")
     return [LabelledImage(str(file), label, partial(read_picture, file)) for file, label in files]
 
 
