@@ -442,7 +442,7 @@ def test_what_must_be_the_same_to_resume(data: RationaleData, clip: ClipSpace, t
     path = tmp_path / "training.pt"
     for content in (b"", b"no run", path.read_bytes()[:500]):
         path.write_bytes(content)
-        with pytest.raises(SaywhyError, match="is damaged, or no run of saywhy"):
+        with pytest.raises(SaywhyError, match="is damaged, or not a checkpoint of saywhy"):
             run(data, clip, tmp_path, resume=True)
 
 
