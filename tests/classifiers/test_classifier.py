@@ -246,3 +246,16 @@ def test_the_real_network_knows_real_photographs(pack: Path) -> None:
     right = [p[0].index == int(r["class_index"]) for p, r in zip(classifier.predict(images), rows, strict=True)]
     assert sum(right) >= 0.75 * len(rows)  # 89.5% of all 600
     head_identity(classifier)
+
+
+def test_a_folders_own_python_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks whether it may be run
+    ran = tmp_path / "ran"
+    (tmp_path / "net.py").write_text(f"open({str(ran)!r}, 'w').close()")
+    own = {"AutoConfig": "net.Config", "AutoModelForImageClassification": "net.Net"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "ones-own", "auto_map": own}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "ViTImageProcessor"}))
+    for pretrained in (True, False):
+        with pytest.raises(SaywhyError):
+            Classifier.load(f"hf:{tmp_path}", pretrained=pretrained)
+    assert not ran.exists()

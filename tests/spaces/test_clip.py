@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
+from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import load_clip
 from saywhy.types import Space
 from tests.helpers import picture
@@ -43,3 +45,9 @@ def test_the_image_tower_can_be_replaced(tmp_path: Path) -> None:
     space = load_clip(str(clip_directory(tmp_path / "clip")))
     operated = replace(space, image_tower=lambda pixels: torch.ones(len(pixels), 16))
     assert torch.equal(operated.encode_images([picture()]), torch.full((1, 16), 0.25))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    with pytest.raises(SaywhyError, match="there are no weights in this CLIP folder"):
+        load_clip(str(tmp_path))

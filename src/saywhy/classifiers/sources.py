@@ -100,10 +100,11 @@ def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
 
     try:
         with patience():
-            config = AutoConfig.from_pretrained(name)
-            processor = AutoImageProcessor.from_pretrained(name)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
             make = AutoModelForImageClassification
-            network = make.from_pretrained(name) if pretrained else make.from_config(config)
+            load = make.from_pretrained if pretrained else make.from_config
+            network = load(name if pretrained else config, trust_remote_code=False)
     except Exception as error:
         if Path(name).is_dir():
             raise SaywhyError(f"hf:{name}: the folder does not load ({_first_line(error)})") from None

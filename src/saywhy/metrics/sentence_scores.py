@@ -92,9 +92,9 @@ def load_painter(source: str, device: str | None = None) -> Painter:
     try:
         with patience():
             try:
-                pipeline = AutoPipelineForText2Image.from_pretrained(source, **options)
+                pipeline = AutoPipelineForText2Image.from_pretrained(source, trust_remote_code=False, **options)
             except ValueError:  # a pipeline that the automatic choice does not know
-                pipeline = DiffusionPipeline.from_pretrained(source, **options)
+                pipeline = DiffusionPipeline.from_pretrained(source, trust_remote_code=False, **options)
         pipeline = pipeline.to(chosen, torch.float16 if chosen.type == "cuda" else torch.float32)
     except Exception as error:
         raise SaywhyError(

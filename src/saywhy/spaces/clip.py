@@ -22,6 +22,7 @@ from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
 BATCH = 64  # crops, or texts, at once
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".npz"}  # endings
 
 
 @final
@@ -96,6 +97,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     chosen = choose_device(device)
     try:
         if Path(where).is_dir():
+            _check_weights(Path(where))
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
             tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")
         else:
@@ -127,6 +129,12 @@ class _ImageTower(torch.nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
+
+
+def _check_weights(folder: Path) -> None:
+    """Raises SaywhyError for a folder without weights: open_clip would go on with random ones."""
+    if not any(path.suffix in WEIGHTS for path in folder.iterdir()):
+        raise SaywhyError(f"{folder}: there are no weights in this CLIP folder (open_clip_model.safetensors)")
 
 
 def _check_known(architecture: str, tag: str, open_clip: Any) -> None:

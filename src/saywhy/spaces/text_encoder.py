@@ -97,7 +97,7 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
         source = str(Path(package.origin).parent / "model")
     try:
         with patience():
-            model = SentenceTransformer(source, device=str(choose_device(None)))
+            model = SentenceTransformer(source, device=str(choose_device(None)), trust_remote_code=False)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(

@@ -111,8 +111,8 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
         where = str(language_directory(source.removeprefix("world:")))
     try:
         with patience():
-            tokenizer = AutoTokenizer.from_pretrained(where)
-            network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         problem = "does not load from its folder" if Path(where).is_dir() else "cannot be loaded"
