@@ -21,6 +21,7 @@ from saywhy.classifiers.outputs import BINARY, SINGLE, AsLogits, Key, ends_with_
 from saywhy.classifiers.sources import SOURCES
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
+from saywhy.pictures.transforms import PROBE, as_transform
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
 from saywhy.plumbing.names import unknown
@@ -162,8 +163,16 @@ class Classifier:
         return Head(weight, bias)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
-        """(N, 3, h, w) on the CPU."""
-        return torch.stack([torch.as_tensor(self.transform(image)) for image in images])
+        """(N, 3, h, w) on the CPU. Raises SaywhyError where the transform gives them several shapes."""
+        tensors = [torch.as_tensor(self.transform(image)) for image in images]
+        shapes = {tuple(tensor.shape) for tensor in tensors}
+        if len(shapes) > 1:
+            listed = " and ".join(map(str, sorted(shapes)))
+            raise SaywhyError(
+                f"the transform of {self.name} gives pictures of several shapes, {listed}; give it a Resize and a "
+                "CenterCrop"
+            )
+        return torch.stack(tensors)
 
     def geometry(self, size: tuple[int, int]) -> Geometry:
         """Where the preprocessed frame lies on an original of that (width, height)."""
@@ -272,7 +281,8 @@ def _assemble(
     revive: bool,
 ) -> Classifier:
     """Run the network on noise: see what it returns and how that is read, find its head, fit the names."""
-    shape = transform(Image.new("RGB", (256, 256))).shape
+    transform = as_transform(transform)
+    shape = transform(Image.new("RGB", PROBE)).shape
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     noise = noise.to(device_of(network), dtype_of(network))
     names = None if labels is None else read_class_names(labels)

@@ -1,0 +1,76 @@
+"""Transforms of every library as one kind: RGB picture -> (C, h, w) tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.pictures.geometry import Transform
+
+PROBE = (256, 256)  # width, height of the picture that a transform is tried on
+KEYS = ("image", "pixel_values")  # under which libraries return what they made
+
+
+def as_transform(transform: Callable[..., Any]) -> Transform:
+    """The transform itself where it makes a (C, h, w) tensor of a picture; else one around it that does.
+
+    Understood are transforms that take the picture as an array by the name ``image`` (albumentations), and that give an
+    array, a dict with one of KEYS, or a batch of one.
+
+    Raises SaywhyError for anything else, with what the transform said.
+    """
+    picture = Image.new("RGB", PROBE)
+    try:
+        result = transform(picture)
+        called_by_name = False
+    except Exception as error:
+        try:
+            result = transform(image=np.asarray(picture))
+        except Exception:
+            said = (str(error).strip().splitlines() or [""])[0]
+            reason = f"{type(error).__name__}: {said}"
+            raise SaywhyError(f"the transform does not run on an RGB picture ({reason})") from None
+        called_by_name = True
+    if isinstance(result, Tensor) and result.dim() == 3 and not called_by_name:
+        return transform
+    _tensor_of(result)  # says what is wrong with it
+    return Adapted(transform, called_by_name)
+
+
+@final
+class Adapted:
+    """A transform of another kind as one of a picture to a tensor. by_name: it takes ``image=``, an array."""
+
+    def __init__(self, transform: Callable[..., Any], by_name: bool) -> None:
+        self.transform, self.by_name = transform, by_name
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return _tensor_of(self.transform(image=np.asarray(image)) if self.by_name else self.transform(image))
+
+    def __repr__(self) -> str:
+        return repr(self.transform)
+
+
+def _tensor_of(result: Any) -> Tensor:
+    """(C, h, w) float32 of what a transform gave. Raises SaywhyError for anything that is no picture."""
+    if isinstance(result, Mapping):
+        result = next((result[key] for key in KEYS if key in result), result)
+    if isinstance(result, list | tuple) and len(result) == 1:
+        (result,) = result
+    if isinstance(result, np.ndarray | Image.Image):
+        values = np.asarray(result)
+        last = values.ndim == 3 and values.shape[-1] in (1, 3, 4) and values.shape[0] not in (1, 3, 4)
+        result = torch.as_tensor(np.ascontiguousarray(np.moveaxis(values, -1, 0) if last else values))
+        result = result / 255 if values.dtype == np.uint8 else result
+    if isinstance(result, Tensor) and result.dim() == 4 and len(result) == 1:
+        result = result[0]
+    if not isinstance(result, Tensor) or result.dim() != 3:
+        shape = f" of shape {tuple(result.shape)}" if hasattr(result, "shape") else ""
+        raise SaywhyError(f"the transform gives a {type(result).__name__}{shape}; expected a (C, h, w) tensor")
+    return result.float()
