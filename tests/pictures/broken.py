@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 
@@ -91,6 +92,27 @@ def huge_tile() -> bytes:
     fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     data = b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", len(tags)) + fields + b"\x00" * 4
     return data.ljust(200, b"\x00") + zlib.compress(b"\x00")
+
+
+def greedy_tags(count: int = 3000, room: int = 1 << 20) -> bytes:
+    """A TIFF's or EXIF block's tags, each of which claims the same MiB."""
+    place = 8 + 2 + 12 * count + 4
+    tags = b"".join(struct.pack("<HHII", 40000 + n, 7, room, place) for n in range(count))
+    return b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", count) + tags + bytes(4 + room)
+
+
+def greedy(kind: str) -> bytes:
+    """A small picture that has such tags as EXIF, which Pillow does not write where it is too long for a segment."""
+    if kind == "TIFF":
+        return greedy_tags()
+    if kind != "JPEG":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow thinks of the tags
+            return encoded(picture(40, 30), kind, exif=greedy_tags())
+    data, exif = encoded(picture(40, 30), kind), greedy_tags()
+    parts = [exif[start : start + 65000] for start in range(0, len(exif), 65000)]
+    segments = (b"\xff\xe1" + struct.pack(">H", len(part) + 8) + b"Exif\x00\x00" + part for part in parts)
+    return data[:2] + b"".join(segments) + data[2:]
 
 
 def whole() -> dict[str, list[bytes]]:

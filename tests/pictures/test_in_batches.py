@@ -105,3 +105,17 @@ def test_what_cannot_be_read_is_told_once_and_left_out_of_every_pass() -> None:
         assert [picture.name for picture, _ in read(many)] == ["in/1.png", "in/3.png"]
     assert [failure.name for failure in told] == ["in/0.png", "in/2.png"]
     assert read.failures == tuple(told)
+
+
+def test_large_pictures_are_not_held_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saywhy.pictures.in_batches.MOST_PIXELS", 5)
+    batches: list[list[int]] = []
+
+    def work(batch: Sequence[Pair]) -> list[int]:
+        batches.append(widths(batch))
+        return widths(batch)
+
+    advanced: list[int] = []
+    assert list(in_batches(pictures(6), work, batch_size=4, advance=advanced.append)) == [1, 2, 3, 4, 5, 6]
+    assert batches == [[1, 2, 3], [4], [5], [6]]
+    assert sum(advanced) == 6

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.decoding import FORMATS, MOST_PIXELS
@@ -26,6 +26,7 @@ from tests.pictures.broken import (
     deep_png,
     deep_tiff,
     encoded,
+    greedy,
     huge_gif,
     huge_tile,
     postscript,
@@ -172,6 +173,8 @@ def test_every_kind_of_every_format_is_read_whatever_its_ending(ending: str, tmp
         assert sorted(result.size) == [30, 40]
 
 
+GREEDY = ("TIFF", "JPEG", "PNG", "WEBP", *(["AVIF"] if features.check("avif") else []))
+
 PEAK = """
 import io, resource, sys, warnings
 from PIL import Image
@@ -199,7 +202,17 @@ def test_refusing_a_bomb_takes_no_memory(tmp_path: Path) -> None:
     names = ["palette bomb.png", "screen.gif", "tile.tif"]
     for name in names:
         (tmp_path / name).write_bytes(corpus()[name])
-    assert growth(*(tmp_path / name for name in names)) < 64
+    for kind in GREEDY:
+        (tmp_path / kind).write_bytes(greedy(kind))
+    assert growth(*(tmp_path / name for name in (*names, *GREEDY))) < 64
+
+
+@pytest.mark.parametrize("kind", GREEDY)
+def test_greedy_tags_are_not_read(kind: str) -> None:
+    if kind in ("PNG", "WEBP"):  # whose EXIF is read only to turn them
+        assert read_picture(greedy(kind)).size == (40, 30)
+    else:
+        assert "tags claim more than" in refusal(greedy(kind))
 
 
 @pytest.mark.slow

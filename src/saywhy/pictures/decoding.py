@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.tags import MOST_CLAIMED, claims_too_much
 from saywhy.plumbing.names import shown
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
@@ -47,6 +48,8 @@ def opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """
     with decoding(name):
         check_bytes(file, name)
+        if claims_too_much(file):
+            raise SaywhyError(f"{name}: cannot be read (its tags claim more than {MOST_CLAIMED >> 20} MiB)")
         with Image.open(file, formats=_formats()) as image:
             check_size(image.size, name, int(MOST_MEMORY / bytes_per_pixel(image)), image.format or "")
             _check_tiles(image, name)

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, final
 from PIL.Image import Image
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.decoding import MOST_PIXELS
 
 BATCH = 16  # pictures at once
 
@@ -89,6 +90,9 @@ def in_batches(
           the file's, without its folders. Where it raises SaywhyError for a batch, one of the pictures is to blame:
           those without a result are given to it again, one by one. Any other error is a fault of the program, and ends
           the loop: what was yielded before is whole.
+
+    A batch ends before ``batch_size`` where its pictures together have as many pixels as one may have, so that memory
+    stays flat however large they are.
     """
     for start in range(0, len(pictures), batch_size):
         batch: list[tuple[str, Image]] = []
@@ -96,8 +100,14 @@ def in_batches(
             if isinstance(item, Failure):
                 yield item
                 advance(1)
-            else:
-                batch.append((Path(item[0].name).name, item[1]))
+                continue
+            batch.append((Path(item[0].name).name, item[1]))
+            del item  # the batch alone holds what the picture shows
+            if sum(picture.width * picture.height for _, picture in batch) >= MOST_PIXELS:
+                for result in _worked(batch, work):
+                    yield result
+                    advance(1)
+                batch = []
         for result in _worked(batch, work) if batch else ():
             yield result
             advance(1)

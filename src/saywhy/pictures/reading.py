@@ -24,6 +24,7 @@ from saywhy.pictures.decoding import (
     open_path,
     opened,
 )
+from saywhy.pictures.tags import exif_claims_too_much
 from saywhy.plumbing.names import shown
 from saywhy.types import Picture
 
@@ -215,9 +216,18 @@ def _deep_to_rgb(
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes a picture upright; None for nothing, and where its EXIF is broken."""
     try:
+        if exif_claims_too_much(_exif(image)):
+            return None
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a picture without its EXIF is still a picture
         return None
+
+
+def _exif(image: Image.Image) -> bytes:
+    """The block that Pillow takes EXIF from; PNG may have it as text, in which the digits follow three lines."""
+    if exif := image.info.get("exif"):
+        return bytes(exif)
+    return bytes.fromhex("".join(image.info.get("Raw profile type exif", "").split("\n")[3:]))
 
 
 def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
