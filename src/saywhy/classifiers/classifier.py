@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed
+from saywhy.classifiers.checkpoints import load_checkpoint
 from saywhy.classifiers.heads import Head, Linear, find_head
 from saywhy.classifiers.outputs import BINARY, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.sources import SOURCES
@@ -67,6 +68,9 @@ class Classifier:
         device: str | torch.device | None = None,
         output: Key | None = None,
         task: str | None = None,
+        checkpoint: str | Path | None = None,
+        classes: int | None = None,
+        averaged: bool = False,
     ) -> Classifier:
         """The classifier that ``source`` names.
 
@@ -80,6 +84,9 @@ class Classifier:
         output:     which of several tensors that the network returns holds the logits, by key, attribute or index.
         task:       "single-label", "multi-label" or "binary"; None: what the network says of itself, else
                     "single-label", and "binary" for one logit.
+        checkpoint: your own weights for a timm or torchvision architecture, instead of the library's; see
+                    ``load_checkpoint``. averaged: those averaged in training (EMA), where the file has both.
+        classes:    how many the architecture is built with; None: as many as the library's weights have.
 
         Raises SaywhyError for a name or a device that does not exist, weights that do not load, the wrong number of
         class names, an output that is no logits, and a task that does not fit. Warns with a ClassNameWarning of names
@@ -90,10 +97,15 @@ class Classifier:
             raise SaywhyError(
                 f"{source!r} does not name a classifier; use one of {', '.join(f'{s}:NAME' for s in SOURCES)}"
             )
+        if classes is not None and checkpoint is None and pretrained:
+            raise SaywhyError(f"{source} with {classes} classes has a head that nobody trained; give its checkpoint")
         chosen = choose_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network, transform, own_names = SOURCES[origin](name, pretrained)
+            network, transform, own_names = SOURCES[origin](name, pretrained and checkpoint is None, classes)
+        if checkpoint is not None:
+            load_checkpoint(network, checkpoint, averaged=averaged)
+            pretrained = True
         names = own_names if labels is None else labels
         return _assemble(network.eval().to(chosen), transform, names, source, output, task, revive=not pretrained)
 

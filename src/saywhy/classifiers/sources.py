@@ -21,7 +21,7 @@ from saywhy.words.class_names import read_class_names
 _Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
 
 
-def _from_timm(name: str, pretrained: bool) -> _Loaded:
+def _from_timm(name: str, pretrained: bool, classes: int | None) -> _Loaded:
     import timm
 
     directory = Path(name)
@@ -31,7 +31,7 @@ def _from_timm(name: str, pretrained: bool) -> _Loaded:
             raise SaywhyError(f"timm:{name}: the folder has no config.json; see timm's local-dir format")
         config = json.loads((directory / "config.json").read_text())
         try:
-            network = timm.create_model(f"local-dir:{directory}", pretrained=pretrained)
+            network = timm.create_model(f"local-dir:{directory}", pretrained=pretrained, num_classes=classes)
         except Exception as error:
             raise SaywhyError(f"timm:{name}: the weights do not load ({_first_line(error)})") from None
         names = _timm_names(config, network.num_classes)
@@ -40,7 +40,7 @@ def _from_timm(name: str, pretrained: bool) -> _Loaded:
             raise _unknown("timm", name, timm.list_models())
         try:
             with patience():
-                network = timm.create_model(name, pretrained=pretrained)
+                network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
         except Exception as error:
             raise _unreachable(f"timm:{name}", error) from None
         names = _timm_names(dict(network.pretrained_cfg), network.num_classes)
@@ -81,21 +81,24 @@ def _imagenet_subset_names(classes: int) -> list[str] | None:
     return [f"{n} ({wnid})" if often[n] > 1 else n for n, wnid in zip(names, info.label_names(), strict=True)]
 
 
-def _from_torchvision(name: str, pretrained: bool) -> _Loaded:
+def _from_torchvision(name: str, pretrained: bool, classes: int | None) -> _Loaded:
     from torchvision import models
 
     if name not in models.list_models(models):
         raise _unknown("torchvision", name, models.list_models(models))
     weights = models.get_model_weights(name).DEFAULT
-    extra = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
+    extra: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
+    extra |= {} if classes is None else {"num_classes": classes}
     try:
         network = models.get_model(name, weights=weights if pretrained else None, **extra)
     except Exception as error:
         raise _unreachable(f"torchvision:{name}", error) from None
-    return network, weights.transforms(), weights.meta.get("categories")
+    names = weights.meta.get("categories")
+    return network, weights.transforms(), names if classes in (None, len(names or ())) else None
 
 
-def _from_huggingface(name: str, pretrained: bool) -> _Loaded:
+def _from_huggingface(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+    _refuse_classes(f"hf:{name}", classes)
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
     try:
@@ -125,19 +128,25 @@ class _ProcessorTransform:
         return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
 
 
-def _from_world(name: str, pretrained: bool) -> _Loaded:
+def _from_world(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+    _refuse_classes(f"world:{name}", classes)
     from saywhy.worlds import load_world_classifier
 
     return load_world_classifier(name, pretrained=pretrained)
 
 
-SOURCES: dict[str, Callable[[str, bool], _Loaded]] = {
+def _refuse_classes(source: str, classes: int | None) -> None:
+    if classes is not None:
+        raise SaywhyError(f"{source}: its folder says how many classes it has; leave the number of classes out")
+
+
+SOURCES: dict[str, Callable[[str, bool, int | None], _Loaded]] = {
     "timm": _from_timm,
     "torchvision": _from_torchvision,
     "hf": _from_huggingface,
     "world": _from_world,
 }
-"""Prefix of a source -> loader: (name, pretrained) -> network, transform, class names or None."""
+"""Prefix of a source -> loader: (name, pretrained, number of classes) -> network, transform, class names or None."""
 
 
 def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:

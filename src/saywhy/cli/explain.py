@@ -26,6 +26,13 @@ def explain(
     labels: Annotated[
         str | None, typer.Option(help="Class names: a .txt, .json or .csv file, in order or with indices.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Your own weights for the architecture: a state dict, timm's, Lightning's.")
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Classes of the architecture (with --checkpoint).")
+    ] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="Take the checkpoint's averaged weights.")] = False,
     task: Annotated[
         str | None, typer.Option(help="single-label, multi-label or binary (default: what the network says).")
     ] = None,
@@ -82,7 +89,10 @@ def explain(
         if composite is not None and method != "lrp":
             raise SaywhyError(f"--composite is for --method lrp, not for {method}")
         options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
-        classifier = Classifier.load(model, labels=labels, pretrained=not random_weights, device=device, task=task)
+        classifier = Classifier.load(
+            model, labels=labels, pretrained=not random_weights, device=device, task=task, checkpoint=checkpoint,
+            classes=num_classes, averaged=ema,
+        )  # fmt: skip
         words = resolve_vocabulary(vocabulary, classifier)
         opinion = resolve_space(space or default_space(classifier), classifier, device)
         if target is not None:

@@ -1,0 +1,118 @@
+"""One's own weights for a library's architecture: whatever trained them, a state dict is found in the file and fitted.
+
+Nothing is unpickled but tensors and plain values (``torch.load(weights_only=True)``).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saywhy.errors import SaywhyError
+
+AVERAGED = ("state_dict_ema", "model_ema", "ema")
+STATES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
+"""Keys under which trainers keep a state dict: timm's train.py, Lightning, and what people write by hand."""
+OTHERS = {
+    ".onnx": "an ONNX file holds no PyTorch network; load the network it was exported from",
+    ".h5": "a Keras file holds no PyTorch network; keras.Model in PyTorch can be given to Classifier.from_module",
+    ".keras": "a Keras file holds no PyTorch network; keras.Model in PyTorch can be given to Classifier.from_module",
+    ".pt2": "a torch.export file hides its functions; load the network it was exported from",
+    ".pkl": "a pickle (fastai's export) runs code when it is read; save learner.model.state_dict() instead",
+}
+"""Ending -> what to do with a file that holds no state dict."""
+FIRST = 3  # keys that a message lists
+
+
+def load_checkpoint(network: nn.Module, path: str | Path, *, averaged: bool = False) -> None:
+    """Put the weights of a file into a network.
+
+    path:     .safetensors, or what ``torch.save`` wrote: a state dict, timm's train.py output, Lightning's .ckpt; keys
+              may have a prefix ("module.", "model.").
+    averaged: take the moving average of the weights (EMA) where the file has one beside them.
+
+    Raises SaywhyError for a file that does not hold the weights of this network, with what is missing.
+    """
+    path = Path(path)
+    state = _state_in(_read(path), path, averaged)
+    own = network.state_dict()
+    state = _without_prefix(state, own)
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    strange = [key for key in state if key not in own]
+    if len(missing) > len(own) / 2:
+        raise SaywhyError(f"{path}: holds the weights of another network; {_listed('missing', missing)}")
+    unfit = [key for key in own if key in state and state[key].shape != own[key].shape]
+    if unfit:
+        key = unfit[-1]
+        has, wants = tuple(state[key].shape), tuple(own[key].shape)
+        advice = f"; give the number of classes, --num-classes {has[0]}" if has[1:] == wants[1:] else ""
+        raise SaywhyError(f"{path}: {key} has the shape {has}, and the network's is {wants}{advice}")
+    if missing or strange:
+        wrong = "; ".join(_listed(what, keys) for what, keys in (("missing", missing), ("unexpected", strange)) if keys)
+        raise SaywhyError(f"{path}: does not hold exactly the weights of this network: {wrong}")
+    network.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise SaywhyError(f"{path}: there is no such checkpoint file")
+    ending = path.suffix.lower()
+    if ending in OTHERS:
+        raise SaywhyError(f"{path}: {OTHERS[ending]}")
+    try:
+        if ending == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        what = "ultralytics" if "ultralytics" in str(error) else "objects"
+        raise SaywhyError(
+            f"{path}: holds {what} beside tensors, and is not read, as that would run code; save a state dict: "
+            'torch.save(model.state_dict(), "weights.pth")'
+        ) from None
+    except Exception as error:  # each format has its own
+        if "TorchScript" in str(error):
+            raise SaywhyError(
+                f"{path}: TorchScript hides its functions; save the plain module's state_dict()"
+            ) from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise SaywhyError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+
+
+def _state_in(content: Any, path: Path, averaged: bool) -> dict[str, Tensor]:
+    """The state dict in what a file holds, at most two keys deep."""
+    if averaged and isinstance(content, Mapping):
+        found = next((content[key] for key in AVERAGED if isinstance(content.get(key), Mapping)), None)
+        if found is None:
+            raise SaywhyError(f"{path}: has no averaged weights (EMA) beside the others")
+        content = found
+    for _ in range(2):
+        if not isinstance(content, Mapping):
+            break
+        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) > len(content) / 2:
+            return tensors
+        content = next((content[key] for key in STATES if isinstance(content.get(key), Mapping)), None)
+    if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
+        return {str(key): value for key, value in content.items()}
+    raise SaywhyError(f"{path}: there is no state dict in it; looked for under {', '.join(STATES)}")
+
+
+def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict with the prefix taken off under which most of the network's keys stand, if there is one."""
+    prefixes = {""}
+    for key in state:
+        parts = key.split(".")
+        prefixes |= {".".join(parts[:depth]) + "." for depth in range(1, min(4, len(parts)))}
+    best = max(sorted(prefixes, key=len), key=lambda prefix: sum(prefix + key in state for key in own))
+    return {key.removeprefix(best): value for key, value in state.items() if key.startswith(best)}
+
+
+def _listed(what: str, keys: Sequence[str]) -> str:
+    return f"{len(keys)} {what} ({', '.join(keys[:FIRST])}{', ...' if len(keys) > FIRST else ''})"
