@@ -1,4 +1,4 @@
-"""The command ``saywhy ask``: captions asked of pictures, before and after surgery. An edge, as ``cli`` is."""
+"""The command ``saywhy ask``: captions asked of pictures, before and after surgery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``saywhy why``: what a picture is, and because of which rationales. An edge, as ``cli`` is."""
+"""The command ``saywhy why``: what a picture is, and because of which rationales."""
 
 from __future__ import annotations
 
