@@ -115,7 +115,11 @@ def save_as(path: str | Path, what: str, formats: Mapping[str, Callable[[], str 
     if ending not in formats:
         *others, last = formats
         raise SaywhyError(f"{path}: {what} is saved as {', '.join(others)} or {last}")
-    content = formats[ending]()
+    return write_whole(path, formats[ending]())
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file, text as UTF-8, whole or not at all; its folder is made. Raises SaywhyError where it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:

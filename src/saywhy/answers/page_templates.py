@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from saywhy.errors import SaywhyError
+from saywhy.answers.packing import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 def save_page(path: Path, template: str, **values: Any) -> Path:
     """A template with its values, in a file whose folder is made. Raises SaywhyError where it cannot be written."""
-    html = page_templates().get_template(template).render(**values)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path
+    return write_whole(path, page_templates().get_template(template).render(**values))
 
 
 @cache

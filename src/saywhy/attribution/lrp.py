@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from saywhy.attribution.composites import DEFAULT_COMPOSITE, Box, Composite
 from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries, contiguous_gradient
 from saywhy.attribution.rules import Rule
-from saywhy.classifiers.borrowing import borrowed
+from saywhy.classifiers.borrowing import borrowed, is_scripted
 from saywhy.classifiers.outputs import AsLogits
 from saywhy.errors import SaywhyError
 
@@ -147,7 +147,7 @@ def check_gradient(network: nn.Module, pixels: Tensor) -> None:
 
 def _check_visible(network: nn.Module) -> None:
     """Raises SaywhyError for a network whose functions are compiled, so that they cannot be intercepted."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+    if is_scripted(network):
         raise SaywhyError(
             f"{_kind(network)} hides its functions (torch.jit), and relevance cannot follow them; explain the "
             'plain module, or use method="integrated-gradients"'

@@ -34,11 +34,16 @@ def borrowed(network: nn.Module) -> Iterator[nn.Module]:
     A network whose modules are not Python objects (torch.jit) is lent itself, switched there and back, to one borrower
     at a time.
     """
-    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+    if is_scripted(network):
         with _lock_of(network), frozen(network):
             yield network
     else:
         yield shadow(network)
+
+
+def is_scripted(network: nn.Module) -> bool:
+    """Whether some of the network's modules are compiled (torch.jit): they are no Python objects, and take no hooks."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in network.modules())
 
 
 def shadow(network: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from saywhy.classifiers.borrowing import frozen
+from saywhy.classifiers.borrowing import frozen, is_scripted
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
 
@@ -144,7 +144,7 @@ def headless(name: str, output: Tensor) -> SaywhyError:
 
 def ends_with_nothing(network: nn.Module, noise: Tensor) -> bool:
     """Whether the last layer that runs is an Identity: what libraries put in the place of a head taken off."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+    if is_scripted(network):
         return False  # takes no hooks
     last: list[nn.Module] = []
 

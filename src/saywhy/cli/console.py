@@ -112,9 +112,9 @@ def tell_each(
 
     Raises typer.Exit with OK, SOME_FAILED, or, after Ctrl+C, INTERRUPTED: what was done before is on the page.
     """
-    done: list[_T] = []
     from saywhy.pictures.in_batches import Failure
 
+    done: list[_T] = []
     failures: list[Failure] = []
     interrupted = False
     try:
