@@ -185,3 +185,14 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_that_nothing_matches_is_said(folder: Path) -> None:
     result = saywhy("ask", folder, "red|green", *OPERATE, "--floor", 1e9, "--unmatched", "keep")
     assert "No channel has a match: nothing below is the classifier's." in result.stdout
+
+
+def test_options_of_the_classifier_are_those_of_explain(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("0\n1\n2\n")
+    ask = ("ask", "world:digits", "red|green", "--limit", 4)
+    refused(saywhy(*ask, *COLOURED, "--labels", tmp_path / "names.txt"), "3 class names")
+    refused(saywhy(*ask, *COLOURED, "--task", "binary"), "has 2 logits")
+    refused(saywhy(*ask, *COLOURED, "--checkpoint", tmp_path / "none.pth"), "no such checkpoint file")
+    refused(saywhy(*ask, *COLOURED, "--output", "logits"), "leave output= out")
+    refused(saywhy(*ask, "--space", "world:digits", "--num-classes", 3), "--num-classes is for a classifier")
+    assert saywhy(*ask, *COLOURED, "--space", "world:digits", "--task", "multi-label").returncode == 0

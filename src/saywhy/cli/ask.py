@@ -12,6 +12,17 @@ import typer
 from rich.console import Console
 
 from saywhy.cli.console import OK, SOME_FAILED, complain, errors, note, progress_bar, told_when_interrupted, writable
+from saywhy.cli.loading import (
+    Checkpoint,
+    Ema,
+    Labels,
+    MaybeModel,
+    NumClasses,
+    Output,
+    RandomWeights,
+    Task,
+    load_classifier,
+)
 from saywhy.errors import SaywhyError
 
 if TYPE_CHECKING:
@@ -36,8 +47,14 @@ def ask(
             metavar="PICTURES... CAPTIONS",
         ),
     ],
-    model: Annotated[str | None, typer.Option(help="The classifier, as for explain.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Class names in order: a .txt, .json or .csv file.")] = None,
+    model: MaybeModel = None,
+    labels: Labels = None,
+    checkpoint: Checkpoint = None,
+    num_classes: NumClasses = None,
+    ema: Ema = False,
+    task: Task = None,
+    output: Output = None,
+    random_weights: RandomWeights = False,
     space: Annotated[str | None, typer.Option(help="Whose opinion, without surgery: as for explain.")] = None,
     operate: Annotated[
         str | None, typer.Option(help="Put the classifier into this CLIP: clip, clip:ARCH/TAG, clip:DIR, world:NAME")
@@ -46,9 +63,6 @@ def ask(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Do not load the model's weights: a control.")
-    ] = False,
     match_on: Annotated[
         str | None,
         typer.Option(help="Pictures to match on (default: those asked about).", rich_help_panel=MATCHING),
@@ -118,6 +132,12 @@ def ask(
         clip=operate, file=matching, match_on=match_on, save=save, how=_given(how), surgery=_given(surgery), share=share
     )
     operation.check(model, space)
+    loading: dict[str, Any] = {
+        "labels": labels, "checkpoint": checkpoint, "num_classes": num_classes, "ema": ema, "task": task,
+        "output": output, "random_weights": random_weights,
+    }  # fmt: skip
+    if model is None and (meant := next((name for name, value in loading.items() if value), None)):
+        raise SaywhyError(f"{_flag(meant)} is for a classifier: name one with --model")
     groups = read_groups([word for word in words if not is_source(word)])
     with told_when_interrupted("nothing was answered"):
         pictures = read_sources([word for word in words if is_source(word)], limit)
@@ -126,9 +146,10 @@ def ask(
         if out is not None:
             writable(out)
         with errors.status("loading the models", spinner="dots"):
-            classifier, opinion, operated = _load(
-                model, labels, space, operation, device, pretrained=not random_weights
-            )
+            classifier = None if model is None else load_classifier(model, device=device, **loading)
+            if classifier is not None and random_weights:
+                classifier = replace(classifier, name=f"{classifier.name} at random weights")
+            opinion, operated = _spaces(classifier, space, operation, device)
         read = Readable(lambda failure: complain(failure.reason))
         if classifier is not None and operation.anew:
             with progress_bar("matching channels", len(others)) as advance:
@@ -234,20 +255,15 @@ class Operation:
         return operate(clip, classifier, matching, self.options())
 
 
-def _load(
-    model: str | None, labels: str | None, space: str | None, operation: Operation, device: str | None,
-    *, pretrained: bool,
-) -> tuple[Classifier | None, Space, OperatedSpace | None]:  # fmt: skip
-    """The classifier, the space before surgery, and, with a saved matching, the one after it."""
-    from saywhy.classifiers.classifier import Classifier
+def _spaces(
+    classifier: Classifier | None, space: str | None, operation: Operation, device: str | None
+) -> tuple[Space, OperatedSpace | None]:
+    """The space before surgery, and, with a saved matching, the one after it."""
     from saywhy.questions.ask import operate
     from saywhy.questions.names_and_defaults import default_space, resolve_space
     from saywhy.spaces.clip import load_clip
     from saywhy.spaces.operated import load_operated
 
-    classifier = None if model is None else Classifier.load(model, labels=labels, pretrained=pretrained, device=device)
-    if classifier is not None and not pretrained:
-        classifier = replace(classifier, name=f"{classifier.name} at random weights")
     if operation.clip is not None and operation.clip.startswith(("own", "operated:")):
         raise SaywhyError(f"--operate {operation.clip}: must be a CLIP: clip, clip:ARCH/TAG, clip:DIR or world:NAME")
     clip = None if operation.clip is None else load_clip(operation.clip, device)
@@ -255,8 +271,8 @@ def _load(
         operated = load_operated(operation.file, classifier, device=device)
         if clip is not None and clip.key != operated.clip.key:
             raise SaywhyError(f"{operation.file}: was made with {operated.clip.name}, not with {clip.name}")
-        return classifier, operated.clip, operate(operated.clip, classifier, operated.matching, operation.options())
-    return classifier, clip or resolve_space(space or default_space(classifier), classifier, device), None
+        return operated.clip, operate(operated.clip, classifier, operated.matching, operation.options())
+    return clip or resolve_space(space or default_space(classifier), classifier, device), None
 
 
 def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:

@@ -10,6 +10,17 @@ import typer
 from rich.console import Console
 
 from saywhy.cli.console import errors, progress_bar, save_numbered, tell_each, writable
+from saywhy.cli.loading import (
+    Checkpoint,
+    Ema,
+    Labels,
+    Model,
+    NumClasses,
+    Output,
+    RandomWeights,
+    Task,
+    load_classifier,
+)
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import ExplainOptions
 
@@ -22,20 +33,13 @@ if TYPE_CHECKING:
 
 def explain(
     photos: Annotated[list[str], typer.Argument(help="Pictures to explain.", metavar="PHOTO...")],
-    model: Annotated[str, typer.Option(help="timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR or world:NAME")],
-    labels: Annotated[
-        str | None, typer.Option(help="Class names: a .txt, .json or .csv file, in order or with indices.")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Your own weights for the architecture: a state dict, timm's, Lightning's.")
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(min=1, help="Classes of the architecture (with --checkpoint).")
-    ] = None,
-    ema: Annotated[bool, typer.Option("--ema", help="Take the checkpoint's averaged weights.")] = False,
-    task: Annotated[
-        str | None, typer.Option(help="single-label, multi-label or binary (default: what the network says).")
-    ] = None,
+    model: Model,
+    labels: Labels = None,
+    checkpoint: Checkpoint = None,
+    num_classes: NumClasses = None,
+    ema: Ema = False,
+    task: Task = None,
+    output: Output = None,
     vocabulary: Annotated[
         str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")
     ] = None,
@@ -64,7 +68,7 @@ def explain(
         bool, typer.Option("--json", help="One JSON document per line on standard output, nothing else.")
     ] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="Show small pictures in the terminal.")] = False,
-    random_weights: Annotated[bool, typer.Option("--random-weights", help="Do not load the model's weights.")] = False,
+    random_weights: RandomWeights = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
@@ -72,7 +76,6 @@ def explain(
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
     from saywhy.answers.explanation import save_report
-    from saywhy.classifiers.classifier import Classifier
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import unopened
@@ -89,9 +92,9 @@ def explain(
         if composite is not None and method != "lrp":
             raise SaywhyError(f"--composite is for --method lrp, not for {method}")
         options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
-        classifier = Classifier.load(
-            model, labels=labels, pretrained=not random_weights, device=device, task=task, checkpoint=checkpoint,
-            classes=num_classes, averaged=ema,
+        classifier = load_classifier(
+            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task, output=output,
+            random_weights=random_weights, device=device,
         )  # fmt: skip
         words = resolve_vocabulary(vocabulary, classifier)
         opinion = resolve_space(space or default_space(classifier), classifier, device)
