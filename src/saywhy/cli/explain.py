@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 
 def explain(
-    photos: Annotated[list[str], typer.Argument(help="Pictures to explain.", metavar="PHOTO...")],
+    photos: Annotated[
+        list[str], typer.Argument(help="Files, photos:coffee, photos:all, world:NAME.", metavar="PHOTO...")
+    ],
     model: Model,
     labels: Labels = None,
     checkpoint: Checkpoint = None,
@@ -121,6 +123,7 @@ def explain(
         assert out is not None
         return save_report(done, out / "index.html", failures=failures, title=f"Why? {classifier.name}")
 
-    with progress_bar("explaining", len(photos)) as advance:
-        results = in_batches(unopened(photos), work, batch_size=batch_size, advance=advance)
-        tell_each(results, len(photos), tell, save_page if out is not None else None)
+    asked = unopened(photos)
+    with progress_bar("explaining", len(asked)) as advance:
+        results = in_batches(asked, work, batch_size=batch_size, advance=advance)
+        tell_each(results, len(asked), tell, save_page if out is not None else None)

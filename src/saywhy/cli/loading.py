@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CLASSIFIER = "Classifier"
 
-MODEL = "timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR or world:NAME"
+MODEL = "timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR, imagenet or world:NAME"
 Model = Annotated[str, typer.Option(help=MODEL, rich_help_panel=CLASSIFIER)]
 MaybeModel = Annotated[str | None, typer.Option(help=f"The classifier: {MODEL}", rich_help_panel=CLASSIFIER)]
 Labels = Annotated[

@@ -33,7 +33,9 @@ SCORE, OUTPUT = "Score", "Output"
 
 
 def why(
-    photos: Annotated[list[str], typer.Argument(help="Pictures to ask about.", metavar="PHOTO...")],
+    photos: Annotated[
+        list[str], typer.Argument(help="Files, photos:coffee, photos:all, world:NAME.", metavar="PHOTO...")
+    ],
     space: Annotated[str, typer.Option(help="Whose opinion: tuned:DIR, clip, clip:ARCH/TAG, clip:DIR or world:NAME")],
     clip: Annotated[
         str | None, typer.Option(help="Where the CLIP of a tuned space is now (default: where it was when tuned).")
@@ -118,9 +120,10 @@ def why(
         assert out is not None
         return save_why_report(done, out / "index.html", failures=failures, title=f"Why? {opinion.name}")
 
-    with progress_bars("asking", len(photos)) as (advance, looking):
-        results = in_batches(unopened(photos), work, advance=advance)
-        tell_each(results, len(photos), tell, save_page if out is not None else None)
+    asked = unopened(photos)
+    with progress_bars("asking", len(asked)) as (advance, looking):
+        results = in_batches(asked, work, advance=advance)
+        tell_each(results, len(asked), tell, save_page if out is not None else None)
 
 
 def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords) -> Usual:

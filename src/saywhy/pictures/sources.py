@@ -16,12 +16,15 @@ import numpy as np
 from PIL import Image
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.photos import PHOTOS
 from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
 from saywhy.plumbing.names import shown, unknown
 from saywhy.words.class_names import folder_names, plain
 
 WORLD_PICTURES = 300  # of a world's data, where no number is given
 TABLE = "labels.csv"
+ALL = "all"  # of the photographs: photos:all
+PREFIXES = ("world:", "photos:")
 
 
 @final
@@ -39,25 +42,34 @@ class LabelledImage:
 
 
 def unopened(files: Sequence[str]) -> list[LabelledImage]:
-    """Files as pictures that are not open yet, of unknown class; whether they can be read is seen when they are."""
-    return [LabelledImage(file, None, partial(read_picture, file)) for file in files]
+    """Files as pictures that are not open yet, of unknown class; whether they can be read is seen when they are.
+
+    Pictures of a world and installed photographs may stand among them. Raises SaywhyError for one that does not exist.
+    """
+    pictures = []
+    for file in files:
+        alone = LabelledImage(file, None, partial(read_picture, file))
+        pictures += _read(file, None) if file.startswith(PREFIXES) else [alone]
+    return pictures
 
 
 def is_source(word: str) -> bool:
-    """Whether a word names pictures rather than being a caption: a path, something like one, or a world."""
-    likely = word.startswith("world:") or "/" in word or "\\" in word or Path(word).suffix.lower() in ENDINGS
+    """Whether a word names pictures rather than being a caption: a path, something like one, a world, or photos."""
+    likely = word.startswith(PREFIXES) or "/" in word or "\\" in word or Path(word).suffix.lower() in ENDINGS
     return bool(word.strip()) and (likely or _exists(Path(word)))
 
 
 def read_sources(sources: Sequence[str], limit: int | None = None) -> list[LabelledImage]:
-    """The pictures of files, folders (with class folders in them, or a labels.csv) and worlds ("world:digits").
+    """The pictures of files, folders (with class folders in them, or a labels.csv), worlds ("world:digits"), and free
+    photographs that are installed ("photos:coffee", "photos:all").
 
     limit: at most so many, an equal number of each class as far as there are; always the same ones.
 
-    Raises SaywhyError where nothing is named, for a path or world that does not exist, and a folder without pictures.
+    Raises SaywhyError where nothing is named, for a path, world or photograph that does not exist, and a folder without
+    pictures.
     """
     if not sources:
-        raise SaywhyError("no pictures; name files, folders, or a world's data such as world:digits")
+        raise SaywhyError("no pictures; name files, folders, photos:all, or a world's data such as world:digits")
     pictures = [picture for source in sources for picture in _read(source, limit)]
     return pictures if limit is None else _evenly(pictures, limit)
 
@@ -108,6 +120,8 @@ def _index(label: str | int, known: dict[str, int], classes: int) -> int | None:
 def _read(source: str, limit: int | None) -> list[LabelledImage]:
     if source.startswith("world:"):
         return _world(source, limit or WORLD_PICTURES)
+    if source.startswith("photos:"):
+        return _photos(source.removeprefix("photos:"))
     path = Path(source)
     if not _exists(path):
         raise SaywhyError(
@@ -178,6 +192,13 @@ def _scenes(source: str, world: str, count: int) -> list[LabelledImage]:
     return [
         LabelledImage(f"{source} {n}", names[seed % len(names)], partial(scene, seed)) for n, seed in enumerate(seeds)
     ]
+
+
+def _photos(name: str) -> list[LabelledImage]:
+    if name not in (ALL, *PHOTOS):
+        raise unknown("photograph", name, (*PHOTOS, ALL))
+    paths = [photo.path for one, photo in PHOTOS.items() if name in (one, ALL)]
+    return [LabelledImage(str(path), None, partial(read_picture, path)) for path in paths]
 
 
 def _evenly(pictures: list[LabelledImage], limit: int) -> list[LabelledImage]:
