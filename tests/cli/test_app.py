@@ -101,7 +101,7 @@ def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp
         (["--composite", "epsilon", "--method", "grad-cam"], ["--composite"]),
         (["--target", "snake"], ["king snake"]),
         (["--target", "77"], ["0 to 4"]),
-        (["--labels", "none.txt"], ["no such label file"]),
+        (["--labels", "none.txt"], ["no such file"]),
         (["--regions", "0"], ["regions"]),
         (["--device", "cuda:99"], ["no device 'cuda:99'", "cpu is always there"]),
     ],

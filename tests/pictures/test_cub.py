@@ -150,3 +150,33 @@ def test_phrases_are_english() -> None:
         vocabulary.phrases
     )
     assert not any("tail tail" in phrase or "::" in phrase for phrase in vocabulary.phrases)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("image_class_labels.txt", "1 one", "picture 1: 'one' is not a number"),
+        ("image_class_labels.txt", "1 " + "9" * 5000, "is not a number"),
+        ("bounding_boxes.txt", "1 1 2 3", "picture 1: expected x, y, width and height"),
+        ("bounding_boxes.txt", "1 1 2 nan 3", "picture 1: 'nan' is not a number"),
+        ("images.txt", b"1 caf\xe9.jpg", "line 1: not text in UTF-8"),
+        ("parts/part_locs.txt", "\n1 1 x 2 1", "line 2: 'x' is not a number"),
+        ("attributes/image_attribute_labels.txt", "1 x 1", "line 1: 'x' is not a number"),
+        ("attributes/image_attribute_labels.txt", "1 313 1", "there is no attribute 313"),
+        ("attributes/class_attribute_labels_continuous.txt", "1 2\n3", "all of the same length"),
+        ("attributes/class_attribute_labels_continuous.txt", "", "expected 1 rows"),
+        ("attributes/class_attribute_labels_continuous.txt", "1 1e999", "line 1: '1e999'"),
+    ],
+)
+def test_damaged_tables_are_named_with_the_line(tmp_path: Path, file: str, content: str | bytes, said: str) -> None:
+    files: dict[str, str | bytes] = {
+        "images.txt": "1 a.jpg", "classes.txt": "1 001.Owl", "image_class_labels.txt": "1 1", "images/a.jpg": "",
+        "parts/parts.txt": "1 back", file: content,
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SaywhyError) as caught:
+        read_cub(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / file}: ")
+    assert said in str(caught.value)

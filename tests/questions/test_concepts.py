@@ -122,7 +122,7 @@ def test_a_vocabulary_is_a_bank(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "there is no text"), (b" \n\n", "there is no text"), (b"\xff\xfe\x00\x81", "cannot be read as text")],
+    [(b"", "there is no text"), (b" \n\n", "there is no text"), (b"\xff\xfe\x00\x81", "UTF-16")],
 )
 def test_a_bank_without_text_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "bank.txt").write_bytes(content)
@@ -131,9 +131,11 @@ def test_a_bank_without_text_is_refused(tmp_path: Path, content: bytes, message:
 
 
 def test_a_bank_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for missing in (tmp_path / "none.txt", tmp_path, "brids"):
+    for missing in (tmp_path / "none.txt", "brids", "x" * 5000, "a\0b"):
         with pytest.raises(SaywhyError, match="there is no vocabulary or file"):
             read_bank(missing)
+    with pytest.raises(SaywhyError, match="is a folder"):
+        read_bank(tmp_path)
 
 
 # -- a classifier's directions ----------------------------------------------------------------------------------------

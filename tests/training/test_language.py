@@ -116,7 +116,7 @@ def test_both_kinds_of_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("none.txt", None, "there is no such file"),
+        ("none.txt", None, "no such file"),
         ("empty.txt", b" \n\n", "empty"),
         ("few.txt", b"A bird.\n" * 150 + b"Two birds.", "only 2 different sentences; at least 100"),
         ("latin.txt", "ein Vögelein".encode("latin-1"), "UTF-8"),
@@ -163,5 +163,5 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1])["epoch"] == 2
     assert (out / "model.safetensors").exists()
-    refused(saywhy("train", "language", "--texts", tmp_path / "none.txt", "--out", out), "there is no such file")
+    refused(saywhy("train", "language", "--texts", tmp_path / "none.txt", "--out", out), "no such file")
     refused(saywhy(*command, "--vocabulary", 9), "257")

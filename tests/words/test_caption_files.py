@@ -216,8 +216,8 @@ def test_explanations_that_are_not(write: Any, content: str, name: str, said: st
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes("[ü]".encode("latin-1"))
     for path, said in (
-        (tmp_path, "cannot be read"),
-        (tmp_path / "none", "No such file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none", "no such file"),
         (tmp_path / "latin", "UTF-8"),
     ):
         with pytest.raises(SaywhyError, match=said):

@@ -131,7 +131,7 @@ def test_numbers_are_indices_of_classes_that_have_names() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.json", "{", "not valid JSON"),
+        ("x.json", "{", "not JSON"),
         ("x.json", '{"a": "tench"}', "indices"),
         ("x.json", '{"0": "tench", "2": "hen"}', "gaps"),
         ("x.json", "3", "expected"),
@@ -145,7 +145,7 @@ def test_what_is_no_label_file_says_so(tmp_path: Path, name: str, text: str, mes
 
 
 def test_a_missing_file_and_a_wrong_count_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SaywhyError, match="no such label file"):
+    with pytest.raises(SaywhyError, match="no such file"):
         read_class_names(tmp_path / "none.txt")
     with pytest.raises(SaywhyError, match="3 class names for a classifier of 5"):
         check_count(NAMES, 5, "labels.txt")

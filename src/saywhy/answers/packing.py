@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.texts import parse_json
 from saywhy.types import Geometry, Picture
 
 
@@ -40,10 +41,7 @@ def from_json(text: str, form: str, what: str) -> dict[str, Any]:
 
     form: the document's "format". what: what it holds, for the message ("an explanation").
     """
-    try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SaywhyError(f"this is not JSON ({error})") from None
+    document = parse_json(text, "this text", halves=True)
     if not isinstance(document, dict) or document.get("format") != form:
         raise SaywhyError(f"this JSON is not {what}: its format is not {form!r}")
     return document

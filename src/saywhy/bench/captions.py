@@ -6,7 +6,6 @@ pictures of COCO, whose scores are known; what is measured here must agree with 
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from saywhy.bench import Report
 from saywhy.bench.pack import find_pack
 from saywhy.errors import SaywhyError
 from saywhy.metrics.caption_scores import NAMES, USUAL, MetricWarning, caption_metrics, spice_is_here
+from saywhy.plumbing.texts import read_json
 from saywhy.words.caption_files import match_references, read_magic, read_references, read_results
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _references(data: str) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
 def _is_object(file: str) -> bool:
     """Whether a JSON file holds an object (references) rather than a list (results); a broken one is neither."""
     try:
-        return isinstance(json.loads(Path(file).read_text(encoding="utf-8-sig")), dict)
-    except (OSError, ValueError):
+        return isinstance(read_json(file), dict)
+    except SaywhyError:
         return False
 
 

@@ -7,7 +7,6 @@ class is generated from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from torch import Tensor
 from saywhy.bench import Report
 from saywhy.bench.zsl import Task, all_but, read_folds, read_task, split
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.texts import read_json
 
 CONCEPTS = 15  # B of the paper
 
@@ -68,11 +68,10 @@ def run(
 
 
 def _descriptors(source: Path, classes: int) -> list[list[str]]:
-    try:
-        bank = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise SaywhyError(f"{source}: cannot be read as descriptors ({error})") from None
-    if not isinstance(bank, dict) or len(bank) != classes:
+    bank = read_json(source)
+    lists = list(bank.values()) if isinstance(bank, dict) else []
+    texts = all(isinstance(listed, list) and all(isinstance(text, str) for text in listed) for listed in lists)
+    if len(lists) != classes or not texts:
         raise SaywhyError(f"{source}: expected an object from each of {classes} classes, in order, to its descriptors")
     return [list(descriptors) for descriptors in bank.values()]
 

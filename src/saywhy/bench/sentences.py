@@ -21,6 +21,7 @@ from rich.progress import track
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.texts import read_json
 
 SPACES = ("world:aviary", "own")
 ASKING = ("a bird with", "this bird with", "a photo of a bird with")  # for attributes, not for where the bird is
@@ -134,7 +135,7 @@ def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, k
             measured = _measured(sentence, time.perf_counter() - start)
             with replacing(kept) as unfinished:
                 unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
-        found[path.name] = json.loads(kept.read_text())
+        found[path.name] = read_json(kept)
     return found
 
 

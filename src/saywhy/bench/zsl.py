@@ -197,7 +197,7 @@ def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
     digest = hashlib.sha256(f"{task.key}|{name}|{unseen.tolist()}".encode()).hexdigest()[:24]
     kept = cache_directory() / "zsl" / f"{digest}.pt"
     if kept.is_file():
-        rows, seconds = torch.load(kept)
+        rows, seconds = torch.load(kept, weights_only=True)
         return rows, seconds
     mapper, seconds = _fitted(name, task, unseen)
     rows = mapper(task.texts)

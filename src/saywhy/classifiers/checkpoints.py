@@ -5,6 +5,7 @@ Nothing is unpickled but tensors and plain values (``torch.load(weights_only=Tru
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def load_checkpoint(network: nn.Module, path: str | Path, *, averaged: bool = Fa
 
 
 def _read(path: Path) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SaywhyError(f"{path}: there is no such checkpoint file")
     ending = path.suffix.lower()
     if ending in OTHERS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
 from saywhy.plumbing.hub import patience
 from saywhy.plumbing.names import unknown
+from saywhy.plumbing.texts import read_json
 from saywhy.words.class_names import read_class_names
 
 _Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
@@ -29,10 +30,10 @@ def _from_timm(name: str, pretrained: bool, classes: int | None) -> _Loaded:
 
     directory = Path(name)
     network: Any
-    if directory.is_dir():
+    if os.path.isdir(directory):
         if not (directory / "config.json").is_file():
             raise SaywhyError(f"timm:{name}: the folder has no config.json; see timm's local-dir format")
-        config = json.loads((directory / "config.json").read_text())
+        config = read_json(directory / "config.json")
         try:
             network = timm.create_model(f"local-dir:{directory}", pretrained=pretrained, num_classes=classes)
         except Exception as error:
@@ -112,7 +113,7 @@ def _from_huggingface(name: str, pretrained: bool, classes: int | None) -> _Load
             load = make.from_pretrained if pretrained else make.from_config
             network = load(name if pretrained else config, trust_remote_code=False)
     except Exception as error:
-        if Path(name).is_dir():
+        if os.path.isdir(name):
             raise SaywhyError(f"hf:{name}: the folder does not load ({_first_line(error)})") from None
         raise _unreachable(f"hf:{name}", error) from None
     names: Sequence[str] | None = read_class_names(config.id2label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ import typer
 
 from saywhy.cli.console import INTERRUPTED, complain, writable
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.texts import parse_toml
 
 train = typer.Typer(
     help="Train a classifier to explain, or a language model to word explanations.", no_args_is_help=True
@@ -137,8 +137,8 @@ def _parsed(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise SaywhyError(f"--set {assignment}: expected KEY=VALUE, as in a recipe")
         try:
-            changes[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            changes[name.strip()] = parse_toml(f"value = {value}", f"--set {name}")["value"]
+        except SaywhyError:
             changes[name.strip()] = value.strip()
     return changes
 

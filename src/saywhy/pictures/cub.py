@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import final
 import numpy as np
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import shown
+from saywhy.plumbing.texts import finite_number, read_lines, whole_number
 from saywhy.types import Box
 from saywhy.words.cub_names import bundled_attributes, numbered_names
 
@@ -58,17 +61,21 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
 
     split: "train", "test" or None.
 
-    Absent pictures and broken lines are listed in ``skipped``. Raises SaywhyError where the folder is not in CUB's
-    layout: it needs images.txt, image_class_labels.txt and classes.txt; the rest may be missing.
+    Absent pictures are listed in ``skipped``. Raises SaywhyError where the folder is not in CUB's layout: it needs
+    images.txt, image_class_labels.txt and classes.txt; the rest may be missing. So it does for words that should be
+    numbers, and for tables of classes and attributes that do not fit each other.
     """
     root = Path(root)
-    if not (root / "images.txt").exists() and (root / "CUB_200_2011" / "images.txt").exists():
+    if not os.path.exists(root / "images.txt") and os.path.exists(root / "CUB_200_2011" / "images.txt"):
         root = root / "CUB_200_2011"
     for needed in ("images.txt", "classes.txt", "image_class_labels.txt"):
-        if not (root / needed).exists():
+        if not os.path.exists(root / needed):
             raise SaywhyError(f"{root}: no {needed} here, so it is not a folder in the layout of CUB-200-2011")
     names = _table(root / "images.txt")
-    labels = {n: int(label) - 1 for n, label in _table(root / "image_class_labels.txt").items()}
+    labels = {
+        n: whole_number(label, f"{root / 'image_class_labels.txt'}: picture {n}") - 1
+        for n, label in _table(root / "image_class_labels.txt").items()
+    }
     halves = _table(root / "train_test_split.txt")
     if split:
         names = {n: name for n, name in names.items() if halves.get(n) == str(int(split == "train"))}
@@ -77,12 +84,13 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
     )
     attributes = _attribute_names(root)
     boxes, parts = _table(root / "bounding_boxes.txt"), _parts(root)
-    of_pictures, of_classes = _picture_attributes(root), _class_attributes(root)
+    of_pictures = _picture_attributes(root, len(attributes))
+    of_classes = _class_attributes(root, len(classes), len(attributes))
 
     birds, skipped = [], []
     for n, name in names.items():
         path = root / "images" / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             skipped.append((name, "listed in images.txt and not in images/"))
             continue
         if n not in labels or not 0 <= labels[n] < len(classes):
@@ -93,14 +101,15 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
         else:
             has = of_pictures.get(n)
         mask = root / "part_masks" / Path(name).with_suffix(".png")
-        map_beside = mask if mask.exists() else None
-        birds.append(Bird(path, labels[n], _box(boxes.get(n)), parts.get(n, {}), has or frozenset(), map_beside))
+        map_beside = mask if os.path.exists(mask) else None
+        box = _box(boxes.get(n), f"{root / 'bounding_boxes.txt'}: picture {n}")
+        birds.append(Bird(path, labels[n], box, parts.get(n, {}), has or frozenset(), map_beside))
     return CubData(root, classes, attributes, tuple(birds), tuple(skipped))
 
 
 def _table(path: Path) -> dict[str, str]:
     """First word -> the rest of each line; nothing where there is no such file."""
-    return numbered_names(path.read_text(encoding="utf-8").splitlines()) if path.exists() else {}
+    return numbered_names(read_lines(path)) if path.exists() else {}
 
 
 def _attribute_names(root: Path) -> tuple[str, ...]:
@@ -111,42 +120,54 @@ def _attribute_names(root: Path) -> tuple[str, ...]:
     return bundled_attributes()
 
 
-def _box(line: str | None) -> Box:
-    x, y, width, height = (float(v) for v in (line or "0 0 0 0").split())
+def _box(line: str | None, where: str) -> Box:
+    words = (line or "0 0 0 0").split()
+    if len(words) != 4:
+        raise SaywhyError(f"{where}: expected x, y, width and height, and not {shown(line, 40)!r}")
+    x, y, width, height = (finite_number(word, where) for word in words)
     return round(x), round(y), round(x + width), round(y + height)
 
 
 def _parts(root: Path) -> dict[str, dict[str, tuple[float, float]]]:
     names = _table(root / "parts" / "parts.txt")
     locations: dict[str, dict[str, tuple[float, float]]] = {}
-    for words in _lines(root / "parts" / "part_locs.txt", 5):
+    for where, words in _lines(root / "parts" / "part_locs.txt", 5):
         if words[4] == "1" and words[1] in names:
-            locations.setdefault(words[0], {})[names[words[1]]] = (float(words[2]), float(words[3]))
+            place = finite_number(words[2], where), finite_number(words[3], where)
+            locations.setdefault(words[0], {})[names[words[1]]] = place
     return locations
 
 
-def _picture_attributes(root: Path) -> dict[str, frozenset[int]] | None:
+def _picture_attributes(root: Path, count: int) -> dict[str, frozenset[int]] | None:
     """Some lines of CUB's file have extra words: only the first three of each are read."""
     path = root / "attributes" / "image_attribute_labels.txt"
     if not path.exists():
         return None
     attributes: dict[str, set[int]] = {}
-    for words in _lines(path, 3):
+    for where, words in _lines(path, 3):
         if words[2] == "1":
-            attributes.setdefault(words[0], set()).add(int(words[1]) - 1)
+            attribute = whole_number(words[1], where)
+            if not 1 <= attribute <= count:
+                raise SaywhyError(f"{where}: there is no attribute {attribute}; there are {count}")
+            attributes.setdefault(words[0], set()).add(attribute - 1)
     return {n: frozenset(has) for n, has in attributes.items()}
 
 
-def _class_attributes(root: Path) -> np.ndarray | None:
+def _class_attributes(root: Path, classes: int, attributes: int) -> np.ndarray | None:
+    """(classes, attributes) percent, or more rows or fewer columns; None where there is no such file."""
     path = root / "attributes" / "class_attribute_labels_continuous.txt"
-    return np.loadtxt(path, ndmin=2) if path.exists() else None
+    if not path.exists():
+        return None
+    rows = [[finite_number(word, where) for word in words] for where, words in _lines(path, 1)]
+    if len(rows) < classes or len(set(map(len, rows))) > 1 or any(len(row) > attributes for row in rows[:1]):
+        raise SaywhyError(f"{path}: expected {classes} rows of at most {attributes} numbers, all of the same length")
+    return np.array(rows)
 
 
-def _lines(path: Path, words: int) -> Iterator[list[str]]:
-    """The words of each line that has enough of them."""
+def _lines(path: Path, words: int) -> Iterator[tuple[str, list[str]]]:
+    """Where it stands, and its words, of each line that has enough of them."""
     if path.exists():
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                split = line.split()
-                if len(split) >= words:
-                    yield split
+        for number, line in enumerate(read_lines(path), start=1):
+            split = line.split()
+            if len(split) >= words:
+                yield f"{path}: line {number}", split

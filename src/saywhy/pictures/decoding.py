@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.tags import MOST_CLAIMED, claims_too_much
+from saywhy.plumbing.files import open_file
 from saywhy.plumbing.names import shown
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")
@@ -80,26 +81,13 @@ def decoding(name: str) -> Iterator[None]:
 
 
 def open_path(path: Path) -> BinaryIO:
-    """A file that can be read from disk, open. Never waits: pipes and devices are refused before they are opened.
-
-    Raises SaywhyError, in one line with the name, for what is not there, is no file, is empty, or may not be read.
-    """
+    """A picture's file, open. Raises SaywhyError as ``open_file`` does, and for an empty one."""
     name = shown(path)
-    try:
-        about = path.stat()
-        if stat.S_ISDIR(about.st_mode):
-            raise SaywhyError(f"{name}: is a folder; name the pictures in it, e.g. {name}/*.jpg")
-        if not stat.S_ISREG(about.st_mode):
-            raise SaywhyError(f"{name}: is a pipe or a device, not a file")
-        if not about.st_size:
-            raise SaywhyError(f"{name}: the file is empty")
-        return path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise SaywhyError(
-            f"{name}: {'a link to a file that is not there' if _is_link(path) else 'no such file'}"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise SaywhyError(f"{name}: cannot be read ({_reason(error)})") from None
+    file = open_file(path, f"the pictures in it, e.g. {name}/*.jpg")
+    if not os.fstat(file.fileno()).st_size:
+        file.close()
+        raise SaywhyError(f"{name}: the file is empty")
+    return file
 
 
 def lower_tiles(image: Image.Image) -> list[Any]:
@@ -197,10 +185,3 @@ def _formats() -> tuple[str, ...]:
 def _reason(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return shown(" ".join(said.split()) or type(error).__name__, 200)
-
-
-def _is_link(path: Path) -> bool:
-    try:
-        return path.is_symlink()
-    except OSError:
-        return False

@@ -8,13 +8,15 @@ some as they are said, and a name with a "/" is a folder in a folder.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.rationale_folders import LISTS, NameIndex, read_folders, shown_path, split_names
 from saywhy.pictures.truth import RationaleData, RationaleImage
 from saywhy.plumbing.names import unknown
-from saywhy.words.rationale_lists import TEMPLATES, Oddity, read_rationales, read_rows, words_of_pairs
+from saywhy.plumbing.texts import read_table
+from saywhy.words.rationale_lists import TEMPLATES, Oddity, read_rationales, words_of_pairs
 from saywhy.words.rationale_words import Templates, spoken
 
 GOLDS = ("query", "all")
@@ -52,7 +54,7 @@ def read_rationale_data(
 
 
 def _read_table(path: Path, split: str, rationales: str | Path | None, templates: Templates) -> RationaleData:
-    rows = read_rows(path, ("picture", "category", "rationale"))
+    rows = read_table(path, ("picture", "category", "rationale"))
     beside = next((path.parent / name for name in LISTS if (path.parent / name).is_file()), None)
     listing = Path(rationales) if rationales is not None else None if beside == path else beside
     if listing is None:
@@ -91,7 +93,7 @@ def _read_table(path: Path, split: str, rationales: str | Path | None, templates
     for file, (_, all_of) in pictures.items():
         if file not in left_out and not all_of:
             left_out[file] = Oddity("no rationale", shown_path(file, path.parent), "no row of it has one; left out", 1)
-        elif file not in left_out and not file.is_file():
+        elif file not in left_out and not os.path.isfile(file):
             left_out[file] = Oddity(
                 "missing", shown_path(file, path.parent), "there is no such file; it is left out", 1
             )

@@ -16,7 +16,8 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import ENDINGS
 from saywhy.pictures.truth import RationaleData, RationaleImage
 from saywhy.plumbing.files import replacing
-from saywhy.words.rationale_lists import Oddity, read_rationales, read_rows, words_of_pairs
+from saywhy.plumbing.texts import read_table
+from saywhy.words.rationale_lists import Oddity, read_rationales, words_of_pairs
 from saywhy.words.rationale_words import RationaleWords, Templates, spoken
 
 LISTS = ("rationales.json", "rationales.csv")
@@ -32,13 +33,13 @@ def split_names(source: str | Path) -> tuple[str, ...]:
     Raises SaywhyError where there is no such folder or table.
     """
     root = Path(source)
-    if not root.exists():
+    if not os.path.exists(root):
         raise SaywhyError(f"{root}: there is no such folder or table")
     if root.is_dir():
         return tuple(name for name in SPLITS if (root / name).is_dir()) or ("",)
     if root.suffix.lower() != ".csv":
         raise SaywhyError(f"{root}: expected a folder in the doubly-right layout, or a .csv")
-    splits = {row.get("split", "").lower() for _, row in read_rows(root, ("picture", "category", "rationale"))} - {""}
+    splits = {row.get("split", "").lower() for _, row in read_table(root, ("picture", "category", "rationale"))} - {""}
     return tuple(sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))) or (
         "",
     )
@@ -273,7 +274,7 @@ def _with_gold(
     index, oddities = NameIndex.of(words), []
     all_of: dict[str, set[int]] = {}
     categories = {shown_path(image.path, root): image.category for image in images}
-    for line, row in read_rows(path, ("picture", "category", "rationale")):
+    for line, row in read_table(path, ("picture", "category", "rationale")):
         name = Path(row["picture"]).as_posix()
         category = categories.get(name)
         if category is None:  # of another split, or left out before

@@ -5,7 +5,7 @@ They are listed at once and opened one by one, so that memory stays flat however
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.photos import PHOTOS
 from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
 from saywhy.plumbing.names import shown, unknown
+from saywhy.plumbing.texts import read_table, whole_number
 from saywhy.words.class_names import folder_names, plain
 
 WORLD_PICTURES = 300  # of a world's data, where no number is given
@@ -140,23 +141,16 @@ def _read(source: str, limit: int | None) -> list[LabelledImage]:
 
 
 def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a caption may be longer than any file name
-        return False
+    return os.path.exists(path)  # where Path.exists raises for a caption, which may be longer than any file name
 
 
 def _tabled(folder: Path) -> list[tuple[Path, int]]:
     table = folder / TABLE
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"file", "class_index"} <= set(rows[0]):
-        raise SaywhyError(f"{table}: needs the columns file and class_index")
     base = folder / "images" if (folder / "images").is_dir() else folder
-    try:
-        return [(base / row["file"], int(row["class_index"])) for row in rows]
-    except (TypeError, ValueError) as error:
-        raise SaywhyError(f"{table}: class_index holds something that is not a number ({error})") from None
+    return [
+        (base / row["file"], whole_number(row["class_index"], f"{table}: line {line}: class_index"))
+        for line, row in read_table(table, ("file", "class_index"))
+    ]
 
 
 def _world(source: str, count: int) -> list[LabelledImage]:

@@ -1,11 +1,16 @@
-"""Files that are there whole or not at all."""
+"""Files: opened only where they are files, and written whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import shown
 
 
 @contextmanager
@@ -20,3 +25,27 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def open_file(path: Path, instead: str = "a file") -> BinaryIO:
+    """A file that can be read from disk, open. Never waits: pipes and devices are refused before they are opened.
+
+    instead: what to name instead of a folder.
+
+    Raises SaywhyError, in one line with the name, for what is not there, is no file, or may not be read.
+    """
+    name = shown(path)
+    try:
+        about = path.stat()
+        if stat.S_ISDIR(about.st_mode):
+            raise SaywhyError(f"{name}: is a folder; name {instead}")
+        if not stat.S_ISREG(about.st_mode):
+            raise SaywhyError(f"{name}: is a pipe or a device, not a file")
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise SaywhyError(
+            f"{name}: {'a link to a file that is not there' if os.path.islink(path) else 'no such file'}"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SaywhyError(f"{name}: cannot be read ({shown(said, 200)})") from None

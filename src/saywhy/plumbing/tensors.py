@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.texts import parse_json
 
 STORY = "saywhy"
 """The key that a file's story stands under, where no other is named."""
@@ -72,7 +73,7 @@ def reading_tensors(path: Path, damaged: str, advice: str = "", *, key: str | No
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            story = None if key is None else json.loads(metadata[key])
+            story = None if key is None else parse_json(metadata[key], key)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         yield Stored(tensors, story, metadata)
     except (*_DAMAGE, SaywhyError) as error:

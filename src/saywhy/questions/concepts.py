@@ -5,6 +5,7 @@ Concept discovery of Sammani and Deligiannis 2025, section 4.3, in any space.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.progress import track
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.texts import read_lines
 from saywhy.questions.labels import encode_vocabulary
 from saywhy.spaces.similarity import FEWEST, unusual_scores
 from saywhy.spaces.traits import KnowsClasses, reference_of
@@ -31,13 +33,9 @@ def read_bank(source: str | Path) -> list[str]:
     from saywhy.questions.names_and_defaults import VOCABULARIES, load_vocabulary
 
     path = Path(source)
-    if str(source) in VOCABULARIES or path.suffix.lower() == ".json" or not path.is_file():
+    if str(source) in VOCABULARIES or path.suffix.lower() == ".json" or not os.path.exists(path):
         return list(load_vocabulary(str(source)).phrases)
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            texts = list(dict.fromkeys(text for line in file if (text := line.strip())))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SaywhyError(f"{path}: cannot be read as text ({error})") from None
+    texts = list(dict.fromkeys(text for line in read_lines(path) if (text := line.strip())))
     if not texts:
         raise SaywhyError(f"{path}: there is no text in it")
     return texts

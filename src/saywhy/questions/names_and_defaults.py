@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
+from saywhy.plumbing.texts import read_lines
 from saywhy.types import Vocabulary
 from saywhy.words.cub_names import BIRD
 from saywhy.words.vocabulary import PHOTO, joined_vocabularies, make_vocabulary, parse_lines, phrases_from_json
@@ -35,18 +37,14 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     from group (or class) to its phrases, as visual descriptors are published; CUB's attributes.txt.
     Duplicates and empty entries are left out with a VocabularyWarning. Raises SaywhyError where nothing is left.
     """
-    if isinstance(source, str) and "+" in source and not Path(source).exists():
+    if isinstance(source, str) and "+" in source and not os.path.exists(source):
         return joined_vocabularies([load_vocabulary(part.strip()) for part in source.split("+")])
     if source in VOCABULARIES:
         return _built_in(str(source))
     path = Path(source)
-    if not path.is_file():
+    if not os.path.exists(path):
         raise unknown("vocabulary or file", source, VOCABULARIES, cutoff=0.5)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SaywhyError(f"{path}: cannot be read as a vocabulary ({error})") from None
-    entries = phrases_from_json(text, path) if path.suffix.lower() == ".json" else parse_lines(text)
+    entries = phrases_from_json(path) if path.suffix.lower() == ".json" else parse_lines(read_lines(path))
     return make_vocabulary(entries, name=path.stem, where=str(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,7 +97,7 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
         name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
     chosen = choose_device(device)
     try:
-        if Path(where).is_dir():
+        if os.path.isdir(where):
             _check_weights(Path(where))
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
             tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")

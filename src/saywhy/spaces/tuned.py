@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -131,7 +132,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
 
 
 def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWords]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SaywhyError(f"{path.parent}: holds no tuned space (there is no {ADAPTER} in it)")
     with reading_tensors(path, "is damaged, or not an adapter of saywhy", "; train it again") as file:
         about: dict[str, Any] = file.story

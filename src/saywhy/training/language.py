@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device, device_of
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.texts import read_json, read_lines
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -137,20 +138,12 @@ def read_sentences(path: str | Path) -> list[str]:
     Raises SaywhyError for a file that is missing, empty, not UTF-8, or JSON of another shape.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise SaywhyError(f"{path}: there is no such file of sentences") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SaywhyError(f"{path}: cannot be read as text in UTF-8 ({type(error).__name__})") from error
-    if not text.strip():
-        raise SaywhyError(f"{path}: the file is empty; it should have one sentence per line")
     if path.suffix.lower() != ".json":
-        return text.splitlines()
-    try:
-        read = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SaywhyError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
+        lines = read_lines(path)
+        if not any(map(str.strip, lines)):
+            raise SaywhyError(f"{path}: the file is empty; it should have one sentence per line")
+        return lines
+    read = read_json(path)
     if not isinstance(read, list) or not all(isinstance(entry, str) for entry in read):
         raise SaywhyError(f'{path}: should be a list of strings, ["A bird on a branch.", ...]')
     return read

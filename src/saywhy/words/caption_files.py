@@ -5,14 +5,13 @@ Pictures are known by strings: an id, or a file's name. Numbers become strings (
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, final
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.texts import read_json, read_table
 
 PICTURE_KEYS = ("image", "img", "img_path", "image_path", "image_id", "img_id", "image_name", "img_name", "filename",
                 "file_name", "file", "id")  # fmt: skip
@@ -37,7 +36,7 @@ def read_references(path: str | Path, split: str = "test") -> list[CaptionedPict
     "restval" belongs to the training half. COCO: {"images": [{"id", "file_name"}], "annotations": [{"image_id",
     "caption"}]}, whose split is the file.
     """
-    document = _json(path)
+    document = read_json(path)
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise SaywhyError(f'{path}: not in Karpathy\'s format: expected an object with a list "images"')
@@ -154,9 +153,9 @@ def read_explanations(path: str | Path) -> dict[str, tuple[str, ...]]:
     or such an object (Uni-NLX's file has an id -> {"img_path": [...], "answer", "explanation"}; its first path counts).
     """
     if Path(path).suffix.lower() == ".csv":
-        pairs: Iterable[tuple[str, Any]] = [_explanation(path, None, item) for item in _csv(path)]
+        pairs: Iterable[tuple[str, Any]] = [_explanation(path, None, item) for item in _rows(path)]
     else:
-        document = _json(path)
+        document = read_json(path)
         if isinstance(document, dict):
             pairs = [_explanation(path, key, item) for key, item in document.items()]
         else:
@@ -195,31 +194,14 @@ def _texts(value: Any) -> TypeGuard[list[str]]:
 
 
 def _items(path: str | Path, document: Any = None) -> list[dict[str, Any]]:
-    document = _json(path) if document is None else document
+    document = read_json(path) if document is None else document
     if not isinstance(document, list) or not document or not all(isinstance(item, dict) for item in document):
         raise SaywhyError(f"{path}: expected a JSON list of objects")
     return document
 
 
-def _json(path: str | Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SaywhyError(f"{path}: not JSON ({error})") from None
-
-
-def _csv(path: str | Path) -> list[dict[str, str]]:
-    try:
-        rows = list(csv.DictReader(_text(path).splitlines()))
-    except csv.Error as error:
-        raise SaywhyError(f"{path}: not CSV ({error})") from None
+def _rows(path: str | Path) -> list[dict[str, str]]:
+    rows = [row for _, row in read_table(path)]
     if not rows:
         raise SaywhyError(f"{path}: expected a CSV with a header and at least one row")
     return rows
-
-
-def _text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SaywhyError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})") from None

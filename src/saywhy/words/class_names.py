@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.names import shown
+from saywhy.plumbing.texts import read_json, read_lines, read_rows
 
 ClassNames = str | Path | Sequence[str] | Mapping[str, int] | Mapping[int, str] | Mapping[str, str]
 """What class names can be given as; see ``read_class_names``."""
@@ -28,7 +28,8 @@ def read_class_names(source: ClassNames) -> tuple[str, ...]:
     name a line. .json: a list, or an object that is such a mapping. .csv: a name a row, or index and name in either
     order; a header row is recognised by its words (index, class, name, label).
 
-    Raises SaywhyError where the file is none of these, and for indices that are not 0 to C - 1, each once.
+    Raises SaywhyError where the file is none of these, for indices that are not 0 to C - 1, each once, and for names
+    that are neither texts nor numbers.
     """
     if isinstance(source, Mapping):
         return tuple(_in_order(source.items(), "labels"))
@@ -37,14 +38,7 @@ def read_class_names(source: ClassNames) -> tuple[str, ...]:
     if not isinstance(source, str | Path):
         return tuple(str(name) for name in source)
     path = Path(source)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise SaywhyError(f"{path}: no such label file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SaywhyError(f"{path}: cannot be read as a label file ({error})") from None
-    read = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)
-    names = read(text, path)
+    names = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)(path)
     if not names:
         raise SaywhyError(f"{path}: contains no class names")
     return tuple(names)
@@ -126,35 +120,35 @@ def _as_image_folder(classes: int, numbered: Sequence[str]) -> dict[str, int]:
     return known
 
 
-def _from_lines(text: str, path: Path) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _from_lines(path: Path) -> list[str]:
+    return [line.strip() for line in read_lines(path) if line.strip()]
 
 
-def _from_json(text: str, path: Path) -> list[str]:
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SaywhyError(f"{path}: not valid JSON ({error})") from None
+def _from_json(path: Path) -> list[str]:
+    data = read_json(path)
     if isinstance(data, dict):
         return _in_order(data.items(), path)
     if isinstance(data, list):
-        return [_one_name(value) for value in data]
+        return [_one_name(value, path) for value in data]
     raise SaywhyError(f"{path}: expected a list of names, or an object from index to name or from name to index")
 
 
-def _one_name(value: object) -> str:
+def _one_name(value: object, where: str | Path) -> str:
     """A name; of the [wnid, name] pairs of ImageNet's class index, the name."""
-    return str(value[-1]) if isinstance(value, list) and value else str(value)
+    name = value[-1] if isinstance(value, list) and value else value
+    if isinstance(name, bool) or not isinstance(name, str | Real):
+        raise SaywhyError(f"{where}: {shown(repr(value), 80)} is no class name; expected texts")
+    return str(name)
 
 
-def _from_csv(text: str, path: Path) -> list[str]:
-    rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
-    if rows and all(cell.strip().lower() in _HEADER for cell in rows[0]):
+def _from_csv(path: Path) -> list[str]:
+    rows = [row for _, row in read_rows(path)]
+    if rows and all(cell.lower() in _HEADER for cell in rows[0]):
         rows = rows[1:]
-    pairs = [(row[0].strip(), row[-1].strip()) for row in rows]
+    pairs = [(row[0], row[-1]) for row in rows]
     if all(len(row) == 2 for row in rows) and any(all(_index(pair[n]) is not None for pair in pairs) for n in (0, 1)):
         return _in_order(pairs, path)
-    return [row[-1].strip() for row in rows]
+    return [row[-1] for row in rows]
 
 
 _HEADER = {"index", "idx", "id", "class", "class_index", "class_id", "name", "class_name", "label"}
@@ -184,11 +178,11 @@ def _in_order(pairs: Iterable[tuple[object, object]], where: str | Path) -> list
         )
     indices, names = numbers[fitting[0]], sides[1 - fitting[0]]
     by_index = dict(zip(indices, names, strict=True))
-    return [_one_name(by_index[index]) for index in range(len(pairs))]
+    return [_one_name(by_index[index], where) for index in range(len(pairs))]
 
 
 def _index(value: object) -> int | None:
     """The whole number that a value is or spells; None where it is none."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
-    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]+", value) else None
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else None

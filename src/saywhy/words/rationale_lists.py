@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.texts import read_json, read_table
 from saywhy.words.rationale_words import RationaleWords, Templates, spoken
 
 TEMPLATES = Templates()
@@ -45,7 +43,7 @@ def read_rationales(path: str | Path, templates: Templates = TEMPLATES) -> tuple
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        rows = read_rows(path, ("category", "rationale"))
+        rows = read_table(path, ("category", "rationale"))
         return words_of_pairs([(row["category"], row["rationale"] or None) for _, row in rows], path.name, templates)
     pairs, repeated = _json_pairs(path)
     words, oddities = words_of_pairs(pairs, path.name, templates)
@@ -85,26 +83,9 @@ def words_of_pairs(
     return RationaleWords(tuple(lists), tuple(rationales), listed_indices, templates=templates), tuple(oddities)
 
 
-def read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """(line, row) of a table; columns in lower case, cells stripped. Raises SaywhyError for one without the columns."""
-    try:
-        reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise SaywhyError(f"{path}: not a table of comma-separated values ({error})") from None
-    columns = [cell.lower() for cell in lines[0][1]] if lines else []
-    if not set(needed) <= set(columns):
-        missing = ", ".join(name for name in needed if name not in columns)
-        raise SaywhyError(f"{path}: the first row must name the columns {', '.join(needed)}; it lacks {missing}")
-    return [(line, dict.fromkeys(columns, "") | dict(zip(columns, row, strict=False))) for line, row in lines[1:]]
-
-
 def _json_pairs(path: Path) -> tuple[list[tuple[str, str | None]], list[Oddity]]:
     """(category, rationale or, once for each category, None), and an oddity for each category that is repeated."""
-    try:
-        document = json.loads(_text(path), object_pairs_hook=tuple)  # a dict would keep only the last of equal names
-    except json.JSONDecodeError as error:
-        raise SaywhyError(f"{path}: not valid JSON ({error})") from None
+    document = read_json(path, pairs=True)  # a dict would keep only the last of equal names
     if not isinstance(document, tuple) or not document:
         raise SaywhyError(f"{path}: expected an object from category to a list of rationales")
     pairs: list[tuple[str, str | None]] = []
@@ -137,12 +118,3 @@ def _spelled(known: dict[str, str], said: str, written: str, kind: str, what: st
     """Remember how a name is written; an oddity where it was written otherwise before."""
     first = known.setdefault(said, written)
     return [] if first == written else [Oddity(kind, said, f"{first!r} and {written!r} are said alike: one {what}")]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise SaywhyError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SaywhyError(f"{path}: cannot be read ({error})") from None

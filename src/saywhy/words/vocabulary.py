@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.texts import read_json
 from saywhy.types import Vocabulary
 from saywhy.words.cub_names import CUB_ATTRIBUTE, cub_phrase
 
@@ -62,9 +62,9 @@ def joined_vocabularies(parts: list[Vocabulary]) -> Vocabulary:
     return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts), exclusive)
 
 
-def parse_lines(text: str) -> list[tuple[str, str]]:
+def parse_lines(lines: Sequence[str]) -> list[tuple[str, str]]:
     """(group, phrase) of each line of a text file, or of each attribute of CUB's attributes.txt, in order."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in lines]
     cub = [CUB_ATTRIBUTE.match(line) for line in lines if line]
     if cub and all(cub):
         return [cub_phrase(line) for line in lines if line]
@@ -79,11 +79,9 @@ def parse_lines(text: str) -> list[tuple[str, str]]:
     return entries
 
 
-def phrases_from_json(text: str, path: Path) -> list[tuple[str, str]]:
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SaywhyError(f"{path}: not valid JSON ({error})") from None
+def phrases_from_json(path: Path) -> list[tuple[str, str]]:
+    """(group, phrase) of a JSON file: a list of phrases, or an object from group to its phrases."""
+    data = read_json(path)
     groups = data if isinstance(data, dict) else {"": data}
     entries = []
     for group, phrases in groups.items():

@@ -8,7 +8,6 @@ random vectors on disk.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from saywhy.bench.pack import find_pack
 from saywhy.bench.speed.measuring import in_fresh_process, in_turn, timed
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device
+from saywhy.plumbing.texts import read_json
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.encoding import PairEncoder, pair_encoder
 from saywhy.spaces.pairs.on_disk import PromptBank, Shard, shard_plan, write_shard
@@ -103,7 +103,7 @@ def _words() -> RationaleWords:
     """ImageNet's classes and all their descriptors (Menon and Vondrick), or words of the same number and lengths."""
     try:
         found = find_pack() / "text" / "classify_by_description" / "descriptors_imagenet.json"
-        lists: dict[str, list[str]] = json.loads(found.read_text())
+        lists: dict[str, list[str]] = read_json(found)
         categories, rationales = tuple(lists), tuple(dict.fromkeys(r for some in lists.values() for r in some))
     except (SaywhyError, OSError):
         draw = np.random.default_rng(0)

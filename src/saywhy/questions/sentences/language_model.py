@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -115,7 +115,7 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        problem = "does not load from its folder" if Path(where).is_dir() else "cannot be loaded"
+        problem = "does not load from its folder" if os.path.isdir(where) else "cannot be loaded"
         raise SaywhyError(
             f"the language model {source!r} {problem} ({first}). Without a hub: a local folder, world:aviary, or one "
             "of your own from `saywhy train language`"

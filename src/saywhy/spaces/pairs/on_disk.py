@@ -28,6 +28,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import cache_directory
 from saywhy.plumbing.files import replacing
+from saywhy.plumbing.texts import read_json
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.composing import pair_texts
 from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder
@@ -241,8 +242,8 @@ def _claim(folder: Path, key: str, about: dict[str, Any]) -> None:
     manifest = folder / "bank.json"
     if manifest.exists():
         known = None
-        with suppress(ValueError, AttributeError):
-            known = json.loads(manifest.read_text()).get("key")
+        with suppress(SaywhyError, AttributeError):
+            known = read_json(manifest).get("key")
         if known == key:
             return
         raise SaywhyError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import cos, isfinite, pi
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, final
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.names import unknown
+from saywhy.plumbing.names import shown, unknown
+from saywhy.plumbing.texts import read_toml
 from saywhy.spaces.clip import DEFAULT_CLIP
 from saywhy.spaces.objectives import OBJECTIVES
 
@@ -134,12 +135,11 @@ def read_recipe(name: str | Path) -> TuningSettings:
     path = Path(name)
     if str(name) in recipe_names():
         path = RECIPES / f"{name}.toml"
-    elif not path.is_file():
+    elif not os.path.exists(path):
         raise unknown("recipe", name, recipe_names(), also=", nor such a file")
+    document = read_toml(path)
     try:
-        return with_settings(TuningSettings(), tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SaywhyError(f"{path}: is not a TOML file ({str(error).splitlines()[0]})") from None
+        return with_settings(TuningSettings(), document)
     except SaywhyError as error:
         raise SaywhyError(f"{path}: {error}") from None
 
@@ -156,6 +156,6 @@ def with_settings(settings: TuningSettings, changes: Mapping[str, Any]) -> Tunin
             value = float(value)
         if type(value).__name__ != wanted and not (value is None and types[key] != wanted):
             kind = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}[wanted]
-            raise SaywhyError(f"{key} must be {kind}; it is {value!r}")
+            raise SaywhyError(f"{key} must be {kind}; it is {shown(repr(value), 80)}")
         checked[key] = value
     return replace(settings, **checked)
