@@ -223,7 +223,7 @@ def answers_csv(answers: Answers) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return text.getvalue().encode(errors="backslashreplace").decode()  # names of files need not be UTF-8
 
 
 BEFORE, AFTER = "#8a8f98", "#c2410c"

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from saywhy.plumbing.names import shown
 from saywhy.types import Geometry, Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POSITIVE, NEGATIVE = (214, 39, 40), (31, 98, 190)  # red speaks for the class, blue against it
+LONGEST = 300  # characters of a line in a figure
 BOXES = ("#ffb000", "#22c7a9", "#c77dff", "#4cc9f0", "#ff6b9d", "#b5e48c")
 
 
@@ -49,8 +51,11 @@ def open_picture(picture: Picture) -> Image.Image:
 
 
 def literal(text: str) -> str:
-    """matplotlib reads dollar signs as mathematics."""
-    return text.replace("$", r"\$")
+    """A text of a figure, in its lines: matplotlib reads dollar signs as mathematics, and cannot draw what is not seen.
+
+    Of very long lines the middle is left out: no figure is so wide.
+    """
+    return "\n".join(shown(line, LONGEST) for line in text.split("\n")).replace("$", r"\$")
 
 
 def new_figure(**options: Any) -> Figure:

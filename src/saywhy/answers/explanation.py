@@ -16,6 +16,7 @@ from saywhy.answers import packing
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.page_templates import data_uri, page_templates, save_page
 from saywhy.answers.summary import position
+from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region, Sentence, Word
 
@@ -74,7 +75,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         regions = f"{len(self.regions)} region{'' if len(self.regions) == 1 else 's'}"
-        return f"<Explanation of {self.picture.name}: {self.target.name} ({self.target.probability:.2f}), {regions}>"
+        said = f"{self.picture.name}: {self.target.name} ({self.target.probability:.2f}), {regions}"
+        return one_line(f"<Explanation of {said}>")
 
     def _repr_html_(self) -> str:
         return explanation_to_html(self, page=False)
@@ -210,8 +212,16 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axis = axes[2 + n]
         axis.imshow(picture.crop(box))
         axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance", color=colour, fontsize=9)
-        words = [label.text for label in finding.labels[:3]] if finding.fits else ["nothing fits"]
-        axis.text(0.5, -0.04, literal("\n".join(words)), transform=axis.transAxes, ha="center", va="top", fontsize=9)
+        words = [one_line(label.text) for label in finding.labels[:3]] if finding.fits else ["nothing fits"]
+        axis.text(
+            0.5,
+            -0.04,
+            literal("\n".join(words)),
+            transform=axis.transAxes,
+            ha="center",
+            va="top",
+            fontsize=9,
+        )
     figure.suptitle(literal(fill(explanation.summary.replace("*", ""), 130)), fontsize=10)
     return figure
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from saywhy.answers.packing import write_whole
+from saywhy.errors import one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,22 +25,27 @@ def save_page(path: Path, template: str, **values: Any) -> Path:
 
 @cache
 def page_templates() -> Environment:
-    """The page templates, which escape every text."""
+    """The page templates, which escape every text, and in it what cannot be seen."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
-        loader=PackageLoader("saywhy.answers"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("saywhy.answers"), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_seen
     )
     environment.filters["percent"] = lambda share: f"{share:.0%}"
     environment.filters["emphasised"] = _emphasised
     return environment
 
 
+def _seen(value: Any) -> Any:
+    """What an expression of a template gives; of a text that is not HTML already, what a person may see of it."""
+    return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def _emphasised(text: str) -> Any:
     """``*class name*`` of a summary in italics; everything in it is escaped first."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"\*([^*]+)\*", r"<em>\1</em>", str(escape(text))))
+    return Markup(re.sub(r"\*([^*]+)\*", r"<em>\1</em>", str(escape(one_line(text)))))
 
 
 def data_uri(image: Image.Image) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from saywhy.answers import packing
 from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.page_templates import data_uri, page_templates, save_page
+from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.types import Geometry, Picture
 from saywhy.words.rationale_words import with_article
@@ -111,7 +112,7 @@ class Why:
 
     def __repr__(self) -> str:
         reasons = ", ".join(reason.rationale for reason in self.reasons)
-        return f"<Why {self.picture.name} is {self.category} ({self.probability:.2f}): {reasons}>"
+        return one_line(f"<Why {self.picture.name} is {self.category} ({self.probability:.2f}): {reasons}>")
 
     def _repr_html_(self) -> str:
         return why_to_html(self, page=False)

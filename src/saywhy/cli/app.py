@@ -15,7 +15,7 @@ import typer
 
 from saywhy.cli.ask import ask
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
-from saywhy.cli.console import USAGE, complain, note
+from saywhy.cli.console import USAGE, complain, note, replace_what_cannot_be_said
 from saywhy.cli.data import data, worlds
 from saywhy.cli.doctor import doctor, models
 from saywhy.cli.explain import explain
@@ -34,6 +34,7 @@ app = typer.Typer(
 def main() -> None:
     """The console script: a SaywhyError becomes its message, and never a traceback."""
     _quiet_libraries()
+    replace_what_cannot_be_said()
     try:
         app()
     except SaywhyError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +16,16 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.errors import SaywhyError
+from saywhy.errors import SaywhyError, one_line
 
 if TYPE_CHECKING:
     from saywhy.pictures.in_batches import Failure
     from saywhy.types import Picture
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+LONGEST_STEM = 200
+"""Bytes of a picture's name in the names of files about it: file systems take 255, with all that stands around it."""
 
 errors = Console(stderr=True, highlight=False)
 _T = TypeVar("_T")
@@ -28,12 +34,35 @@ _T = TypeVar("_T")
 def complain(problem: object) -> None:
     """Print a problem as one line on standard error."""
     errors.print("saywhy:", style="bold red", end=" ")
-    errors.print(str(problem), markup=False, soft_wrap=True)
+    errors.print(one_line(str(problem)), markup=False, soft_wrap=True)
 
 
 def note(text: object) -> None:
     """Print one line on standard error about something that is not a failure."""
-    errors.print(f"note: {text}", markup=False, soft_wrap=True)
+    errors.print(one_line(f"note: {text}"), markup=False, soft_wrap=True)
+
+
+def as_text(text: str, style: str = "") -> Text:
+    """A name, phrase or sentence for a terminal: what would move its cursor or turn its writing is escaped."""
+    return Text(one_line(text), style)
+
+
+def replace_what_cannot_be_said() -> None:
+    """Where standard output or error is not UTF-8, write signs that look alike, or escapes, for what it has not."""
+    codecs.register_error("saywhy", _alike)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="saywhy")
+
+
+_ALIKE = str.maketrans("█░▀→×–—‘’“”…·", "#.#>x--''\"\".-")
+
+
+def _alike(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_ALIKE)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def writable(out: Path) -> None:
@@ -55,7 +84,8 @@ class Saved(Protocol):
 
 def save_numbered(answer: Saved, out: Path, number: int) -> None:
     """Write an answer's JSON and figure into a folder, under its number and the name of its picture."""
-    stem = f"{number:03d}-{Path(answer.picture.name).stem}"
+    name = one_line(Path(answer.picture.name).stem).encode()[:LONGEST_STEM].decode(errors="ignore")
+    stem = f"{number:03d}-{name}"
     for ending in ("json", "png"):
         answer.save(out / f"{stem}.{ending}")
 

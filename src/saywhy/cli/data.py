@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.cli.console import OK, SOME_FAILED, errors, told_when_interrupted, writable
+from saywhy.cli.console import OK, SOME_FAILED, as_text, errors, told_when_interrupted, writable
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
 
@@ -141,7 +141,7 @@ def _show(document: Mapping[str, Any], console: Console) -> None:
 
 
 def _lists_table(document: Mapping[str, Any]) -> Table:
-    table = Table(title=Text(document["data"]), title_justify="left", box=None, show_header=False, pad_edge=False)
+    table = Table(title=as_text(document["data"]), title_justify="left", box=None, show_header=False, pad_edge=False)
     empty, most, longest = document["without rationales"], document["most shared"], document["longest"]
     said = f"{document['categories']:,}" + (f" ({empty:,} without rationales: only wrong answers)" if empty else "")
     sizes = ", ".join(f"{_size(size)} at {d}" for d, size in document["bank"]["bytes"].items())
@@ -155,7 +155,7 @@ def _lists_table(document: Mapping[str, Any]) -> Table:
         ("longest rationale", f"{longest['words']} words: {longest['rationale']!r}"),
         ("prompt bank", f"{document['bank']['texts']:,} texts; as float16 {sizes} dimensions"),
     ):
-        table.add_row(Text(name, style="cyan"), Text(value))
+        table.add_row(Text(name, style="cyan"), as_text(value))
     return table
 
 
@@ -166,7 +166,7 @@ def _splits_table(splits: Mapping[str, Mapping[str, int]]) -> Table:
     for column in columns:
         table.add_column({"several": "with several", "skipped": "left out"}.get(column, column), justify="right")
     for name, counts in splits.items():
-        table.add_row(Text(name or "all"), *(f"{counts[column]:,}" for column in columns))
+        table.add_row(as_text(name or "all"), *(f"{counts[column]:,}" for column in columns))
     return table
 
 
@@ -179,7 +179,7 @@ def _oddities_table(oddities: Sequence[Mapping[str, Any]]) -> Table:
     for alike in sorted(by_kind, key=lambda alike: -_skipped(alike)):
         kind, first = alike[0]["kind"], sorted(alike, key=lambda oddity: -oddity["skipped"])[:EXAMPLES]
         for n, oddity in enumerate(first):
-            table.add_row(Text("" if n else kind, style="cyan"), Text(oddity["where"]), Text(oddity["says"]))
+            table.add_row(Text("" if n else kind, style="cyan"), as_text(oddity["where"]), as_text(oddity["says"]))
         if len(alike) > len(first):
             rest = len(alike) - len(first)
             lost = _skipped(alike) - _skipped(first)

@@ -11,6 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from saywhy.cli.console import as_text
+from saywhy.errors import one_line
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -29,44 +32,44 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     table.add_column("region")
     table.add_column("relevance")
-    table.add_column(f"what is there, says {e.concepts.space}")
+    table.add_column(as_text(f"what is there, says {e.concepts.space}"))
     for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
         where = position(region.box, (e.picture.width, e.picture.height))
         table.add_row(f"{n} {where}", _bar(region.share), _labels(finding, top))
     table.add_row("whole picture", "", _labels(e.concepts, top))
     classes = Text("   ").join(
-        Text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")
+        as_text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")
         for p in e.predictions[:3]
     )
-    parts: list[object] = [classes, Text(), Text(e.summary.replace("*", "")), Text(), table]
+    parts: list[object] = [classes, Text(), as_text(e.summary.replace("*", "")), Text(), table]
     if e.sentence is not None:
         parts += [Text(), _sentence(e.sentence)]
     if e.contrast is not None:
         parts += [Text(), _contrast(e.target, e.contrast, top)]
     if pictures:
         parts.insert(0, _half_blocks(e))
-    console.print(Panel(Group(*parts), title=Text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
+    console.print(Panel(Group(*parts), title=as_text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
 
 
 def _sentence(sentence: Sentence) -> Text:
     """The words, bold where they matter most to the sentence; idle ones struck through."""
     if sentence.refusal:
-        return Text(f"no sentence: {sentence.refusal}", style="dim")
+        return as_text(f"no sentence: {sentence.refusal}", style="dim")
     most = max((word.weight for word in sentence.words if word.weight), default=1.0)
     said = Text("in a sentence: ")
     for word in sentence.words:
         style = "strike dim" if word.idle else "bold" if (word.weight or 0) > most / 2 else ""
-        said.append(word.text, style=style).append(" ")
+        said.append(one_line(word.text), style=style).append(" ")
     return said
 
 
 def _contrast(target: Prediction, contrast: Contrast, top: int) -> Text:
     def listed(labels: Sequence[Label]) -> str:
-        return ", ".join(label.text for label in labels[:top]) or "nothing of the vocabulary"
+        return one_line(", ".join(label.text for label in labels[:top])) or "nothing of the vocabulary"
 
     return Text.assemble(
-        f"why {target.name} and not {contrast.other.name}: ", listed(contrast.speaks_for), ("; against: ", "dim"),
-        (listed(contrast.speaks_against), "dim"),
+        one_line(f"why {target.name} and not {contrast.other.name}: "), listed(contrast.speaks_for),
+        ("; against: ", "dim"), (listed(contrast.speaks_against), "dim"),
     )  # fmt: skip
 
 
@@ -77,7 +80,7 @@ def _bar(share: float, width: int = 12) -> Text:
 
 def _labels(finding: Finding, top: int) -> Text:
     words = ", ".join(f"{label.text} ({label.unusual:+.1f} sd)" for label in finding.labels[:top])
-    return Text(words) if finding.fits else Text(f"nothing fits; nearest: {words}", style="dim")
+    return as_text(words) if finding.fits else as_text(f"nothing fits; nearest: {words}", style="dim")
 
 
 def _half_blocks(explanation: Explanation, columns: int = 56) -> Text:
@@ -119,7 +122,7 @@ def show_answers(
         if matching.decisive:
             count = sum(matching.decisive.values())
             console.print(
-                Text(f"Matched: its evidence for classes, where it varies by more than the floor: {count} of them.")
+                as_text(f"Matched: its evidence for classes, where it varies by more than the floor: {count} of them.")
             )
             console.print()
         if not any(layer.matched.any() for layer in matching.layers):
@@ -140,7 +143,7 @@ def show_answers(
                 console.print()
         for finding in said:
             if finding["kind"] != "kept":
-                console.print(Text(finding["sentence"], style="bold"))
+                console.print(as_text(finding["sentence"], style="bold"))
                 console.print()
 
 
@@ -150,7 +153,7 @@ def _pictures(subset: str, count: int) -> str:
 
 
 def _titled(title: str, table: Table, console: Console) -> None:
-    console.print(Text(title, style="bold"))
+    console.print(as_text(title, style="bold"))
     console.print(table)
     console.print()
 
@@ -170,7 +173,7 @@ def _quality(quality: Sequence[Mapping[str, Any]]) -> Table:
         if row["median"] is not None:
             median, spread = f"{row['median']:.2f}", f"{row['10%']:.2f} to {row['90%']:.2f}"
         counts = str(row["channels"]), str(row["matched"])
-        table.add_row(Text(row["layer"]), *counts, median, spread, f"{row['threshold']:.2f}")
+        table.add_row(as_text(row["layer"]), *counts, median, spread, f"{row['threshold']:.2f}")
     return table
 
 
@@ -187,7 +190,7 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
             together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
             similarity = _change(row, "similarity", "{:.3f}")
             table.add_row(
-                Text(row["caption"]), similarity, *influence, *(together if len(captions) > 1 else ["-", "-"])
+                as_text(row["caption"]), similarity, *influence, *(together if len(captions) > 1 else ["-", "-"])
             )
     return table
 
@@ -196,7 +199,7 @@ def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
     table = _columns("group", "left, %", "95 % interval")
     for finding in findings:
         value, low, high = (str(round(100 * finding["kept"][key])) for key in ("value", "low", "high"))
-        table.add_row(Text(" | ".join(finding["group"])), value, f"{low} to {high}")
+        table.add_row(as_text(" | ".join(finding["group"])), value, f"{low} to {high}")
     return table
 
 
@@ -215,19 +218,19 @@ def show_why(why: Why, console: Console) -> None:
         out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
         numbers = f"{reason.probability:.2f}", f"{reason.given:.2f}", out
         name = reason.rationale if reason.listed else f"{reason.rationale} (not in its list)"
-        table.add_row(Text(name), *numbers, style="dim" if reason.visible is False else "")
+        table.add_row(as_text(name), *numbers, style="dim" if reason.visible is False else "")
     parts: list[RenderableType] = [
-        Text(why.sentence, style="bold"),
+        as_text(why.sentence, style="bold"),
         Text(),
-        Text(f"{why.category} {why.probability:.2f}, says {why.space}"),
+        as_text(f"{why.category} {why.probability:.2f}, says {why.space}"),
         Text(),
         table,
     ]
     if why.alternatives:
         others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
-        parts += [Text(), Text(f"also considered: {others}", style="dim")]
+        parts += [Text(), as_text(f"also considered: {others}", style="dim")]
     if why.visible is None:
         parts.append(Text("whether a rationale stands out is not known: too few, and no --reference", style="dim"))
     if not why.settings["exact"]:
         parts.append(Text("not exact: among the likeliest rationales and categories only", style="dim"))
-    console.print(Panel(Group(*parts), title=Text(why.picture.name), title_align="left", border_style="dim"))
+    console.print(Panel(Group(*parts), title=as_text(why.picture.name), title_align="left", border_style="dim"))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from unicodedata import category
 
-from saywhy.errors import SaywhyError
+from saywhy.errors import SaywhyError, one_line
 
 NEAR = 3
 """So many near names are said at most."""
@@ -58,10 +57,4 @@ def shown(name: object, most: int = LONG) -> str:
     text = str(name)
     if len(text) > most:
         text = f"{text[: most // 2]}...{text[-(most // 2) :]}"
-    return "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable() or category(character) == "Zs":  # spaces of all kinds are seen
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+    return one_line(text)
