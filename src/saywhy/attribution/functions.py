@@ -21,15 +21,17 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+from saywhy.attribution.account import Account, hold, is_held
 from saywhy.attribution.composites import Composite
 from saywhy.attribution.rules import Convolution, Dense, Epsilon, LinearMap, Rule, propagate, pull_live
 from saywhy.errors import SaywhyError
 
 
 class Run(Protocol):
-    """What a handler may ask of the run it is part of: the composite, and the interception mode itself."""
+    """What a handler may ask of the run it is part of: the composite, the account, the interception mode itself."""
 
     composite: Composite
+    account: Account
     intercepting: TorchFunctionMode
 
     def rule_for(self, kind: str) -> Rule:
@@ -170,10 +172,18 @@ def _share(*factors: Tensor) -> list[Tensor]:
 # -- linear maps ------------------------------------------------------------------------------------------------------
 
 
+def _biased(run: Run, y: Tensor, bias: Tensor | None, channels: int) -> Tensor:
+    """y itself; the account is told of the bias in it, along the axis of channels."""
+    if bias is not None:
+        run.account.added(y, bias if channels == -1 else _per_channel(bias, y))
+    return y
+
+
 def _linear_map(run: Run, kind: str, x: Tensor, linear: LinearMap, compute: Callable[[], Tensor]) -> Tensor:
     rule = run.rule_for(kind)
     if rule == Epsilon():
-        return _Pull.apply(x, linear) if isinstance(linear, Dense) else compute()
+        z = _Pull.apply(x, linear) if isinstance(linear, Dense) else compute()
+        return _biased(run, z, linear.bias, channels=-1 if isinstance(linear, Dense) else 1)
     z = _Propagate.apply(x, linear, rule, compute)
     z._saywhy_map = (x, linear, rule)  # a BatchNorm that follows merges itself in: see batch_norm
     return z
@@ -182,8 +192,8 @@ def _linear_map(run: Run, kind: str, x: Tensor, linear: LinearMap, compute: Call
 def linear(run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if carries(weight):  # weights made by the network itself: a product of activations
         input, weight = _share(input, weight)
-        return function(input, weight, bias)
-    dense = Dense(weight, bias)
+        return _biased(run, function(input, weight, bias), bias, channels=-1)
+    dense = Dense(weight, bias, run.account.took)
     return _linear_map(run, "dense", input, dense, lambda: dense.apply(input, weight, bias))
 
 
@@ -199,20 +209,22 @@ def convolution(dims: int, transposed: bool = False) -> Handler:
     ) -> Tensor:  # fmt: skip
         if carries(weight):
             input, weight = _share(input, weight)
-            return function(input, weight, bias, stride, padding, dilation, groups)
+            return _biased(run, function(input, weight, bias, stride, padding, dilation, groups), bias, channels=1)
         if isinstance(padding, str):
             input, padding = _pad_same(input, weight, spread(dilation)) if padding == "same" else input, 0
         arguments = (weight, bias, spread(stride), spread(padding), spread(dilation), False, [0] * dims, groups)
+        convolution = Convolution(*arguments, run.account.took)
         compute = lambda: function(input, weight, bias, stride, padding, dilation, groups)  # noqa: E731
-        return _linear_map(run, "convolution", input, Convolution(*arguments), compute)
+        return _linear_map(run, "convolution", input, convolution, compute)
 
     def backwards(
         run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Tensor | None = None,
         stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
     ) -> Tensor:  # fmt: skip
         arguments = (weight, bias, spread(stride), spread(padding), spread(dilation), True, spread(output_padding))
+        convolution = Convolution(*arguments, groups, run.account.took)
         compute = lambda: function(input, weight, bias, stride, padding, output_padding, groups, dilation)  # noqa: E731
-        return _linear_map(run, "convolution", input, Convolution(*arguments, groups), compute)
+        return _linear_map(run, "convolution", input, convolution, compute)
 
     return backwards if transposed else forwards
 
@@ -230,21 +242,21 @@ def batch_norm(
     momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     if training or running_mean is None or running_var is None:  # statistics of the batch: a normalisation like others
-        return _normalised(input.transpose(0, 1).flatten(1), eps).unflatten(1, _swapped(input)).transpose(0, 1) * (
-            1 if weight is None else _per_channel(weight, input)
-        ) + (0 if bias is None else _per_channel(bias, input))
+        y = _normalised(input.transpose(0, 1).flatten(1), eps).unflatten(1, _swapped(input)).transpose(0, 1)
+        return _scaled(run, y, weight, bias, channels=1)
 
     def compute(x: Tensor = input) -> Tensor:
         return function(x, running_mean, running_var, weight, bias, False, momentum, eps)
 
+    scale = (running_var + eps).rsqrt() * (1 if weight is None else weight)
+    shift = (0 if bias is None else bias) - running_mean * scale
     merged = getattr(input, "_saywhy_map", None)
     if merged is not None:
         x, linear, rule = merged
-        scale = (running_var + eps).rsqrt() * (1 if weight is None else weight)
-        fused = linear.scaled(scale, (0 if bias is None else bias) - running_mean * scale)
+        fused = linear.scaled(scale, shift)
         if fused is not None:
             return _Propagate.apply(x, fused, rule, lambda: compute(input.detach()))
-    return contiguous_gradient(compute())
+    return _biased(run, contiguous_gradient(compute()), shift, channels=1)
 
 
 # -- normalisation: the deviation is a constant -----------------------------------------------------------------------
@@ -262,15 +274,22 @@ def _per_channel(parameter: Tensor, x: Tensor) -> Tensor:
     return parameter.view(1, -1, *[1] * (x.dim() - 2))
 
 
+def _scaled(run: Run, y: Tensor, weight: Tensor | None, bias: Tensor | None, channels: int) -> Tensor:
+    """What a normalisation ends with: ``y * weight + bias``, along the axis of channels (-1: all of the last)."""
+    if weight is not None:
+        y = y * (weight if channels == -1 else _per_channel(weight, y))
+    if bias is not None:
+        y = _biased(run, y + (bias if channels == -1 else _per_channel(bias, y)), bias, channels)
+    return y
+
+
 def layer_norm(
     run: Run, function: Handler, input: Tensor, normalized_shape: Sequence[int],
     weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, cudnn_enable: bool = True,
 ) -> Tensor:  # fmt: skip
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     y = _normalised(input if len(shape) == 1 else input.flatten(-len(shape)), eps)
-    y = y.view(input.shape) if len(shape) > 1 else y
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return _scaled(run, y.view(input.shape) if len(shape) > 1 else y, weight, bias, channels=-1)
 
 
 def group_norm(
@@ -278,8 +297,7 @@ def group_norm(
     weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, cudnn_enabled: bool = True,
 ) -> Tensor:  # fmt: skip
     y = _normalised(input.reshape(input.shape[0], num_groups, -1), eps).view(input.shape)
-    y = y if weight is None else y * _per_channel(weight, input)
-    return y if bias is None else y + _per_channel(bias, input)
+    return _scaled(run, y, weight, bias, channels=1)
 
 
 def instance_norm(
@@ -348,7 +366,9 @@ def sigmoid_like(run: Run, function: Handler, input: Tensor, *args: Any, **kwarg
     args = tuple(False if isinstance(a, bool) else a for a in args)
     kwargs.pop("inplace", None)
     away = torch.where(input.detach().abs() < 1e-6, 1e-6, 0.0).to(input.dtype)
-    y = _Ratio.apply(input + away, lambda x: function(x, *args, **kwargs), 0.0)
+    shifted = input + away
+    run.account.added(shifted, away)
+    y = _Ratio.apply(shifted, lambda x: function(x, *args, **kwargs), 0.0)
     y._saywhy_gate = True
     return y
 
@@ -389,7 +409,7 @@ def product(run: Run, function: Handler, *factors: Any, **kwargs: Any) -> Tensor
 
 def added_product(run: Run, function: Handler, added: Any, first: Tensor, second: Tensor, **kwargs: Any) -> Tensor:
     """addmm, baddbmm, addcmul: a sum with a product."""
-    return function(added, *_share(first, second), **kwargs)
+    return _with_constants(run, function, (added, *_share(first, second)), kwargs)
 
 
 def einsum(run: Run, function: Handler, equation: Any, *operands: Any) -> Tensor:
@@ -402,7 +422,58 @@ def divide(run: Run, function: Handler, input: Any, other: Any, **kwargs: Any) -
 
 
 def addcdiv(run: Run, function: Handler, added: Any, first: Tensor, second: Tensor, **kwargs: Any) -> Tensor:
-    return function(added, first, second.detach(), **kwargs)
+    return _with_constants(run, function, (added, first, second.detach()), kwargs)
+
+
+# -- sums with constants: what the constant takes goes into the account -----------------------------------------------
+
+
+def add(run: Run, function: Handler, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    y = function(input, other, **kwargs)
+    for term, factor in ((input, 1.0), (other, kwargs.get("alpha", 1.0))):
+        if not carries(term):
+            run.account.added(y, term, factor)
+    return y
+
+
+def subtract(run: Run, function: Handler, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    y = function(input, other, **kwargs)
+    factors = (1.0, -kwargs.get("alpha", 1.0))
+    reverse = getattr(function, "__name__", "") in ("rsub", "__rsub__")
+    for term, factor in zip((input, other), factors[::-1] if reverse else factors, strict=True):
+        if not carries(term):
+            run.account.added(y, term, factor)
+    return y
+
+
+def assembled(run: Run, function: Handler, *args: Any, **kwargs: Any) -> Tensor:
+    """cat, stack, where, masked_fill, pad: each value of the result is one of the values that are put together."""
+    return _with_constants(run, function, args, kwargs)
+
+
+def _with_constants(run: Run, function: Handler, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """``function(*args)``, a sum of what its arguments give one by one. With zeros for those that carry, it is the sum
+    of the constants in it."""
+    y = function(*args, **kwargs)
+    values = [v for a in (*args, *kwargs.values()) for v in (a if isinstance(a, list | tuple) else [a])]
+    constant = [v for v in values if not carries(v) and (isinstance(v, float) or _is_real(v))]
+    if constant and carries(y):
+
+        def silent(value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return type(value)(map(silent, value))
+            return torch.zeros_like(value) if carries(value) else value
+
+        with torch.no_grad():
+            rest = function(*map(silent, args), **{key: silent(value) for key, value in kwargs.items()})
+        if any(map(is_held, constant)):
+            hold(rest)
+        run.account.added(y, rest)
+    return y
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def glu(run: Run, function: Handler, input: Tensor, dim: int = -1) -> Tensor:
@@ -415,7 +486,13 @@ def glu(run: Run, function: Handler, input: Tensor, dim: int = -1) -> Tensor:
 
 def softmax(run: Run, function: Handler, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """AttnLRP: the first-order Taylor expansion at x, whose gradient is the ordinary one. CP-LRP: a constant."""
-    return function(input.detach() if run.composite.attention == "cp" else input, *args, **kwargs)
+    if run.composite.attention == "cp":
+        return function(input.detach(), *args, **kwargs)
+    given = _Scale.apply(input, 1.0)  # a tensor of its own: the softmax is not the only reader of its input
+    y = function(given, *args, **kwargs)
+    run.account.passed(y, 1.0)
+    run.account.passed(given, -1.0)
+    return y
 
 
 def scaled_dot_product_attention(
@@ -438,7 +515,11 @@ def scaled_dot_product_attention(
     both = 0.5 if carries(query) and carries(key) else 1.0
     query, key = (_Scale.apply(x, through_weights * both) if carries(x) else x for x in (query, key))
     value = _Scale.apply(value, 0.5) if carries(value) else value
-    return function(query, key, value, **options)
+    out = function(query, key, value, **options)
+    run.account.passed(out, 1.0)
+    for x, part in ((query, through_weights * both), (key, through_weights * both), (value, 0.5)):
+        run.account.passed(x, -part)
+    return out
 
 
 def multi_head_attention(
@@ -508,6 +589,9 @@ def _attention_mask(mask: Tensor | None, padding: Tensor | None, query: Tensor, 
 
 _products = dict.fromkeys(("matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "mv", "outer", "dot", "vdot"), product)
 _multiply = dict.fromkeys(("mul", "multiply", "__mul__", "__rmul__"), multiply)
+_add = dict.fromkeys(("add", "__add__", "__radd__"), add)
+_subtract = dict.fromkeys(("sub", "subtract", "rsub", "__sub__", "__rsub__"), subtract)
+_assembled = dict.fromkeys(("cat", "concat", "concatenate", "stack", "where", "masked_fill", "pad"), assembled)
 _divide = dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), divide)
 _constant = dict.fromkeys(
     ("rsqrt", "sqrt", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "linalg_vector_norm"), constant
@@ -550,6 +634,9 @@ TABLE: dict[str, Handler] = {
     "pow": power,
     "__pow__": power,
     "square": square,
+    **_add,
+    **_subtract,
+    **_assembled,
     **_multiply,
     **_divide,
     **_products,

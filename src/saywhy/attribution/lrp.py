@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from saywhy.attribution.account import Account, hold, is_held
 from saywhy.attribution.composites import DEFAULT_COMPOSITE, Box, Composite
 from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries, contiguous_gradient
 from saywhy.attribution.rules import Rule
@@ -35,9 +36,13 @@ class Interception(TorchFunctionMode):
     tensor x for y. It holds the state of one run of a network; make a new one for each.
     """
 
-    def __init__(self, composite: Composite, pixel_range: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(
+        self, composite: Composite, pixel_range: tuple[Tensor, Tensor] | None = None, pictures: int = 1
+    ) -> None:
         super().__init__()
         self.composite = composite
+        self.account = Account(pictures)
+        self.path = 0  # of the functions that were called, in order: what another picture may not have in common
         self.intercepting = self
         self._first: Rule | None
         if composite.first == "box":
@@ -57,17 +62,29 @@ class Interception(TorchFunctionMode):
         if name in IN_PLACE and carries(args[0]):
             name = IN_PLACE[name]
             func = getattr(torch.Tensor, name, None) or getattr(F, name)
-        handler = TABLE.get(name)
-        if handler is None or not _any_carries(args, kwargs):
-            return func(*args, **kwargs)
-        return handler(self, func, *args, **kwargs)
+        self.path = hash((self.path, name))
+        carrying = _any(carries, args, kwargs)
+        handler = TABLE.get(name) if carrying else None
+        result = func(*args, **kwargs) if handler is None else handler(self, func, *args, **kwargs)
+        if carrying or _any(is_held, args, kwargs):
+            hold(result)
+        return result
 
 
-def _any_carries(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _any(is_so: Callable[[Any], bool], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     for value in (*args, *kwargs.values()):
-        if carries(value) or (isinstance(value, list | tuple) and any(map(carries, value))):
+        if is_so(value) or (isinstance(value, list | tuple) and any(map(is_so, value))):
             return True
     return False
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """What one pass gives: (N, C, H, W) relevance, the (N,) explained scalars, and where the rest of these went."""
+
+    relevance: Tensor
+    logits: Tensor
+    account: Account
 
 
 def lrp(
@@ -88,18 +105,30 @@ def lrp(
     zero, the sum over a picture equals its scalar. Raises SaywhyError where the network computes different values under
     interception than without it (an in-place operation whose result is not used by name).
     """
+    traced = trace(network, pixels, select, composite, pixel_range)
+    return traced.relevance, traced.logits
+
+
+def trace(
+    network: nn.Module,
+    pixels: Tensor,
+    select: Select,
+    composite: Composite,
+    pixel_range: tuple[Tensor, Tensor] | None = None,
+) -> Traced:
+    """As ``lrp``, with the account of what did not reach the pixels."""
     _check_visible(network)
     with torch.inference_mode(False), torch.enable_grad(), _full_precision(pixels.device), borrowed(network) as shadow:
         # A first layer's rule (flat, z^B) divides its relevance by the pixel: keep exact zeros a hair away from zero.
         hair = 1e-7 if pixels.dtype == torch.float16 else 1e-30
         leaf = pixels.detach().masked_fill(pixels == 0, hair).requires_grad_()
-        with Interception(composite, pixel_range):
+        with Interception(composite, pixel_range, len(pixels)) as run:
             output = shadow(leaf)
         _check_traced(shadow, leaf, output)
         _check_same(network, pixels, output)
         selected = select(output)
         (gradient,) = torch.autograd.grad(selected.sum(), leaf)
-        return (leaf * gradient).detach(), selected.detach()
+        return Traced((leaf * gradient).detach(), selected.detach(), run.account)
 
 
 @contextmanager

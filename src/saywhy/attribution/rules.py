@@ -16,7 +16,8 @@ which rule where), Andeol et al. 2021 (gamma for inputs of both signs), Lapuschk
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, final
 
 import torch
@@ -50,8 +51,15 @@ class LinearMap(Protocol):
     def pull(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The transposed map: the gradient with respect to x, given the gradient with respect to the output."""
 
+    def keep(self, share: Tensor, bias: Tensor) -> None:
+        """Told by a rule what its bias takes, ``share * bias`` at each output: relevance that no input gets."""
+
     def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
         """The map followed by ``scale * z + shift`` per output channel, as one map; None where it cannot be merged."""
+
+
+Took = Callable[[Tensor], None]
+"""Told what a bias takes, summed over channels (and, of a convolution, over positions)."""
 
 
 @final
@@ -61,6 +69,7 @@ class Dense:
 
     weight: Tensor
     bias: Tensor | None
+    took: Took | None = None
 
     @property
     def outputs(self) -> int:
@@ -73,8 +82,13 @@ class Dense:
     def pull(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         return grad.reshape(-1, grad.shape[-1]).matmul(weight).view(*grad.shape[:-1], -1)
 
+    def keep(self, share: Tensor, bias: Tensor) -> None:
+        if self.took is not None and self.bias is not None:
+            self.took(_wide(share) @ _wide(bias))
+
     def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
-        return Dense(self.weight * scale[:, None], shift if self.bias is None else self.bias * scale + shift)
+        bias = shift if self.bias is None else self.bias * scale + shift
+        return replace(self, weight=self.weight * scale[:, None], bias=bias)
 
 
 @final
@@ -90,6 +104,7 @@ class Convolution:
     transposed: bool
     output_padding: list[int]
     groups: int
+    took: Took | None = None
 
     @property
     def outputs(self) -> int:
@@ -122,11 +137,20 @@ class Convolution:
         only_input = (True, False, False)
         return torch.ops.aten.convolution_backward(grad, x, weight, None, *self._settings, only_input)[0]
 
+    def keep(self, share: Tensor, bias: Tensor) -> None:
+        if self.took is not None and self.bias is not None:
+            self.took(_wide(share).flatten(2).sum(2) @ _wide(bias))
+
     def scaled(self, scale: Tensor, shift: Tensor) -> LinearMap | None:
         if self.transposed:
             return None
         weight = self.weight * scale.view(-1, *[1] * (self.weight.dim() - 1))
-        return Convolution(weight, shift if self.bias is None else self.bias * scale + shift, *self._settings)
+        return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in a type in which sums do not overflow."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def propagate(rule: Rule, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
@@ -141,13 +165,22 @@ def propagate(rule: Rule, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor)
     rows, columns = _live(grad_rows), _live(grad_rows.T)
     if any(live is not None and not len(live) for live in (rows, columns)):
         return torch.zeros_like(x)
+
+    def took(relevance: Tensor) -> None:
+        assert linear.took is not None
+        whole = relevance
+        if rows is not None:
+            whole = relevance.new_zeros(len(x_rows)).index_copy_(0, rows, relevance)
+        linear.took(whole.view(x.shape[:-1]))
+
+    kept = replace(linear, took=None if linear.took is None else took)
     if columns is not None:
-        linear = Dense(linear.weight[columns], None if linear.bias is None else linear.bias[columns])
+        kept = replace(kept, weight=linear.weight[columns], bias=None if linear.bias is None else linear.bias[columns])
         z_rows, grad_rows = z_rows[:, columns], grad_rows[:, columns]
     if rows is None:
-        return rule.gradient(linear, x_rows, z_rows, grad_rows).view_as(x)
+        return rule.gradient(kept, x_rows, z_rows, grad_rows).view_as(x)
     result = torch.zeros_like(x_rows)
-    result[rows] = rule.gradient(linear, x_rows[rows], z_rows[rows], grad_rows[rows])
+    result[rows] = rule.gradient(kept, x_rows[rows], z_rows[rows], grad_rows[rows])
     return result.view_as(x)
 
 
@@ -192,6 +225,8 @@ class Epsilon:
         if self.epsilon:
             size = z.abs()
             grad = grad * (size / (size + self.epsilon))
+        if linear.bias is not None:
+            linear.keep(grad, linear.bias)
         return linear.pull(grad, x, linear.weight)
 
 
@@ -217,10 +252,10 @@ class AlphaBeta:
             raise ValueError(f"alpha - beta must be 1 and beta at least 0, not alpha={self.alpha}, beta={self.beta}")
 
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
-        result = _signed_share(linear, x, grad * z, positive=True).mul_(self.alpha)
-        if self.beta:
-            result.sub_(_signed_share(linear, x, grad * z, positive=False), alpha=self.beta)
-        return result
+        relevance = grad * z
+        second = relevance * -self.beta if self.beta else None
+        result = _signed_share(linear, x, relevance.mul_(self.alpha), positive=True)
+        return result if second is None else result.add_(_signed_share(linear, x, second, positive=False))
 
 
 def _signed_share(linear: LinearMap, x: Tensor, relevance: Tensor, *, positive: bool) -> Tensor:
@@ -229,13 +264,15 @@ def _signed_share(linear: LinearMap, x: Tensor, relevance: Tensor, *, positive: 
     ``relevance`` is overwritten.
     """
     keep, drop = ({"min": 0.0}, {"max": 0.0}) if positive else ({"max": 0.0}, {"min": 0.0})
-    weight, bias = linear.weight.clamp(**keep), _bias(linear, relevance).clamp(**keep)
-    bias += _tiny(bias) if positive else -_tiny(bias)
+    weight, own = linear.weight.clamp(**keep), _bias(linear, relevance).clamp(**keep)
+    bias = own + (_tiny(own) if positive else -_tiny(own))
     if x.min() >= 0:  # one pass each way instead of two: the common case, after a ReLU
         share = relevance.div_(linear.apply(x, weight, bias))
+        linear.keep(share, own)
         return linear.pull(share, x, weight)
     above, below, other = x.clamp(min=0), x.clamp(max=0), linear.weight.clamp(**drop)
     share = relevance.div_(linear.apply(above, weight, bias).add_(linear.apply(below, other)))
+    linear.keep(share, own)
     return torch.where(x > 0, linear.pull(share, x, weight), linear.pull(share, x, other))
 
 
@@ -259,13 +296,16 @@ class Gamma:
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         weight, bias = linear.weight, _bias(linear, z)
         if not self.gamma:
+            linear.keep(grad, bias)
             return linear.pull(grad, x, weight)
         relevance = grad * z
         positive_inputs = bool(x.min() >= 0)
         if positive_inputs and _only_above_zero(relevance, grad):  # the classic form, one pass each way
             weight = weight + self.gamma * weight.clamp(min=0)
-            bias = bias + self.gamma * bias.clamp(min=0) + _tiny(z)
-            return linear.pull(relevance.div_(linear.apply(x, weight, bias)), x, weight)
+            bias = bias + self.gamma * bias.clamp(min=0)
+            share = relevance.div_(linear.apply(x, weight, bias + _tiny(z)))
+            linear.keep(share, bias)
+            return linear.pull(share, x, weight)
         # |z + gamma P| or |z + gamma N| is (1 + gamma / 2) |z| + gamma / 2 A; divided by gamma / 2:
         plain = (1 + self.gamma / 2) / (self.gamma / 2)
         absolute = weight.abs()
@@ -273,7 +313,10 @@ class Gamma:
             z.abs(), alpha=plain
         )
         own_sign = relevance.div_(total)  # g z / total; with the sign of g it is g |z| / total
-        result = linear.pull(own_sign.copysign(grad), x, weight).mul_(plain)
+        positive = own_sign.copysign(grad)
+        linear.keep(positive, bias * plain)
+        linear.keep(own_sign, bias.abs())
+        result = linear.pull(positive, x, weight).mul_(plain)
         signed = linear.pull(own_sign, x, absolute)
         return result.add_(signed) if positive_inputs else result.addcmul_(signed, x.sign())
 
