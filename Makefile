@@ -9,7 +9,7 @@ PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
 .PHONY: help setup demo test test-slow lint layout clean
 
 help:
-	@echo "make demo       explain the shipped pictures with the embedded models; writes why-demo/index.html"
+	@echo "make demo       explain photographs and rendered birds that are installed; writes why-demo/index.html"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests: every architecture of docs/models.md, conservation on whole networks"
 	@echo "make lint       ruff, mypy, and no large binary in the repository"
@@ -32,8 +32,8 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	@echo "explaining the shipped pictures of the aviary with the embedded models"
-	@$(BIN)/saywhy explain src/saywhy/worlds/samples/aviary/*.jpg --model world:aviary --out why-demo
+	@echo "explaining installed photographs and rendered birds"
+	@$(BIN)/saywhy demo --out why-demo
 	@echo "open why-demo/index.html"
 
 test: $(STAMP)

@@ -99,6 +99,13 @@ def test_a_report_asks_nothing_of_anybody(tmp_path: Path) -> None:
     assert "could not be explained" in html
 
 
+def test_a_page_says_whose_answers_follow_where_several_classifiers_were_asked(tmp_path: Path) -> None:
+    birds, cars = explanation(), replace(explanation(), settings={"model": "cars"})
+    page = save_report([birds, birds, cars], tmp_path / "several.html").read_text()
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == ["What toucan says", "What cars says"]
+    assert "<h2" not in save_report([birds, birds], tmp_path / "one.html").read_text()
+
+
 def test_what_does_not_fit_is_said_in_the_report() -> None:
     assert "nothing in the vocabulary fits" in explanation_to_html(explanation())
 

@@ -1,4 +1,4 @@
-"""The command line: ``saywhy explain | why | ask | models | doctor | bench | train | data | world``.
+"""The command line: ``saywhy demo | explain | why | ask | models | doctor | bench | train | data | world``.
 
 An edge: nothing imports it.
 """
@@ -17,6 +17,7 @@ from saywhy.cli.ask import ask
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
 from saywhy.cli.console import USAGE, complain, note, replace_what_cannot_be_said
 from saywhy.cli.data import data, worlds
+from saywhy.cli.demo import demo
 from saywhy.cli.doctor import doctor, models
 from saywhy.cli.explain import explain
 from saywhy.cli.train import train
@@ -87,7 +88,7 @@ def _root(
     pass
 
 
-for command in (explain, why, ask, models, doctor):
+for command in (demo, explain, why, ask, models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)
 for name, group in (("train", train), ("data", data), ("world", worlds)):

@@ -1,0 +1,59 @@
+"""The command ``saywhy demo``: explanations of pictures that are installed, by classifiers that need no hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from saywhy.cli.console import errors, note, save_numbered, told_when_interrupted, writable
+
+if TYPE_CHECKING:
+    from saywhy.answers.explanation import Explanation
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")] = Path(
+        "why-demo"
+    ),
+) -> None:
+    """Explain installed photographs and rendered birds: nothing is downloaded."""
+    from saywhy.answers.explanation import save_report
+    from saywhy.cli.panels import show
+    from saywhy.pictures.photos import PHOTOS
+    from saywhy.worlds import SAMPLES
+
+    writable(out)
+    console, done = Console(highlight=False), list["Explanation"]()
+    with told_when_interrupted("run it again"):
+        for model, pictures in (("imagenet", "photos:all"), ("world:aviary", str(SAMPLES / "aviary"))):
+            with errors.status(f"asking {model}", spinner="dots"):
+                answers = _explained(model, pictures)
+            for answer in answers:
+                done.append(answer)
+                save_numbered(answer, out, len(done))
+                show(answer, console)
+        note("photographs: " + "; ".join(f"{name} by {photo.credit}" for name, photo in PHOTOS.items()))
+        errors.print(f"report: {save_report(done, out / 'index.html', title='Why? A demo')}", soft_wrap=True)
+
+
+def _explained(model: str, source: str) -> list[Explanation]:
+    """All pictures of a source, asked of one classifier, as ``saywhy explain`` does where no option is given."""
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.pictures.sources import read_sources
+    from saywhy.questions.explain import explain_pictures
+    from saywhy.questions.names_and_defaults import (
+        default_space,
+        default_writer,
+        resolve_space,
+        resolve_vocabulary,
+        resolve_writer,
+    )
+
+    classifier = Classifier.load(model)
+    space = resolve_space(default_space(classifier), classifier)
+    words, writer = resolve_vocabulary(None, classifier), resolve_writer(default_writer(classifier))
+    pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources([source])]
+    return explain_pictures(pictures, classifier, words, space, writer=writer)
