@@ -11,11 +11,8 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.layers import (
     caught,
-    channels_first,
     convolutions,
     find_layer,
-    layer_view,
-    positions,
     recorded,
     resized,
     rewritten,
@@ -29,39 +26,6 @@ def grids(network: nn.Module, names: tuple[str, ...]) -> list[tuple[int, int]]:
     with torch.no_grad(), recorded(network, names) as maps:
         network(pixels(1))
     return [tuple(maps[name].shape[-2:]) for name in names]  # type: ignore[misc]
-
-
-# -- layouts ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shape", "grid"),
-    [
-        ((2, 5, 4, 6), (4, 6)),  # channels first
-        ((2, 4, 4, 12), (4, 4)),  # channels last
-        ((2, 16, 5), (4, 4)),  # tokens
-        ((2, 17, 5), (4, 4)),  # with a class token
-        ((2, 21, 5), (4, 4)),  # with four registers more
-        ((2, 5, 1, 1), None),
-        ((2, 1, 1, 5), None),
-        ((2, 5), None),
-        ((2, 77, 5), None),  # a text: no square and up to eight tokens
-    ],
-)
-def test_positions_of_every_layout(shape: tuple[int, ...], grid: tuple[int, int] | None) -> None:
-    x = torch.randn(shape)
-    assert positions(x) == grid
-    if grid is not None:
-        assert channels_first(x).shape == (2, 12 if shape[-1] == 12 else 5, *grid)
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 4, 4), (2, 4, 4, 5), (2, 16, 5), (2, 17, 5)])
-def test_what_is_written_to_the_view_is_in_the_tensor(shape: tuple[int, ...]) -> None:
-    x = torch.zeros(shape)
-    channels_first(x)[1, 3, 2, 1] = 7
-    assert x.sum() == 7
-    place = x[1].flatten().nonzero().item()
-    assert place == {4: 3 * 16 + 9 if shape[1] == 5 else 9 * 5 + 3, 3: (9 + shape[1] - 16) * 5 + 3}[len(shape)]
 
 
 def test_resizing_keeps_means_and_constants() -> None:
@@ -206,8 +170,8 @@ def test_tokens_are_recorded_in_their_places() -> None:
     with torch.no_grad(), recorded(network, ["blocks.2", "blocks.2:class"]) as maps:
         network(x)
     handle.remove()
-    assert torch.equal(maps["blocks.2"][1, :, 3, 5], outputs[0][1, 1 + 3 * 8 + 5])
-    assert torch.equal(maps["blocks.2:class"][1, :, 0, 0], outputs[0][1, 0])
+    assert torch.equal(maps["blocks.2"][1, :, 3, 5], outputs[-1][1, 1 + 3 * 8 + 5])
+    assert torch.equal(maps["blocks.2:class"][1, :, 0, 0], outputs[-1][1, 0])
 
 
 class Pair(nn.Module):
@@ -335,17 +299,18 @@ def test_find_layer() -> None:
 
 def test_maps_of_one_position_are_maps_channels_first() -> None:
     """After pooling there is no doubt where the channels are; of (N, 1, 1, C) there is."""
-    x = torch.randn(2, 5, 1, 1)
-    assert layer_view(x, "pool") is x
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.permute(0, 2, 3, 1)
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), Last(), nn.Flatten())
     with torch.no_grad(), recorded(network, ["1"]) as maps:
         network(pixels(2, 8))
     assert maps["1"].shape == (2, 4, 1, 1)
-    for shape in ((2, 1, 1, 5), (2, 5)):
-        with pytest.raises(SaywhyError, match="is not a map with positions"):
-            layer_view(torch.randn(shape), "pool")
-    with pytest.raises(SaywhyError, match="has no class token"):
-        layer_view(x, "pool:class")
+    for layer, message in (("2", "is not a map"), ("3", "is not a map"), ("1:class", "has no class token")):
+        with pytest.raises(SaywhyError, match=message), recorded(network, [layer]):
+            network(pixels(2, 8))
 
 
 def test_what_is_caught_is_the_last_output_with_its_graph() -> None:

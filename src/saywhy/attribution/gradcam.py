@@ -6,6 +6,7 @@ here the layer is found by running the network, and the signed map is kept. A te
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,35 +14,44 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saywhy.attribution.lrp import Select
-from saywhy.classifiers.layers import channels_first, positions
+from saywhy.classifiers.grids import Layout, find_layouts, first_tensor
 from saywhy.errors import SaywhyError
 
 
 def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor, Tensor]:
     """(N, 1, H, W) Grad-CAM (Selvaraju et al. 2017, eq. 1-2, without the ReLU), and the (N,) explained scalars.
 
-    The feature map is the output of the last module that gives one: (N, C, h, w), (N, h, w, C), or tokens (N, L, C)
-    of which the last h * w form a square, with h, w > 1. Raises SaywhyError where there is none.
+    The feature map is the output of the last module whose output lies on a grid of positions (grids.py), such that some
+    gradient reaches them. Raises SaywhyError where there is none.
     """
-    maps: list[Tensor] = []
+    seen = find_layouts(network, pixels)
+    maps: list[tuple[Tensor, Layout]] = []
 
-    def keep(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad and positions(output) is not None:
-            maps.append(output)
+    def keeper(name: str) -> Callable[..., None]:
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            x = first_tensor(output)
+            if isinstance(x, Tensor) and x.requires_grad and (layout := seen[name].of(x)) is not None:
+                maps.append((x, layout))
 
-    handles = [module.register_forward_hook(keep) for module in network.modules() if module is not network]
+        return keep
+
+    handles = [network.get_submodule(name).register_forward_hook(keeper(name)) for name in seen]
     try:
         with torch.enable_grad():
             selected = select(network(pixels.detach().requires_grad_()))
     finally:
         for handle in handles:
             handle.remove()
-    gradients = torch.autograd.grad(selected.sum(), maps, allow_unused=True)
-    # Behind the last attention only the class token is read: there the positions have no gradient.
-    used = [(m, g) for m, g in zip(maps, gradients, strict=True) if g is not None and channels_first(g).any()]
+    gradients = torch.autograd.grad(selected.sum(), [x for x, _ in maps], allow_unused=True) if maps else ()
+    used = [
+        (layout.view(x.detach()), layout.view(gradient))
+        for (x, layout), gradient in zip(maps, gradients, strict=True)
+        # Behind the last attention only the class token is read: there the positions have no gradient.
+        if gradient is not None and layout.view(gradient).any()
+    ]
     if not used:
         raise SaywhyError("Grad-CAM needs a feature map with positions, and this network has none; use method='lrp'")
-    features, gradient = (channels_first(x.detach()) for x in used[-1])
+    features, gradient = used[-1]
     weights = gradient.mean((2, 3), keepdim=True)
     cam = (weights * features).sum(1, keepdim=True)
     return F.interpolate(cam, pixels.shape[-2:], mode="bilinear", align_corners=False), selected.detach()

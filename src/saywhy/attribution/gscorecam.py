@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed
-from saywhy.classifiers.layers import caught, channels_first, positions, stages
+from saywhy.classifiers.grids import find_layouts
+from saywhy.classifiers.layers import caught, stages
 from saywhy.errors import SaywhyError
 
 CHANNELS = 300  # of the paper
@@ -67,21 +68,16 @@ def gscorecam(
 
 def _channels(network: nn.Module, pixels: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
     """(C, h, w) activations of the last layer with positions, and (T, C) the cosines' gradients summed over it."""
-    prompts = getattr(network, "prompts", None)
-    count = prompts.shape[1] if isinstance(prompts, Tensor) else 0
-    # Blocks are found without the prompts: with them, tokens need not be a square and a few.
-    inner = network.get_submodule("visual") if count else network
-    layer = stages(inner, pixels)[-1]
-    with torch.enable_grad(), caught(inner, layer) as outputs:
+    seen = find_layouts(network, pixels)
+    layer = stages(network, pixels, seen=seen)[-1]
+    layout = seen[layer].layout
+    with torch.enable_grad(), caught(network, layer) as outputs:
         cosines = F.normalize(network(pixels.clone().requires_grad_()), dim=1) @ texts.T
     (output,) = outputs
     gradients = [torch.autograd.grad(cosine, output, retain_graph=True)[0] for cosine in cosines[0]]
-    patches = output[:, : output.shape[1] - count] if output.dim() == 3 else output
-    if positions(patches) is None:
-        raise SaywhyError(f"gScoreCAM needs a feature map, and {layer} returns {tuple(output.shape)}; use method='lrp'")
     # Tokens: of all, so that the class token's gradient counts, which is the only one behind the last attention.
-    summed = [g.sum(1)[0] if g.dim() == 3 else channels_first(g).sum((2, 3))[0] for g in gradients]
-    return channels_first(patches.detach())[0], torch.stack(summed)
+    summed = [gradient.sum(layout.axes)[0] for gradient in gradients]
+    return layout.view(output.detach())[0], torch.stack(summed)
 
 
 def _encoded(network: nn.Module, pixels: Tensor, maps: Tensor) -> Tensor:

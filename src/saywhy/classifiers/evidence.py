@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.classifier import Classifier
-from saywhy.classifiers.layers import caught, channels_first, positions, stages
+from saywhy.classifiers.grids import Seen, find_layouts
+from saywhy.classifiers.layers import caught, stages
 from saywhy.classifiers.outputs import BINARY
 from saywhy.errors import SaywhyError
 
@@ -32,20 +33,23 @@ class ClassEvidence(nn.Module):
     returns the logits, at one position.
     """
 
-    def __init__(self, network: nn.Module, stage: str | None, head: str | None) -> None:
+    def __init__(
+        self, network: nn.Module, stage: str | None = None, seen: Seen | None = None, head: str | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.stage, self.head = network, stage, head
+        self.network, self.stage, self.seen, self.head = network, stage, seen, head
         self.evidence = nn.Identity()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        if self.stage is None or self.head is None:
+        if self.stage is None or self.seen is None or self.head is None:
             maps = self.network(pixels)[:, :, None, None]
         else:
             with caught(self.network, self.stage) as outputs:
                 self.network(pixels)
             weight = self.network.get_submodule(self.head).weight
             assert isinstance(weight, Tensor)
-            maps = torch.einsum("cd,ndhw->nchw", weight.flatten(1).to(outputs[0].dtype), channels_first(outputs[0]))
+            layout = self.seen.of(outputs[0]) or find_layouts(self.network, pixels)[self.stage].layout
+            maps = torch.einsum("cd,ndhw->nchw", weight.flatten(1).to(outputs[0].dtype), layout.view(outputs[0]))
         return self.evidence(maps - maps.mean(1, keepdim=True)).mean((2, 3))
 
 
@@ -59,15 +63,15 @@ def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
     network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
     if classifier.has_head and classifier.task != BINARY:  # whose head is one row for two classes
         try:
-            stage = stages(network, pixels)[-1]
+            seen = find_layouts(network, pixels)
+            stage = stages(network, pixels, seen=seen)[-1]
         except SaywhyError:
-            return ClassEvidence(network, None, None)
+            return ClassEvidence(network)
         with torch.no_grad(), borrowed(network) as shadow, caught(shadow, stage) as outputs:
             shadow(pixels)
         features = classifier.features(pixels).float()
-        if positions(outputs[0]) is not None:
-            means = channels_first(outputs[0]).float().mean((2, 3))
-            close = CLOSE if outputs[0].dtype == torch.float32 else CLOSE_HALF
-            if means.shape == features.shape and bool((means - features).norm() <= close * features.norm()):
-                return ClassEvidence(network, stage, classifier.head_path)
-    return ClassEvidence(network, None, None)
+        means = seen[stage].layout.view(outputs[0]).float().mean((2, 3))
+        close = CLOSE if outputs[0].dtype == torch.float32 else CLOSE_HALF
+        if means.shape == features.shape and bool((means - features).norm() <= close * features.norm()):
+            return ClassEvidence(network, stage, seen[stage], classifier.head_path)
+    return ClassEvidence(network)

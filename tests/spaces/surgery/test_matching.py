@@ -504,7 +504,9 @@ def test_maps_of_windows_are_refused() -> None:
     """Inside of Swin's attention there are more maps than pictures."""
     from tests.networks import swin
 
-    with pytest.raises(SaywhyError, match=r"layers.0.blocks.0.attn returns 32 maps for 2 pictures"):
+    with pytest.raises(
+        SaywhyError, match=r"layer layers.0.blocks.0.attn: its output of shape \(32, 16, 16\) is not a map"
+    ):
         correlate(swin(), clip_resnet(), batches(4, 2), [(("layers.0.blocks.0.attn",), "layer1")])
 
 

@@ -78,8 +78,8 @@ def correlate(
                 one(source_pixels)
             with recorded(other, target_layers) as target_maps:
                 other(target_pixels)
-            _check_maps(source_maps, source_layers, len(source_pixels))
-            _check_maps(target_maps, target_layers, len(target_pixels))
+            _check_maps(source_maps, source_layers)
+            _check_maps(target_maps, target_layers)
             sums.add(source_maps, target_maps)
     if sums.images < 2:
         raise SaywhyError(f"correlations need at least two pictures; there {'is one' if sums.images else 'are none'}")
@@ -88,12 +88,10 @@ def correlate(
     return [sums.correlation(n) for n in range(len(pairs))]
 
 
-def _check_maps(maps: Mapping[str, Tensor], layers: Sequence[str], pictures: int) -> None:
+def _check_maps(maps: Mapping[str, Tensor], layers: Sequence[str]) -> None:
     for name in layers:
         if name not in maps:
             raise SaywhyError(f"layer {name} is not called when the network runs")
-        if len(maps[name]) != pictures:
-            raise SaywhyError(f"layer {name} returns {len(maps[name])} maps for {pictures} pictures, not one each")
 
 
 class _Channels:
