@@ -139,7 +139,10 @@ def test_what_is_found_wrong_later_is_damage_too(wrong: Any, reason: str, path: 
 
 
 def test_a_refusal_of_the_body_is_the_reason(path: Path) -> None:
-    with pytest.raises(SaywhyError, match=re.escape(f"{SAID}of others\\nand more)")), reading_tensors(path, "holds nothing"):
+    with (
+        pytest.raises(SaywhyError, match=re.escape(f"{SAID}of others\\nand more)")),
+        reading_tensors(path, "holds nothing"),
+    ):
         raise SaywhyError("of others\nand more")
 
 
