@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.texts import parse_json
 from saywhy.types import Geometry, Picture
 
@@ -114,14 +114,3 @@ def save_as(path: str | Path, what: str, formats: Mapping[str, Callable[[], str 
         *others, last = formats
         raise SaywhyError(f"{path}: {what} is saved as {', '.join(others)} or {last}")
     return write_whole(path, formats[ending]())
-
-
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file, text as UTF-8, whole or not at all; its folder is made. Raises SaywhyError where it cannot be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-    except OSError as error:
-        raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from saywhy.answers.packing import write_whole
 from saywhy.errors import one_line
+from saywhy.plumbing.files import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment

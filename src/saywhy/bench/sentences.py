@@ -20,7 +20,7 @@ from rich.progress import track
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.texts import read_json
 
 SPACES = ("world:aviary", "own")
@@ -133,8 +133,7 @@ def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, k
             start = time.perf_counter()
             [sentence] = narrate([read_picture(path)], space, language, method=name, **settings)
             measured = _measured(sentence, time.perf_counter() - start)
-            with replacing(kept) as unfinished:
-                unfinished.write_text(json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
+            write_whole(kept, json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
         found[path.name] = read_json(kept)
     return found
 

@@ -5,13 +5,17 @@ An edge: nothing imports it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
@@ -20,11 +24,51 @@ from saywhy.cli.data import data, worlds
 from saywhy.cli.demo import demo
 from saywhy.cli.doctor import doctor, models
 from saywhy.cli.explain import explain
+from saywhy.cli.stopping import exit_code, signals_heeded, silence
 from saywhy.cli.train import train
 from saywhy.cli.why import why
 from saywhy.errors import SaywhyError
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what is no fault of the program
+
+
+class Commands(TyperGroup):
+    """Commands that end in one line, or none, where they are stopped, where nobody reads them, and on a full disk."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _ending():
+            return super().make_context(*args, **options)  # here --version and --help answer
+
+    def invoke(self, ctx: Any) -> Any:
+        with _ending():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        with signals_heeded():
+            try:
+                yield
+            finally:
+                sys.stdout.flush()  # not left to the interpreter's end, where nobody could catch what it raises
+    except KeyboardInterrupt as stop:
+        complain("interrupted")
+        raise typer.Exit(exit_code(stop)) from None
+    except BrokenPipeError as stop:
+        silence()
+        raise typer.Exit(exit_code(stop)) from None
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        if error.filename is None:
+            silence()
+        complain(f"{error.filename or 'the output'} cannot be written ({error.strerror}); what was done is kept")
+        raise typer.Exit(USAGE) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Ask any image classifier why, and get the answer in words with the evidence beside them.",
     add_completion=False,
     no_args_is_help=True,

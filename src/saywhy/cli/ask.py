@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
-from rich.console import Console
 
-from saywhy.cli.console import OK, SOME_FAILED, complain, errors, note, progress_bar, told_when_interrupted, writable
+from saywhy.cli.console import (
+    OK,
+    SOME_FAILED,
+    Terminal,
+    complain,
+    errors,
+    note,
+    progress_bar,
+    told_when_interrupted,
+    writable,
+)
 from saywhy.cli.loading import (
     Checkpoint,
     Ema,
@@ -24,6 +33,7 @@ from saywhy.cli.loading import (
     load_classifier,
 )
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.files import write_whole
 
 if TYPE_CHECKING:
     from saywhy.answers.captions import Answers
@@ -161,13 +171,13 @@ def ask(
             listed = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
             note(f"{model} has no class {listed}: right and wrong predictions are left out")
         document = answers.document()
-        if out is not None:
-            _save(answers, document, out)
         if as_json:
-            print(json.dumps(document, allow_nan=False))
+            print(json.dumps(document, allow_nan=False), flush=True)
         else:
             matched = None if operated is None else operated.matching
-            show_answers(answers, Console(highlight=False), matching=matched, by_class=by_class)
+            show_answers(answers, Terminal(), matching=matched, by_class=by_class)
+        if out is not None:  # at last: the answers are there even where the disk is full
+            _save(answers, document, out)
     raise typer.Exit(SOME_FAILED if answers.failures else OK)
 
 
@@ -277,13 +287,11 @@ def _spaces(
 
 def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:
     from saywhy.answers.captions import answers_csv, draw_answers
+    from saywhy.answers.drawing import as_png
 
-    try:
-        (out / "answers.json").write_text(json.dumps(document, indent=1, allow_nan=False))
-        (out / "pictures.csv").write_text(answers_csv(answers), encoding="utf-8")
-        draw_answers(answers).savefig(out / "answers.png", dpi=120)
-    except OSError as error:
-        raise SaywhyError(f"--out {out}: cannot be written to ({error})") from None
+    write_whole(out / "answers.json", json.dumps(document, indent=1, allow_nan=False))
+    write_whole(out / "pictures.csv", answers_csv(answers))
+    write_whole(out / "answers.png", as_png(draw_answers(answers), dpi=120))
     errors.print(f"answers: {out}", markup=False, soft_wrap=True)
 
 

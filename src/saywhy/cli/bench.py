@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from saywhy.cli.console import told_when_interrupted, two_columns, writable
+from saywhy.cli.console import Terminal, told_when_interrupted, two_columns, writable
+from saywhy.plumbing.files import write_whole
 
 if TYPE_CHECKING:
     from saywhy.bench import Report
@@ -35,11 +36,12 @@ def bench(
     from saywhy.bench import BENCHMARKS
 
     if not words or words == ["--help"]:
-        two_columns("saywhy bench", {name: what for name, (_, what) in BENCHMARKS.items()}, Console(highlight=False))
+        two_columns("saywhy bench", {name: what for name, (_, what) in BENCHMARKS.items()}, Terminal())
         return
     program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     program.command()(_command_of([word for word in words if word in BENCHMARKS]))
-    program(words, prog_name="saywhy bench")
+    if code := program(words, prog_name="saywhy bench", standalone_mode=False):
+        raise typer.Exit(code)
 
 
 def _command_of(names: Sequence[str]) -> Callable[..., None]:
@@ -72,12 +74,12 @@ def _measure(names: Sequence[str], limit: int | None, out: Path | None, options:
     for name in names:
         with told_when_interrupted(f"{len(reports)} of {len(names)} benchmarks are done; trained models are kept"):
             report = run_benchmark(name, limit, **options)
-        show_report(report, Console(highlight=False))
+        show_report(report, Terminal())
         reports[name] = report.document()
         if out is not None:
-            (out / f"{name}.json").write_text(json.dumps(reports[name], indent=1))
+            write_whole(out / f"{name}.json", json.dumps(reports[name], indent=1))
             for file, png in report.figures.items():
-                (out / file).write_bytes(png)
+                write_whole(out / file, png)
     print(json.dumps(reports[names[0]] if len(names) == 1 else reports))
 
 

@@ -16,18 +16,30 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from saywhy.cli.stopping import exit_code
 from saywhy.errors import SaywhyError, one_line
 
 if TYPE_CHECKING:
     from saywhy.pictures.in_batches import Failure
     from saywhy.types import Picture
 
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, SOME_FAILED, USAGE = 0, 1, 2
 
 LONGEST_STEM = 200
 """Bytes of a picture's name in the names of files about it: file systems take 255, with all that stands around it."""
 
-errors = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """Rich's console, which leaves the numbers in a text alone, and a pipe that nobody reads to whoever prints."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError: Rich would exit at once
+
+
+errors = Terminal(stderr=True)
 _T = TypeVar("_T")
 
 
@@ -92,12 +104,12 @@ def save_numbered(answer: Saved, out: Path, number: int) -> None:
 
 @contextmanager
 def told_when_interrupted(left: str) -> Iterator[None]:
-    """On Ctrl+C, print one line that says what is ``left`` of the work, and exit with INTERRUPTED."""
+    """On Ctrl+C and SIGTERM, print one line that says what is ``left`` of the work, and exit with their code."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         complain(f"interrupted; {left}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stop)) from None
 
 
 @contextmanager
@@ -140,13 +152,14 @@ def tell_each(
     tell:      is given each of the others, and its number, counted from 1.
     save_page: is given those that are done, and those that failed; None: no page is asked for.
 
-    Raises typer.Exit with OK, SOME_FAILED, or, after Ctrl+C, INTERRUPTED: what was done before is on the page.
+    Raises typer.Exit with OK, SOME_FAILED, or the code of what stopped it (``stopping``): what was done before is on
+    the page.
     """
     from saywhy.pictures.in_batches import Failure
 
     done: list[_T] = []
     failures: list[Failure] = []
-    interrupted = False
+    code: int | None = None
     try:
         for result in results:
             if isinstance(result, Failure):
@@ -155,14 +168,16 @@ def tell_each(
             else:
                 done.append(result)
                 tell(result, len(done))
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as stop:
+        code = exit_code(stop)
         complain(f"interrupted; {len(done)} of {count} pictures are done")
+    except BrokenPipeError as stop:
+        code = exit_code(stop)
     if save_page is not None and (done or failures):
         errors.print(f"report: {save_page(done, failures)}", markup=False, soft_wrap=True)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(SOME_FAILED if failures else OK)
+    if code is None:
+        code = SOME_FAILED if failures else OK
+    raise typer.Exit(code)
 
 
 def two_columns(title: str, rows: Mapping[str, str], console: Console) -> None:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.cli.console import OK, SOME_FAILED, as_text, errors, told_when_interrupted, writable
+from saywhy.cli.console import OK, SOME_FAILED, Terminal, as_text, errors, told_when_interrupted, writable
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
 
@@ -68,7 +68,7 @@ def check(
     if as_json:
         print(json.dumps(document, allow_nan=False))
     else:
-        _show(document, Console(highlight=False))
+        _show(document, Terminal())
     raise typer.Exit(SOME_FAILED if document["skipped"] else OK)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from saywhy.cli.console import two_columns
+from saywhy.cli.console import Terminal, two_columns
 from saywhy.plumbing.hub import HUBS, reachable
 
 LIBRARIES = (
@@ -109,11 +109,11 @@ def models() -> None:
     """List what can be loaded, and what is embedded."""
     from saywhy.cli.doctor import show_models
 
-    show_models(Console(highlight=False))
+    show_models(Terminal())
 
 
 def doctor() -> None:
     """Show versions, device, caches, and which hubs are reachable."""
     from saywhy.cli.doctor import examine, show_findings
 
-    show_findings(examine(), Console(highlight=False))
+    show_findings(examine(), Terminal())

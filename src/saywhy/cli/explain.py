@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from saywhy.cli.console import errors, progress_bar, save_numbered, tell_each, writable
+from saywhy.cli.console import Terminal, errors, progress_bar, save_numbered, tell_each, writable
 from saywhy.cli.loading import (
     Checkpoint,
     Ema,
@@ -106,7 +105,7 @@ def explain(
         if out is not None:
             writable(out)
 
-    console = Console(highlight=False)
+    console = Terminal()
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
         return explain_pictures(batch, classifier, words, opinion, options, language)

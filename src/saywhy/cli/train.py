@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from saywhy.cli.console import INTERRUPTED, complain, writable
+from saywhy.cli.console import complain, writable
+from saywhy.cli.stopping import exit_code
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.texts import parse_toml
 
@@ -99,7 +100,7 @@ def train_prompts(
             halves[0], space, out, settings, resume=resume, workers=workers,
             validation=halves[1] if len(halves) > 1 else None,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if (out / CHECKPOINT).exists():
             complain(
                 f"stopped; continue with the same command and --resume (in {out}: what was learned up to half a minute "
@@ -107,7 +108,7 @@ def train_prompts(
             )
         else:
             complain("stopped before anything was learned; start again with the same command")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stop)) from None
     finally:
         _leave_together()
     if os.environ.get("RANK", "0") == "0":
@@ -167,9 +168,9 @@ def train_classifier_command(
     )
     try:
         measured = train_classifier(data, out, settings, resume=resume, workers=workers)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         complain(f"stopped; continue with --resume (in {out}: the last whole epoch)")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stop)) from None
     print(json.dumps(measured))
 
 
@@ -194,7 +195,7 @@ def train_language_command(
     writable(out)
     try:
         measured = train_language(texts, out, settings, resume)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         complain(f"stopped; continue with the same command and --resume (in {out}: the last whole epoch)")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stop)) from None
     print(json.dumps(measured))

@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from saywhy.cli.console import complain, errors, note, progress_bar, progress_bars, save_numbered, tell_each, writable
+from saywhy.cli.console import (
+    Terminal,
+    complain,
+    errors,
+    note,
+    progress_bar,
+    progress_bars,
+    save_numbered,
+    tell_each,
+    writable,
+)
 from saywhy.cli.panels import show_why
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import WhyOptions
@@ -103,7 +112,7 @@ def why(
     usual = usual_of(opinion) if rationales is None else None
     if reference:
         usual = _usual_on(reference, opinion, words)
-    console = Console(highlight=False)
+    console = Terminal()
 
     def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:
         return why_pictures(batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking)

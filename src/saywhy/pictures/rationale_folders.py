@@ -15,7 +15,7 @@ from PIL import Image
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import ENDINGS
 from saywhy.pictures.truth import RationaleData, RationaleImage
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import replacing, write_whole
 from saywhy.plumbing.texts import read_table
 from saywhy.words.rationale_lists import Oddity, read_rationales, words_of_pairs
 from saywhy.words.rationale_words import RationaleWords, Templates, spoken
@@ -76,8 +76,7 @@ def write_doubly_right(
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / GOLD) as path, path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("picture", "category", "rationale"), *gold])
-    with replacing(out / LISTS[0]) as path:
-        path.write_text(json.dumps({c: list(listed) for c, listed in lists.items()}, indent=1), encoding="utf-8")
+    write_whole(out / LISTS[0], json.dumps({c: list(listed) for c, listed in lists.items()}, indent=1))
 
 
 def _listed_beside(root: Path) -> Path | None:

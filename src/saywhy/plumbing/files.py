@@ -6,25 +6,47 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import shown
 
+_number = count()
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A path beside ``path`` to write to, which takes its place at the end; nothing is left of it on any exception.
 
-    Whoever reads, and a run that was stopped half way, finds the file before or the whole new one.
+    Whoever reads, and a run that was stopped half way, finds the file before or the whole new one. Where ``path`` is a
+    link, the file that it names is replaced.
+
+    durable: the content is on the disk before it takes the place, so that even a power cut leaves one of the two.
     """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")  # several processes may write the same file
+    path = Path(os.path.realpath(path))
+    # Several processes, and threads, may write the same file; and a name may be as long as the system has them.
+    unfinished = path.with_name(f"{path.name[:50]}.{os.getpid()}-{next(_number)}.part")
     try:
         yield unfinished
+        if durable:
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file, text as UTF-8, whole or not at all; its folder is made. Raises SaywhyError where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return path
 
 
 def open_file(path: Path, instead: str = "a file") -> BinaryIO:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, final
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -49,15 +51,52 @@ def write_tensors(
     Raises SaywhyError where it cannot be written.
     """
     metadata = dict(texts or {}) | ({} if story is None else {key: json.dumps(story)})
-    try:
+    with _writing(path):
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+        with replacing(path, durable=True) as unfinished:
             save_file({name: one.contiguous() for name, one in tensors.items()}, unfinished, metadata or None)
             unfinished.chmod(0o644)  # safetensors writes files that only their owner can read
-    except (OSError, SafetensorError) as error:
-        raise SaywhyError(f"{path}: cannot be written ({error})") from None
     return path
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what ``torch.load(weights_only=True)`` reads; the one before stays until it is on the disk.
+
+    The folder is made where there is none. Raises SaywhyError where it cannot be written.
+    """
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, durable=True) as unfinished:
+            try:
+                torch.save(state, unfinished)
+            except RuntimeError as error:  # torch's words for a full disk, of several kinds
+                raise OSError(f"is the disk full? {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def writing_model(folder: Path) -> Iterator[Path]:
+    """A folder for a library to write a model into; its files take their places in ``folder`` at the end, each whole.
+
+    ``folder`` is made where there is none; on an exception nothing in it changes. Raises SaywhyError where a file
+    cannot be written.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, suffix=".part") as unfinished:
+            yield Path(unfinished)
+            for file in sorted(Path(unfinished).iterdir()):
+                file.chmod(0o644)  # safetensors writes files that only their owner can read
+                file.replace(folder / file.name)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raises SaywhyError for what the file system refuses."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise SaywhyError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
 
 
 @contextmanager

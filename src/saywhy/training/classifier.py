@@ -19,8 +19,9 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.hub import patience
+from saywhy.plumbing.tensors import write_checkpoint, writing_model
 
 
 @final
@@ -126,7 +127,7 @@ def train_classifier(
                 _write(out, network, halves["train"], settings)
             _save(out / "training.pt", {name: part.state_dict() for name, part in parts.items()}, done, settings)
     measured = {"best": done["best"], "history": done["history"], "device": str(device), "settings": asdict(settings)}
-    (out / "training.json").write_text(json.dumps(measured, indent=1))
+    write_whole(out / "training.json", json.dumps(measured, indent=1))
     return measured
 
 
@@ -199,18 +200,15 @@ def _write(out: Path, network: Any, cub: CubData, settings: FineTuningSettings) 
     )  # fmt: skip
     side = (3, settings.size, settings.size) if settings.size else network.pretrained_cfg["input_size"]
     network.pretrained_cfg = {k: v for k, v in network.pretrained_cfg.items() if k in keep} | {"input_size": side}
-    timm.models.save_for_hf(
-        network,
-        str(out),
-        model_config={"label_names": list(cub.classes)},
-        model_args=_sized(settings),
-        safe_serialization=True,
-    )
+    with writing_model(out) as folder:
+        timm.models.save_for_hf(
+            network, str(folder), model_config={"label_names": list(cub.classes)}, model_args=_sized(settings),
+            safe_serialization=True,
+        )  # fmt: skip
 
 
 def _save(path: Path, states: dict[str, Any], done: dict[str, Any], settings: FineTuningSettings) -> None:
-    with replacing(path) as unfinished:  # Ctrl-C half way leaves the one before
-        torch.save({"states": states, "done": done, "settings": asdict(settings)}, unfinished)
+    write_checkpoint(path, {"states": states, "done": done, "settings": asdict(settings)})
 
 
 def _resume(path: Path, parts: dict[str, Any], settings: FineTuningSettings) -> dict[str, Any]:

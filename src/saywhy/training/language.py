@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device, device_of
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import write_whole
+from saywhy.plumbing.tensors import write_checkpoint, writing_model
 from saywhy.plumbing.texts import read_json, read_lines
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def train_language(
                 write_language(out, network, tokenizer)
             _save(out / "training.pt", {name: part.state_dict() for name, part in parts.items()}, done, run)
     report = {"history": done["history"], "sentences": len(rows), "held out": len(held), "settings": asdict(settings)}
-    (out / "training.json").write_text(json.dumps(report, indent=1))
+    write_whole(out / "training.json", json.dumps(report, indent=1))
     best = min(done["history"], key=lambda row: row["perplexity"])
     return {"perplexity per token, held-out sentences": best["perplexity"], "epoch": best["epoch"]}
 
@@ -229,13 +229,12 @@ def fit(
 
 def write_language(out: Path, network: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """A transformers local directory, weights in float16; whole files take the place of earlier ones."""
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out) as folder:
+    with writing_model(out) as folder:
         deepcopy(network).half().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        for file in Path(folder).iterdir():
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
-            file.replace(out / file.name)
+        about = folder / "tokenizer_config.json"
+        said = json.loads(about.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}  # 4 and 5 know this name
+        about.write_text(json.dumps(said, indent=2) + "\n")
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -276,8 +275,7 @@ def _digest(rows: list[Tensor]) -> str:
 
 
 def _save(path: Path, states: dict[str, Any], done: dict[str, Any], run: dict[str, Any]) -> None:
-    with replacing(path) as unfinished:  # Ctrl-C half way leaves the one before
-        torch.save({"states": states, "done": done, **run}, unfinished)
+    write_checkpoint(path, {"states": states, "done": done, **run})
 
 
 def _resume(path: Path, parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:

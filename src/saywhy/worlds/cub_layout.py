@@ -11,6 +11,7 @@ from PIL import Image
 from rich.progress import track
 
 from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.files import replacing, write_whole
 from saywhy.words.cub_names import bundled_attributes
 from saywhy.worlds.aviary import VALUES, Scene, part_of
 from saywhy.worlds.drawing import PARTS
@@ -70,8 +71,8 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
     percent = (share / np.maximum(counts, 1)[:, None]).tolist()
     lines = [" ".join(f"{value:g}" for value in row) for row in percent]
     _write(out / "attributes" / "class_attribute_labels_continuous.txt", lines)
-    with (out / "truth.csv").open("w", newline="") as file_:
-        rows = csv.writer(file_)
+    with replacing(out / "truth.csv") as unfinished, unfinished.open("w", newline="") as table:
+        rows = csv.writer(table)
         rows.writerow(("image_id", "file", "affected", "deciding_parts", "deciding_background"))
         rows.writerows(truth)
     for name, lines in reversed(columns.items()):  # images.txt last: a folder with it is complete
@@ -91,7 +92,8 @@ def _save(out: Path, file: str, scene: Scene) -> None:
     for folder, image in (("images", scene.image), ("part_masks", Image.fromarray(scene.parts))):
         path = out / folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        with replacing(path) as unfinished:
+            image.save(unfinished, "PNG")
 
 
 def _bird_box(scene: Scene) -> tuple[float, float, float, float]:
@@ -134,5 +136,4 @@ def _cause(kind: str, name: str) -> tuple[int, str, int]:
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    write_whole(path, "\n".join(lines) + "\n")

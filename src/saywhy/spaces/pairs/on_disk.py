@@ -27,7 +27,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import cache_directory
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import replacing, write_whole
 from saywhy.plumbing.texts import read_json
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.composing import pair_texts
@@ -250,8 +250,7 @@ def _claim(folder: Path, key: str, about: dict[str, Any]) -> None:
             f"{folder}: contains the bank of other words, another template or another CLIP; name another "
             "folder, or remove it"
         )
-    with replacing(manifest) as unfinished:
-        unfinished.write_text(json.dumps({"key": key, "format": FORMAT, **about}, indent=1))
+    write_whole(manifest, json.dumps({"key": key, "format": FORMAT, **about}, indent=1))
 
 
 def _found(folder: Path, blocks: Sequence[range], shape: tuple[int, int], verify: bool = False) -> dict[int, Shard]:

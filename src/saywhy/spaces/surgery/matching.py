@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.names import unknown
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.surgery.correlation import Correlation
@@ -113,10 +114,7 @@ class Matching:
         ]
         write_tensors(path, tensors, about)
         beside = path.with_suffix(".json")
-        try:
-            beside.write_text(json.dumps(about | {"quality": self.quality()}, indent=1))
-        except OSError as error:
-            raise SaywhyError(f"{beside}: cannot be written ({error})") from None
+        write_whole(beside, json.dumps(about | {"quality": self.quality()}, indent=1))
         return path
 
     @staticmethod

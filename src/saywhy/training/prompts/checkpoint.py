@@ -15,7 +15,8 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.truth import RationaleData
-from saywhy.plumbing.files import replacing
+from saywhy.plumbing.files import write_whole
+from saywhy.plumbing.tensors import write_checkpoint
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import PromptBank
 from saywhy.spaces.similarity import UNUSUAL, Usual
@@ -104,15 +105,9 @@ class Run:
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": _random_state(),
         }
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with replacing(self.out / CHECKPOINT) as unfinished:
-                torch.save(state, unfinished)
-            with replacing(self.out / HISTORY) as unfinished:
-                about = {"settings": asdict(self.plan.settings), "steps": self.done.step, "history": self.done.history}
-                unfinished.write_text(json.dumps(about, indent=1))
-        except (OSError, RuntimeError) as error:  # the latter of torch.save, for a disk that is full
-            raise SaywhyError(f"{self.out}: cannot be written ({str(error).splitlines()[0]})") from None
+        write_checkpoint(self.out / CHECKPOINT, state)
+        about = {"settings": asdict(self.plan.settings), "steps": self.done.step, "history": self.done.history}
+        write_whole(self.out / HISTORY, json.dumps(about, indent=1))
         self.space().save(self.out)
 
     def load(self) -> None:

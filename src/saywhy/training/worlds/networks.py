@@ -15,8 +15,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from saywhy.plumbing.caches import cache_directory
-from saywhy.plumbing.files import replacing
-from saywhy.plumbing.tensors import write_tensors
+from saywhy.plumbing.files import write_whole
+from saywhy.plumbing.tensors import write_checkpoint, write_tensors, writing_model
 from saywhy.worlds import CLASSIFIER_SIDE
 
 SPECIES_SCENES, RANDOM_SCENES, PLANTED_SCENES, HELD_OUT = 4800, 3000, 1440, 800
@@ -75,10 +75,10 @@ def write_timm(out: Path, network: nn.Module, arguments: dict[str, Any], names: 
     half.pretrained_cfg = {k: half.pretrained_cfg[k] for k in keep} | {
         "input_size": (3, side, side), "mean": MEAN, "std": STD, "crop_pct": 1.0, "interpolation": "bilinear",
     }  # fmt: skip
-    timm.models.save_for_hf(
-        half, str(out), model_config={"label_names": list(names)}, model_args=arguments, safe_serialization=True
-    )
-    (out / "model.safetensors").chmod(0o644)  # safetensors writes files that only their owner can read
+    with writing_model(out) as folder:
+        timm.models.save_for_hf(
+            half, str(folder), model_config={"label_names": list(names)}, model_args=arguments, safe_serialization=True
+        )
 
 
 def resumable_epochs(
@@ -86,7 +86,6 @@ def resumable_epochs(
 ) -> Iterator[int]:
     """Counts epochs with a progress bar, saving after each; ``resume`` goes on from the last one saved."""
     checkpoint = cache_directory() / "training" / f"{name}.pt"
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     first = 0
     if resume and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -97,8 +96,7 @@ def resumable_epochs(
     for epoch in track(range(first, epochs), f"training {name}"):
         yield epoch
         state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}
-        with replacing(checkpoint) as unfinished:
-            torch.save(state | {"schedule": schedule.state_dict()}, unfinished)
+        write_checkpoint(checkpoint, state | {"schedule": schedule.state_dict()})
 
 
 def train_step(network: nn.Module, loss: Tensor, optimiser: Any, schedule: Any) -> None:
@@ -114,7 +112,7 @@ def write_clip(out: Path, network: nn.Module, model: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     _save_half(network, out / "open_clip_model.safetensors")
     config = {"model_cfg": model, "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bilinear"}}
-    (out / "open_clip_config.json").write_text(json.dumps(config, indent=1))
+    write_whole(out / "open_clip_config.json", json.dumps(config, indent=1))
 
 
 def _save_half(network: nn.Module, path: Path) -> None:

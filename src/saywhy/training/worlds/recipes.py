@@ -16,6 +16,7 @@ from typing import final
 
 import torch
 
+from saywhy.plumbing.files import replacing, write_whole
 from saywhy.training.language import byte_pair_tokenizer, fit, gpt2, padded, perplexity, token_rows, write_language
 from saywhy.training.worlds.aviary_clips import CLIP_TOWERS, train_captioned_clip, train_clip
 from saywhy.training.worlds.classifiers import train_classifier, train_digits
@@ -125,7 +126,8 @@ def write_samples(out: Path) -> None:
     for n, background in enumerate(BACKGROUNDS):
         species = list(SPECIES)[n * 6 % len(SPECIES)]
         scene = render(species, SAMPLE_SEED + n, 384, background)
-        scene.image.save(out / f"{species.lower().replace(' ', '-')}-{background}.jpg", quality=90)
+        with replacing(out / f"{species.lower().replace(' ', '-')}-{background}.jpg") as file:
+            scene.image.save(file, "JPEG", quality=90)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -146,5 +148,5 @@ def main(arguments: list[str] | None = None) -> None:
         measured = recipe.train(
             options.out / name, resume=options.resume, **({"epochs": options.epochs} if options.epochs else {})
         )
-        (options.out / name / "MODEL_CARD.md").write_text(_card(name, recipe.says, measured))
+        write_whole(options.out / name / "MODEL_CARD.md", _card(name, recipe.says, measured))
         print(name, json.dumps(measured), flush=True)

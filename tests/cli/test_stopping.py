@@ -1,0 +1,183 @@
+"""A command that is stopped, that nobody reads, or whose disk is full ends in a line at most and keeps what is done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from saywhy.cli.console import told_when_interrupted
+from saywhy.cli.stopping import Stopped, exit_code
+from saywhy.plumbing.files import write_whole
+from tests.cli.test_app import saywhy
+from tests.helpers import picture
+
+EXPLAIN = ("explain", "--model", "world:aviary", "--writer", "none", "--batch-size", "1")
+
+
+def started(*words: object, heeds: bool = True, **options: object) -> subprocess.Popen[str]:
+    """The command in a process of its own, with both outputs piped. heeds: it hears Ctrl-C even in the background."""
+    hear = f"signal.signal(signal.SIGINT, signal.default_int_handler if {heeds} else signal.SIG_IGN)"
+    code = f"import signal; {hear}; import saywhy.cli.app as c; c.main()"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    found = [tmp_path / "photos" / f"{n}.jpg" for n in range(3)]
+    found[0].parent.mkdir()
+    for n, path in enumerate(found):
+        picture(120, 90, seed=n).save(path)
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def script(inside: str) -> subprocess.CompletedProcess[str]:
+    """Python lines run with signals heeded, in a process that hears Ctrl-C."""
+    lines = [
+        "import os, signal, sys",
+        "from saywhy.cli.stopping import Stopped, exit_code, signals_heeded",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        "def send(number): os.kill(os.getpid(), number)",
+        "with signals_heeded():",
+        *(f"    {line}" for line in inside.strip("\n").splitlines()),
+    ]
+    return subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_first_signal_is_an_exception_and_a_second_ends_at_once(name: str, code: int) -> None:
+    ended = script(f"""
+try:
+    send(signal.{name})
+except KeyboardInterrupt as stop:
+    print(exit_code(stop), flush=True)
+    send(signal.{name})
+print("still here")
+""")
+    assert ended.stdout == f"{code}\n"
+    assert ended.returncode == -signal.Signals[name]
+
+
+def test_a_child_process_ends_by_the_signal_without_a_word() -> None:
+    ended = script("""
+child = os.fork()
+if not child:
+    send(signal.SIGTERM)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+""")
+    assert (ended.stdout, ended.stderr) == (f"{-signal.SIGTERM}\n", "")
+
+
+def test_what_is_ignored_stays_ignored_and_handlers_are_given_back() -> None:
+    ended = script("""
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+before = signal.getsignal(signal.SIGTERM)
+with signals_heeded():
+    send(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is not before
+assert signal.getsignal(signal.SIGTERM) is before
+print("whole")
+""")
+    assert ended.stdout == "whole\n", ended.stderr
+
+
+def test_the_code_is_that_of_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [exit_code(stop) for stop in (KeyboardInterrupt(), Stopped(15), BrokenPipeError())] == [130, 143, 141]
+    with pytest.raises(typer.Exit) as ended, told_when_interrupted("half of it is done"):
+        raise Stopped(15)
+    assert ended.value.exit_code == 143
+    assert capsys.readouterr().err == "saywhy: interrupted; half of it is done\n"
+
+
+def test_sigterm_keeps_what_is_done_as_ctrl_c_does(photos: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "why"
+    process = started(*EXPLAIN, *photos * 200, "--out", out, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and len(list(out.glob("*.png"))) < 2:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 143, said
+    done = len(list(out.glob("*.json")))
+    assert f"of {3 * 200} pictures are done" in said
+    assert "Traceback" not in said
+    assert (out / "index.html").read_text().count('class="card"') in (done, done - 1)
+    assert not list(out.glob("*.part"))
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly(photos: list[Path], tmp_path: Path) -> None:
+    process = started(*EXPLAIN, *photos * 20, "--out", tmp_path / "why", "--json")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("{")
+    process.stdout.close()
+    assert process.wait(timeout=200) == 141
+    assert process.stderr is not None
+    assert process.stderr.read().startswith("report: ")  # what was done is on the page
+    assert "index.html" in names(tmp_path / "why")
+
+
+def test_a_table_for_nobody() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = started("bench", stdout=writing)
+    os.close(writing)
+    assert process.communicate(timeout=100)[1] == ""
+    assert process.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as Linux has it")
+@pytest.mark.parametrize("command", ["bench", "--version", "--help"])
+def test_an_output_on_a_full_disk_is_one_line(command: str) -> None:
+    with open("/dev/full", "w") as full:
+        process = started(command, stdout=full)
+        _, said = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert said == "saywhy: the output cannot be written (No space left on device); what was done is kept\n"
+
+
+def test_a_report_that_the_disk_has_no_room_for_leaves_the_answers(photos: list[Path], tmp_path: Path) -> None:
+    before = saywhy(*EXPLAIN, *photos, "--out", tmp_path / "why")
+    assert before.returncode == 0
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "why").iterdir()}
+    page = sizes.pop("index.html")
+    assert page > max(sizes.values())
+    out, limit = tmp_path / "again", (page + max(sizes.values())) // 2
+    process = started(
+        *EXPLAIN, *photos, "--out", out, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    said = process.communicate(timeout=200)[1]
+    assert process.returncode == 2
+    assert said.splitlines() == [f"saywhy: {out / 'index.html'}: cannot be written (File too large)"]
+    assert names(out) == sorted(sizes)
+
+
+def test_a_disk_that_fills_up_half_way(photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def filling(path: Path, content: str | bytes) -> Path:
+        if path.name == "002-1.png":
+            monkeypatch.setattr(Path, "write_bytes", full)
+        return write_whole(path, content)
+
+    def full(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("saywhy.answers.packing.write_whole", filling)
+    result = saywhy(*EXPLAIN, *photos, "--out", tmp_path / "why")
+    assert result.returncode == 2
+    assert result.stderr == f"saywhy: {tmp_path / 'why' / '002-1.png'}: cannot be written (No space left on device)\n"
+    assert names(tmp_path / "why") == ["001-0.json", "001-0.png", "002-1.json"]
