@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.tensors import reading_tensors, write_tensors
+from saywhy.plumbing.tensors import reading_tensors, write_checkpoint, write_tensors, writing_model
 
 STORY = {"how": "best", "of": ["ä", 1, None]}
 SAID = "x.safetensors: holds nothing ("
@@ -151,3 +151,35 @@ def test_what_is_no_damage_goes_through(path: Path) -> None:
         raise KeyboardInterrupt
     with pytest.raises(AssertionError), reading_tensors(path, "holds nothing"):
         raise AssertionError
+
+
+def full(_: object, path: Path, *__: object) -> None:
+    """What ``torch.save`` does on a full disk."""
+    Path(path).write_bytes(b"half")
+    raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534\nand more")
+
+
+def test_a_checkpoint_without_room_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run" / "training.pt"
+    write_checkpoint(path, {"step": 1})
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(SaywhyError, match=r"training.pt: cannot be written \(is the disk full\? .*534\)$"):
+        write_checkpoint(path, {"step": 2})
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("by", [SafetensorError("No space left on device"), OSError(28, "No space left"), KeyError()])
+def test_half_a_model_leaves_the_one_before(by: Exception, tmp_path: Path) -> None:
+    def written(text: str, by: Exception | None = None) -> None:
+        with writing_model(tmp_path / "model") as folder:
+            (folder / "config.json").write_text(text)
+            if by is not None:
+                raise by
+            (folder / "model.safetensors").write_text(text)
+
+    written("before")
+    with pytest.raises(KeyError if isinstance(by, KeyError) else SaywhyError, match=r"No space left|^$"):
+        written("after", by)
+    files = {path.name: path.read_text() for path in (tmp_path / "model").iterdir()}
+    assert files == {"config.json": "before", "model.safetensors": "before"}
