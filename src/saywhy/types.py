@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
 Box = tuple[int, int, int, int]

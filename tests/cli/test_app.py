@@ -82,7 +82,8 @@ def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     picture().convert("CMYK").save(tmp_path / "cmyk.jpg")
     good = [photo, tmp_path / "dot.png", tmp_path / "cmyk.jpg"]
-    bad = [tmp_path / n for n in ("none.jpg", "text.jpg", "empty.png", "cut.png", "huge.png")] + [tmp_path]
+    bad = [tmp_path / n for n in ("none.jpg", "text.jpg", "empty.png", "cut.png", "huge.png", "bare")]
+    (tmp_path / "bare").mkdir()
     result = saywhy("explain", *bad[:3], *good, *bad[3:], "--model", model, "--json")
     assert result.returncode == 1
     lines = result.stdout.splitlines()
@@ -136,13 +137,16 @@ def test_a_vocabulary_with_duplicates_is_used_and_noted(model: str, photo: Path,
 
 
 def test_ctrl_c_keeps_what_is_done(model: str, tmp_path: Path) -> None:
-    picture(400, 300).save(tmp_path / "x.jpg")
-    out = tmp_path / "why"
+    photos, out = tmp_path / "photos", tmp_path / "why"
+    photos.mkdir()
+    picture(400, 300).save(photos / "0.jpg")
+    for n in range(1, 400):
+        (photos / f"{n}.jpg").hardlink_to(photos / "0.jpg")
     # What was started in the background of a script ignores SIGINT, and so does all that it starts.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import saywhy.cli.app as c; c.main()"
     )
-    command = [sys.executable, "-c", code, "explain", *[str(tmp_path / "x.jpg")] * 400, "--model", model]
+    command = [sys.executable, "-c", code, "explain", str(photos), "--model", model]
     command += ["--out", str(out), "--batch-size", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def copied(photo: Path, folder: Path) -> Path:
+    return Path(shutil.copy(photo, folder / "again.png"))
+
+
 def test_one_command_gives_a_sentence_a_report_and_a_record(photo: Path, birds: Path, tmp_path: Path) -> None:
     out = tmp_path / "why"
     result = saywhy("why", photo, *ASKED, "--rationales", birds, "--out", out)
@@ -58,11 +63,11 @@ def test_one_command_gives_a_sentence_a_report_and_a_record(photo: Path, birds: 
 
 def test_bad_pictures_are_named_and_the_others_done(photo: Path, birds: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
-    pictures = [tmp_path / "absent.png", photo, tmp_path / "text.jpg", photo]
+    pictures = [tmp_path / "absent.png", photo, tmp_path / "text.jpg", copied(photo, tmp_path)]
     result = saywhy("why", *pictures, *ASKED, "--rationales", birds, "--method", "none", "--json")
     assert result.returncode == 1
-    assert [json.loads(line)["picture"]["name"] for line in result.stdout.splitlines()] == ["bird.png"] * 2
-    assert "absent.png: no such file" in result.stderr
+    assert [json.loads(line)["picture"]["name"] for line in result.stdout.splitlines()] == ["bird.png", "again.png"]
+    assert "absent.png: no such picture" in result.stderr
     assert "text.jpg: not a picture" in result.stderr
 
 
@@ -96,10 +101,21 @@ def test_ctrl_c_keeps_what_is_done(photo: Path, birds: Path, monkeypatch: pytest
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main_path, "why_pictures", interrupted)
-    result = saywhy("why", photo, photo, *ASKED, "--rationales", birds, "--method", "none", "--out", tmp_path)
+    result = saywhy(
+        "why",
+        photo,
+        copied(photo, tmp_path),
+        *ASKED,
+        "--rationales",
+        birds,
+        "--method",
+        "none",
+        "--out",
+        tmp_path / "out",
+    )
     assert result.returncode == 130
     assert "interrupted; 1 of 2 pictures are done" in result.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"001-bird.json", "001-bird.png", "index.html"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"001-bird.json", "001-bird.png", "index.html"}
 
 
 def test_a_tuned_space_brings_its_own_words_and_objective(photo: Path, birds: Path, tmp_path: Path) -> None:

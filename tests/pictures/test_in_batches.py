@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.in_batches import Failure, Readable, in_batches, opened
+from saywhy.pictures.in_batches import Failure, Readable, bounded, in_batches, opened
 from saywhy.pictures.sources import LabelledImage
 
 Pair = tuple[str, Image.Image]
@@ -39,7 +39,8 @@ def test_every_picture_has_its_result_in_order(size: int) -> None:
         batches.append([name for name, _ in batch])
         return widths(batch)
 
-    assert list(in_batches(pictures(7), work, batch_size=size)) == list(range(1, 8))
+    found = list(in_batches(pictures(7), work, batch_size=size))
+    assert [(one.name, result) for one, result in found] == [(f"in/{n}.png", n + 1) for n in range(7)]
     assert max(map(len, batches)) == min(size, 7)
     assert [name for batch in batches for name in batch] == [f"{n}.png" for n in range(7)]
 
@@ -47,9 +48,9 @@ def test_every_picture_has_its_result_in_order(size: int) -> None:
 def test_what_cannot_be_read_is_a_value_and_the_others_go_on() -> None:
     advanced: list[int] = []
     found = list(in_batches(pictures(5, broken=[1, 4]), widths, batch_size=3, advance=advanced.append))
-    assert found == [
-        Failure("in/1.png", "in/1.png: not a picture"), 1, 3, Failure("in/4.png", "in/4.png: not a picture"), 4,
-    ]  # fmt: skip
+    first, last = (Failure(f"in/{n}.png", f"in/{n}.png: not a picture") for n in (1, 4))
+    assert [result for _, result in found] == [first, 1, 3, 4, last]
+    assert [one.name for one, _ in found] == [f"in/{n}.png" for n in (1, 0, 2, 3, 4)]
     assert sum(advanced) == 5
 
 
@@ -65,7 +66,7 @@ def test_of_a_batch_that_fails_the_guilty_one_is_named(one_by_one: bool) -> None
         return each() if one_by_one else list(each())
 
     found = list(in_batches(pictures(5), work, batch_size=5))
-    assert found == [1, 2, Failure("2.png", "2.png: too wide"), 4, 5]
+    assert [result for _, result in found] == [1, 2, Failure("in/2.png", "in/2.png: too wide"), 4, 5]
 
 
 def test_a_fault_of_the_program_is_no_failure_of_a_picture() -> None:
@@ -73,7 +74,7 @@ def test_a_fault_of_the_program_is_no_failure_of_a_picture() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(in_batches(pictures(2), work))
+        list(in_batches(pictures(2), work, batch_size=2))
 
 
 def test_no_more_than_a_batch_is_open() -> None:
@@ -92,9 +93,9 @@ def test_no_more_than_a_batch_is_open() -> None:
 
 def test_opened_pictures_come_with_what_is_known_of_them() -> None:
     first, second = opened(pictures(2, broken=[1]))
-    assert not isinstance(first, Failure)
     assert first[0].name == "in/0.png"
-    assert isinstance(second, Failure)
+    assert isinstance(first[1], Image.Image)
+    assert second == (second[0], Failure("in/1.png", "in/1.png: not a picture"))
 
 
 def test_what_cannot_be_read_is_told_once_and_left_out_of_every_pass() -> None:
@@ -116,6 +117,9 @@ def test_large_pictures_are_not_held_together(monkeypatch: pytest.MonkeyPatch) -
         return widths(batch)
 
     advanced: list[int] = []
-    assert list(in_batches(pictures(6), work, batch_size=4, advance=advanced.append)) == [1, 2, 3, 4, 5, 6]
-    assert batches == [[1, 2, 3], [4], [5], [6]]
+    found = list(in_batches(pictures(6), work, batch_size=4, advance=advanced.append))
+    assert [result for _, result in found] == [1, 2, 3, 4, 5, 6]
+    assert batches == [[1, 2, 3], [4, 5], [6]]
     assert sum(advanced) == 6
+    images = [(str(n), Image.new("RGB", (n, 1))) for n in (1, 1, 1, 9, 5, 1)]
+    assert [[name for name, _ in batch] for batch in bounded(images, 4)] == [["1", "1", "1", "9"], ["5"], ["1"]]

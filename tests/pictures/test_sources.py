@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.photos import PHOTOS
-from saywhy.pictures.sources import LabelledImage, is_source, named, read_sources, unopened
+from saywhy.pictures.sources import LabelledImage, find_pictures, is_source, named, read_sources
 from tests.helpers import picture
 
 
@@ -122,8 +124,110 @@ def test_photographs_come_with_the_installation(name: str) -> None:
 
 
 def test_photographs_and_worlds_stand_among_files() -> None:
-    found = unopened(["nosuch.png", "photos:all", "photos:coffee"])
-    assert [Path(one.name).stem for one in found] == ["nosuch", *(Path(p.file).stem for p in PHOTOS.values()), "coffee"]
-    assert len(unopened(["world:digits"])) == 300
-    with pytest.raises(SaywhyError, match="no photograph 'cofee'; did you mean coffee"):
-        unopened(["photos:cofee"])
+    found = find_pictures(["nosuch.png", "photos:coffee", "photos:all", "photos:cofee"])
+    rest = [Path(photo.file).stem for name, photo in PHOTOS.items() if name != "coffee"]
+    assert [Path(one.name).stem for one in found.pictures] == ["coffee", *rest]
+    assert found.again == 1
+    assert [failure.name for failure in found.failures] == ["nosuch.png", "photos:cofee"]
+    assert "no photograph 'cofee'; did you mean coffee" in found.failures[1].reason
+    assert len(find_pictures(["world:digits"]).pictures) == 300
+
+
+def names(found: list[LabelledImage]) -> list[str]:
+    return [one.name for one in found]
+
+
+def test_a_folder_gives_all_below_it_and_counts_what_is_no_picture(folders: Path) -> None:
+    (folders / "teapot" / "blue" / "deep").mkdir(parents=True)
+    picture(8, 8).save(folders / "teapot" / "blue" / "deep" / "z.png")
+    (folders / ".hidden").mkdir()
+    picture(8, 8).save(folders / ".hidden" / "a.png")
+    (folders / "teapot" / "around").symlink_to(folders)
+    found = find_pictures([str(folders)])
+    assert Counter(one.label for one in found.pictures) == {"001.King_Snake": 2, "teapot": 7, None: 1}
+    listed = [str(Path(name).relative_to(folders)) for name in names(found.pictures)]
+    assert listed[:4] == ["alone.JPG", "001.King_Snake/0.png", "001.King_Snake/1.png", "teapot/0.png"]
+    assert listed[-2:] == ["teapot/5.png", "teapot/blue/deep/z.png"]
+    assert (found.others, found.again, found.failures) == (1, 0, [])
+
+
+def test_the_same_picture_is_there_once_however_it_is_named(folders: Path) -> None:
+    (folders / "link.jpg").symlink_to(folders / "alone.JPG")
+    words = [str(folders / "alone.JPG"), str(folders / "teapot"), f"{folders}/teapot/../teapot/1.png", str(folders)]
+    found = find_pictures([*words, f"{folders}/link.jpg"])
+    assert names(found.pictures)[:2] == [str(folders / "alone.JPG"), str(folders / "teapot" / "0.png")]
+    assert (len(found.pictures), found.again) == (9, 1 + 8 + 1)
+
+
+def test_patterns_match_pictures_below_too(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folders)
+    assert names(find_pictures(["**/1.png"]).pictures) == ["001.King_Snake/1.png", "teapot/1.png"]
+    found = find_pictures(["*"])
+    assert (len(found.pictures), found.others, found.again) == (9, 1, 0)
+    assert {one.label for one in found.pictures} == {None}
+    picture(8, 8).save("odd[1].png")
+    assert names(find_pictures(["odd[1].png"]).pictures) == ["odd[1].png"]
+
+
+@pytest.mark.parametrize("text", [b"teapot/0.png\n\nworld:digits\r\n", b"teapot/0.png\0world:digits\0"])
+def test_lists_of_names(text: bytes, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folders)
+    Path("names.txt").write_bytes(text)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    for word in ("@names.txt", "-"):
+        assert is_source(word)
+        found = find_pictures([word], limit=5)
+        assert not found.failures
+        assert names(found.pictures)[0] == "teapot/0.png"
+        assert len(found.pictures) == 5
+    odd = os.fsdecode("tëa\npot.png".encode("latin-1"))  # no UTF-8, and a line end in the name
+    picture(8, 8).save("x.png")
+    Path("x.png").rename(odd)
+    Path("names.txt").write_bytes(os.fsencode(odd) + b"\0")
+    assert find_pictures(["@names.txt"]).pictures[0].open().size == (8, 8)
+
+
+def test_what_stands_for_no_picture_is_said_and_the_others_go_on(
+    folders: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders)
+    Path("nothing.txt").touch()
+    words = ["none.jpg", "empty", "x/*.png", "world:narnia", "@nothing.txt", "@none.txt", "alone.JPG", "no\x1bway/"]
+    found = find_pictures(words)
+    assert names(found.pictures) == ["alone.JPG"]
+    reasons = [failure.reason for failure in found.failures]
+    assert [failure.name for failure in found.failures] == [word for word in words if word != "alone.JPG"]
+    wrong = (
+        "no such picture",
+        "no pictures in this folder",
+        "no picture matches",
+        "'narnia'",
+        "is empty",
+        "No such file",
+    )
+    assert all(text in reason for text, reason in zip(wrong, reasons, strict=False))
+    assert not any("\n" in reason or "\x1b" in reason for reason in reasons)
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_the_others_go_on(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("teapot"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = find_pictures([str(folders)])
+    assert len(found.pictures) == 3
+    assert [failure.reason for failure in found.failures] == [
+        f"{folders}/teapot: the folder cannot be read (Permission denied)"
+    ]
+
+
+def test_a_seed_takes_other_pictures(folders: Path) -> None:
+    few = [names(find_pictures([str(folders)], 4, seed).pictures) for seed in (0, 0, 1, 2, 3)]
+    assert few[0] == few[1]
+    assert len({tuple(some) for some in few}) > 1

@@ -179,11 +179,10 @@ class Turned(FakeSpace):
         return super().encode_images(images).roll(1, 1)
 
 
-def test_asking_agrees_with_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saywhy.questions.ask.BATCH", 2)
+def test_asking_agrees_with_encoding() -> None:
     images = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue", "white", "orange")]
     space, operated = FakeSpace(), Turned()
-    found = ask(iter(images), [("red", "green"), ("blue",)], space, operated)
+    found = ask(iter(images), [("red", "green"), ("blue",)], space, operated, batch_size=2)
     texts = space.encode_texts(["red", "green", "blue"])
     assert torch.allclose(found.before, space.encode_images(images) @ texts.T)
     assert torch.allclose(found.after, operated.encode_images(images) @ texts.T)
@@ -247,3 +246,16 @@ def test_findings_of_every_subset() -> None:
 
 def test_estimates_are_readable() -> None:
     assert f"{Interval(0.5, -0.25, 1.0):+.3f}" == "+0.500 [-0.250, +1.000]"
+
+
+def test_large_pictures_are_asked_about_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saywhy.pictures.in_batches.MOST_PIXELS", 32)
+    sizes: list[int] = []
+
+    class Watched(FakeSpace):
+        def encode_images(self, images: list[Image.Image]) -> Tensor:
+            sizes.append(len(images))
+            return super().encode_images(images)
+
+    ask((Image.new("RGB", (4, 4)) for _ in range(5)), [("red", "green")], Watched())
+    assert sizes == [2, 2, 1]

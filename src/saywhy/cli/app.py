@@ -24,6 +24,7 @@ from saywhy.cli.data import data, worlds
 from saywhy.cli.demo import demo
 from saywhy.cli.doctor import doctor, models
 from saywhy.cli.explain import explain
+from saywhy.cli.options import examples
 from saywhy.cli.stopping import exit_code, signals_heeded, silence
 from saywhy.cli.train import train
 from saywhy.cli.why import why
@@ -70,7 +71,7 @@ def _ending() -> Iterator[None]:
 app = typer.Typer(
     cls=Commands,
     help="Ask any image classifier why, and get the answer in words with the evidence beside them.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -126,13 +127,33 @@ def _version(show: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     pass
 
 
-for command in (demo, explain, why, ask, models, doctor):
+app.command()(demo)
+app.command(
+    epilog=examples(
+        "saywhy explain photo.jpg --model timm:resnet50 --out why",
+        "saywhy explain photos 'more/**/*.png' @names.txt -m timm:DIR -o why",
+        "find . -name '*.jpg' -print0 | saywhy explain - -m hf:DIR --json | jq .summary",
+    )
+)(explain)
+app.command(
+    epilog=examples(
+        "saywhy why photo.jpg --space clip --rationales lists.json",
+        "saywhy why photos --space tuned:DIR --limit 20 --out why",
+    )
+)(why)
+app.command(
+    epilog=examples(
+        'saywhy ask photos "a dog on grass|a dog on snow" --space clip',
+        'saywhy ask world:digits "a red digit|a green digit" --model world:digits-coloured --operate world:digits',
+    )
+)(ask)
+for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)
 for name, group in (("train", train), ("data", data), ("world", worlds)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
+from saywhy.cli import completion
 from saywhy.cli.console import (
     OK,
     SOME_FAILED,
@@ -18,6 +19,7 @@ from saywhy.cli.console import (
     errors,
     note,
     progress_bar,
+    tell_found,
     told_when_interrupted,
     writable,
 )
@@ -32,8 +34,10 @@ from saywhy.cli.loading import (
     Task,
     load_classifier,
 )
+from saywhy.cli.options import OUTPUT, RUNNING, BatchSize, Device, Limit, Quiet
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import write_whole
+from saywhy.questions.options import ASK_BATCH
 
 if TYPE_CHECKING:
     from saywhy.answers.captions import Answers
@@ -45,16 +49,17 @@ if TYPE_CHECKING:
     from saywhy.spaces.operated import OperatedSpace
     from saywhy.types import Space
 
-MATCHING, SURGERY, OUTPUT = "Matching of channels (with --operate)", "Surgery", "Output"
+MATCHING, SURGERY = "Matching of channels (with --operate)", "Surgery"
 
 
 def ask(
     words: Annotated[
         list[str],
         typer.Argument(
-            help='Files, folders, folders of class folders, world:NAME; then captions. Those of "a|b" compete with '
-            "each other, and so do all without a bar.",
+            help="Files, folders (of class folders too), patterns, world:NAME, @FILE or - for a list; then captions. "
+            'Those of "a|b" compete with each other, and so do all without a bar.',
             metavar="PICTURES... CAPTIONS",
+            show_default=False,
         ),
     ],
     model: MaybeModel = None,
@@ -65,13 +70,17 @@ def ask(
     task: Task = None,
     output: Output = None,
     random_weights: RandomWeights = False,
-    space: Annotated[str | None, typer.Option(help="Whose opinion, without surgery: as for explain.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            "-s",
+            help="Whose opinion, without surgery: as for explain.",
+            autocompletion=completion.among(completion.spaces),
+        ),
+    ] = None,
     operate: Annotated[
         str | None, typer.Option(help="Put the classifier into this CLIP: clip, clip:ARCH/TAG, clip:DIR, world:NAME")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Pictures at most, evenly over the classes.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     ] = None,
     match_on: Annotated[
         str | None,
@@ -123,17 +132,31 @@ def ask(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for answers.json, answers.png and pictures.csv.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--out", "-o", help="Folder for answers.json, answers.png and pictures.csv.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=OUTPUT)
     ] = False,
+    quiet: Quiet = False,
+    limit: Limit = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Which pictures --limit takes, and in which order they are matched.", rich_help_panel=RUNNING
+        ),
+    ] = 0,
+    device: Device = None,
+    batch_size: BatchSize = ASK_BATCH,
 ) -> None:
     """Ask how well captions fit pictures; with --operate, also when CLIP sees what the classifier sees."""
     from saywhy.cli.panels import show_answers
     from saywhy.pictures.in_batches import Readable
-    from saywhy.pictures.sources import is_source, read_sources
+    from saywhy.pictures.sources import is_source
+    from saywhy.plumbing.devices import choose_device
     from saywhy.questions.ask import ask_pictures, read_groups
+    from saywhy.questions.names_and_defaults import check_space_name
     from saywhy.spaces.clip import load_clip
 
     how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "floor": floor}
@@ -149,12 +172,15 @@ def ask(
     if model is None and (meant := next((name for name, value in loading.items() if value), None)):
         raise SaywhyError(f"{_flag(meant)} is for a classifier: name one with --model")
     groups = read_groups([word for word in words if not is_source(word)])
+    if space is not None:
+        check_space_name(space)
+    choose_device(device)
+    if out is not None:
+        writable(out)
     with told_when_interrupted("nothing was answered"):
-        pictures = read_sources([word for word in words if is_source(word)], limit)
-        others = read_sources([match_on], limit) if match_on else pictures
+        pictures = _find([word for word in words if is_source(word)], limit, seed)
+        others = _find([match_on], limit, seed) if match_on else pictures
         operation.check_pictures(others)
-        if out is not None:
-            writable(out)
         with errors.status("loading the models", spinner="dots"):
             classifier = None if model is None else load_classifier(model, device=device, **loading)
             if classifier is not None and random_weights:
@@ -164,9 +190,11 @@ def ask(
         if classifier is not None and operation.anew:
             with progress_bar("matching channels", len(others)) as advance:
                 clip = load_clip(str(operation.clip), device)
-                operated = operation.perform(clip, classifier, others, read, advance)
+                operated = operation.perform(clip, classifier, others, read, advance, seed, batch_size)
         with progress_bar("asking", len(pictures)) as advance:
-            answers, strangers = ask_pictures(pictures, groups, opinion, operated, classifier, read, advance)
+            answers, strangers = ask_pictures(
+                pictures, groups, opinion, operated, classifier, read, advance, batch_size
+            )
         if strangers:
             listed = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")
             note(f"{model} has no class {listed}: right and wrong predictions are left out")
@@ -175,7 +203,7 @@ def ask(
             print(json.dumps(document, allow_nan=False), flush=True)
         else:
             matched = None if operated is None else operated.matching
-            show_answers(answers, Terminal(), matching=matched, by_class=by_class)
+            show_answers(answers, Terminal(quiet=quiet), matching=matched, by_class=by_class)
         if out is not None:  # at last: the answers are there even where the disk is full
             _save(answers, document, out)
     raise typer.Exit(SOME_FAILED if answers.failures else OK)
@@ -255,14 +283,29 @@ class Operation:
         pictures: Sequence[LabelledImage],
         read: Readable,
         advance: Callable[[int], object],
+        seed: int,
+        batch_size: int,
     ) -> OperatedSpace:
-        """Match on pictures, save the matching where asked to, and operate."""
+        """Match on pictures in the order of the seed, save the matching where asked to, and operate."""
         from saywhy.questions.ask import find_matching, operate
 
-        matching = find_matching(clip, classifier, pictures, self.options(), read, advance)
+        matching = find_matching(clip, classifier, pictures, self.options(), read, advance, seed, batch_size)
         if self.save is not None:
             matching.save(self.save)
         return operate(clip, classifier, matching, self.options())
+
+
+def _find(sources: Sequence[str], limit: int | None, seed: int) -> list[LabelledImage]:
+    """The pictures, with notes of what was passed over. Raises SaywhyError for a name that stands for none."""
+    from saywhy.pictures.sources import NO_PICTURES, find_pictures
+
+    if not sources:
+        raise SaywhyError(NO_PICTURES)
+    found = find_pictures(sources, limit, seed)
+    for failure in found.failures:
+        raise SaywhyError(f"{failure.reason} (a caption may not contain a slash or end as a picture file does)")
+    tell_found(found)
+    return found.pictures
 
 
 def _spaces(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from saywhy.errors import SaywhyError, one_line
 
 if TYPE_CHECKING:
     from saywhy.pictures.in_batches import Failure
+    from saywhy.pictures.sources import Found, LabelledImage
     from saywhy.types import Picture
 
 OK, SOME_FAILED, USAGE = 0, 1, 2
@@ -32,21 +34,23 @@ LONGEST_STEM = 200
 class Terminal(Console):
     """Rich's console, which leaves the numbers in a text alone, and a pipe that nobody reads to whoever prints."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False)
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
+        super().__init__(stderr=stderr, quiet=quiet, highlight=False)
 
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError: Rich would exit at once
 
 
 errors = Terminal(stderr=True)
+"""Standard error: notes, bars and spinners, which ``errors.quiet`` leaves out."""
 _T = TypeVar("_T")
 
 
 def complain(problem: object) -> None:
-    """Print a problem as one line on standard error."""
-    errors.print("saywhy:", style="bold red", end=" ")
-    errors.print(one_line(str(problem)), markup=False, soft_wrap=True)
+    """Print a problem as one line on standard error, however quiet."""
+    console = Terminal(stderr=True) if errors.quiet else errors
+    console.print("saywhy:", style="bold red", end=" ")
+    console.print(one_line(str(problem)), markup=False, soft_wrap=True)
 
 
 def note(text: object) -> None:
@@ -78,11 +82,27 @@ def _alike(error: UnicodeError) -> tuple[str, int]:
 
 
 def writable(out: Path) -> None:
-    """Make the folder. Raises SaywhyError where it cannot be made."""
+    """Make the folder. Raises SaywhyError where it cannot be made, or nothing can be written into it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SaywhyError(f"--out {out}: the folder cannot be made ({error.strerror or error})") from None
+    try:
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise SaywhyError(f"--out {out}: nothing can be written there ({error.strerror or error})") from None
+
+
+def tell_found(found: Found) -> None:
+    """Say which names stand for no pictures, and what was passed over."""
+    for failure in found.failures:
+        complain(failure.reason)
+    if found.others:
+        files = "1 file that is" if found.others == 1 else f"{found.others:,} files that are"
+        note(f"{files} no picture by name: left out")
+    if found.again:
+        again = "1 name is that" if found.again == 1 else f"{found.again:,} names are those"
+        note(f"{again} of pictures that were named before: left out")
 
 
 class Saved(Protocol):
@@ -115,9 +135,15 @@ def told_when_interrupted(left: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(what: str, count: int) -> Iterator[Callable[[int], object]]:
     """A bar on standard error for ``count`` pictures, where there are more than two; gives what advances it."""
-    with Progress(console=errors, transient=True, disable=count < 3 or not errors.is_terminal) as progress:
+    with _progress(count > 2) as progress:
         task = progress.add_task(what, total=count)
         yield lambda more: progress.advance(task, more)
+
+
+def _progress(wanted: bool) -> Progress:
+    """Bars that disappear. What is printed meanwhile goes above them where both are on a terminal, and nowhere else."""
+    shown = wanted and errors.is_terminal and not errors.quiet
+    return Progress(console=errors, transient=True, disable=not shown, redirect_stdout=sys.stdout.isatty())
 
 
 Steps = Callable[[Sequence[int]], Iterator[int]]
@@ -127,7 +153,7 @@ Steps = Callable[[Sequence[int]], Iterator[int]]
 @contextmanager
 def progress_bars(what: str, count: int) -> Iterator[tuple[Callable[[int], object], Steps]]:
     """As ``progress_bar``, with a second bar below it for the steps of the current picture."""
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+    with _progress(True) as progress:
         task = progress.add_task(what, total=count, visible=count > 2)
 
         def steps_of(steps: Sequence[int]) -> Iterator[int]:
@@ -141,14 +167,15 @@ def progress_bars(what: str, count: int) -> Iterator[tuple[Callable[[int], objec
 
 
 def tell_each(
-    results: Iterable[_T | Failure],
-    count: int,
+    results: Iterable[tuple[LabelledImage, _T | Failure]],
+    found: Found,
     tell: Callable[[_T, int], None],
     save_page: Callable[[list[_T], list[Failure]], Path] | None,
 ) -> NoReturn:
-    """Print each of ``count`` results as it comes, write the page about all of them, and exit.
+    """Print each of the results as it comes, write the page about all of them, and exit.
 
     results:   in order; a Failure where a picture has none, which is said at once, and the others go on.
+    found:     the pictures, and the names that stand for none, which were told already.
     tell:      is given each of the others, and its number, counted from 1.
     save_page: is given those that are done, and those that failed; None: no page is asked for.
 
@@ -158,10 +185,10 @@ def tell_each(
     from saywhy.pictures.in_batches import Failure
 
     done: list[_T] = []
-    failures: list[Failure] = []
+    failures = list(found.failures)
     code: int | None = None
     try:
-        for result in results:
+        for _, result in results:
             if isinstance(result, Failure):
                 failures.append(result)
                 complain(result.reason)
@@ -170,7 +197,7 @@ def tell_each(
                 tell(result, len(done))
     except KeyboardInterrupt as stop:
         code = exit_code(stop)
-        complain(f"interrupted; {len(done)} of {count} pictures are done")
+        complain(f"interrupted; {len(done)} of {len(found.pictures)} pictures are done")
     except BrokenPipeError as stop:
         code = exit_code(stop)
     if save_page is not None and (done or failures):

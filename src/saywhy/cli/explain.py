@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saywhy.cli.console import Terminal, errors, progress_bar, save_numbered, tell_each, writable
+from saywhy.cli import completion
+from saywhy.cli.console import USAGE, Terminal, errors, progress_bar, save_numbered, tell_each, tell_found, writable
 from saywhy.cli.loading import (
     Checkpoint,
     Ema,
@@ -20,8 +22,21 @@ from saywhy.cli.loading import (
     Task,
     load_classifier,
 )
+from saywhy.cli.options import (
+    ANSWER,
+    OUTPUT,
+    BatchSize,
+    Device,
+    Json,
+    Limit,
+    Quiet,
+    Report,
+    Seed,
+    Sources,
+    Vocabulary,
+)
 from saywhy.errors import SaywhyError
-from saywhy.questions.options import ExplainOptions
+from saywhy.questions.options import BATCH, ExplainOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,9 +46,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    photos: Annotated[
-        list[str], typer.Argument(help="Files, photos:coffee, photos:all, world:NAME.", metavar="PHOTO...")
-    ],
+    pictures: Sources,
     model: Model,
     labels: Labels = None,
     checkpoint: Checkpoint = None,
@@ -41,71 +54,115 @@ def explain(
     ema: Ema = False,
     task: Task = None,
     output: Output = None,
-    vocabulary: Annotated[
-        str | None, typer.Option(help="Words to use: concepts, descriptors, birds, a file; joined by +")
-    ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME, operated:FILE")
-    ] = None,
+    random_weights: RandomWeights = False,
     target: Annotated[
-        str | None, typer.Option(help="Class to explain, by index or name (default: the predicted one).")
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="Class to explain, by index or name (default: the predicted one).",
+            rich_help_panel=ANSWER,
+        ),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="lrp, gradient-x-input, integrated-gradients or grad-cam")
+        str,
+        typer.Option(
+            help="lrp, gradient-x-input, integrated-gradients or grad-cam",
+            autocompletion=completion.among(lambda: completion.METHODS),
+            rich_help_panel=ANSWER,
+        ),
     ] = ExplainOptions.method,
     composite: Annotated[
-        str | None, typer.Option(help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: chosen by network).")
+        str | None,
+        typer.Option(
+            help="Rules of LRP, e.g. epsilon-plus, attnlrp (default: chosen by network).",
+            autocompletion=completion.among(lambda: completion.COMPOSITES),
+            rich_help_panel=ANSWER,
+        ),
     ] = None,
-    regions: Annotated[int, typer.Option(min=1, max=6, help="Regions at most.")] = ExplainOptions.regions,
-    top: Annotated[int, typer.Option(min=1, help="Labels shown for each region.")] = ExplainOptions.top,
+    regions: Annotated[
+        int, typer.Option(min=1, max=6, help="Regions at most.", rich_help_panel=ANSWER)
+    ] = ExplainOptions.regions,
+    vocabulary: Vocabulary = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            "-s",
+            help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME, operated:FILE",
+            autocompletion=completion.among(completion.spaces),
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=1, help="Labels shown for each region.", rich_help_panel=ANSWER)
+    ] = ExplainOptions.top,
     writer: Annotated[
         str | None,
-        typer.Option(help="Language model for a sentence: NAME, DIR, world:aviary, none (default: a world's own)."),
+        typer.Option(
+            help="Language model for a sentence: NAME, DIR, world:aviary, none (default: a world's own).",
+            rich_help_panel=ANSWER,
+        ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.")
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON document per line on standard output, nothing else.")
+    out: Report = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    thumbnails: Annotated[
+        bool,
+        typer.Option("--pictures", help="Show small pictures in the terminal.", rich_help_panel=OUTPUT),
     ] = False,
-    pictures: Annotated[bool, typer.Option("--pictures", help="Show small pictures in the terminal.")] = False,
-    random_weights: RandomWeights = False,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
+    limit: Limit = None,
+    seed: Seed = 0,
+    device: Device = None,
+    batch_size: BatchSize = BATCH,
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
     from saywhy.answers.explanation import save_report
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
-    from saywhy.pictures.sources import unopened
+    from saywhy.pictures.sources import find_pictures
+    from saywhy.plumbing.devices import choose_device
     from saywhy.questions.explain import explain_pictures
     from saywhy.questions.names_and_defaults import (
+        check_space_name,
         default_space,
+        default_vocabulary,
         default_writer,
+        load_vocabulary,
         resolve_space,
-        resolve_vocabulary,
         resolve_writer,
     )
+    from saywhy.words.class_names import read_class_names
 
+    if composite is not None and method != "lrp":
+        raise SaywhyError(f"--composite is for --method lrp, not for {method}")
+    options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
+    if space is not None:
+        check_space_name(space)
+    words = None if vocabulary is None else load_vocabulary(vocabulary)
+    names = None if labels is None else read_class_names(labels)
+    if target is not None:
+        _check_target(target, names, num_classes)
+    choose_device(device)
+    if out is not None:
+        writable(out)
+    found = find_pictures(pictures, limit, seed)
+    tell_found(found)
+    if not found.pictures:
+        raise typer.Exit(USAGE)
     with errors.status("loading the model", spinner="dots"):
-        if composite is not None and method != "lrp":
-            raise SaywhyError(f"--composite is for --method lrp, not for {method}")
-        options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
+        language = None if writer is None else resolve_writer(writer)
         classifier = load_classifier(
             model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task, output=output,
             random_weights=random_weights, device=device,
         )  # fmt: skip
-        words = resolve_vocabulary(vocabulary, classifier)
-        opinion = resolve_space(space or default_space(classifier), classifier, device)
         if target is not None:
             classifier.class_index(target)  # an unknown class is said before any picture is read
-        language = resolve_writer(writer or default_writer(classifier))
-        if out is not None:
-            writable(out)
+        opinion = resolve_space(space or default_space(classifier), classifier, device)
+        words = words or load_vocabulary(default_vocabulary(classifier))
+        language = language if writer is not None else resolve_writer(default_writer(classifier))
 
-    console = Terminal()
+    console = Terminal(quiet=quiet)
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
         return explain_pictures(batch, classifier, words, opinion, options, language)
@@ -116,13 +173,22 @@ def explain(
         if json:
             print(result.to_json(), flush=True)
         else:
-            show(result, console, top=top, pictures=pictures)
+            show(result, console, top=top, pictures=thumbnails)
 
     def save_page(done: list[Explanation], failures: list[Failure]) -> Path:
         assert out is not None
         return save_report(done, out / "index.html", failures=failures, title=f"Why? {classifier.name}")
 
-    asked = unopened(photos)
-    with progress_bar("explaining", len(asked)) as advance:
-        results = in_batches(asked, work, batch_size=batch_size, advance=advance)
-        tell_each(results, len(asked), tell, save_page if out is not None else None)
+    with progress_bar("explaining", len(found.pictures)) as advance:
+        results = in_batches(found.pictures, work, batch_size=batch_size, advance=advance)
+        tell_each(results, found, tell, save_page if out is not None else None)
+
+
+def _check_target(target: str, names: Sequence[str] | None, classes: int | None) -> None:
+    """Raises SaywhyError for an index that no class has, where the number of classes is known without the network."""
+    classes = classes if names is None else len(names)
+    if not re.fullmatch("-?[0-9]+", target) or target in (names or ()):
+        return
+    if int(target) < 0 or (classes is not None and int(target) >= classes):
+        known = "indices begin with 0" if classes is None else f"there are 0 to {classes - 1}"
+        raise SaywhyError(f"--target {target}: there is no such class; {known}")

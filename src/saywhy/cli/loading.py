@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saywhy.cli.completion import TASKS, among, models
+
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
 
 CLASSIFIER = "Classifier"
 
 MODEL = "timm:NAME|DIR, torchvision:NAME, hf:NAME|DIR, imagenet or world:NAME"
-Model = Annotated[str, typer.Option(help=MODEL, rich_help_panel=CLASSIFIER)]
-MaybeModel = Annotated[str | None, typer.Option(help=f"The classifier: {MODEL}", rich_help_panel=CLASSIFIER)]
+_named = among(models)
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL, autocompletion=_named, rich_help_panel=CLASSIFIER)]
+MaybeModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help=f"The classifier: {MODEL}", autocompletion=_named, rich_help_panel=CLASSIFIER),
+]
 Labels = Annotated[
     str | None,
     typer.Option(help="Class names: a .txt, .json or .csv file, in order or with indices.", rich_help_panel=CLASSIFIER),
@@ -34,7 +40,9 @@ Ema = Annotated[bool, typer.Option("--ema", help="Take the checkpoint's averaged
 Task = Annotated[
     str | None,
     typer.Option(
-        help="single-label, multi-label or binary (default: what the network says).", rich_help_panel=CLASSIFIER
+        help="single-label, multi-label or binary (default: what the network says).",
+        autocompletion=among(lambda: TASKS),
+        rich_help_panel=CLASSIFIER,
     ),
 ]
 Output = Annotated[

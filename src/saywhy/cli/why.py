@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saywhy.cli import completion
 from saywhy.cli.console import (
+    USAGE,
     Terminal,
     complain,
     errors,
@@ -17,11 +20,13 @@ from saywhy.cli.console import (
     progress_bars,
     save_numbered,
     tell_each,
+    tell_found,
     writable,
 )
+from saywhy.cli.options import OUTPUT, BatchSize, Device, Json, Limit, Quiet, Report, Seed, Sources
 from saywhy.cli.panels import show_why
 from saywhy.errors import SaywhyError
-from saywhy.questions.options import WhyOptions
+from saywhy.questions.options import BATCH, WhyOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,14 +43,20 @@ if TYPE_CHECKING:
 
 MANY = 50_000  # texts of a bank from which --shortlist is suggested
 REFERENCES = 300  # pictures of the reference at most
-SCORE, OUTPUT = "Score", "Output"
+SCORE = "Score"
 
 
 def why(
-    photos: Annotated[
-        list[str], typer.Argument(help="Files, photos:coffee, photos:all, world:NAME.", metavar="PHOTO...")
+    pictures: Sources,
+    space: Annotated[
+        str,
+        typer.Option(
+            "--space",
+            "-s",
+            help="Whose opinion: tuned:DIR, clip, clip:ARCH/TAG, clip:DIR or world:NAME",
+            autocompletion=completion.among(completion.spaces),
+        ),
     ],
-    space: Annotated[str, typer.Option(help="Whose opinion: tuned:DIR, clip, clip:ARCH/TAG, clip:DIR or world:NAME")],
     clip: Annotated[
         str | None, typer.Option(help="Where the CLIP of a tuned space is now (default: where it was when tuned).")
     ] = None,
@@ -82,37 +93,43 @@ def why(
     method: Annotated[
         str, typer.Option(help="Heatmaps: lrp, gscorecam, none", rich_help_panel=OUTPUT)
     ] = WhyOptions.method,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the report: index.html, and a JSON and PNG each.", rich_help_panel=OUTPUT),
-    ] = None,
-    json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON document per line on standard output.", rich_help_panel=OUTPUT),
-    ] = False,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
-    ] = None,
+    out: Report = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    limit: Limit = None,
+    seed: Seed = 0,
+    device: Device = None,
+    batch_size: BatchSize = BATCH,
 ) -> None:
     """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
     from saywhy.answers.why import save_why_report
     from saywhy.pictures.in_batches import in_batches
-    from saywhy.pictures.sources import unopened
+    from saywhy.pictures.sources import find_pictures
+    from saywhy.plumbing.devices import choose_device
+    from saywhy.questions.names_and_defaults import check_space_name
     from saywhy.questions.why import why_pictures
     from saywhy.spaces.traits import usual_of
 
+    options = WhyOptions(
+        scoring=_scoring(objective, conditional, weight), k=k, method=method, visible_from=visible_from
+    )
+    check_space_name(space)
+    given = None if rationales is None else _read_words(rationales)
+    choose_device(device)
+    if out is not None:
+        writable(out)
+    found = find_pictures(pictures, limit, seed)
+    tell_found(found)
+    if not found.pictures:
+        raise typer.Exit(USAGE)
     with errors.status("loading the model", spinner="dots"):
-        opinion, base, words = _load(space, clip, rationales, device)
-        options = WhyOptions(
-            scoring=_scoring(opinion, objective, conditional, weight), k=k, method=method, visible_from=visible_from
-        )
-        if out is not None:
-            writable(out)
+        opinion, base, words = _load(space, clip, given, device)
+        options = replace(options, scoring=_of_space(options.scoring, objective, opinion))
     bank, inverse = _banks(base, words, options.scoring, shortlist=shortlist)
     usual = usual_of(opinion) if rationales is None else None
     if reference:
-        usual = _usual_on(reference, opinion, words)
-    console = Terminal()
+        usual = _usual_on(reference, opinion, words, seed)
+    console = Terminal(quiet=quiet)
 
     def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:
         return why_pictures(batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking)
@@ -129,13 +146,12 @@ def why(
         assert out is not None
         return save_why_report(done, out / "index.html", failures=failures, title=f"Why? {opinion.name}")
 
-    asked = unopened(photos)
-    with progress_bars("asking", len(asked)) as (advance, looking):
-        results = in_batches(asked, work, advance=advance)
-        tell_each(results, len(asked), tell, save_page if out is not None else None)
+    with progress_bars("asking", len(found.pictures)) as (advance, looking):
+        results = in_batches(found.pictures, work, batch_size=batch_size, advance=advance)
+        tell_each(results, found, tell, save_page if out is not None else None)
 
 
-def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords) -> Usual:
+def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords, seed: int) -> Usual:
     """What the rationales usually score, on pictures of a reference. Raises SaywhyError where they are too few."""
     import torch
 
@@ -143,7 +159,7 @@ def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords) -> U
     from saywhy.pictures.sources import read_sources
     from saywhy.spaces.similarity import usual_scores
 
-    pictures = read_sources(sources, REFERENCES)
+    pictures = read_sources(sources, REFERENCES, seed)
     read = Readable(lambda failure: complain(failure.reason))
     with progress_bar("reading the reference", len(pictures)) as advance:
         encoded = [space.encode_images([image]) for _, image in read(pictures, advance)]
@@ -152,13 +168,12 @@ def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords) -> U
 
 
 def _load(
-    name: str, base: str | None, rationales: Path | None, device: str | None
+    name: str, base: str | None, words: RationaleWords | None, device: str | None
 ) -> tuple[Seeing, ClipSpace, RationaleWords]:
-    """The space, the CLIP that encodes its texts, and the words; whatever can be wrong with a name is raised here.
+    """The space, the CLIP that encodes its texts, and the words: those that were given, else the space's.
 
     base: where the CLIP of a tuned space is; None: where it was.
     """
-    from saywhy.pictures.rationale_data import read_rationales
     from saywhy.questions.names_and_defaults import resolve_space
     from saywhy.spaces.traits import clip_of, words_of
     from saywhy.spaces.tuned import load_tuned
@@ -171,11 +186,7 @@ def _load(
     clip = clip_of(space)
     if clip is None:
         raise SaywhyError(f"--space {name}: rationales need a CLIP, as it is or tuned")
-    words = words_of(space)
-    if rationales is not None:
-        words, oddities = read_rationales(rationales)
-        for oddity in oddities:
-            note(f"{oddity.where}: {oddity.says}")
+    words = words or words_of(space)
     if words is None:
         raise SaywhyError(
             f"{space.name} knows no rationales; give them with --rationales FILE, as JSON: "
@@ -184,15 +195,31 @@ def _load(
     return space, clip, words
 
 
-def _scoring(space: Space, objective: str | None, conditional: str, weight: float) -> Scoring:
-    """How pairs are scored: the terms of the objective, with the space's temperatures."""
+def _read_words(rationales: Path) -> RationaleWords:
+    from saywhy.pictures.rationale_data import read_rationales
+
+    words, oddities = read_rationales(rationales)
+    for oddity in oddities:
+        note(f"{oddity.where}: {oddity.says}")
+    return words
+
+
+def _scoring(objective: str | None, conditional: str, weight: float) -> Scoring:
+    """How pairs are scored, as far as it is known without the space."""
     from saywhy.spaces.objectives import objective_named
     from saywhy.spaces.pairs.scoring import Scoring
+
+    terms = WhyOptions.scoring.terms if objective is None else objective_named(objective).scored
+    return Scoring(terms=terms, conditional=conditional, weight=weight)
+
+
+def _of_space(scoring: Scoring, objective: str | None, space: Space) -> Scoring:
+    """The same with the space's temperatures, and its terms where no objective was named."""
+    from saywhy.spaces.objectives import objective_named
     from saywhy.spaces.traits import objective_of, temperatures_of
 
-    terms = objective_named(objective or objective_of(space)).scored
-    temperatures = temperatures_of(space)
-    return Scoring(terms=terms, conditional=conditional, weight=weight, temperatures=temperatures)
+    terms = scoring.terms if objective else objective_named(objective_of(space)).scored
+    return replace(scoring, terms=terms, temperatures=temperatures_of(space))
 
 
 def _banks(

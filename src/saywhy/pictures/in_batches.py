@@ -11,8 +11,7 @@ from PIL.Image import Image
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.decoding import MOST_PIXELS
-
-BATCH = 16  # pictures at once
+from saywhy.plumbing.names import shown
 
 _T = TypeVar("_T")
 Advance = Callable[[int], object]
@@ -32,6 +31,7 @@ class Unopened(Protocol):
 
 
 _P = TypeVar("_P", bound=Unopened)
+_K = TypeVar("_K")
 
 
 @final
@@ -43,13 +43,13 @@ class Failure:
     reason: str
 
 
-def opened(pictures: Iterable[_P], advance: Advance = lambda count: None) -> Iterator[tuple[_P, Image] | Failure]:
-    """Each picture with what it shows, opened when its turn comes, or the reason why it cannot be read."""
+def opened(pictures: Iterable[_P], advance: Advance = lambda count: None) -> Iterator[tuple[_P, Image | Failure]]:
+    """Each picture with what it shows, opened when its turn comes, or with the reason why it cannot be read."""
     for picture in pictures:
         try:
             yield picture, picture.open()
         except SaywhyError as error:
-            yield Failure(picture.name, str(error))
+            yield picture, Failure(picture.name, str(error))
         advance(1)
 
 
@@ -69,61 +69,82 @@ class Readable:
 
     def __call__(self, pictures: Iterable[_P], advance: Advance = lambda count: None) -> Iterator[tuple[_P, Image]]:
         """Each picture that can be read, with what it shows."""
-        for item in opened((picture for picture in pictures if picture.name not in self._failed), advance):
-            if isinstance(item, Failure):
-                self._failed[item.name] = item
-                self._tell(item)
+        for picture, image in opened((picture for picture in pictures if picture.name not in self._failed), advance):
+            if isinstance(image, Failure):
+                self._failed[picture.name] = image
+                self._tell(image)
             else:
-                yield item
+                yield picture, image
+
+
+def bounded(opened: Iterable[tuple[_K, Image]], size: int) -> Iterator[list[tuple[_K, Image]]]:
+    """Batches of at most ``size`` pictures, each with whatever belongs to it, in order.
+
+    A batch ends earlier where its pictures together have as many pixels as one may have, so that memory stays flat
+    however large they are.
+    """
+    batch: list[tuple[_K, Image]] = []
+    for item in opened:
+        batch.append(item)
+        del item  # the batch alone holds what the picture shows
+        if len(batch) == size or sum(picture.width * picture.height for _, picture in batch) >= MOST_PIXELS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def in_batches(
-    pictures: Sequence[_P],
+    pictures: Iterable[_P],
     work: Callable[[Sequence[tuple[str, Image]]], Iterable[_T]],
     *,
-    batch_size: int = BATCH,
+    batch_size: int,
     advance: Advance = lambda count: None,
-) -> Iterator[_T | Failure]:
-    """What ``work`` makes of each picture, in order, or why there is nothing; of a batch the unreadable ones first.
+) -> Iterator[tuple[_P, _T | Failure]]:
+    """Each picture with what ``work`` makes of it, in order, or why there is nothing; unreadable ones come early.
 
     work: takes (name, RGB picture) pairs and gives a result for each, in order, all at once or one by one. The name is
           the file's, without its folders. Where it raises SaywhyError for a batch, one of the pictures is to blame:
           those without a result are given to it again, one by one. Any other error is a fault of the program, and ends
           the loop: what was yielded before is whole.
 
-    A batch ends before ``batch_size`` where its pictures together have as many pixels as one may have, so that memory
-    stays flat however large they are.
+    Batches are ``bounded``.
     """
-    for start in range(0, len(pictures), batch_size):
-        batch: list[tuple[str, Image]] = []
-        for item in opened(pictures[start : start + batch_size]):
-            if isinstance(item, Failure):
-                yield item
-                advance(1)
-                continue
-            batch.append((Path(item[0].name).name, item[1]))
-            del item  # the batch alone holds what the picture shows
-            if sum(picture.width * picture.height for _, picture in batch) >= MOST_PIXELS:
-                for result in _worked(batch, work):
-                    yield result
-                    advance(1)
-                batch = []
-        for result in _worked(batch, work) if batch else ():
-            yield result
+    unreadable: list[tuple[_P, Failure]] = []
+
+    def readable() -> Iterator[tuple[_P, Image]]:
+        for picture, image in opened(pictures):
+            if isinstance(image, Failure):
+                unreadable.append((picture, image))
+            else:
+                yield picture, image
+            del image  # the batch alone holds what the picture shows
+
+    def told() -> Iterator[tuple[_P, Failure]]:
+        while unreadable:
+            yield unreadable.pop(0)
             advance(1)
+
+    for batch in bounded(readable(), batch_size):
+        yield from told()
+        for picture, result in zip((picture for picture, _ in batch), _worked(batch, work), strict=True):
+            yield picture, result
+            advance(1)
+        del batch
+    yield from told()
 
 
 def _worked(
-    batch: Sequence[tuple[str, Image]], work: Callable[[Sequence[tuple[str, Image]]], Iterable[_T]]
+    batch: Sequence[tuple[_P, Image]], work: Callable[[Sequence[tuple[str, Image]]], Iterable[_T]]
 ) -> Iterator[_T | Failure]:
     done = 0
     try:
-        for result in work(batch):
+        for result in work([(Path(picture.name).name, image) for picture, image in batch]):
             yield result
             done += 1
     except SaywhyError:
-        for name, picture in batch[done:]:
+        for picture, image in batch[done:]:
             try:
-                yield from work([(name, picture)])
+                yield from work([(Path(picture.name).name, image)])
             except SaywhyError as error:
-                yield Failure(name, f"{name}: {error}")
+                yield Failure(picture.name, f"{shown(picture.name)}: {error}")

@@ -1,12 +1,14 @@
-"""Pictures and what is known about them: files, folders, folders of class folders, and the data of the embedded worlds.
+"""Pictures and what is known about them: files, folders, patterns, lists of names, and the data of the embedded worlds.
 
 They are listed at once and opened one by one, so that memory stays flat however many there are.
 """
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Failure
 from saywhy.pictures.photos import PHOTOS
-from saywhy.pictures.reading import ENDINGS, picture_files, read_picture
+from saywhy.pictures.reading import ENDINGS, read_picture
 from saywhy.plumbing.names import shown, unknown
 from saywhy.plumbing.texts import read_table, whole_number
 from saywhy.words.class_names import folder_names, plain
@@ -26,6 +29,11 @@ WORLD_PICTURES = 300  # of a world's data, where no number is given
 TABLE = "labels.csv"
 ALL = "all"  # of the photographs: photos:all
 PREFIXES = ("world:", "photos:")
+STANDARD_INPUT = "-"
+LIST = "@"
+"""Before the name of a file that lists names."""
+MOST_NAMES = 256 << 20  # bytes of a list of names
+NO_PICTURES = "no pictures; name files, folders, photos:all, or a world's data such as world:digits"
 
 
 @final
@@ -42,62 +50,80 @@ class LabelledImage:
     open: Callable[[], Image.Image]
 
 
-def unopened(files: Sequence[str]) -> list[LabelledImage]:
-    """Files as pictures that are not open yet, of unknown class; whether they can be read is seen when they are.
+@final
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the names that a user gave stand for.
 
-    Pictures of a world and installed photographs may stand among them. Raises SaywhyError for one that does not exist.
+    pictures: in order of the names, and those of a folder in order of theirs.
+    failures: names that stand for no picture, and folders that cannot be read.
+    others:   how many files of folders and patterns are no pictures, by their ending, and were passed over.
+    again:    how many pictures were named again, and are there once.
     """
-    pictures = []
-    for file in files:
-        alone = LabelledImage(file, None, partial(read_picture, file))
-        pictures += _read(file, None) if file.startswith(PREFIXES) else [alone]
-    return pictures
+
+    pictures: list[LabelledImage]
+    failures: list[Failure]
+    others: int
+    again: int
 
 
 def is_source(word: str) -> bool:
-    """Whether a word names pictures rather than being a caption: a path, something like one, a world, or photos."""
+    """Whether a word names pictures rather than being a caption: a path or something like one, a list, a prefix."""
     likely = word.startswith(PREFIXES) or "/" in word or "\\" in word or Path(word).suffix.lower() in ENDINGS
-    return bool(word.strip()) and (likely or _exists(Path(word)))
+    listed = word == STANDARD_INPUT or (word.startswith(LIST) and os.path.exists(word[1:]))
+    return bool(word.strip()) and (likely or listed or os.path.exists(word))
 
 
-def read_sources(sources: Sequence[str], limit: int | None = None) -> list[LabelledImage]:
-    """The pictures of files, folders (with class folders in them, or a labels.csv), worlds ("world:digits"), and free
-    photographs that are installed ("photos:coffee", "photos:all").
+def find_pictures(sources: Iterable[str], limit: int | None = None, seed: int = 0) -> Found:
+    """The pictures that names stand for, unopened; whether a file can be read is seen when it is opened.
 
-    limit: at most so many, an equal number of each class as far as there are; always the same ones.
+    sources: each is a file; a folder, with all below it (see ``list_pictures``); a pattern ("photos/**/*.jpg"); a
+             world's data ("world:digits"); "@FILE", a list of such names; or "-", the same from standard input. A list
+             has a name a line, or names that end in NUL. What exists is taken as it is called, "photo[1].jpg" too.
+    limit:   at most so many, an equal number of each class as far as there are; the same ones for the same ``seed``.
+
+    Hidden files and folders are left out of folders and patterns. Links are followed; no folder is read twice.
+    """
+    pictures: dict[str, LabelledImage] = {}
+    failures: list[Failure] = []
+    others = again = 0
+    for item in (item for source in sources for item in _named(source, limit)):
+        if isinstance(item, Failure):
+            failures.append(item)
+        elif isinstance(item, Path):
+            others += 1
+        elif (key := _identity(item)) in pictures:
+            again += 1
+        else:
+            pictures[key] = item
+    found = list(pictures.values())
+    return Found(found if limit is None else _evenly(found, limit, seed), failures, others, again)
+
+
+def read_sources(sources: Sequence[str], limit: int | None = None, seed: int = 0) -> list[LabelledImage]:
+    """The pictures that ``find_pictures`` finds.
 
     Raises SaywhyError where nothing is named, for a path, world or photograph that does not exist, and a folder without
     pictures.
     """
     if not sources:
-        raise SaywhyError("no pictures; name files, folders, photos:all, or a world's data such as world:digits")
-    pictures = [picture for source in sources for picture in _read(source, limit)]
-    return pictures if limit is None else _evenly(pictures, limit)
+        raise SaywhyError(NO_PICTURES)
+    found = find_pictures(sources, limit, seed)
+    if found.failures:
+        raise SaywhyError(found.failures[0].reason)
+    return found.pictures
 
 
 def list_pictures(folder: Path) -> list[tuple[Path, str | int | None]]:
-    """(file, class) of the pictures in a folder.
+    """(file, class) of the pictures in a folder and all below it, in order of name.
 
     With a labels.csv (columns file and class_index; the files there, or in "images") the class is an index. Without, it
-    is the name of the subfolder that a picture lies in, and None for pictures in the folder itself. Where there are no
-    pictures so far up, those deeper down, as in the doubly-right layout, have the name of the first subfolder. [] where
+    is the name of the first subfolder on the way to the picture, and None for pictures in the folder itself. [] where
     there is no such folder.
 
     Raises SaywhyError for a table without these columns, or with a class_index that is not a number.
     """
-    if (folder / TABLE).is_file():
-        return list(_tabled(folder))
-    alone = picture_files(folder) if folder.is_dir() else []
-    folders = sorted(path for path in folder.glob("*") if path.is_dir())
-    classed = [(path, inner.name) for inner in folders for path in picture_files(inner)]
-    if not alone and not classed:
-        classed = [(path, inner.name) for inner in folders for path in _below(inner)]
-    return [*((path, None) for path in alone), *classed]
-
-
-def _below(folder: Path) -> list[Path]:
-    """The pictures in all folders below it, in order."""
-    return [path for inner in sorted(p for p in folder.rglob("*") if p.is_dir()) for path in picture_files(inner)]
+    return [item for item in _listed(folder) if isinstance(item, tuple)]
 
 
 def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[list[LabelledImage], list[str]]:
@@ -118,30 +144,118 @@ def _index(label: str | int, known: dict[str, int], classes: int) -> int | None:
     return known.get(plain(label))
 
 
-def _read(source: str, limit: int | None) -> list[LabelledImage]:
-    if source.startswith("world:"):
-        return _world(source, limit or WORLD_PICTURES)
-    if source.startswith("photos:"):
-        return _photos(source.removeprefix("photos:"))
-    path = Path(source)
-    if not _exists(path):
-        raise SaywhyError(
-            f"{shown(source)}: no such picture or folder"
-            " (a caption may not contain a slash or end as a picture file does)"
-        )
-    if not path.is_dir():
-        return [LabelledImage(source, None, partial(read_picture, path))]
+def _named(source: str, limit: int | None) -> Iterator[LabelledImage | Failure | Path]:
+    """What one name stands for. A Path is a file that was passed over."""
     try:
-        files = list_pictures(path)
-    except OSError as error:
-        raise SaywhyError(f"{shown(source)}: cannot be read ({error.strerror or error})") from None
-    if not files:
-        raise SaywhyError(f"{shown(source)}: there are no pictures in this folder, nor in its subfolders")
-    return [LabelledImage(str(file), label, partial(read_picture, file)) for file, label in files]
+        names = _names(source)
+    except SaywhyError as error:
+        yield Failure(source, str(error))
+        return
+    for name in [source] if names is None else names:
+        try:
+            yield from _read(name, limit)
+        except SaywhyError as error:
+            yield Failure(name, str(error))
 
 
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # where Path.exists raises for a caption, which may be longer than any file name
+def _names(source: str) -> list[str] | None:
+    """The names in a list; None where it is no list. Raises SaywhyError for a list that cannot be read or is empty."""
+    if (source != STANDARD_INPUT and not source.startswith(LIST)) or os.path.exists(source):
+        return None
+    where = "standard input" if source == STANDARD_INPUT else shown(source[1:])
+    try:
+        if source == STANDARD_INPUT:
+            text = sys.stdin.buffer.read(MOST_NAMES + 1)
+        else:
+            with open(source[1:], "rb") as file:
+                text = file.read(MOST_NAMES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SaywhyError(f"{where}: the list of names cannot be read ({reason})") from None
+    if len(text) > MOST_NAMES:
+        raise SaywhyError(f"{where}: a list of names has at most {MOST_NAMES >> 20} MiB")
+    lines = text.split(b"\0") if b"\0" in text else text.removeprefix(b"\xef\xbb\xbf").splitlines()
+    names = [os.fsdecode(line) for line in lines if line.strip()]
+    if not names:
+        raise SaywhyError(f"{where}: the list of names is empty")
+    return names
+
+
+def _read(source: str, limit: int | None) -> Iterator[LabelledImage | Failure | Path]:
+    """The pictures of a name that is no list. Raises SaywhyError where it stands for none."""
+    if source.startswith("world:"):
+        yield from _world(source, limit or WORLD_PICTURES)
+        return
+    if source.startswith("photos:"):
+        yield from _photos(source.removeprefix("photos:"))
+        return
+    if os.path.isdir(source):
+        items, none = _listed(Path(source)), "there are no pictures in this folder, nor in its subfolders"
+    elif os.path.exists(source):
+        yield LabelledImage(source, None, partial(read_picture, source))
+        return
+    elif glob.has_magic(source):
+        items, none = _matching(source), "no picture matches this pattern"
+    else:
+        raise SaywhyError(f"{shown(source)}: no such picture or folder")
+    empty = True
+    for item in items:
+        empty = empty and isinstance(item, Path)
+        if isinstance(item, tuple):
+            file, label = item
+            yield LabelledImage(str(file), label, partial(read_picture, file))
+        else:
+            yield item
+    if empty:
+        raise SaywhyError(f"{shown(source)}: {none}")
+
+
+_Item = tuple[Path, str | int | None] | Path | Failure
+"""A picture with its class; a file that is none; a folder that cannot be read."""
+
+
+def _listed(folder: Path) -> Iterator[_Item]:
+    """What is in a folder."""
+    if (folder / TABLE).is_file():
+        yield from _tabled(folder)
+        return
+    for file in _walk(folder):
+        if isinstance(file, Failure) or file.suffix.lower() not in ENDINGS:
+            yield file
+        else:
+            inner = file.relative_to(folder).parts
+            yield file, inner[0] if len(inner) > 1 else None
+
+
+def _matching(pattern: str) -> Iterator[_Item]:
+    """What a pattern matches, and all below the folders among it, each once."""
+    seen = set[Path | Failure]()
+    for match in map(Path, sorted(glob.iglob(pattern, recursive=True))):
+        for file in _walk(match) if match.is_dir() else [match]:
+            if file not in seen:
+                seen.add(file)
+                yield (file, None) if isinstance(file, Path) and file.suffix.lower() in ENDINGS else file
+
+
+def _walk(folder: Path) -> Iterator[Path | Failure]:
+    """The files in a folder and all below it, in order of name, and the folders that cannot be read."""
+    entered = set[str]()
+    closed: list[OSError] = []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
+        if (real := os.path.realpath(place)) in entered:  # a link that leads back
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+    for error in closed:
+        name = str(error.filename)
+        yield Failure(name, f"{shown(name)}: the folder cannot be read ({error.strerror})")
+
+
+def _identity(picture: LabelledImage) -> str:
+    """The same for the same file, however it is named."""
+    return os.path.realpath(picture.name)
 
 
 def _tabled(folder: Path) -> list[tuple[Path, int]]:
@@ -195,11 +309,11 @@ def _photos(name: str) -> list[LabelledImage]:
     return [LabelledImage(str(path), None, partial(read_picture, path)) for path in paths]
 
 
-def _evenly(pictures: list[LabelledImage], limit: int) -> list[LabelledImage]:
+def _evenly(pictures: list[LabelledImage], limit: int, seed: int) -> list[LabelledImage]:
     """``limit`` of them in their order: from each class in turn, drawn at random within it."""
     rank = np.empty(len(pictures))
     classes = np.array([str(picture.label) for picture in pictures])
-    order = np.random.default_rng(0).permutation(len(pictures))
+    order = np.random.default_rng(seed).permutation(len(pictures))
     for name in dict.fromkeys(classes):
         rows = order[classes[order] == name]
         rank[rows] = np.arange(len(rows))

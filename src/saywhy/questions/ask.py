@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,15 @@ from torch import Tensor
 from saywhy.answers.captions import Answers
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.pictures.in_batches import Advance, Readable
+from saywhy.pictures.in_batches import Advance, Readable, bounded
 from saywhy.pictures.sources import LabelledImage, named
-from saywhy.questions.options import AskOptions
+from saywhy.questions.options import ASK_BATCH, AskOptions
 from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.operated import BATCH as MATCHED_AT_ONCE
 from saywhy.spaces.operated import OperatedSpace, match_classifier
 from saywhy.spaces.surgery.matching import Matching
 from saywhy.spaces.traits import scale_of
 from saywhy.types import Space
-
-BATCH = 64  # pictures at once
 
 
 def read_groups(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -58,6 +56,7 @@ def ask(
     pictures: Sequence[str] | None = None,
     classes: Sequence[str | None] | None = None,
     predicted: Sequence[str] | None = None,
+    batch_size: int = ASK_BATCH,
 ) -> Answers:
     """Ask every caption of every picture. Pictures are read once, a batch at a time.
 
@@ -70,10 +69,9 @@ def ask(
     spaces = [space] if operated is None else [space, operated]
     texts = [each.encode_texts(captions) for each in spaces]
     scores: list[list[Tensor]] = [[] for _ in spaces]
-    remaining = iter(images)
-    while batch := list(islice(remaining, BATCH)):
+    for batch in bounded(((None, image) for image in images), batch_size):
         for each, text, scored in zip(spaces, texts, scores, strict=True):
-            scored.append(each.encode_images(batch) @ text.T)
+            scored.append(each.encode_images([image for _, image in batch]) @ text.T)
     if not scores[0]:
         raise SaywhyError("there are no pictures to ask about")
     cosines = [torch.cat(batches) for batches in scores]
@@ -103,16 +101,19 @@ def find_matching(
     options: AskOptions | None = None,
     read: Readable | None = None,
     advance: Advance = lambda count: None,
+    seed: int = 0,
+    batch_size: int = MATCHED_AT_ONCE,
 ) -> Matching:
-    """``match_classifier`` on pictures in a random order, as its null needs, that is always the same.
+    """``match_classifier`` on pictures in a random order, as its null needs, that is the same for the same seed.
 
     options: None: the defaults. read: opens the pictures, and knows which cannot be read.
 
     Raises SaywhyError for fewer than two pictures that can be read, and as ``match_classifier``.
     """
-    order = np.random.default_rng(0).permutation(len(pictures))
+    order = np.random.default_rng(seed).permutation(len(pictures))
     images = (image for _, image in (read or Readable())([pictures[n] for n in order], advance))
-    return match_classifier(clip, classifier, images, **vars((options or AskOptions()).matching))
+    at_once = min(batch_size, MATCHED_AT_ONCE)
+    return match_classifier(clip, classifier, images, **vars((options or AskOptions()).matching), batch_size=at_once)
 
 
 def operate(clip: ClipSpace, classifier: Classifier, matching: Matching, options: AskOptions) -> OperatedSpace:
@@ -129,6 +130,7 @@ def ask_pictures(
     classifier: Classifier | None = None,
     read: Readable | None = None,
     advance: Advance = lambda count: None,
+    batch_size: int = ASK_BATCH,
 ) -> tuple[Answers, list[str]]:
     """The answers, and the classes of the pictures that the classifier does not have.
 
@@ -144,15 +146,14 @@ def ask_pictures(
     predicted: list[str] = []
 
     def images() -> Iterator[Image.Image]:
-        readable = read(pictures, advance)
-        while batch := list(islice(readable, BATCH)):
+        for batch in bounded(read(pictures, advance), batch_size):
             done.extend(picture for picture, _ in batch)
             if classifier is not None:
                 best = classifier.predict([image for _, image in batch], top=1)
                 predicted.extend(classes[0].name for classes in best)
             yield from (image for _, image in batch)
 
-    answers = ask(images(), groups, space, operated)
+    answers = ask(images(), groups, space, operated, batch_size=batch_size)
     classes = tuple(None if picture.label is None else str(picture.label) for picture in done)
     answers = replace(
         answers,

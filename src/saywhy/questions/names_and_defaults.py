@@ -79,6 +79,22 @@ SPACES = {
 }
 
 
+def check_space_name(name: str) -> None:
+    """Raises SaywhyError for what can be seen to be wrong with a space's name before anything is loaded."""
+    from saywhy.spaces.clip import check_clip
+    from saywhy.spaces.tuned import ADAPTER
+
+    kind, _, where = name.partition(":")
+    if name == "clip" or (where and kind in ("clip", "world")):
+        check_clip(name)
+    elif where and kind in ("tuned", "operated"):
+        file = Path(where, ADAPTER) if kind == "tuned" else Path(where)
+        if not file.is_file():
+            raise SaywhyError(f"the space {name!r}: there is no file {file}")
+    elif name != "own":
+        raise unknown("space", name, SPACES)
+
+
 def resolve_space(name: str, classifier: Classifier | None, device: str | None = None) -> Space:
     """The space of that name; "own" and "operated:FILE" belong to a classifier.
 

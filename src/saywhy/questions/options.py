@@ -15,6 +15,8 @@ from saywhy.plumbing.names import unknown
 from saywhy.spaces.pairs.scoring import ECOR, Scoring
 from saywhy.spaces.surgery.options import DEFAULT_MATCH, DEFAULT_SURGERY, MatchOptions, Surgery
 
+BATCH = 16  # pictures at once
+ASK_BATCH = 64  # the same where only captions are asked of them
 NO_MAPS = "none"  # a method that makes no heatmaps
 
 

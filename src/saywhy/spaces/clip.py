@@ -88,27 +88,20 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     """
     import open_clip
 
-    source = DEFAULT_CLIP if source == "clip" else source.removeprefix("clip:")
-    name, where = f"CLIP {source}", source
+    source, where = check_clip(source)
+    name = f"CLIP {source}"
     if source.startswith("world:"):
-        from saywhy.worlds import clip_directory
-
-        world = source.removeprefix("world:")
-        name, where = f"the {world}'s CLIP".replace("s's", "s'"), str(clip_directory(world))
+        name = f"the {source.removeprefix('world:')}'s CLIP".replace("s's", "s'")
     chosen = choose_device(device)
     try:
         if os.path.isdir(where):
-            _check_weights(Path(where))
             model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
             tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")
         else:
             architecture, _, tag = where.partition("/")
-            _check_known(architecture, tag, open_clip)
             with patience():
                 model, _, transform = open_clip.create_model_and_transforms(architecture, tag, device=chosen)
                 tokenizer = open_clip.get_tokenizer(architecture)
-    except SaywhyError:
-        raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
@@ -121,6 +114,23 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     tower = model.visual if not hasattr(model, "text_decoder") else _ImageTower(model)
     scale = float(model.logit_scale.exp())
     return ClipSpace(name, tower, model.encode_text, transform, tokenizer, chosen, key, scale)
+
+
+def check_clip(source: str) -> tuple[str, str]:
+    """(what ``source`` names without "clip:", where it is: a folder, or ARCHITECTURE/TAG), before anything is loaded.
+
+    Raises SaywhyError where that can be seen to be wrong.
+    """
+    source = where = DEFAULT_CLIP if source == "clip" else source.removeprefix("clip:")
+    if source.startswith("world:"):
+        from saywhy.worlds import clip_directory
+
+        where = str(clip_directory(source.removeprefix("world:")))
+    if Path(where).is_dir():
+        _check_weights(Path(where))
+    else:
+        _check_known(*where.partition("/")[::2])
+    return source, where
 
 
 class _ImageTower(torch.nn.Module):
@@ -138,7 +148,9 @@ def _check_weights(folder: Path) -> None:
         raise SaywhyError(f"{folder}: there are no weights in this CLIP folder (open_clip_model.safetensors)")
 
 
-def _check_known(architecture: str, tag: str, open_clip: Any) -> None:
+def _check_known(architecture: str, tag: str) -> None:
+    import open_clip
+
     if not architecture or "/" in tag:
         raise SaywhyError(f"{f'{architecture}/{tag}'!r} is neither a folder nor an open_clip name (ARCHITECTURE/TAG)")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import final
 
@@ -22,6 +22,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.evidence import EVIDENCE, class_evidence
 from saywhy.classifiers.layers import convolutions, stages
 from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import bounded
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.surgery.correlation import Correlation, correlate
 from saywhy.spaces.surgery.matching import Matching, check_way, match
@@ -189,9 +190,8 @@ def load_operated(
 def _batches(
     images: Iterable[Image.Image], classifier: Classifier, clip: ClipSpace, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    remaining = iter(images)
-    while batch := list(islice(remaining, batch_size)):
-        yield _pixels(batch, classifier, clip)
+    for batch in bounded(((None, image) for image in images), batch_size):
+        yield _pixels([image for _, image in batch], classifier, clip)
 
 
 def _pixels(images: Sequence[Image.Image], classifier: Classifier, clip: ClipSpace) -> tuple[Tensor, Tensor]:
