@@ -47,7 +47,7 @@ def test_output_replaces_what_it_cannot_say(folder: Path, encoding: str) -> None
     shown = {"ascii": r"\xe9>\u200b.jpg", "latin-1": r"é>\u200b.jpg"}[encoding]
     for name in (r"\x1b[31m\n.jpg", r"\u202egpj.exe.jpg", *([shown, r"caf\udce9.jpg"] if len(pictures) > 2 else [])):
         assert name in said
-    assert r"none\x1b.jpg: no such file" in complaints
+    assert r"none\x1b.jpg: no such picture" in complaints
     assert "Traceback" not in complaints
     page = (folder / "out" / "index.html").read_text(encoding="utf-8")
     assert not set(page) & set("\x1b\u202e\u200b\ud800")

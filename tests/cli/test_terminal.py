@@ -50,7 +50,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--writer", "world:narnia"), ["no world 'narnia'"]),
         (("--target", "5", "--num-classes", "5", "--checkpoint", "x.pth"), ["no such class", "0 to 4"]),
         (("--target", "-1"), ["no such class"]),
-        (("--labels", "none.txt"), ["no such label file"]),
+        (("--labels", "none.txt"), ["none.txt: no such file"]),
         (("--device", "cuda:99"), ["no device 'cuda:99'"]),
         (("--batch-size", "0"), ["--batch-size"]),
         (("--out", "/proc/none"), ["--out /proc/none"]),
