@@ -41,6 +41,14 @@ def photos(tmp_path: Path) -> list[Path]:
     return found
 
 
+def linked(photos: list[Path], times: int) -> list[Path]:
+    """As many pictures, each under so many names."""
+    for path in photos:
+        for n in range(times):
+            (path.parent / f"{path.stem}-{n}.jpg").hardlink_to(path)
+    return [path.parent / f"{path.stem}-{n}.jpg" for path in photos for n in range(times)]
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -106,7 +114,7 @@ def test_the_code_is_that_of_the_signal(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_sigterm_keeps_what_is_done_as_ctrl_c_does(photos: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "why"
-    process = started(*EXPLAIN, *photos * 200, "--out", out, stdout=subprocess.DEVNULL)
+    process = started(*EXPLAIN, *linked(photos, 200), "--out", out, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and len(list(out.glob("*.png"))) < 2:
         time.sleep(0.1)
@@ -121,7 +129,7 @@ def test_sigterm_keeps_what_is_done_as_ctrl_c_does(photos: list[Path], tmp_path:
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly(photos: list[Path], tmp_path: Path) -> None:
-    process = started(*EXPLAIN, *photos * 20, "--out", tmp_path / "why", "--json")
+    process = started(*EXPLAIN, *linked(photos, 20), "--out", tmp_path / "why", "--json")
     assert process.stdout is not None
     assert process.stdout.readline().startswith("{")
     process.stdout.close()
@@ -161,7 +169,7 @@ def largest() -> Iterator[Callable[[int], None]]:
 def test_a_report_that_the_disk_has_no_room_for_leaves_the_answers(
     photos: list[Path], tmp_path: Path, largest: Callable[[int], None]
 ) -> None:
-    many = photos * 3
+    many = linked(photos, 3)
     assert saywhy(*EXPLAIN, *many, "--out", tmp_path / "why").returncode == 0
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "why").iterdir()}
     page = sizes.pop("index.html")

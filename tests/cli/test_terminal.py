@@ -129,18 +129,6 @@ def test_json_goes_to_a_file_while_a_bar_is_on_the_terminal(tmp_path: Path) -> N
     assert [json.loads(line)["picture"]["name"] for line in lines] == [bird.name for bird in BIRDS]
 
 
-def test_a_reader_that_has_enough_ends_it_quietly() -> None:
-    command = [*RUN, "explain", *map(str, BIRDS), *AVIARY, "--json", "--batch-size", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stderr
-    json.loads(process.stdout.readline())
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    process.stderr.close()
-    assert process.wait() == 1
-
-
 def test_names_that_complete_are_all_there_are() -> None:
     from saywhy.bench import BENCHMARKS
     from saywhy.classifiers.outputs import TASKS
