@@ -7,8 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import final
 
-from saywhy.errors import SaywhyError
-
 
 @final
 @dataclass(frozen=True)
@@ -22,11 +20,10 @@ class Photo:
 
     @property
     def path(self) -> Path:
-        """Its file, found without running the package's code. Raises SaywhyError where the package is not there."""
+        """Its file, found without running the package's code; none is there where the package is not installed."""
         found = find_spec(self.package)
-        if found is None or not found.submodule_search_locations:
-            raise SaywhyError(f"{self.file} is a photograph of {self.package}, which is not installed")
-        return Path(found.submodule_search_locations[0], self.file)
+        places = (found.submodule_search_locations if found else None) or [self.package]
+        return Path(places[0], self.file)
 
 
 PHOTOS = {
