@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from saywhy.answers import packing
 from saywhy.errors import SaywhyError
 from saywhy.types import Geometry, Picture
+from tests.pictures.broken import encoded
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5), (1, 2, 3, 4)])
@@ -23,8 +25,12 @@ def test_floats_come_back_to_the_bit(shape: tuple[int, ...]) -> None:
 
 def test_bytes_come_back() -> None:
     bits = np.packbits(np.random.default_rng(0).random(100) < 0.5)
-    assert packing.unpack(packing.pack(bits)) == bits.tobytes()
-    assert packing.unpack(packing.pack(bits[::2])) == bits[::2].tobytes()  # not contiguous
+    assert packing.unpack(packing.pack(bits), 13) == bits.tobytes()
+    assert packing.unpack(packing.pack(bits[::2]), 7) == bits[::2].tobytes()  # not contiguous
+    bomb = packing.pack(np.zeros(10**7, np.uint8))
+    for size in (13, 10**8, 1 << 40):
+        with pytest.raises(ValueError, match="expected"):
+            packing.unpack(bomb, size)
 
 
 def test_json_is_strict_and_numbers_that_are_none_come_back() -> None:
@@ -53,7 +59,7 @@ def test_damage_is_one_error_and_other_faults_are_not_hidden(error: Exception) -
 
 
 def test_pictures_and_geometries_come_back() -> None:
-    picture = Picture("a.jpg", 30, 20, b"\xff\xd8\x00")
+    picture = Picture("a.jpg", 30, 20, encoded(Image.new("RGB", (30, 20)), "JPEG"))
     geometry = Geometry((30, 20), (8, 8), (2.5, 2.5), (-1.0, 0.5))
     document = json.loads(json.dumps([packing.picture_document(picture), packing.geometry_document(geometry)]))
     assert packing.read_picture(document[0]) == picture

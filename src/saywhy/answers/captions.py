@@ -23,6 +23,7 @@ from saywhy.answers.drawing import as_png, literal, new_figure
 from saywhy.answers.page_templates import page_templates
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
+from saywhy.plumbing.records import typed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,7 +170,7 @@ def answers_from_json(text: str) -> Answers:
         raise SaywhyError("this JSON has no scores of single pictures; use one that Answers.save or to_json wrote")
     with packing.whole("answer"):
         r = d["record"]
-        return Answers(
+        read = Answers(
             groups=tuple(tuple(group) for group in d["groups"]),
             before=packing.unpack_floats(r["before"]),
             after=None if r["after"] is None else packing.unpack_floats(r["after"]),
@@ -184,6 +185,19 @@ def answers_from_json(text: str) -> Answers:
             matching=d.get("matching"),
             failures=tuple(Failure(name, reason) for name, reason in d["failures"].items()),
         )
+        _check_parts(typed(read))
+    return read
+
+
+def _check_parts(answers: Answers) -> None:
+    """Raises ValueError where the parts of an answer do not fit each other."""
+    scores = [one for one in (answers.before, answers.after) if one is not None]
+    if any(one.shape != (len(answers.pictures), len(answers.captions)) for one in scores):
+        raise ValueError("the scores are of other pictures or captions")
+    if any(len(some) != len(answers.pictures) for some in (answers.classes, answers.predicted) if some is not None):
+        raise ValueError("the classes are of other pictures")
+    if len(answers.spaces) != len(scores) or not answers.pictures or not all(answers.groups):
+        raise ValueError("something is missing")
 
 
 def answers_to_html(answers: Answers, page: bool = True) -> str:

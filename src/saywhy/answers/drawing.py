@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from saywhy.pictures.reading import read_picture
 from saywhy.plumbing.names import shown
 from saywhy.types import Geometry, Picture
 
@@ -47,7 +48,7 @@ def overlay(picture: Image.Image, values: np.ndarray, geometry: Geometry) -> Ima
 
 def open_picture(picture: Picture) -> Image.Image:
     """The display copy of a picture."""
-    return Image.open(io.BytesIO(picture.jpeg)).convert("RGB")
+    return read_picture(picture.jpeg)
 
 
 def literal(text: str) -> str:

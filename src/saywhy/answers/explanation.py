@@ -18,6 +18,7 @@ from saywhy.answers.page_templates import data_uri, page_templates, save_page
 from saywhy.answers.summary import position
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
+from saywhy.plumbing.records import typed
 from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region, Sentence, Word
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def explanation_from_json(text: str) -> Explanation:
     """The explanation that ``explanation_to_json`` wrote. Raises SaywhyError where the text is not one."""
     d = packing.from_json(text, FORMAT, "an explanation")
     with packing.whole("explanation"):
-        return Explanation(
+        read = Explanation(
             picture=packing.read_picture(d["picture"]),
             geometry=packing.read_geometry(d["geometry"]),
             predictions=tuple(_prediction(x) for x in d["predictions"]),
@@ -131,6 +132,19 @@ def explanation_from_json(text: str) -> Explanation:
             sentence=_read_sentence(d.get("sentence")),
             contrast=_read_contrast(d.get("contrast")),
         )
+        _check_parts(typed(read))
+    return read
+
+
+def _check_parts(e: Explanation) -> None:
+    """Raises ValueError where the parts of an explanation do not fit each other."""
+    if e.heatmap.values.shape != (1, e.geometry.frame[1], e.geometry.frame[0]) or len(e.heatmap.targets) != 1:
+        raise ValueError("the heatmap is not that of the frame")
+    if len(e.findings) != len(e.regions) or e.geometry.size != (e.picture.width, e.picture.height):
+        raise ValueError("other findings than regions, or another picture")
+    for left, top, right, bottom in (region.box for region in e.regions):
+        if not (0 <= left < right <= e.picture.width and 0 <= top < bottom <= e.picture.height):
+            raise ValueError("a region outside the picture")
 
 
 def _read_heatmap(d: dict[str, Any]) -> Heatmap:
@@ -173,7 +187,8 @@ def _prediction(d: dict[str, Any]) -> Prediction:
 
 def _region(d: dict[str, Any]) -> Region:
     height, width = d["frame"]
-    bits = np.unpackbits(np.frombuffer(packing.unpack(d["mask"]), np.uint8))[: height * width]
+    packed = packing.unpack(d["mask"], -(-height * width // 8))
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
     left, top, right, bottom = d["box"]
     return Region((left, top, right, bottom), bits.reshape(height, width).astype(bool), d["share"])
 

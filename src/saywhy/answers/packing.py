@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,17 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.reading import read_picture as decoded
 from saywhy.plumbing.files import write_whole
+from saywhy.plumbing.names import shown
+from saywhy.plumbing.records import typed
 from saywhy.plumbing.texts import parse_json
 from saywhy.types import Geometry, Picture
+
+MOST_UNPACKED = 1 << 28
+"""Bytes of an array that a document holds; zlib packs a thousand of them into one."""
+MOST_SIDE = 1 << 24  # pixels of a picture's side
+MOST_REACH = 100  # a frame that is so many times the picture reaches around it, as padding does
 
 
 def to_json(document: Mapping[str, Any]) -> str:
@@ -52,8 +61,8 @@ def whole(what: str) -> Iterator[None]:
     """Whatever is missing or wrong in a document is one SaywhyError: "this explanation is damaged (...)"."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
-        raise SaywhyError(f"this {what} is damaged ({type(error).__name__}: {error})") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, zlib.error, SaywhyError) as error:
+        raise SaywhyError(f"this {what} is damaged ({type(error).__name__}: {shown(error, 200)})") from None
 
 
 def number(value: float | None) -> float:
@@ -66,9 +75,12 @@ def pack(array: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes())).decode()
 
 
-def unpack(text: str) -> bytes:
-    """The bytes that were packed."""
-    return zlib.decompress(base64.b64decode(text))
+def unpack(text: str, size: int) -> bytes:
+    """The bytes that were packed, ``size`` of them. Raises ValueError where there are more or fewer."""
+    found = zlib.decompressobj().decompress(base64.b64decode(text), min(size, MOST_UNPACKED) + 1)
+    if len(found) != size:
+        raise ValueError(f"expected {size} packed bytes")
+    return found
 
 
 def pack_floats(tensor: Tensor) -> dict[str, Any]:
@@ -78,7 +90,9 @@ def pack_floats(tensor: Tensor) -> dict[str, Any]:
 
 def unpack_floats(document: Mapping[str, Any]) -> Tensor:
     """The float32 tensor that was packed."""
-    return torch.from_numpy(np.frombuffer(unpack(document["values"]), "<f4").reshape(document["shape"]).copy())
+    shape = [int(side) for side in document["shape"]]
+    values = np.frombuffer(unpack(document["values"], 4 * prod(shape)), "<f4")
+    return torch.from_numpy(values.reshape(shape).copy())
 
 
 def picture_document(picture: Picture) -> dict[str, Any]:
@@ -88,7 +102,12 @@ def picture_document(picture: Picture) -> dict[str, Any]:
 
 def read_picture(document: Mapping[str, Any]) -> Picture:
     """The picture of ``picture_document``."""
-    return Picture(document["name"], document["width"], document["height"], base64.b64decode(document["jpeg"]))
+    size = document["width"], document["height"]
+    if not all(isinstance(side, int) and 0 < side <= MOST_SIDE for side in size):
+        raise ValueError(f"a picture of {size[0]!r} x {size[1]!r}")
+    jpeg = base64.b64decode(document["jpeg"])
+    decoded(jpeg)  # what cannot be shown is damaged
+    return Picture(document["name"], *size, jpeg)
 
 
 def geometry_document(geometry: Geometry) -> dict[str, Any]:
@@ -98,7 +117,11 @@ def geometry_document(geometry: Geometry) -> dict[str, Any]:
 
 def read_geometry(document: Mapping[str, Any]) -> Geometry:
     """The geometry of ``geometry_document``."""
-    return Geometry(*(tuple(document[key]) for key in ("size", "frame", "scale", "offset")))
+    geometry = typed(Geometry(*(tuple(document[key]) for key in ("size", "frame", "scale", "offset"))))
+    reach = [geometry.frame[n] * geometry.scale[n] / max(geometry.size[n], 1) for n in (0, 1)]
+    if min(geometry.size + geometry.frame) < 1 or not all(0 < share <= MOST_REACH for share in reach):
+        raise ValueError("its frame does not lie on the picture")
+    return geometry
 
 
 def save_as(path: str | Path, what: str, formats: Mapping[str, Callable[[], str | bytes]]) -> Path:

@@ -17,6 +17,7 @@ from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, ov
 from saywhy.answers.page_templates import data_uri, page_templates, save_page
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
+from saywhy.plumbing.records import typed
 from saywhy.types import Geometry, Picture
 from saywhy.words.rationale_words import with_article
 
@@ -163,7 +164,7 @@ def why_from_json(text: str) -> Why:
     """The answer that ``why_to_json`` wrote. Raises SaywhyError where the text is not one."""
     d = packing.from_json(text, FORMAT, "an answer of why")
     with packing.whole("answer"):
-        return Why(
+        read = Why(
             picture=packing.read_picture(d["picture"]),
             geometry=packing.read_geometry(d["geometry"]),
             category=d["category"],
@@ -178,6 +179,17 @@ def why_from_json(text: str) -> Why:
             space=d["space"],
             settings=d["settings"],
         )
+        _check_parts(typed(read))
+    return read
+
+
+def _check_parts(why: Why) -> None:
+    """Raises ValueError where the parts of an answer do not fit each other."""
+    maps = [reason.heat for reason in why.reasons if reason.heat is not None]
+    if any(heat.shape != (len(MAPS), *why.geometry.frame[::-1]) for heat in maps):
+        raise ValueError("the heatmaps are not those of the frame")
+    if why.geometry.size != (why.picture.width, why.picture.height) or not isinstance(why.settings.get("method"), str):
+        raise ValueError("another picture, or no method")
 
 
 def why_to_html(why: Why, page: bool = True) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
 from saywhy.plumbing.hub import patience
-from saywhy.plumbing.names import unknown
+from saywhy.plumbing.names import first_line, unknown
 from saywhy.plumbing.texts import read_json
 from saywhy.words.class_names import read_class_names
 
@@ -28,28 +28,38 @@ _Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
 def _from_timm(name: str, pretrained: bool, classes: int | None) -> _Loaded:
     import timm
 
-    directory = Path(name)
     network: Any
-    if os.path.isdir(directory):
-        if not (directory / "config.json").is_file():
-            raise SaywhyError(f"timm:{name}: the folder has no config.json; see timm's local-dir format")
-        config = read_json(directory / "config.json")
-        try:
-            network = timm.create_model(f"local-dir:{directory}", pretrained=pretrained, num_classes=classes)
-        except Exception as error:
-            raise SaywhyError(f"timm:{name}: the weights do not load ({_first_line(error)})") from None
-        names = _timm_names(config, network.num_classes)
-    else:
-        if not timm.is_model(name):
-            raise _unknown("timm", name, timm.list_models())
-        try:
-            with patience():
-                network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
-        except Exception as error:
-            raise _unreachable(f"timm:{name}", error) from None
-        names = _timm_names(dict(network.pretrained_cfg), network.num_classes)
-    data = timm.data.resolve_model_data_config(network)
-    return network, timm.data.create_transform(**data, is_training=False), names
+    if os.path.isdir(name):
+        return _from_timm_folder(Path(name), pretrained, classes)
+    if not timm.is_model(name):
+        raise _unknown("timm", name, timm.list_models())
+    try:
+        with patience():
+            network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
+    except Exception as error:
+        raise _unreachable(f"timm:{name}", error) from None
+    return network, _timm_transform(network), _timm_names(dict(network.pretrained_cfg), network.num_classes)
+
+
+def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None) -> _Loaded:
+    import timm
+
+    if not (folder / "config.json").is_file():
+        raise SaywhyError(f"timm:{folder}: the folder has no config.json; see timm's local-dir format")
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise SaywhyError(f"timm:{folder}: its config.json is no object; see timm's local-dir format")
+    try:
+        network: Any = timm.create_model(f"local-dir:{folder}", pretrained=pretrained, num_classes=classes)
+        return network, _timm_transform(network), _timm_names(config, network.num_classes)
+    except Exception as error:  # whatever timm makes of values that are not what it expects
+        raise SaywhyError(f"timm:{folder}: the weights or config.json do not load ({first_line(error)})") from None
+
+
+def _timm_transform(network: Any) -> Transform:
+    import timm
+
+    return timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
 
 
 def _timm_names(config: dict[str, Any], classes: int) -> list[str] | None:
@@ -114,7 +124,7 @@ def _from_huggingface(name: str, pretrained: bool, classes: int | None) -> _Load
             network = load(name if pretrained else config, trust_remote_code=False)
     except Exception as error:
         if os.path.isdir(name):
-            raise SaywhyError(f"hf:{name}: the folder does not load ({_first_line(error)})") from None
+            raise SaywhyError(f"hf:{name}: the folder does not load ({first_line(error)})") from None
         raise _unreachable(f"hf:{name}", error) from None
     names: Sequence[str] | None = read_class_names(config.id2label)
     if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
@@ -210,11 +220,6 @@ def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:
 
 def _unreachable(source: str, error: Exception) -> SaywhyError:
     return SaywhyError(
-        f"{source}: its weights cannot be loaded ({_first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
+        f"{source}: its weights cannot be loaded ({first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
         "local folder, imagenet, world:aviary, or pretrained=False for random weights"
     )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

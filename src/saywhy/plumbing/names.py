@@ -49,6 +49,13 @@ def unknown(
     return SaywhyError(f"{lead} {what} {str(name)!r}{also}; {hint}")
 
 
+def first_line(error: BaseException, most: int = 160) -> str:
+    """What another library's exception says, in a line of at most ``most`` characters, after the exception's class."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    kind = type(error).__name__
+    return f"{kind}: {shown(said, most)}" if said else kind
+
+
 def shown(name: object, most: int = LONG) -> str:
     """A name or reason as messages show it: in one line, control characters escaped, the middle of long ones left out.
 

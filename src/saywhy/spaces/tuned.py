@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, final
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device
+from saywhy.plumbing.records import typed
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import objective_named
@@ -23,6 +25,8 @@ from saywhy.spaces.visual_prompts import PromptedTower, activation
 from saywhy.words.rationale_words import RationaleWords, Templates
 
 ADAPTER = "adapter.safetensors"
+_HOLDS = {"rationale": "r", "rationales": "r", "category": "c", "pair": "cr", "inverse": "cr"}
+"""Template -> what is filled into it."""
 
 
 @final
@@ -147,6 +151,8 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
         if usual is not None and not (usual.mean.isfinite() & usual.std.isfinite()).all():
             raise ValueError("the usual scores are not finite")
         about["temperatures"] = {term: float(value) for term, value in about["temperatures"].items()}
+        if not all(isfinite(value) and value > 0 for value in about["temperatures"].values()):
+            raise ValueError("a temperature is not above 0")
         for key in ("clip", "weights", "activation", "objective", "bank"):
             if not isinstance(about[key], str):
                 raise TypeError(f"{key} is not a string")
@@ -158,13 +164,19 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
 def _words(saved: Mapping[str, Any]) -> RationaleWords:
     """The words as they were saved: JSON has neither tuples nor integer keys."""
     several = saved["several"]
-    return RationaleWords(
+    words = RationaleWords(
         tuple(saved["categories"]),
         tuple(saved["rationales"]),
         tuple(tuple(listed) for listed in saved["lists"]),
         several and {int(r): tuple(members) for r, members in several.items()},
         Templates(**saved["templates"]),
     )
+    if not typed(words).categories or not words.rationales:
+        raise ValueError("there are no words")
+    for name, holds in _HOLDS.items():
+        if any(f"{{{letter}}}" not in getattr(words.templates, name) for letter in holds):
+            raise ValueError(f"the template {name} lacks what is filled in")
+    return words
 
 
 def _digest(clip: ClipSpace) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import final
 
 from saywhy.errors import SaywhyError
@@ -51,6 +52,8 @@ class RationaleWords:
         for names in (self.categories, self.rationales):
             if len(set(names)) != len(names):
                 raise SaywhyError("each category and each rationale may be named only once")
+        if any(not 0 <= r < len(self.rationales) for r in (*chain(*self.lists), *(self.several or ()))):
+            raise SaywhyError(f"a list names a rationale that is none of the {len(self.rationales)}")
 
     def rationale_texts(self) -> list[str]:
         """(R) what is said of each rationale alone."""

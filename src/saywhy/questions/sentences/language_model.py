@@ -16,6 +16,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
+from saywhy.plumbing.names import first_line
 from saywhy.questions.sentences.language_filter import is_appropriate
 
 PROMPTS = (  # Sammani and Deligiannis 2025, appendix I
@@ -114,11 +115,10 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         problem = "does not load from its folder" if os.path.isdir(where) else "cannot be loaded"
         raise SaywhyError(
-            f"the language model {source!r} {problem} ({first}). Without a hub: a local folder, world:aviary, or one "
-            "of your own from `saywhy train language`"
+            f"the language model {source!r} {problem} ({first_line(error)}). Without a hub: a local folder, "
+            "world:aviary, or one of your own from `saywhy train language`"
         ) from None
     network = network.eval().requires_grad_(False).to(chosen)
     prompts = WORLD_PROMPTS if source.startswith("world:") else PROMPTS

@@ -19,6 +19,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.names import unknown
+from saywhy.plumbing.records import typed
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.surgery.correlation import Correlation
 
@@ -130,11 +131,28 @@ class Matching:
                 )
                 for n, one in enumerate(about.pop("layers"))
             )
-            matching = Matching(layers, **about)
+            matching = typed(Matching(layers, **about))
+            for layer in layers:
+                _check_layer(layer)
         for role, expected in (fingerprints or {}).items():
             if matching.fingerprints.get(role) != expected:
                 raise SaywhyError(f"{path}: was made with another {role} ({about[role]}); match again")
         return matching
+
+
+def _check_layer(layer: LayerMatch) -> None:
+    """Raises ValueError for channels that are not there, and for tensors of other sizes or types."""
+    channels = sum(count for _, count in layer.sources)
+    if layer.channels.ndim != 1 or layer.channels.dtype != torch.int64 or any(count < 1 for _, count in layer.sources):
+        raise ValueError(f"{layer.layer}: expected indices of channels")
+    if len(layer.channels) and not -1 <= int(layer.channels.min()) <= int(layer.channels.max()) < channels:
+        raise ValueError(f"{layer.layer}: its channels are not among the {channels} of the source")
+    for name in _TENSORS[1:]:
+        values = getattr(layer, name)
+        if values.shape != layer.channels.shape or values.dtype != torch.float32 or not values.isfinite().all():
+            raise ValueError(f"{layer.layer}: its {name} are not one finite number for each channel")
+    if not (layer.source_std[layer.matched] > 0).all():
+        raise ValueError(f"{layer.layer}: a constant channel is matched")
 
 
 _TENSORS = ("channels", "scores", "source_mean", "source_std", "target_mean", "target_std")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.layers import recorded, resized, rewritten
+from saywhy.errors import SaywhyError
 from saywhy.spaces.surgery.matching import LayerMatch, Matching
 from saywhy.spaces.surgery.options import AS_PUBLISHED, Surgery
 
@@ -68,6 +69,9 @@ def _pieces(layer: LayerMatch) -> Iterator[tuple[str, Tensor, Tensor]]:
 def _replace(layer: LayerMatch, maps: dict[str, Tensor], how: Surgery, view: Tensor) -> None:
     """Write into ``view`` (N, C_t, h, w), the target's own map."""
     grid = (view.shape[2], view.shape[3])
+    there = [(maps[name].shape[1], count) for name, count in layer.sources if name in maps]
+    if any(one != other for one, other in ((view.shape[1], len(layer.channels)), *there)):
+        raise SaywhyError(f"{layer.layer}: was matched with other numbers of channels; match again")
     for name, channels, places in _pieces(layer):
         own = view[:, places].float()
         sign = layer.scores[places].sign()

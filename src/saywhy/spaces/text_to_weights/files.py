@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.records import typed
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.text_to_weights import Mapper
 from saywhy.spaces.text_to_weights.closed_form import Blend, KernelRidge, Neighbours, Procrustes, Ridge
@@ -33,11 +34,19 @@ def save_mapper(mapper: Mapper, path: Path, *, classifier: str, encoder: str) ->
     return write_tensors(path, tensors, kind, key=_STORY, texts=fingerprints, make_folder=True)
 
 
-def load_mapper(path: Path, *, classifier: str, encoder: str) -> Mapper:
-    """Raises SaywhyError for a file that is none, or that was fitted on another classifier or encoder."""
+def load_mapper(path: Path, *, classifier: str, encoder: str, example: Tensor | None = None) -> Mapper:
+    """The mapper that was saved.
+
+    example: (M, k) embeddings of any texts, on which it is tried; None: it is not.
+
+    Raises SaywhyError for a file that is none, that was fitted on another classifier or encoder, or whose parts do not
+    fit each other.
+    """
     with reading_tensors(path, "is not a mapper", key=_STORY) as file:
         known = file.metadata["classifier"], file.metadata["encoder"]
-        mapper: Mapper = _put_together(file.story, "", file.tensors)
+        mapper: Mapper = typed(_put_together(file.story, "", file.tensors))
+        if example is not None and not mapper(example).isfinite().all():
+            raise ValueError("it maps texts to rows that are not finite")
     for what, wanted, found in zip(("classifier", "text encoder"), (classifier, encoder), known, strict=True):
         if wanted != found:
             raise SaywhyError(f"{path}: was fitted with another {what} ({found}, not {wanted}); fit a new one")
