@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import pickle
@@ -236,6 +237,24 @@ def test_nothing_unpickles_code(tmp_path: Path) -> None:
 def test_a_folder_without_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(SaywhyError, match=r"config\.json"):
         Classifier.load(f"timm:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["[]", "{", '{"architecture": 3}', '{"pretrained_cfg": {"mean": "x"}}', '{"pretrained_cfg": {"crop_pct": "x"}}',
+     '{"label_names": 3}', '{"pretrained_cfg": {"input_size": [3, -1, -1]}}', '{"num_classes": "many"}', "[" * 100_000],
+)  # fmt: skip
+def test_a_folders_settings_of_wrong_types_are_one_line(tmp_path: Path, config: str) -> None:
+    folder = timm_directory(tmp_path, NAMES)
+    whole, changed = json.loads((folder / "config.json").read_text()), None
+    with contextlib.suppress(ValueError, RecursionError):
+        changed = json.loads(config)
+    if isinstance(changed, dict):
+        data = whole["pretrained_cfg"] | changed.get("pretrained_cfg", {})
+        config = json.dumps(whole | changed | {"pretrained_cfg": data})
+    (folder / "config.json").write_text(config)
+    with pytest.raises(SaywhyError):
+        Classifier.load(f"timm:{folder}")
 
 
 def test_the_real_network_knows_real_photographs(pack: Path) -> None:

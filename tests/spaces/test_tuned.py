@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,11 @@ def test_damaged_adapters_are_named(clip: ClipSpace, tmp_path: Path) -> None:
         lambda: altered(path, bank=None),
         lambda: altered(path, objective=3),
         lambda: altered(path, words={"categories": []}),
+        lambda: altered(path, words=asdict(WORDS) | {"lists": [[0], [9]]}),
+        lambda: altered(path, words=asdict(WORDS) | {"several": {"7": ["wings"]}}),
+        lambda: altered(path, words=asdict(WORDS) | {"rationales": ["wings", 3, "x"]}),
+        lambda: altered(path, words=asdict(WORDS) | {"templates": asdict(WORDS.templates) | {"pair": "of {c}"}}),
+        lambda: altered(path, temperatures={"pair": 0.0}),
         lambda: altered(path, prompts=torch.full((1, 3, 32), float("nan"))),
     ]
     for damage in damages:

@@ -8,6 +8,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
+
 from saywhy.plumbing.names import shown
 
 _T = TypeVar("_T")
@@ -69,5 +71,5 @@ def _error(value: Any, kind: Any, where: str) -> TypeError | None:
 
 @cache
 def _types(kind: Any) -> dict[str, Any]:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, localns={"torch": torch})  # which types.py does not import, as it takes seconds
     return {field.name: hints[field.name] for field in fields(kind)}

@@ -112,7 +112,5 @@ class ClassifierSpace:
     def load(path: Path, classifier: Classifier, encoder: TextEncoder) -> ClassifierSpace:
         """The space whose mapper was saved. Raises SaywhyError where it belongs to another classifier or encoder."""
         example = encoder.encode_once(["a bird"])
-        mapper = load_mapper(
-            path, classifier=classifier.fingerprint, encoder=encoder.fingerprint, example=example
-        )
+        mapper = load_mapper(path, classifier=classifier.fingerprint, encoder=encoder.fingerprint, example=example)
         return ClassifierSpace(classifier, encoder, mapper)

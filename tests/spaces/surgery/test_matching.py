@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saywhy.classifiers.layers import recorded, resized, stages
@@ -438,8 +441,6 @@ def test_a_matching_of_others_is_refused(matching: Matching, tmp_path: Path, rol
 
 
 def test_a_damaged_file_is_refused(matching: Matching, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     whole = matching.save(tmp_path / "matching.safetensors").read_bytes()
     for n, content in enumerate([b"", b"\x00" * 40, whole[:50], whole[: len(whole) // 2], b"no matching"]):
         path = tmp_path / f"damaged{n}"
@@ -457,6 +458,25 @@ def test_a_damaged_file_is_refused(matching: Matching, tmp_path: Path) -> None:
             Matching.load(tmp_path / "foreign")
     with pytest.raises(SaywhyError, match="absent: holds no matching"):
         Matching.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("channels", lambda tensor: tensor + 10_000), ("channels", lambda tensor: tensor - 10_000),
+        ("channels", lambda tensor: tensor.float()), ("scores", lambda tensor: tensor[:-1]),
+        ("scores", lambda tensor: tensor * float("nan")), ("source_std", lambda tensor: tensor * 0),
+    ],
+)  # fmt: skip
+def test_channels_that_are_not_there_are_refused(
+    matching: Matching, tmp_path: Path, name: str, change: Callable[[Tensor], Tensor]
+) -> None:
+    path = matching.save(tmp_path / "matching.safetensors")
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    save_file(tensors | {f"0.{name}": change(tensors[f"0.{name}"]).contiguous()}, path, metadata)
+    with pytest.raises(SaywhyError, match="holds no matching"):
+        Matching.load(path)
 
 
 @pytest.mark.parametrize(
