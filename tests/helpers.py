@@ -16,7 +16,19 @@ from saywhy.answers.explanation import Explanation
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.reading import display_copy
 from saywhy.spaces.pairs.on_disk import PromptBank
-from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Prediction, Region, Sentence, Word
+from saywhy.types import (
+    Contrast,
+    Draft,
+    Finding,
+    Geometry,
+    Heatmap,
+    Label,
+    MapCheck,
+    Prediction,
+    Region,
+    Sentence,
+    Word,
+)
 from saywhy.words.rationale_words import RationaleWords
 from saywhy.worlds import SAMPLES
 
@@ -129,7 +141,9 @@ def explanation(text: str = "toucan") -> Explanation:
         geometry=Geometry((96, 64), (32, 32), (2.0, 2.0), (16.0, 0.0)),
         predictions=predictions,
         target=predictions[0],
-        heatmap=Heatmap(values, (0,), (5.0,), "lrp", "epsilon-plus"),
+        heatmap=Heatmap(
+            values, (0,), (5.0,), "lrp", "epsilon-plus", (MapCheck(5.0, 4.0, 0.9, scale=6.0, allowed=0.25),)
+        ),
         regions=regions,
         findings=findings,
         concepts=finding(None, "a bird"),

@@ -71,6 +71,54 @@ class Prediction:
 
 
 @final
+@dataclass(frozen=True)
+class MapCheck:
+    """Whether the map of one picture adds up. All sums are signed, in units of the logit.
+
+    explained:  what the map has to account for: the logit; of integrated gradients, how far it lies from the logit of
+                their baseline; None where a map is in no unit (Grad-CAM).
+    relevance:  what the map adds up to.
+    constants:  what biases, class tokens, position embeddings and all else took that is added whatever the picture.
+    held:       what went into parts of the network that see the picture but let no gradient back (detach, no_grad), or
+                that the composite holds constant.
+    softmax:    what the softmax of attention took, whose rule under AttnLRP does not conserve.
+    scale:      the largest of the logit and of the sums, without signs, of the map and of what constants took: what
+                rounding errors grow with, however near to 0 the logit is.
+    allowed:    how much may be lost or held; None where the method does not promise to add up.
+    difference: how far the explained pass is from the plain network's logits, over the largest; None: not compared.
+    cancels:    whether the scale is so far above all logits of the picture that rounding errors decide the map.
+    empty:      whether all of the map is zero, so that there is none.
+    reason:     why that is so, or where the network hides what is missing; "" where that is not known, or nothing is.
+    """
+
+    explained: float | None
+    relevance: float
+    constants: float = 0.0
+    held: float = 0.0
+    softmax: float = 0.0
+    scale: float = 0.0
+    allowed: float | None = None
+    difference: float | None = None
+    cancels: bool = False
+    empty: bool = False
+    reason: str = ""
+
+    @property
+    def lost(self) -> float:
+        """What nothing accounts for; 0 where nothing has to."""
+        if self.explained is None or self.allowed is None:
+            return 0.0
+        return self.explained - self.relevance - self.constants - self.held - self.softmax
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a map, more than rounding errors, and no more is lost or held than is allowed."""
+        return not (self.empty or self.cancels) and (
+            self.allowed is None or max(abs(self.lost), abs(self.held)) <= self.allowed
+        )
+
+
+@final
 @dataclass(frozen=True, eq=False, repr=False)
 class Heatmap:
     """Relevance of each pixel of the preprocessed frame for one class, for a batch of pictures.
@@ -81,6 +129,7 @@ class Heatmap:
     logits:    the N explained logits (where a rule conserves, ``values[n].sum()`` equals ``logits[n]``).
     method:    "lrp", "gradient-x-input", "integrated-gradients", "grad-cam".
     composite: name of the rule set, for LRP only.
+    checks:    whether each map adds up, N; () where nobody looked.
     """
 
     values: torch.Tensor
@@ -88,6 +137,7 @@ class Heatmap:
     logits: tuple[float, ...]
     method: str
     composite: str | None = None
+    checks: tuple[MapCheck, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -99,8 +149,9 @@ class Heatmap:
     def __getitem__(self, n: int) -> Heatmap:
         """The heatmap of picture n, still with a leading axis of one."""
         n = range(len(self))[n]
+        one = slice(n, n + 1)
         return Heatmap(
-            self.values[n : n + 1], self.targets[n : n + 1], self.logits[n : n + 1], self.method, self.composite
+            self.values[one], self.targets[one], self.logits[one], self.method, self.composite, self.checks[one]
         )
 
     @property

@@ -14,7 +14,7 @@ import torch
 from saywhy.answers.explanation import Explanation, explanation_to_html, save_report
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
-from saywhy.types import Prediction
+from saywhy.types import Heatmap, MapCheck, Prediction
 from tests.helpers import explanation, sentence
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
@@ -34,15 +34,40 @@ def test_json_gives_the_same_explanation_back() -> None:
     assert all(getattr(again, name) == getattr(first, name) for name in same)
     assert dict(again.settings) == dict(first.settings)
     assert again.heatmap.targets == (0,)
+    assert again.heatmap.checks == first.heatmap.checks
     assert again.to_json() == first.to_json()
 
 
 def test_json_without_a_sentence_is_read_too() -> None:
     old = json.loads(explanation().to_json())
-    del old["sentence"], old["contrast"]  # as written before there were any
+    del old["sentence"], old["contrast"], old["heatmap"]["checks"]  # as written before there were any
     again = Explanation.from_json(json.dumps(old))
+    assert again.heatmap.checks == ()
+    assert "adds up" not in explanation_to_html(again)
     assert again.sentence is None
     assert again.contrast is None
+
+
+def test_every_face_says_whether_the_map_adds_up() -> None:
+    one = explanation()
+    assert "The map adds up to 80 % of the logit, biases and other constants took 18 %." in explanation_to_html(one)
+    assert any("The map adds up to 80 %" in text for text in texts_of(one))
+    assert json.loads(one.to_json())["heatmap"]["checks"][0]["constants"] == 0.9
+
+
+def test_a_map_of_zeros_is_said_to_be_none_on_every_face() -> None:
+    check = MapCheck(5.0, 0.0, 5.0, scale=5.0, allowed=0.25, empty=True, reason="the logit is a constant")
+    heatmap = Heatmap(torch.zeros(1, 32, 32), (0,), (5.0,), "lrp", "epsilon-plus", (check,))
+    one = replace(explanation(), heatmap=heatmap, regions=(), findings=())
+    page = explanation_to_html(one)
+    assert page.count("There is no map: the logit is a constant.") == 2
+    assert "for this class" not in page
+    assert "no map" in texts_of(one)
+
+
+def texts_of(one: Explanation) -> list[str]:
+    """What stands on the axes of a figure."""
+    return [t.get_text() for axis in one.figure().axes for t in (axis.title, *axis.texts)]
 
 
 def test_a_refused_sentence_says_why() -> None:

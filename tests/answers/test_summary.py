@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from saywhy.answers.summary import position, summarise
-from saywhy.types import Prediction
+from saywhy.types import Heatmap, MapCheck, Prediction
 from tests.helpers import explanation, finding
 
 
 def say(**changes: object) -> str:
     e = replace(explanation(), **changes)
-    return summarise(e.picture, e.target, e.predictions, e.regions, e.findings, e.concepts)
+    return summarise(e.picture, e.target, e.predictions, e.regions, e.findings, e.concepts, e.heatmap)
 
 
 def test_the_sentence_says_what_where_and_whose_opinion() -> None:
@@ -31,9 +32,19 @@ def test_the_sentence_says_when_it_is_unsure_or_asked_for_another_class() -> Non
 
 
 def test_the_sentence_says_when_there_is_nothing_to_show() -> None:
-    said = say(regions=(), findings=(), concepts=finding(None, "x", fits=False))
-    assert "no region to show" in said
-    assert "opinion" not in said
+    def nothing(values: torch.Tensor, *checks: MapCheck) -> str:
+        heatmap = Heatmap(values.view(1, 1, 2), (0,), (5.0,), "lrp", None, checks)
+        said = say(regions=(), findings=(), concepts=finding(None, "x", fits=False), heatmap=heatmap)
+        assert "opinion" not in said
+        return said
+
+    assert nothing(torch.tensor([-1.0, 0.0])).endswith(
+        "All that counts in the picture speaks against it, so there is no region to show."
+    )
+    assert "What speaks for it is scattered" in nothing(torch.tensor([-1.0, 1.0]))
+    empty = MapCheck(5.0, 0.0, empty=True, reason="weights are zero")
+    assert nothing(torch.zeros(2), empty).endswith("There is no map: weights are zero.")
+    assert nothing(torch.zeros(2)).endswith("There is no map: all of it is zero.")
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,24 @@ from PIL import Image
 from saywhy.answers import packing
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.page_templates import data_uri, page_templates, save_page
-from saywhy.answers.summary import position
+from saywhy.answers.summary import checked, position, why_no_region
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
-from saywhy.types import Contrast, Draft, Finding, Geometry, Heatmap, Label, Picture, Prediction, Region, Sentence, Word
+from saywhy.types import (
+    Contrast,
+    Draft,
+    Finding,
+    Geometry,
+    Heatmap,
+    Label,
+    MapCheck,
+    Picture,
+    Prediction,
+    Region,
+    Sentence,
+    Word,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +116,7 @@ def explanation_to_json(explanation: Explanation) -> str:
         "heatmap": {
             **packing.pack_floats(e.heatmap.values),
             "targets": e.heatmap.targets, "logits": e.heatmap.logits, "method": e.heatmap.method,
-            "composite": e.heatmap.composite,
+            "composite": e.heatmap.composite, "checks": [vars(check) for check in e.heatmap.checks],
         },
         "geometry": packing.geometry_document(e.geometry),
         "picture": packing.picture_document(e.picture),
@@ -149,7 +162,13 @@ def _check_parts(e: Explanation) -> None:
 
 def _read_heatmap(d: dict[str, Any]) -> Heatmap:
     logits = tuple(packing.number(logit) for logit in d["logits"])
-    return Heatmap(packing.unpack_floats(d), tuple(d["targets"]), logits, d["method"], d["composite"])
+    checks = tuple(_map_check(check) for check in d.get("checks", ()))
+    return Heatmap(packing.unpack_floats(d), tuple(d["targets"]), logits, d["method"], d["composite"], checks)
+
+
+def _map_check(d: dict[str, Any]) -> MapCheck:
+    sums = ("relevance", "constants", "held", "softmax", "scale")
+    return MapCheck(**d | {key: packing.number(d[key]) for key in sums})
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -214,7 +233,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
     axes[0].imshow(picture)
     axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
     axes[0].set_title(literal(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
-    axes[1].set_title("red: for it, blue: against")
+    axes[1].set_title("red: for it, blue: against" if explanation.heatmap.values.any() else "no map")
+    below = literal(fill(checked(explanation.heatmap), 60))
+    axes[1].text(0.5, -0.02, below, transform=axes[1].transAxes, ha="center", va="top", fontsize=7, color="dimgray")
     for axis in axes:
         axis.set_axis_off()
     for n, finding in enumerate(explanation.findings):
@@ -280,6 +301,8 @@ def _card(explanation: Explanation) -> dict[str, Any]:
         "target": e.target,
         "predictions": e.predictions,
         "regions": regions,
+        "no_region": why_no_region(e.heatmap),
+        "check": checked(e.heatmap),
         "concepts": _words(e.concepts),
         "settings": e.settings,
         "sentence": e.sentence,

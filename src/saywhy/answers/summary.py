@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saywhy.types import Box, Finding, Picture, Prediction, Region
+from saywhy.attribution.self_check import said
+from saywhy.types import Box, Finding, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
 SAID = 0.5  # probability from which a label of several is said
@@ -17,6 +18,7 @@ def summarise(
     regions: Sequence[Region],
     findings: Sequence[Finding],
     concepts: Finding,
+    heatmap: Heatmap,
     several: bool = False,
 ) -> str:
     """One plain-text paragraph; a name between asterisks is a class.
@@ -24,11 +26,12 @@ def summarise(
     It claims no more than was found: a region in which no phrase fits is said to show nothing of the vocabulary, and
     labels carry the name of the space that gave them.
 
+    heatmap: of this picture, which the regions are cut from; where there are none, it says why.
     several: any number of the labels may be true of a picture (a multi-label classifier); every one from SAID is named.
     """
     parts = [_verdict_of_labels(target, predictions) if several else _verdict(target, predictions)]
     if not regions:
-        parts.append("No pixel speaks for it, so there is no region to show.")
+        parts.append(f"{why_no_region(heatmap)}.")
     else:
         parts.append(_looked(picture, regions, findings))
     if concepts.fits:
@@ -36,6 +39,22 @@ def summarise(
     if regions or concepts.fits:
         parts.append(f"The words are the opinion of {concepts.space}.")
     return " ".join(parts)
+
+
+def why_no_region(heatmap: Heatmap) -> str:
+    """Why a picture's map has no region, as a sentence without its full stop: a map of zeros is none at all."""
+    if not heatmap.values.any():
+        reason = heatmap.checks[0].reason if heatmap.checks else ""
+        return f"There is no map: {reason or 'all of it is zero'}"
+    if heatmap.positive.any():
+        return "What speaks for it is scattered, or outside of the picture, so there is no region to show"
+    return "All that counts in the picture speaks against it, so there is no region to show"
+
+
+def checked(heatmap: Heatmap) -> str:
+    """What the check of a picture's map says, as a sentence without its full stop; "" where there is none to say."""
+    words = said(heatmap.checks[0], heatmap.method) if heatmap.checks else ""
+    return words[:1].upper() + words[1:]
 
 
 def _verdict(target: Prediction, predictions: Sequence[Prediction]) -> str:
@@ -67,12 +86,12 @@ def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction]) ->
 
 
 def _looked(picture: Picture, regions: Sequence[Region], findings: Sequence[Finding]) -> str:
-    said = []
+    places = []
     for n, (region, finding) in enumerate(zip(regions, findings, strict=True)):
         what = _listed(finding) if finding.fits else "nothing of the vocabulary fits"
         where = position(region.box, (picture.width, picture.height))
-        said.append(f"{'mostly at' if n == 0 else 'then'} the {where} ({region.share:.0%} of relevance: {what})")
-    return f"It looked {', '.join(said)}."
+        places.append(f"{'mostly at' if n == 0 else 'then'} the {where} ({region.share:.0%} of relevance: {what})")
+    return f"It looked {', '.join(places)}."
 
 
 def _listed(finding: Finding, most: int = 3) -> str:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saywhy.attribution.composites import COMPOSITES, Composite, find_composite
 from saywhy.attribution.gradcam import grad_cam
 from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
-from saywhy.attribution.lrp import check_gradient, check_quantised, default_composite, exact_gradients, lrp
+from saywhy.attribution.lrp import (
+    Select,
+    check_gradient,
+    check_quantised,
+    check_values,
+    default_composite,
+    exact_gradients,
+    lrp,
+    trace,
+)
+from saywhy.attribution.missing import where_missing, why_empty
+from saywhy.attribution.self_check import NOISE, NOISE_OF_STEPS, MapWarning, check_maps, said
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.outputs import PROBABILITIES, AsLogits
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.plumbing.names import unknown
-from saywhy.types import Heatmap
+from saywhy.types import Heatmap, MapCheck
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,6 +54,8 @@ def attribute(
     composite: str | Composite | None = None,
     *,
     batch_size: int = 16,
+    plain: Tensor | None = None,
+    names: Sequence[str] | None = None,
     **options: Any,
 ) -> Heatmap:
     """Relevance of every pixel of the preprocessed frame for one class per picture.
@@ -55,10 +70,13 @@ def attribute(
     composite:  for LRP, a name from COMPOSITES or a ``Composite``; None: what the literature found best for networks
                 that attend ("attnlrp") and for those that do not ("epsilon-plus").
     batch_size: pictures at once; memory grows with it and with nothing else.
+    plain:      (N, C) logits of the same pictures, where they are known: the pass that is explained must agree.
+    names:      what the pictures are called in a warning; None: by number.
     options:    of the method: ``steps`` (integrated-gradients, default 32).
 
-    Returns a Heatmap (N, H, W), summed over colour channels, on the CPU. Raises SaywhyError for an unknown name, a
-    class that does not exist, or logits that are not finite.
+    Returns a Heatmap (N, H, W), summed over colour channels, on the CPU, with a check of each map: does it add up to
+    the logit? Warns with a MapWarning of each that does not, or is zero everywhere. Raises SaywhyError for an unknown
+    name, a class that does not exist, and for logits or maps that are not finite.
     """
     check_method(method, composite)
     pixels = images if isinstance(images, Tensor) else classifier.preprocess(images)
@@ -68,15 +86,22 @@ def attribute(
     for start in range(0, len(pixels), batch_size):
         chosen = None if targets is None else targets[start : start + batch_size]
         batch = pixels[start : start + batch_size]
-        batches.append(_attribute_batch(classifier, batch, chosen, method, composite, options))
+        known = None if plain is None else plain[start : start + batch_size]
+        batches.append(_attribute_batch(classifier, batch, chosen, method, composite, known, options))
     if not batches:
         return Heatmap(torch.zeros(0, *pixels.shape[-2:]), (), (), method, None)
+    checks = sum((b.checks for b in batches), ())
+    for n, check in enumerate(checks):
+        if not check.holds:
+            picture = f"picture {n + 1} of {len(checks)}" if names is None else names[n]
+            warnings.warn(f"{picture}: {said(check, method)}", MapWarning, stacklevel=2)
     return Heatmap(
         torch.cat([b.values for b in batches]),
         sum((b.targets for b in batches), ()),
         sum((b.logits for b in batches), ()),
         method,
         batches[0].composite,
+        checks,
     )
 
 
@@ -96,45 +121,108 @@ def _attribute_batch(
     targets: Tensor | None,
     method: str,
     composite: str | Composite | None,
+    plain: Tensor | None,
     options: dict[str, Any],
 ) -> Heatmap:
     network = classifier.network
     check_quantised(network)
     pixels = pixels.to(device_of(network), dtype_of(network))
     chosen: list[int] = []
+    largest: list[Tensor] = []
+    differences: list[float | None] = [None] * len(pixels)
 
     def select(output: Tensor) -> Tensor:
         """The explained logit of each picture; which class that is, is decided in the pass that is explained."""
         if not torch.isfinite(output).all():
-            raise SaywhyError(f"{classifier.name} gives logits that are not finite; its weights or input are damaged")
+            half = "float16 overflows; use float32 or bfloat16"
+            cause = half if output.dtype == torch.float16 else "its weights or input are damaged"
+            raise SaywhyError(f"{classifier.name} gives logits that are not finite; {cause}")
+        if plain is not None:
+            differences[:] = check_values(network, plain.to(output.device), output.detach()).tolist()
         classes = output.argmax(1) if targets is None else targets.to(output.device)
         chosen[:] = classes.tolist()
+        largest[:] = [output.detach().abs().amax(1)]
         return output.gather(1, classes[:, None])[:, 0]
 
-    name = None
-    if method == "lrp":
+    if method != "lrp":
+        relevance, logits, explained = _by_gradients(network, pixels, select, chosen, method, options)
+        noise = NOISE_OF_STEPS if method == "integrated-gradients" else None
+        checks = check_maps(relevance, logits, explained, noise=noise)
+        name, rules, pixel_range = None, None, None
+    else:
+        # A mean of softmaxes must not be held constant, as attention's may be; its logarithm has no rule.
+        averaged = isinstance(network, AsLogits) and network.end == PROBABILITIES
         if composite is None:
-            # A mean of softmaxes must not be held constant, as attention's may be.
-            averaged = isinstance(network, AsLogits) and network.end == PROBABILITIES
             composite = "attnlrp" if averaged else default_composite(network, pixels)
         name = composite if isinstance(composite, str) else _name_of(composite)
         rules = find_composite(composite) if isinstance(composite, str) else composite
         pixel_range = classifier.pixel_range if rules.first == "box" else None
-        relevance, logits = lrp(network, pixels, select, rules, pixel_range)
-    else:
-        function = {
-            "gradient-x-input": gradient_x_input,
-            "integrated-gradients": integrated_gradients,
-            "grad-cam": grad_cam,
-        }[method]
-        with torch.inference_mode(False), exact_gradients(pixels.device), borrowed(network) as shadow:
-            try:
-                relevance, logits = function(shadow, pixels.clone(), select, **options)
-            except RuntimeError:
-                check_gradient(shadow, pixels)  # where that is the reason, it says which module cuts it
-                raise
+        traced = trace(network, pixels, select, rules, pixel_range)
+        relevance, logits = traced.relevance, traced.logits
+        checks = check_maps(
+            relevance,
+            logits,
+            logits,
+            traced.account,
+            noise=None if averaged else NOISE[logits.dtype],
+            largest=largest[0],
+        )
+
+    classes = list(chosen)
+    for n, check in enumerate(checks):
+        if not check.holds:
+            one, only = pixels[n : n + 1], _logit_of(classes[n])
+            if check.empty:
+                checks[n] = replace(check, reason=why_empty(network, one, only))
+            elif rules is not None and not check.cancels:
+                checks[n] = _looked_into(check, network, one, only, rules, pixel_range)
     values = relevance.sum(1).float().cpu()
-    return Heatmap(values, tuple(chosen), tuple(logits.float().tolist()), method, name)
+    checks = [replace(check, difference=difference) for check, difference in zip(checks, differences, strict=True)]
+    empty = torch.tensor([check.empty for check in checks])
+    values[empty] = 0
+    return Heatmap(values, tuple(classes), tuple(logits.float().tolist()), method, name, tuple(checks))
+
+
+def _by_gradients(
+    network: nn.Module, pixels: Tensor, select: Select, chosen: list[int], method: str, options: dict[str, Any]
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Relevance, the explained logits, and what the maps should add up to; None where these are in no unit.
+
+    chosen: the explained classes, which ``select`` puts there.
+    """
+    function: Callable[..., tuple[Tensor, Tensor]] = {
+        "gradient-x-input": gradient_x_input,
+        "integrated-gradients": integrated_gradients,
+        "grad-cam": grad_cam,
+    }[method]
+    with torch.inference_mode(False), exact_gradients(pixels.device), borrowed(network) as shadow:
+        try:
+            relevance, logits = function(shadow, pixels.clone(), select, **options)
+        except RuntimeError:
+            check_gradient(shadow, pixels)  # where that is the reason, it says which module cuts it
+            raise
+        if method == "grad-cam":
+            return relevance, logits, None
+        if method == "integrated-gradients":
+            with torch.no_grad():
+                return relevance, logits, logits - shadow(torch.zeros_like(pixels[:1]))[0, chosen]
+        return relevance, logits, logits
+
+
+def _logit_of(index: int) -> Select:
+    return lambda output: output[:, index]
+
+
+def _looked_into(
+    check: MapCheck, network: nn.Module, pixels: Tensor, select: Select, rules: Composite, pixel_range: Any
+) -> MapCheck:
+    """The check of a map that does not seem to add up, made again for the picture alone, where no layout of tensors can
+    mix pictures up; with the place of the loss, where it is one."""
+    alone = trace(network, pixels, select, rules, pixel_range)
+    (check,) = check_maps(alone.relevance, alone.logits, alone.logits, alone.account, noise=NOISE[pixels.dtype])
+    if check.holds:
+        return check
+    return replace(check, reason=where_missing(network, pixels, select, rules, pixel_range, check))
 
 
 def _targets(target: int | str | Sequence[int | str] | None, count: int, classifier: Classifier) -> Tensor | None:
@@ -153,4 +241,4 @@ def _name_of(composite: Composite) -> str:
     return next((name for name, known in COMPOSITES.items() if known == composite), repr(composite))
 
 
-__all__ = ["COMPOSITES", "METHODS", "Composite", "attribute", "check_method", "lrp"]
+__all__ = ["COMPOSITES", "METHODS", "Composite", "MapWarning", "attribute", "check_method", "lrp"]

@@ -6,6 +6,7 @@ place where it is added. Counted are sums per picture only, one read of a gradie
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class Account:
 
     def __init__(self, pictures: int) -> None:
         self.pictures = pictures
-        self._notes: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
+        self._notes: dict[str, list[Tensor]] = defaultdict(list)
 
     def took(self, relevance: Tensor, kind: str = CONSTANTS) -> None:
         """Note relevance, of any shape that has an axis of pictures."""

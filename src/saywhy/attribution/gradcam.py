@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saywhy.attribution.lrp import Select
+from saywhy.classifiers.borrowing import is_scripted
 from saywhy.classifiers.grids import Layout, find_layouts, first_tensor
 from saywhy.errors import SaywhyError
 
@@ -22,8 +23,13 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
     """(N, 1, H, W) Grad-CAM (Selvaraju et al. 2017, eq. 1-2, without the ReLU), and the (N,) explained scalars.
 
     The feature map is the output of the last module whose output lies on a grid of positions (grids.py), such that some
-    gradient reaches them. Raises SaywhyError where there is none.
+    gradient reaches them. Raises SaywhyError where there is none, and for modules of torch.jit.
     """
+    if is_scripted(network):
+        raise SaywhyError(
+            "Grad-CAM hooks modules, and those of torch.jit take no hooks; explain the plain module, or use "
+            'method="integrated-gradients"'
+        )
     seen = find_layouts(network, pixels)
     maps: list[tuple[Tensor, Layout]] = []
 
@@ -43,15 +49,16 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
         for handle in handles:
             handle.remove()
     gradients = torch.autograd.grad(selected.sum(), [x for x, _ in maps], allow_unused=True) if maps else ()
-    used = [
+    reached = [
         (layout.view(x.detach()), layout.view(gradient))
         for (x, layout), gradient in zip(maps, gradients, strict=True)
-        # Behind the last attention only the class token is read: there the positions have no gradient.
-        if gradient is not None and layout.view(gradient).any()
+        if gradient is not None
     ]
-    if not used:
+    if not reached:
         raise SaywhyError("Grad-CAM needs a feature map with positions, and this network has none; use method='lrp'")
-    features, gradient = used[-1]
+    # Behind the last attention only the class token is read: there the positions have no gradient. Where none have any,
+    # the map is zero.
+    features, gradient = next((pair for pair in reversed(reached) if pair[1].any()), reached[-1])
     weights = gradient.mean((2, 3), keepdim=True)
     cam = (weights * features).sum(1, keepdim=True)
     return F.interpolate(cam, pixels.shape[-2:], mode="bilinear", align_corners=False), selected.detach()

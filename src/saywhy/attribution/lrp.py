@@ -125,7 +125,7 @@ def trace(
         with Interception(composite, pixel_range, len(pixels)) as run:
             output = shadow(leaf)
         _check_traced(shadow, leaf, output)
-        _check_same(network, pixels, output)
+        _check_same(network, pixels, output, run.path)
         selected = select(output)
         (gradient,) = torch.autograd.grad(selected.sum(), leaf)
         return Traced((leaf * gradient).detach(), selected.detach(), run.account)
@@ -263,7 +263,8 @@ class _Probe:
 
     attends: bool
     pixels: Tensor | None
-    output: Tensor | None  # both until an intercepted run on the same picture has been compared
+    output: Tensor | None  # both until an intercepted run has been compared with a plain one
+    compared: set[int]  # the paths through the network's functions on which that was done
 
 
 _probes: WeakKeyDictionary[nn.Module, _Probe] = WeakKeyDictionary()
@@ -287,7 +288,7 @@ def _probe(network: nn.Module, pixels: Tensor) -> _Probe:
         first = pixels[:1].detach().clone()
         with torch.no_grad(), _full_precision(pixels.device), borrowed(network) as shadow, _Watch() as watch:
             output = shadow(first)
-        _probes[network] = _Probe(watch.attends, first, output)
+        _probes[network] = _Probe(watch.attends, first, output, set())
     return _probes[network]
 
 
@@ -296,19 +297,34 @@ def _kind(network: nn.Module) -> str:
     return type(network.network if isinstance(network, AsLogits) else network).__name__
 
 
-def _check_same(network: nn.Module, pixels: Tensor, output: Tensor) -> None:
-    """Compare once per network with the plain run; values must agree up to the order of additions."""
+def _check_same(network: nn.Module, pixels: Tensor, output: Tensor, path: int) -> None:
+    """Compare with the plain run, once for each path that the network takes through its functions."""
     probe = _probe(network, pixels)
-    first, plain = probe.pixels, probe.output  # taken once: another thread may be done with them meanwhile
-    if first is None or plain is None or not torch.equal(first, pixels[:1]):
+    if path in probe.compared:
         return
-    difference = (output[:1].detach() - plain).abs().max()
-    scale = plain.abs().max().clamp(min=1e-6)
-    tolerance = 1e-3 if output.dtype in (torch.float32, torch.float64) else 0.1
-    if torch.isfinite(plain).all() and difference > tolerance * scale:
+    first, plain = probe.pixels, probe.output  # taken once: another thread may be done with them meanwhile
+    if first is not None and plain is not None and torch.equal(first, pixels[:1]):
+        output = output[:1]
+    else:
+        with torch.no_grad(), borrowed(network) as shadow:
+            plain = shadow(pixels)
+    check_values(network, plain, output.detach())
+    probe.compared.add(path)
+    probe.pixels = probe.output = None
+
+
+def check_values(network: nn.Module, plain: Tensor, traced: Tensor) -> Tensor:
+    """(N,): how far the logits of the pass that is explained are from the plain ones, over the largest of each picture.
+
+    plain, traced: (N, ...). They agree up to the order of additions. Raises SaywhyError where they do not.
+    """
+    plain, traced = plain.reshape(len(plain), -1), traced.reshape(len(traced), -1)
+    difference = (traced.to(plain) - plain).abs().amax(1) / plain.abs().amax(1).clamp(min=1e-6)
+    tolerance = 1e-3 if traced.dtype in (torch.float32, torch.float64) else 0.1
+    if torch.isfinite(plain).all() and bool((difference > tolerance).any()):
         raise SaywhyError(
             f"{_kind(network)} computes different values while its relevance is traced (off by "
-            f"{float(difference / scale):.1%}); probably it changes a tensor in place and then uses it under its old "
+            f"{float(difference.max()):.1%}); probably it changes a tensor in place and then uses it under its old "
             'name. Write x = x.add(y) for x.add_(y), or use method="integrated-gradients"'
         )
-    probe.pixels = probe.output = None
+    return difference

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: bool = False) -> None:
     """One explanation: the sentence, the classes, and a row for each region."""
-    from saywhy.answers.summary import position
+    from saywhy.answers.summary import checked, position
 
     e = explanation
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
@@ -42,6 +42,8 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
         for p in e.predictions[:3]
     )
     parts: list[object] = [classes, Text(), as_text(e.summary.replace("*", "")), Text(), table]
+    if check := checked(e.heatmap):
+        parts += [Text(), as_text(check, style="dim")]
     if e.sentence is not None:
         parts += [Text(), _sentence(e.sentence)]
     if e.contrast is not None:

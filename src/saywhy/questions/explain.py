@@ -97,7 +97,10 @@ def explain_pictures(
     pixels = classifier.preprocess(images)
     logits = classifier.logits(pixels).float().cpu()
     predictions = [_said(classifier, row) for row in logits]
-    heatmaps = attribute(classifier, pixels, target, options.method, options.composite, batch_size=len(images))
+    heatmaps = attribute(
+        classifier, pixels, target, options.method, options.composite, batch_size=len(images), plain=logits,
+        names=[name for name, _ in pictures],
+    )  # fmt: skip
 
     geometries = [classifier.geometry(image.size) for image in images]
     regions = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
@@ -114,7 +117,7 @@ def explain_pictures(
         explained = classifier.prediction(logits[n], heatmaps.targets[n])
         concepts, *seen = islice(findings, len(encoded[n]))
         several = classifier.task == MULTI
-        summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts, several)
+        summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts, heatmaps[n], several)
         settings = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
             "method": options.method, "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
