@@ -24,6 +24,7 @@ from saywhy.types import (
     Heatmap,
     Label,
     MapCheck,
+    PhraseMap,
     Prediction,
     Region,
     Sentence,
@@ -151,7 +152,14 @@ def explanation(text: str = "toucan") -> Explanation:
         settings={"model": text, "top": 3, "target": None},
         sentence=sentence(text),
         contrast=Contrast(predictions[1], finding(None, f"striped {text}").labels, ()),
+        phrases=(phrase_map(f"a red {text}"), phrase_map("nothing", fits=False)),
     )
+
+
+def phrase_map(text: str, fits: bool = True) -> PhraseMap:
+    heatmap = Heatmap(torch.linspace(1, -1, 600).view(1, 20, 30), (text,), (0.3,), "lrp", "attnlrp")
+    frame = Geometry((96, 64), (30, 20), (3.2, 3.2), (0.0, 0.0))
+    return PhraseMap(text, heatmap, frame, 0.3, 2.5 if fits else 0.1, fits, "a fake space")
 
 
 def sentence(text: str) -> Sentence:

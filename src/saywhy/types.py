@@ -125,15 +125,16 @@ class Heatmap:
 
     values:    (N, H, W) float32 on the CPU, signed, summed over colour channels. Positive relevance speaks for the
                class, negative against it.
-    targets:   the N explained class indices.
-    logits:    the N explained logits (where a rule conserves, ``values[n].sum()`` equals ``logits[n]``).
+    targets:   the N explained classes by index, or phrases.
+    logits:    the N explained logits; of phrases what the space finds of them. Where a rule conserves,
+               ``values[n].sum()`` equals ``logits[n]``.
     method:    "lrp", "gradient-x-input", "integrated-gradients", "grad-cam".
     composite: name of the rule set, for LRP only.
     checks:    whether each map adds up, N; () where nobody looked.
     """
 
     values: torch.Tensor
-    targets: tuple[int, ...]
+    targets: tuple[int | str, ...]
     logits: tuple[float, ...]
     method: str
     composite: str | None = None
@@ -237,6 +238,27 @@ class Finding:
     labels: tuple[Label, ...]
     space: str
     fits: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PhraseMap:
+    """Where in a picture a phrase is, as a space sees it.
+
+    heatmap:  of one picture (1, H, W), by ``attribute``. geometry: where its frame lies on the picture.
+    score:    cosine of phrase and picture in the space. unusual: how many standard deviations it lies above what is
+              usual.
+    fits:     False where the phrase does not stand out: then read the map as where it would be, were it there.
+    space:    whose opinion it is.
+    """
+
+    text: str
+    heatmap: Heatmap
+    geometry: Geometry
+    score: float
+    unusual: float
+    fits: bool
+    space: str
 
 
 @final

@@ -35,17 +35,22 @@ def test_json_gives_the_same_explanation_back() -> None:
     assert dict(again.settings) == dict(first.settings)
     assert again.heatmap.targets == (0,)
     assert again.heatmap.checks == first.heatmap.checks
+    for phrase, before in zip(again.phrases, first.phrases, strict=True):
+        assert torch.equal(phrase.heatmap.values, before.heatmap.values)
+        assert phrase.heatmap.targets == (before.text,)
+        assert replace(phrase, heatmap=before.heatmap).__dict__ == before.__dict__
     assert again.to_json() == first.to_json()
 
 
 def test_json_without_a_sentence_is_read_too() -> None:
     old = json.loads(explanation().to_json())
-    del old["sentence"], old["contrast"], old["heatmap"]["checks"]  # as written before there were any
+    del old["sentence"], old["contrast"], old["phrases"], old["heatmap"]["checks"]  # as written before there were any
     again = Explanation.from_json(json.dumps(old))
     assert again.heatmap.checks == ()
     assert "adds up" not in explanation_to_html(again)
     assert again.sentence is None
     assert again.contrast is None
+    assert again.phrases == ()
 
 
 def test_every_face_says_whether_the_map_adds_up() -> None:
@@ -131,6 +136,12 @@ def test_a_page_says_whose_answers_follow_where_several_classifiers_were_asked(t
     assert "<h2" not in save_report([birds, birds], tmp_path / "one.html").read_text()
 
 
+def test_a_phrase_that_does_not_stand_out_says_so_in_the_report() -> None:
+    html = explanation_to_html(explanation())
+    assert html.count("does not stand out in this picture") == 1
+    assert "Relevance of each pixel for a red toucan" in html
+
+
 def test_what_does_not_fit_is_said_in_the_report() -> None:
     assert "nothing in the vocabulary fits" in explanation_to_html(explanation())
 
@@ -159,7 +170,8 @@ def test_a_notebook_shows_a_fragment_with_its_style() -> None:
 # -- the figure -------------------------------------------------------------------------------------------------------
 
 
-def test_the_figure_shows_every_region() -> None:
+def test_the_figure_shows_every_region_and_phrase() -> None:
     figure = explanation("$toucan$").figure()
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 6
+    assert [axis.get_title() for axis in figure.axes[4:]] == [r"a red \$toucan\$", "nothing"]
     figure.canvas.draw()

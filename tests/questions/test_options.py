@@ -22,7 +22,7 @@ from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.surgery.options import MatchOptions, Surgery
 
 OTHERS: dict[type, dict[str, Any]] = {
-    ExplainOptions: {"target": "zebra", "method": "grad-cam", "regions": 2, "top": 5},
+    ExplainOptions: {"target": "zebra", "method": "grad-cam", "regions": 2, "top": 5, "phrases": ("a crown",)},
     WhyOptions: {"scoring": Scoring(weight=0.5, temperatures={"pair": 2.0}), "k": 3, "method": "none"},
     AskOptions: {"matching": MatchOptions(layers=("a", "b"), chance=0.1), "surgery": Surgery(0.5), "share": 0.25},
 }
@@ -46,6 +46,7 @@ def test_they_are_values(kind: Any) -> None:
         (ExplainOptions, {"composite": "epsilonplus"}, "no composite 'epsilonplus'"),
         (ExplainOptions, {"composite": "epsilon", "method": "grad-cam"}, "takes none"),
         (ExplainOptions, {"regions": 0}, "must be at least 1; they are 0 and"),
+        (ExplainOptions, {"phrases": ("a crown", " ")}, "a phrase to look for is empty"),
         (WhyOptions, {"method": "cam"}, "no method 'cam'"),
         (WhyOptions, {"k": 0}, "k must be at least 1; it is 0"),
         (WhyOptions, {"visible_from": float("inf")}, "standard deviations"),

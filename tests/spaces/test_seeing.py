@@ -13,13 +13,15 @@ from PIL import Image
 from torchvision import transforms
 
 import saywhy.spaces.seeing as module
+import saywhy.spaces.text_heat as heat_module
 from saywhy.bench.ecor import tables as ecor
 from saywhy.bench.ecor.regions import BLIND, COLUMNS, middle, seen_trials, times_chance, where_rows
 from saywhy.bench.ecor.study import EvaluationSet, Study
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.spaces.clip import ClipSpace
-from saywhy.spaces.seeing import METHODS, as_seen, hot, on_picture, rationale_masks, text_heat
+from saywhy.spaces.seeing import as_seen, hot, on_picture, rationale_masks
+from saywhy.spaces.text_heat import METHODS, text_heat
 from saywhy.spaces.traits import tower_of
 from saywhy.types import Geometry
 from saywhy.words.rationale_words import spoken
@@ -83,7 +85,7 @@ def test_together_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
     together = rationale_masks(clip, pictures, texts)
     monkeypatch.setattr(module, "BATCH", 2)
-    monkeypatch.setattr(module, "AT_ONCE", 1)
+    monkeypatch.setattr(heat_module, "AT_ONCE", 1)
     for one, text, mask in zip(pictures, texts, together, strict=True):
         (alone,) = rationale_masks(clip, [one], text[None])
         assert (alone != mask).mean() < 0.02  # equals may change places

@@ -27,6 +27,7 @@ from saywhy.types import (
     Heatmap,
     Label,
     MapCheck,
+    PhraseMap,
     Picture,
     Prediction,
     Region,
@@ -51,6 +52,7 @@ class Explanation:
     summary:     one sentence, built from all of the above.
     sentence:    one written by a language model against the space; None where no writer was asked for.
     contrast:    why this class and not the runner-up; None in a space that does not know the classes.
+    phrases:     where phrases that were asked for are, as the space sees it.
     """
 
     picture: Picture
@@ -65,6 +67,7 @@ class Explanation:
     settings: Mapping[str, Any]
     sentence: Sentence | None = None
     contrast: Contrast | None = None
+    phrases: tuple[PhraseMap, ...] = ()
 
     def figure(self) -> Figure:
         """A matplotlib figure: picture, heatmap, regions and their labels."""
@@ -113,16 +116,16 @@ def explanation_to_json(explanation: Explanation) -> str:
         ],
         "findings": [_finding(f) for f in e.findings],
         "concepts": _finding(e.concepts),
-        "heatmap": {
-            **packing.pack_floats(e.heatmap.values),
-            "targets": e.heatmap.targets, "logits": e.heatmap.logits, "method": e.heatmap.method,
-            "composite": e.heatmap.composite, "checks": [vars(check) for check in e.heatmap.checks],
-        },
+        "heatmap": _heatmap(e.heatmap),
         "geometry": packing.geometry_document(e.geometry),
         "picture": packing.picture_document(e.picture),
         "settings": dict(e.settings),
         "sentence": None if e.sentence is None else asdict(e.sentence),
         "contrast": None if e.contrast is None else asdict(e.contrast),
+        "phrases": [
+            vars(p) | {"heatmap": _heatmap(p.heatmap), "geometry": packing.geometry_document(p.geometry)}
+            for p in e.phrases
+        ],
     }  # fmt: skip
     return packing.to_json(document)
 
@@ -144,6 +147,7 @@ def explanation_from_json(text: str) -> Explanation:
             settings=d["settings"],
             sentence=_read_sentence(d.get("sentence")),
             contrast=_read_contrast(d.get("contrast")),
+            phrases=tuple(_read_phrase(x) for x in d.get("phrases", ())),
         )
         _check_parts(typed(read))
     return read
@@ -158,6 +162,20 @@ def _check_parts(e: Explanation) -> None:
     for left, top, right, bottom in (region.box for region in e.regions):
         if not (0 <= left < right <= e.picture.width and 0 <= top < bottom <= e.picture.height):
             raise ValueError("a region outside the picture")
+    for phrase in e.phrases:
+        if phrase.heatmap.values.shape != (1, phrase.geometry.frame[1], phrase.geometry.frame[0]):
+            raise ValueError("a phrase's heatmap is not that of its frame")
+
+
+def _heatmap(heatmap: Heatmap) -> dict[str, Any]:
+    return {
+        **packing.pack_floats(heatmap.values),
+        "targets": heatmap.targets,
+        "logits": heatmap.logits,
+        "method": heatmap.method,
+        "composite": heatmap.composite,
+        "checks": [vars(check) for check in heatmap.checks],
+    }
 
 
 def _read_heatmap(d: dict[str, Any]) -> Heatmap:
@@ -200,6 +218,12 @@ def _read_contrast(d: dict[str, Any] | None) -> Contrast | None:
     return Contrast(_prediction(d["other"]), _labels(d["speaks_for"]), _labels(d["speaks_against"]))
 
 
+def _read_phrase(d: dict[str, Any]) -> PhraseMap:
+    numbers = {key: packing.number(d[key]) for key in ("score", "unusual")}
+    where = {"heatmap": _read_heatmap(d["heatmap"]), "geometry": packing.read_geometry(d["geometry"])}
+    return PhraseMap(**d | numbers | where)
+
+
 def _prediction(d: dict[str, Any]) -> Prediction:
     return Prediction(d["index"], d["name"], packing.number(d["probability"]), packing.number(d["logit"]))
 
@@ -221,15 +245,16 @@ def display_box(explanation: Explanation, region: int, size: tuple[int, int]) ->
 
 
 def draw_explanation(explanation: Explanation) -> Figure:
-    """A matplotlib figure: the picture with its boxes, the heatmap, each region with its labels, and the sentence."""
+    """A matplotlib figure: the picture with its boxes, the heatmap, each region with its labels, each phrase's map."""
     from textwrap import fill
 
     from matplotlib.patches import Rectangle
 
     picture = open_picture(explanation.picture)
     count = max(len(explanation.regions), 1)
-    figure = new_figure(figsize=(4.2 + 4.2 + 2.4 * count, 4.6), layout="constrained")
-    axes = figure.subplots(1, 2 + count, width_ratios=[4.2, 4.2, *[2.4] * count])
+    small = count + len(explanation.phrases)
+    figure = new_figure(figsize=(4.2 + 4.2 + 2.4 * small, 4.6), layout="constrained")
+    axes = figure.subplots(1, 2 + small, width_ratios=[4.2, 4.2, *[2.4] * small])
     axes[0].imshow(picture)
     axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
     axes[0].set_title(literal(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
@@ -238,6 +263,11 @@ def draw_explanation(explanation: Explanation) -> Figure:
     axes[1].text(0.5, -0.02, below, transform=axes[1].transAxes, ha="center", va="top", fontsize=7, color="dimgray")
     for axis in axes:
         axis.set_axis_off()
+    for axis, phrase in zip(axes[2 + count :], explanation.phrases, strict=True):
+        axis.imshow(overlay(picture, phrase.heatmap.values[0].numpy(), phrase.geometry))
+        axis.set_title(literal(one_line(phrase.text)), fontsize=9)
+        out = f"{phrase.unusual:+.1f} sd{'' if phrase.fits else ', does not stand out'}"
+        axis.text(0.5, -0.04, out, transform=axis.transAxes, ha="center", va="top", fontsize=9)
     for n, finding in enumerate(explanation.findings):
         left, top, right, bottom = box = display_box(explanation, n, picture.size)
         colour = BOXES[n % len(BOXES)]
@@ -308,6 +338,10 @@ def _card(explanation: Explanation) -> dict[str, Any]:
         "sentence": e.sentence,
         "words": _weighed(e.sentence),
         "contrast": e.contrast,
+        "phrases": [
+            {"said": p, "overlay": data_uri(overlay(picture, p.heatmap.values[0].numpy(), p.geometry))}
+            for p in e.phrases
+        ],
     }
 
 

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from saywhy.attribution.composites import COMPOSITES, Composite, find_composite
+from saywhy.attribution.composites import COMPOSITES, Composite, composite_name, find_composite
 from saywhy.attribution.gradcam import grad_cam
 from saywhy.attribution.gradients import gradient_x_input, integrated_gradients
 from saywhy.attribution.lrp import (
@@ -31,7 +31,7 @@ from saywhy.classifiers.outputs import PROBABILITIES, AsLogits
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.plumbing.names import unknown
-from saywhy.types import Heatmap, MapCheck
+from saywhy.types import Geometry, Heatmap, MapCheck
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,20 +53,25 @@ def attribute(
     method: str = "lrp",
     composite: str | Composite | None = None,
     *,
+    space: LooksForTexts | None = None,
     batch_size: int = 16,
     plain: Tensor | None = None,
     names: Sequence[str] | None = None,
     **options: Any,
 ) -> Heatmap:
-    """Relevance of every pixel of the preprocessed frame for one class per picture.
+    """Relevance of every pixel of the preprocessed frame for one class, or one phrase, per picture.
 
     >>> heatmap = attribute(classifier, [picture])  # the predicted class, by LRP
     >>> heatmap.values.shape
     torch.Size([1, 224, 224])
+    >>> heatmap = attribute(classifier, [picture], "a red crown", space=own)  # where does it see that?
 
     images:     pictures, or an (N, C, H, W) tensor that is already preprocessed.
-    target:     the class to explain by index or name, one for all or one each; None: the predicted one.
-    method:     a name from METHODS.
+    target:     the class to explain by index or name, one for all or one each; None: the predicted one. With a space,
+                texts that name no class are phrases, and relevance is for what the space finds of them: in the
+                classifier's own ``features @ row``, as of a class's row; in a CLIP the cosine, in CLIP's own frame.
+    space:      where phrases are looked for: the classifier's own, or a CLIP.
+    method:     a name from METHODS; of phrases in a CLIP "lrp" or "gscorecam".
     composite:  for LRP, a name from COMPOSITES or a ``Composite``; None: what the literature found best for networks
                 that attend ("attnlrp") and for those that do not ("epsilon-plus").
     batch_size: pictures at once; memory grows with it and with nothing else.
@@ -76,8 +81,11 @@ def attribute(
 
     Returns a Heatmap (N, H, W), summed over colour channels, on the CPU, with a check of each map: does it add up to
     the logit? Warns with a MapWarning of each that does not, or is zero everywhere. Raises SaywhyError for an unknown
-    name, a class that does not exist, and for logits or maps that are not finite.
+    name, a class that does not exist, for logits or maps that are not finite, and a space that cannot look for phrases.
     """
+    phrases = None if space is None else _phrases(target, len(images), classifier)
+    if space is not None and phrases is not None:
+        return _look_for(phrases, space, classifier, images, method, composite, batch_size, options)
     check_method(method, composite)
     pixels = images if isinstance(images, Tensor) else classifier.preprocess(images)
     targets = _targets(target, len(pixels), classifier)
@@ -154,7 +162,7 @@ def _attribute_batch(
         averaged = isinstance(network, AsLogits) and network.end == PROBABILITIES
         if composite is None:
             composite = "attnlrp" if averaged else default_composite(network, pixels)
-        name = composite if isinstance(composite, str) else _name_of(composite)
+        name = composite if isinstance(composite, str) else composite_name(composite)
         rules = find_composite(composite) if isinstance(composite, str) else composite
         pixel_range = classifier.pixel_range if rules.first == "box" else None
         traced = trace(network, pixels, select, rules, pixel_range)
@@ -225,6 +233,52 @@ def _looked_into(
     return replace(check, reason=where_missing(network, pixels, select, rules, pixel_range, check))
 
 
+@runtime_checkable
+class LooksForTexts(Protocol):
+    """A space that says where a text is in a picture: a classifier's own, a CLIP. It imports nothing."""
+
+    def text_maps(
+        self, images: Any, texts: Sequence[str], *, method: str, composite: Any, batch_size: int, **options: Any
+    ) -> Heatmap:
+        """A Heatmap of N pictures, each for its text. Arguments as of ``attribute``."""
+
+    def text_frame(self, size: tuple[int, int]) -> Geometry:
+        """Where these maps lie on a picture of that (width, height)."""
+
+
+def _phrases(target: Any, count: int, classifier: Classifier) -> list[str] | None:
+    """The phrases among targets, one for each picture; None where all are classes."""
+    several = [target] * count if isinstance(target, str) else target
+    if not isinstance(several, list | tuple):
+        return None
+    named = [isinstance(one, str) and not classifier.names_class(one) for one in several]
+    if not any(named):
+        return None
+    if not all(named):
+        raise SaywhyError(
+            f"{several[named.index(False)]!r} is a class and {several[named.index(True)]!r} is none; "
+            "explain classes and phrases in two calls"
+        )
+    if len(several) != count:
+        raise SaywhyError(f"{len(several)} targets for {count} pictures: give one for all, or one each")
+    return list(several)
+
+
+def _look_for(
+    phrases: list[str], space: LooksForTexts, classifier: Classifier, images: Any, method: str,
+    composite: str | Composite | None, batch_size: int, options: dict[str, Any],
+) -> Heatmap:  # fmt: skip
+    whose = getattr(space, "name", type(space).__name__)
+    if not isinstance(space, LooksForTexts):
+        raise SaywhyError(
+            f"{whose} cannot say where a phrase is in a picture; the classifier's own space and CLIPs can"
+        )
+    owner = getattr(space, "classifier", None)
+    if owner is not None and owner is not classifier and owner.fingerprint != classifier.fingerprint:
+        raise SaywhyError(f"the space belongs to {owner.name}, not to {classifier.name}; use its own")
+    return space.text_maps(images, phrases, method=method, composite=composite, batch_size=batch_size, **options)
+
+
 def _targets(target: int | str | Sequence[int | str] | None, count: int, classifier: Classifier) -> Tensor | None:
     if target is None:
         return None
@@ -237,8 +291,4 @@ def _targets(target: int | str | Sequence[int | str] | None, count: int, classif
     return torch.tensor(chosen)
 
 
-def _name_of(composite: Composite) -> str:
-    return next((name for name, known in COMPOSITES.items() if known == composite), repr(composite))
-
-
-__all__ = ["COMPOSITES", "METHODS", "Composite", "MapWarning", "attribute", "check_method", "lrp"]
+__all__ = ["COMPOSITES", "METHODS", "Composite", "LooksForTexts", "MapWarning", "attribute", "check_method", "lrp"]

@@ -60,4 +60,9 @@ def find_composite(name: str) -> Composite:
     return COMPOSITES[name]
 
 
-__all__ = ["COMPOSITES", "DEFAULT_COMPOSITE", "Box", "Composite", "find_composite"]
+def composite_name(composite: Composite) -> str:
+    """The name of a composite, or what it is made of where it has none."""
+    return next((name for name, known in COMPOSITES.items() if known == composite), repr(composite))
+
+
+__all__ = ["COMPOSITES", "DEFAULT_COMPOSITE", "Box", "Composite", "composite_name", "find_composite"]

@@ -50,6 +50,10 @@ BENCHMARKS = {
         "shortcuts",
         "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
     ),
+    "phrases": (
+        "phrases",
+        "where does it see that? maps of true phrases against the parts they are about (world:aviary)",
+    ),
     "zsl": (
         "zsl",
         "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.checkpoints import load_checkpoint
-from saywhy.classifiers.heads import Head, Linear, find_head
-from saywhy.classifiers.outputs import BINARY, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
+from saywhy.classifiers.heads import Head, Linear, OtherRows, find_head
+from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.sources import SHORT, SOURCES
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
@@ -174,6 +174,16 @@ class Classifier:
             return Head(torch.cat([sign * weight, -sign * weight]), torch.cat([sign * bias, -sign * bias]))
         return Head(weight, bias)
 
+    def with_rows(self, rows: Tensor, names: Sequence[str]) -> Classifier:
+        """The same network, asked for other things than its classes: its logits are ``features @ rows.T``.
+
+        Whatever explains a class explains a row. rows: (K, d). names: K texts, what each row speaks for.
+
+        Raises SaywhyError where there is no linear head.
+        """
+        network = OtherRows(self.network, self.head_path, rows.to(self.device, self.dtype))
+        return Classifier(network, self.transform, tuple(names), self.name, None, "its rows were given", MULTI)
+
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, 3, h, w) on the CPU. Raises SaywhyError where the transform gives them several shapes."""
         tensors = [torch.as_tensor(self.transform(image)) for image in images]
@@ -262,6 +272,11 @@ class Classifier:
         near = [label for label in self.labels if target.lower() in label.lower()]
         lead = f"{self.name} has no"
         raise unknown("class", target, self.labels, lead=lead, see="its labels", near=near, cutoff=0.5)
+
+    def names_class(self, text: str) -> bool:
+        """Whether a text is taken for a class: it is the name of one or more, or a number."""
+        known = {label.casefold() for label in self.labels}
+        return text.casefold() in known or re.fullmatch("-?[0-9]+", text) is not None
 
     def _known_index(self, index: int) -> int:
         if not 0 <= index < len(self.labels):

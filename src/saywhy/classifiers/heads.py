@@ -24,6 +24,29 @@ class Head:
     bias: Tensor
 
 
+@final
+class OtherRows(nn.Module):
+    """A network that reads its own features by other rows than its head's: pixels -> (N, K) ``features @ rows.T``.
+
+    head: the path of the head's layer, whose input the features are. rows: (K, d).
+    """
+
+    def __init__(self, network: nn.Module, head: str, rows: Tensor) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+        self.register_buffer("rows", rows)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: list[Tensor] = []
+        layer = self.network.get_submodule(self.head)
+        handle = layer.register_forward_pre_hook(lambda module, args: features.append(args[0]))
+        try:
+            self.network(pixels)
+        finally:
+            handle.remove()
+        return F.linear(features[-1].flatten(1), self.get_buffer("rows"))
+
+
 def find_head(network: nn.Module, noise: Tensor, revive: bool) -> tuple[Linear | None, float, str]:
     """The linear layer whose output is the logits, found by a hook on every linear layer; or why there is none.
 

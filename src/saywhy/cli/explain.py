@@ -64,6 +64,10 @@ def explain(
             rich_help_panel=ANSWER,
         ),
     ] = None,
+    phrase: Annotated[
+        list[str] | None,
+        typer.Option(help="Show where it sees this, e.g. 'a red crown'; may be repeated.", rich_help_panel=ANSWER),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -132,11 +136,14 @@ def explain(
         resolve_space,
         resolve_writer,
     )
+    from saywhy.questions.phrases import check_phrases
     from saywhy.words.class_names import read_class_names
 
     if composite is not None and method != "lrp":
         raise SaywhyError(f"--composite is for --method lrp, not for {method}")
-    options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
+    options = ExplainOptions(
+        target=target, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrase or ())
+    )
     if space is not None:
         check_space_name(space)
     words = None if vocabulary is None else load_vocabulary(vocabulary)
@@ -159,6 +166,7 @@ def explain(
         if target is not None:
             classifier.class_index(target)  # an unknown class is said before any picture is read
         opinion = resolve_space(space or default_space(classifier), classifier, device)
+        check_phrases(options.phrases, opinion)
         words = words or load_vocabulary(default_vocabulary(classifier))
         language = language if writer is not None else resolve_writer(default_writer(classifier))
 

@@ -44,6 +44,9 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
     parts: list[object] = [classes, Text(), as_text(e.summary.replace("*", "")), Text(), table]
     if check := checked(e.heatmap):
         parts += [Text(), as_text(check, style="dim")]
+    if e.phrases:
+        said = ", ".join(f"{p.text} ({p.unusual:+.1f} sd{'' if p.fits else ', does not stand out'})" for p in e.phrases)
+        parts += [Text(), as_text(f"asked for: {said}")]
     if e.sentence is not None:
         parts += [Text(), _sentence(e.sentence)]
     if e.contrast is not None:

@@ -28,6 +28,7 @@ from saywhy.questions.names_and_defaults import (
     resolve_writer,
 )
 from saywhy.questions.options import ExplainOptions
+from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.spaces.traits import KnowsClasses
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
@@ -49,6 +50,7 @@ def explain(
     composite: str | None = ExplainOptions.composite,
     regions: int = ExplainOptions.regions,
     top: int = ExplainOptions.top,
+    phrases: Sequence[str] = ExplainOptions.phrases,
 ) -> Explanation:
     """Why a classifier decided as it did on one picture.
 
@@ -62,16 +64,19 @@ def explain(
                 "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
     writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or a loaded
                 one; None: no such sentence.
-    target, method, composite, regions, top: see ``ExplainOptions``.
+    target, method, composite, regions, top, phrases: see ``ExplainOptions``.
 
     Raises SaywhyError for a picture that cannot be read and for unknown names.
     """
-    options = ExplainOptions(target=target, method=method, composite=composite, regions=regions, top=top)
+    options = ExplainOptions(
+        target=target, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrases)
+    )
     picture = read_picture(image)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     words = resolve_vocabulary(vocabulary, classifier)
     opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
     check_space(opinion, classifier)
+    check_phrases(options.phrases, opinion)
     return explain_pictures(
         [(picture_name(image), picture)], classifier, words, opinion, options, resolve_writer(writer)
     )[0]
@@ -109,12 +114,14 @@ def explain_pictures(
     texts = encode_vocabulary(vocabulary, space)
     looks = [look for areas in regions for look in (None, *range(len(areas)))]
     findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=options.top))
+    wholes = torch.stack([vectors[0] for vectors in encoded])
+    phrases = find_phrases(images, wholes, texts, space, classifier, options)
     sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
 
     explanations = []
     for n, (name, image) in enumerate(pictures):
         picture = display_copy(image, name)
-        explained = classifier.prediction(logits[n], heatmaps.targets[n])
+        explained = classifier.prediction(logits[n], classifier.class_index(heatmaps.targets[n]))
         concepts, *seen = islice(findings, len(encoded[n]))
         several = classifier.task == MULTI
         summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts, heatmaps[n], several)
@@ -137,6 +144,7 @@ def explain_pictures(
                 summary=summary,
                 settings=settings,
                 sentence=sentences[n],
+                phrases=phrases[n],
                 contrast=_against_runner_up(encoded[n][0], texts, explained, others, space, vocabulary, options.top),
             )
         )

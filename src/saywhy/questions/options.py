@@ -26,6 +26,7 @@ class ExplainOptions:
     """How pictures are explained.
 
     target:    the class to explain, by index or name; None: the predicted one.
+    phrases:   texts that are looked for in the picture, each with a map of where the space sees it.
     method:    one of ``attribution.METHODS``. composite: its rules, for "lrp"; None: chosen by the network.
     regions:   how many at most. top: labels of each, and of the whole picture.
 
@@ -33,6 +34,7 @@ class ExplainOptions:
     """
 
     target: int | str | None = None
+    phrases: tuple[str, ...] = ()
     method: str = "lrp"
     composite: str | None = None
     regions: int = 3
@@ -42,6 +44,8 @@ class ExplainOptions:
         from saywhy.attribution import check_method
 
         check_method(self.method, self.composite)
+        if not all(phrase.strip() for phrase in self.phrases):
+            raise SaywhyError("a phrase to look for is empty")
         if self.regions < 1 or self.top < 1:
             raise SaywhyError(f"regions and top must be at least 1; they are {self.regions} and {self.top}")
 
@@ -53,7 +57,7 @@ class WhyOptions:
 
     scoring:      of pairs of category and rationale: terms, conditional, weight and temperatures.
     k:            how many of the best pairs vote; all where there are fewer.
-    method:       of the heatmaps, in ``seeing.METHODS``, or "none". LRP by default: in the aviary its maps lie on the
+    method:       of the heatmaps, one of ``text_heat.METHODS`` or "none". LRP: in the aviary its maps lie on the
                   right part more often than gScoreCAM's, which is what ECOR showed, and it takes one pass, not 300.
     visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as the
                   space was tuned, else ``similarity.UNUSUAL``.
@@ -67,7 +71,7 @@ class WhyOptions:
     visible_from: float | None = None
 
     def __post_init__(self) -> None:
-        from saywhy.spaces.seeing import METHODS
+        from saywhy.spaces.text_heat import METHODS
 
         if self.method not in (*METHODS, NO_MAPS):
             raise unknown("method", self.method, (*METHODS, NO_MAPS))

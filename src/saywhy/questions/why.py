@@ -21,18 +21,19 @@ from saywhy.attribution.gscorecam import Track
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.options import NO_MAPS, WhyOptions
-from saywhy.spaces import seeing
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
 from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
-from saywhy.spaces.seeing import Seeing, text_heat
+from saywhy.spaces.seeing import Seeing
 from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
+from saywhy.spaces.text_heat import METHODS as TEXT_METHODS
+from saywhy.spaces.text_heat import text_heat
 from saywhy.spaces.traits import tower_of
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
 
-METHODS = (*seeing.METHODS, NO_MAPS)
+METHODS = (*TEXT_METHODS, NO_MAPS)
 
 
 def why(

@@ -14,12 +14,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from saywhy.attribution.composites import Composite
 from saywhy.errors import SaywhyError
+from saywhy.pictures.geometry import probe_geometry
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import patience
 from saywhy.plumbing.names import first_line, unknown
 from saywhy.spaces.text_cache import cached_encode
+from saywhy.spaces.text_heat import text_maps
+from saywhy.types import Geometry, Heatmap
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
 BATCH = 64  # crops, or texts, at once
@@ -54,9 +58,12 @@ class ClipSpace:
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         batches = []
         for start in range(0, len(images), BATCH):
-            pixels = torch.stack([self.transform(image) for image in images[start : start + BATCH]])
-            batches.append(F.normalize(self.image_tower(pixels.to(self.device)).float(), dim=1).cpu())
+            pixels = self._pixels(images[start : start + BATCH])
+            batches.append(F.normalize(self.image_tower(pixels).float(), dim=1).cpu())
         return torch.cat(batches)
+
+    def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        return torch.stack([self.transform(image) for image in images]).to(self.device)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return cached_encode(self.key, texts, self._encode_with_progress)
@@ -67,6 +74,30 @@ class ClipSpace:
         starts = range(0, len(texts), BATCH)
         batches = [self.text_tower(self.tokenizer(list(texts[s : s + BATCH])).to(self.device)) for s in starts]
         return F.normalize(torch.cat(batches).float(), dim=1).cpu()
+
+    def text_maps(
+        self, images: Sequence[Image.Image], texts: Sequence[str], *, method: str = "lrp",
+        composite: str | Composite | None = None, batch_size: int = BATCH,
+    ) -> Heatmap:  # fmt: skip
+        """A Heatmap of N RGB pictures in CLIP's own frame, each for its text: relevance for their cosine.
+
+        method: of ``text_heat.METHODS``. batch_size: pictures preprocessed at once.
+
+        Raises SaywhyError for pictures that are preprocessed, a tower that is a bare function, and as ``text_heat``.
+        """
+        if isinstance(images, Tensor):
+            raise SaywhyError(
+                f"{self.name} has its own preprocessing: to look for a phrase, give pictures, not a tensor"
+            )
+        if not isinstance(self.image_tower, torch.nn.Module):
+            raise SaywhyError(f"{self.name}: its image tower is a bare function, through which no relevance flows")
+        starts = range(0, len(images), batch_size)
+        batches = (self._pixels(images[start : start + batch_size]) for start in starts)
+        return text_maps(self.image_tower, batches, texts, self.encode_texts(texts), self.scale, method, composite)
+
+    def text_frame(self, size: tuple[int, int]) -> Geometry:
+        """Where these maps lie on a picture of that (width, height)."""
+        return probe_geometry(self.transform, size)
 
     def _encode_with_progress(self, texts: Sequence[str]) -> Tensor:
         from rich.console import Console

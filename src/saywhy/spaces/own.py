@@ -7,6 +7,7 @@ if it had one, would give a high logit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -15,10 +16,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from saywhy.attribution import Composite, attribute
 from saywhy.classifiers.classifier import Classifier
 from saywhy.spaces.text_encoder import TextEncoder
 from saywhy.spaces.text_to_weights import Mapper, centred, fit
 from saywhy.spaces.text_to_weights.files import load_mapper, save_mapper
+from saywhy.types import Geometry, Heatmap
 from saywhy.words.class_names import common_name
 
 CLASS_PROMPT = "an image of a {}"  # Sammani and Deligiannis 2025, section 4.1
@@ -95,6 +98,25 @@ class ClassifierSpace:
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
         """As ``encode_texts``, for texts that will not be asked for again: they are not kept on disk."""
         return self.mapper(self.encoder.encode_once(texts))
+
+    def text_maps(
+        self, images: Tensor | Sequence[Image.Image], texts: Sequence[str], *, method: str = "lrp",
+        composite: str | Composite | None = None, batch_size: int = BATCH, **options: Any,
+    ) -> Heatmap:  # fmt: skip
+        """A Heatmap of N pictures, each for its text: relevance for ``features @ row``, as of a class's row.
+
+        Arguments as of ``attribute``, and raises as it does.
+        """
+        phrases = list(dict.fromkeys(texts))
+        asked = self.classifier.with_rows(self.encode_texts(phrases), phrases)
+        rows = [phrases.index(text) for text in texts]
+        options = {"names": texts} | options  # what a warning calls the maps
+        found = attribute(asked, images, rows, method, composite, batch_size=batch_size, **options)
+        return replace(found, targets=tuple(texts))
+
+    def text_frame(self, size: tuple[int, int]) -> Geometry:
+        """Where these maps lie on a picture of that (width, height)."""
+        return self.classifier.geometry(size)
 
     def reference(self) -> Tensor:
         """(C, d) what pictures usually look like here: the classes' own directions. See similarity.py."""

@@ -1,4 +1,4 @@
-"""Where is a text in a picture, as CLIP sees it? Heatmaps of texts, and the region of each picture that a text is in.
+"""Where is a text in a picture, as CLIP sees it? The region of each picture that a text is in.
 
 ``why`` shows these regions, and the test of whether a rationale is used blurs them: in photographs nobody knows where
 its part is, but the method can be asked where it sees it.
@@ -11,25 +11,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from saywhy.attribution.composites import find_composite
-from saywhy.attribution.gscorecam import CHANNELS, Track, gscorecam
-from saywhy.attribution.lrp import default_composite, lrp
+from saywhy.attribution.gscorecam import CHANNELS
 from saywhy.attribution.regions import top_area
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform, probe_geometry
-from saywhy.plumbing.names import unknown
+from saywhy.spaces.text_heat import text_heat
 from saywhy.spaces.traits import tower_of
 from saywhy.types import Geometry, Space
 
-METHODS = ("lrp", "gscorecam")
 SHARE = 0.15  # of the frame that a region covers, at most
 SMOOTHING = 0.03  # sd of the Gaussian, as a share of the frame's shorter side, as in attribution/regions.py
 ROUNDING = 1e-6  # of the strongest relevance, below which it says nothing
-AT_ONCE = 4  # texts traced by LRP together; memory grows with them
 BATCH = 16  # pictures preprocessed together
 
 
@@ -39,48 +34,6 @@ class Seeing(Space, Protocol):
     @property
     def scale(self) -> float:
         """What cosines are multiplied by before a softmax over texts."""
-
-
-def text_heat(
-    tower: nn.Module,
-    pixels: Tensor,
-    texts: Tensor,
-    scale: float,
-    method: str = "lrp",
-    channels: int = CHANNELS,
-    track: Track = iter,
-) -> Tensor:
-    """(T, H, W) float32 on the CPU: where each text is. LRP's is signed, gScoreCAM's is zero or more.
-
-    pixels: (1, 3, H, W), the picture that all texts are looked for in, or (T, 3, H, W), one for each; preprocessed.
-    texts:  (T, d) unit vectors. scale: of cosines, CLIP's.
-    channels, track: of gScoreCAM; see there.
-
-    Raises SaywhyError for an unknown method, pictures that are neither one nor T, and as ``lrp`` and ``gscorecam``.
-    """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    if len(pixels) not in (1, len(texts)):
-        raise SaywhyError(f"{len(pixels)} pictures for {len(texts)} texts; give one picture for all, or one for each")
-    texts = texts.to(pixels)
-    if method == "gscorecam":
-        if len(pixels) == 1:
-            return gscorecam(tower, pixels, texts, scale, channels, track=track)
-        each = zip(pixels.split(1), texts.split(1), strict=True)
-        return torch.cat([gscorecam(tower, picture, text, scale, channels, track=track) for picture, text in each])
-    rules = find_composite(default_composite(tower, pixels))
-    maps = []
-    for batch, shown in zip(texts.split(AT_ONCE), pixels.expand(len(texts), -1, -1, -1).split(AT_ONCE), strict=True):
-
-        def cosines(output: Tensor, batch: Tensor = batch) -> Tensor:
-            return (F.normalize(output, dim=1) * batch).sum(1)
-
-        relevance, _ = lrp(tower, shown, cosines, rules)
-        maps.append(relevance.sum(1).float().cpu())
-    return torch.cat(maps)
-
-
-# -- regions ----------------------------------------------------------------------------------------------------------
 
 
 def rationale_masks(

@@ -22,6 +22,7 @@ from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import objective_named
 from saywhy.spaces.similarity import Usual
 from saywhy.spaces.visual_prompts import PromptedTower, activation
+from saywhy.types import Geometry, Heatmap
 from saywhy.words.rationale_words import RationaleWords, Templates
 
 ADAPTER = "adapter.safetensors"
@@ -78,6 +79,13 @@ class TunedSpace:
 
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
         return self.clip.encode_texts_once(texts)
+
+    def text_maps(self, images: Sequence[Image.Image], texts: Sequence[str], **options: Any) -> Heatmap:
+        """As ``ClipSpace.text_maps``, through the tower with its prompts."""
+        return replace(self.clip, image_tower=self.tower).text_maps(images, texts, **options)
+
+    def text_frame(self, size: tuple[int, int]) -> Geometry:
+        return self.clip.text_frame(size)
 
     def save(self, directory: str | Path) -> Path:
         """Write the adapter into a folder, which is made where there is none; returns its path.

@@ -17,7 +17,8 @@ from saywhy.checks.masking import Trial, trial
 from saywhy.intervals import Interval, bootstrap, interval_of
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.truth import evenly
-from saywhy.spaces.seeing import BATCH, METHODS, SHARE, Seeing, as_seen, rationale_masks
+from saywhy.spaces.seeing import BATCH, SHARE, Seeing, as_seen, rationale_masks
+from saywhy.spaces.text_heat import METHODS
 from saywhy.spaces.traits import tower_of
 from saywhy.words.rationale_words import spoken
 from saywhy.worlds.closeups import PART_OF, Closeup, attributes_said
