@@ -54,13 +54,15 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_one_command_gives_words_a_report_and_a_record(model: str, photo: Path, tmp_path: Path) -> None:
-    result = saywhy("explain", photo, "--model", model, "--out", tmp_path / "why", "--pictures")
+    result = saywhy("explain", photo, "--model", model, "--out", tmp_path / "why", "--pictures", "--phrase", "a beak")
     assert result.returncode == 0, result.stderr
     assert "It " in result.stdout
     assert "the classifier itself" in result.stdout
     assert sorted(p.name for p in (tmp_path / "why").iterdir()) == ["001-photo.json", "001-photo.png", "index.html"]
     record = Explanation.from_json((tmp_path / "why" / "001-photo.json").read_text())
     assert record.target.name in NAMES
+    assert [phrase.text for phrase in record.phrases] == ["a beak"]
+    assert "asked for: a beak (" in result.stdout
 
 
 def test_the_task_of_a_classifier_can_be_said(model: str, photo: Path) -> None:
