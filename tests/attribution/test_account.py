@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
@@ -169,3 +170,24 @@ def test_infinite_masks_take_nothing() -> None:
         out = masked(leaf).sum()
     torch.autograd.grad(out, leaf)
     assert all(torch.isfinite(run.account.totals(kind)).all() for kind in KINDS)
+
+
+class _First(torch.autograd.Function):
+    """Gives no gradient to its second input, as attention with held weights does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        return x + 0 * y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return gradient, None
+
+
+def test_what_gets_no_gradient_at_all_takes_nothing() -> None:
+    leaf = X.clone().requires_grad_()
+    with Interception(Composite(), pictures=4) as run:
+        split = torch.stack([leaf + 1.0, leaf * 2.0]).unbind()
+        out = _First.apply(split[0], split[1] + 3.0).sum()
+    torch.autograd.grad(out, leaf)
+    torch.testing.assert_close(run.account.totals(CONSTANTS), torch.full((4,), 3072.0).double())

@@ -106,6 +106,20 @@ def test_a_function_without_a_rule_is_said_with_its_place() -> None:
         mapped(Body(torch.exp), PIXELS[:1], names=["bird.jpg"])
 
 
+@pytest.mark.parametrize("units", [8, 16])
+def test_a_rule_that_does_not_conserve_is_said_with_its_layer(units: int) -> None:
+    """z-plus has nowhere to go from a unit without a positive contribution, also where a BatchNorm is merged in."""
+    network = TinyNet()
+    with torch.no_grad():
+        network.body[3].weight[:units] = -network.body[3].weight[:units].abs()
+        network.body[4] = nn.Identity()
+        network.body[3] = nn.Sequential(network.body[3], nn.BatchNorm2d(16))
+    check = checked(network, composite="epsilon-plus")
+    assert not check.holds
+    assert check.empty == (units == 16)
+    assert check.reason == "most of it by conv2d in body.3.0, whose rule does not conserve there"
+
+
 def test_parts_that_cancel_beyond_all_rounding_are_said() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 2, bias=False))
     with torch.no_grad():

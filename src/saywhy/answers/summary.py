@@ -44,8 +44,7 @@ def summarise(
 def why_no_region(heatmap: Heatmap) -> str:
     """Why a picture's map has no region, as a sentence without its full stop: a map of zeros is none at all."""
     if not heatmap.values.any():
-        reason = heatmap.checks[0].reason if heatmap.checks else ""
-        return f"There is no map: {reason or 'all of it is zero'}"
+        return checked(heatmap) or "There is no map: all of it is zero"
     if heatmap.positive.any():
         return "What speaks for it is scattered, or outside of the picture, so there is no region to show"
     return "All that counts in the picture speaks against it, so there is no region to show"

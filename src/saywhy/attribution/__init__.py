@@ -180,8 +180,8 @@ def _attribute_batch(
     for n, check in enumerate(checks):
         if not check.holds:
             one, only = pixels[n : n + 1], _logit_of(classes[n])
-            if check.empty:
-                checks[n] = replace(check, reason=why_empty(network, one, only))
+            if check.empty and (reason := why_empty(network, one, only)):
+                checks[n] = replace(check, reason=reason)
             elif rules is not None and not check.cancels:
                 checks[n] = _looked_into(check, network, one, only, rules, pixel_range)
     values = relevance.sum(1).float().cpu()

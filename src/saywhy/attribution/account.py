@@ -44,7 +44,9 @@ class Account:
         kind = HELD if is_held(constant) else CONSTANTS
         value = torch.as_tensor(constant, device=y.device).detach()
 
-        def note(gradient: Tensor) -> None:
+        def note(gradient: Tensor | None) -> None:
+            if gradient is None:  # of an input that a function gives none to
+                return
             # The sum over the axes along which the constant repeats first: what remains is as small as the constant.
             shape = (1,) * (gradient.dim() - value.dim()) + value.shape
             pictures = self._axis(gradient.shape)
@@ -58,7 +60,12 @@ class Account:
         """Note ``factor`` times the relevance of x, once its gradient is known."""
         if x.requires_grad:
             value = x.detach()  # without its history, which would make a circle of the hook
-            x.register_hook(lambda gradient: self.took((value * gradient).nan_to_num() * factor, kind))
+
+            def note(gradient: Tensor | None) -> None:
+                if gradient is not None:
+                    self.took((value * gradient).nan_to_num() * factor, kind)
+
+            x.register_hook(note)
 
     def totals(self, kind: str) -> Tensor:
         """(N,) float64: what was taken from each picture, signed."""

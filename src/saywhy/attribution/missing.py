@@ -20,7 +20,10 @@ Range = tuple[Tensor, Tensor]
 
 
 def why_empty(network: nn.Module, pixels: Tensor, select: Select) -> str:
-    """Why the map of one picture is zero everywhere, in half a sentence. pixels: (1, C, H, W)."""
+    """Why the map of one picture is zero everywhere, in half a sentence; "" where the network's gradient is not zero.
+
+    pixels: (1, C, H, W).
+    """
     if not pixels.any():
         return "the picture is zero everywhere in the network's input, and relevance is a share of the input"
     steps = [] if is_scripted(network) else _steps(network, pixels, select)
@@ -31,7 +34,7 @@ def why_empty(network: nn.Module, pixels: Tensor, select: Select) -> str:
         return f"the logit is a constant, whatever {steps[-1][0]} gives: weights are zero, or a function is saturated"
     if len(moving) < len(steps):
         return f"the gradient vanishes in {moving[0]}: its units are saturated, or its weights zero"
-    return "what the method hands out cancels"
+    return ""
 
 
 def _steps(network: nn.Module, pixels: Tensor, select: Select) -> list[tuple[str, bool]]:
@@ -95,11 +98,12 @@ def _where(
             return f"cut {run.first_held}" if run.first_held else ""
         torch.autograd.grad(select(output).sum(), leaf)
     losses = run.losses()
-    function, module = max(losses, key=lambda place: abs(losses[place]), default=("", ""))
-    if not function or abs(losses[function, module]) < abs(check.lost) / 3:
+    if not losses or abs(sum(losses.values()) - check.lost) > abs(check.lost) / 2:
         return "in no function that is seen: one that is compiled or scripted (torch.jit) may hide others"
+    function, module = max(losses, key=lambda place: abs(losses[place]))
+    most = "most of it" if abs(losses[function, module]) > abs(check.lost) / 2 else "in many places, most"
     rule = "whose rule does not conserve there" if function in TABLE or function in IN_PLACE else "which has no rule"
-    return f"most of it by {function}{f' in {module}' if module else ''}, {rule}"
+    return f"{most} by {function}{f' in {module}' if module else ''}, {rule}"
 
 
 class _Watch(Interception):
@@ -136,11 +140,14 @@ class _Watch(Interception):
             if not carries(value):
                 return value
             alone = value.view_as(value)
-            alone.__dict__.update({k: v for k, v in value.__dict__.items() if k != "_saywhy_map"})
+            alone.__dict__.update(value.__dict__)
             inputs.append(alone)
             return alone
 
         name = getattr(func, "__name__", "")
+        # A BatchNorm merges itself into the convolution before it: what that loses is lost there.
+        merged = [value._saywhy_place for value in args if name == "batch_norm" and hasattr(value, "_saywhy_place")]
+        place = merged[0] if merged else (name, self._inside[-1] if self._inside else "")
         try:
             if name == "__setitem__" or (name.endswith("_") and not name.endswith("__") and name not in IN_PLACE):
                 return super().__torch_function__(func, types, args, kwargs)  # changes a tensor that others hold
@@ -149,9 +156,11 @@ class _Watch(Interception):
             for out in result if isinstance(result, tuple | list) else (result,):
                 if carries(out):
                     self.account.passed(out, 1.0, "lost")
+                    if hasattr(out, "_saywhy_map"):
+                        out._saywhy_place = place
             for alone in inputs:
                 self.account.passed(alone, -1.0, "lost")
-            self._calls.append(((name, self._inside[-1] if self._inside else ""), self.account))
+            self._calls.append((place, self.account))
             return result
         finally:
             self.account = whole

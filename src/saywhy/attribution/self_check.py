@@ -22,6 +22,7 @@ HAIRS = 1e-20  # and so is one of this size: what is left of pixels that ``lrp.t
 
 SMALL = 0.005  # of the scale: parts below are not worth a word
 MOST = 10  # times the logit: a part that is larger is told as a number, not in percent
+NO_REASON = "all of it is zero, though the logit changes with the picture; use another composite or method"
 
 
 class MapWarning(UserWarning):
@@ -74,7 +75,7 @@ def check_maps(
 def said(check: MapCheck, method: str = "lrp") -> str:
     """The check in half a sentence: what the map adds up to, and where the rest is; "" of a map in no unit."""
     if check.empty:
-        return f"there is no map: {check.reason or 'all of it is zero'}"
+        return f"there is no map: {check.reason or NO_REASON}"
     if check.explained is None:
         return ""
     logit = "the logit" if method != "integrated-gradients" else "the logit less that of the mean colour"
