@@ -65,6 +65,14 @@ CONSERVING: dict[str, Callable[[Tensor], Tensor]] = {
     "gate": lambda x: F.linear(x, W) * torch.sigmoid(F.linear(x, V)),
     "broadcast gate": lambda x: x * torch.sigmoid(F.linear(x, V).mean(1, keepdim=True)).expand_as(x),
     "gate in place": lambda x: F.linear(x, W).mul_(torch.sigmoid(F.linear(x, V))),
+    "gate resized": lambda x: (
+        x * F.interpolate(torch.sigmoid(F.avg_pool1d(F.linear(x, V), 2)), size=8, mode="nearest")
+    ),
+    "gate split": lambda x: x.chunk(2, 1)[0] * torch.sigmoid(F.linear(x, V)).split(2, 1)[1],
+    "gates mix weights": lambda x: torch.cat([_mixed(one) for one in x[:, None]]),
+    "lstm": lambda x: _recurrent(torch.lstm, x, 4, True),
+    "gru": lambda x: _recurrent(torch.gru, x, 3, False),
+    "rnn": lambda x: _recurrent(torch.rnn_tanh, x, 1, True),
     "glu": lambda x: F.glu(F.linear(x, torch.cat([W, V]))),
     "swiglu": lambda x: F.silu(F.linear(x, W)) * F.linear(x, V),
     "residual": lambda x: x + F.relu(F.linear(x, W)),
@@ -89,6 +97,21 @@ CONSERVING: dict[str, Callable[[Tensor], Tensor]] = {
     "transposed conv": lambda x: F.conv_transpose1d(x, W[:4, :4, None], stride=2),
     "conv same": lambda x: F.conv1d(x, W[:4, :8].view(4, 4, 2), padding="same"),
 }
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Conditional convolution: a weight that gates mix from several."""
+    gates = torch.sigmoid(F.linear(x.mean(1), V[:2]))
+    return F.conv1d(x, (gates @ torch.stack([W, V])[:, :4, :4].flatten(1)).view(4, 4, 1))
+
+
+def _recurrent(function: Callable[..., tuple[Tensor, ...]], x: Tensor, gates: int, bidirectional: bool) -> Tensor:
+    """A layer of three units each way, without biases."""
+    ways = 2 if bidirectional else 1
+    weights = [m for _ in range(ways) for m in (W.repeat(2, 1)[: 3 * gates], V.repeat(2, 1)[: 3 * gates, :3])]
+    start = torch.zeros(ways, 2, 3).double()
+    start = (start, start) if function is torch.lstm else start
+    return function(x, start, weights, False, 1, 0.0, False, bidirectional, True)[0]
 
 
 def _plus_equals(x: Tensor, y: Tensor) -> Tensor:

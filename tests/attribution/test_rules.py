@@ -90,6 +90,17 @@ def test_rules_conserve_without_bias(rule: Rule) -> None:
     torch.testing.assert_close((x * gradient).sum(), relevance.sum(), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("rule", [ZPlus(), AlphaBeta(2, 1), Gamma(0.25)], ids=str)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_outputs_whose_contributions_have_one_sign_conserve_too(rule: Rule, sign: float) -> None:
+    """As in a depthwise convolution, whose few contributions are often all against its output."""
+    x, w = torch.rand(4, 6).double(), sign * torch.rand(5, 6).double()
+    w[:2] *= -1
+    z, relevance = F.linear(x, w), torch.randn(4, 5).double()
+    gradient = rule.gradient(Dense(w, None), x, z, relevance / z)
+    torch.testing.assert_close(x * gradient, (x[:, None] * w / z[..., None] * relevance[..., None]).sum(1))
+
+
 @pytest.mark.parametrize("rule", [Epsilon(), ZPlus(), Gamma(0.1)], ids=str)
 def test_leaving_out_dead_tokens_and_outputs_changes_nothing(rule: Rule) -> None:
     x, w, b = torch.randn(2, 7, 12).double(), torch.randn(9, 12).double(), torch.randn(9).double()

@@ -11,7 +11,7 @@ so a product with a parameter is linear, and a product of two tensors that both 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -58,14 +58,16 @@ class _Propagate(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, linear: LinearMap, rule: Rule, compute: Callable[[], Tensor]) -> Tensor:
         z = compute()
-        ctx.save_for_backward(x, z)
+        ctx.save_for_backward(x)
+        ctx.z = z.detach()  # not saved: an in-place ReLU may overwrite it, see OVERWRITABLE
         ctx.linear, ctx.rule = linear, rule
         return z
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, z = ctx.saved_tensors
+        (x,), z = ctx.saved_tensors, ctx.z
+        ctx.z = None  # as autograd frees what is saved
         return propagate(ctx.rule, ctx.linear, x, z, grads[0]), None, None, None
 
 
@@ -190,11 +192,21 @@ def _linear_map(run: Run, kind: str, x: Tensor, linear: LinearMap, compute: Call
 
 
 def linear(run: Run, function: Handler, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if carries(weight):  # weights made by the network itself: a product of activations
-        input, weight = _share(input, weight)
+    if carries(weight):
+        input, weight, bias = _made_by_the_network(run, input, weight, bias)
         return _biased(run, function(input, weight, bias), bias, channels=-1)
     dense = Dense(weight, bias, run.account.took)
     return _linear_map(run, "dense", input, dense, lambda: dense.apply(input, weight, bias))
+
+
+def _made_by_the_network(run: Run, x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Any]:
+    """Input, weight and bias of a linear map whose weights depend on the picture: a product of two activations.
+
+    Weights that are mixed by gates (conditional convolution) are a gate.
+    """
+    if run.composite.gate == "signal" and _is_gate(weight):
+        return [x, weight.detach(), None if bias is None else bias.detach()]
+    return [*_share(x, weight), bias]
 
 
 def convolution(dims: int, transposed: bool = False) -> Handler:
@@ -208,7 +220,7 @@ def convolution(dims: int, transposed: bool = False) -> Handler:
         stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
     ) -> Tensor:  # fmt: skip
         if carries(weight):
-            input, weight = _share(input, weight)
+            input, weight, bias = _made_by_the_network(run, input, weight, bias)
             return _biased(run, function(input, weight, bias, stride, padding, dilation, groups), bias, channels=1)
         if isinstance(padding, str):
             input, padding = _pad_same(input, weight, spread(dilation)) if padding == "same" else input, 0
@@ -373,12 +385,29 @@ def sigmoid_like(run: Run, function: Handler, input: Tensor, *args: Any, **kwarg
     return y
 
 
-def keep_gate(run: Run, function: Handler, input: Any, *args: Any, **kwargs: Any) -> Any:
-    """Reshapes and broadcasts of a gate are a gate."""
-    result = function(input, *args, **kwargs)
-    if getattr(input, "_saywhy_gate", False):
-        result._saywhy_gate = True
-    return result
+def ordinary(run: Run, function: Handler, *args: Any, **kwargs: Any) -> Any:
+    """The function as it is, with its ordinary gradient."""
+    return function(*args, **kwargs)
+
+
+def keep_gate(result: Any, carrying: Sequence[Tensor]) -> None:
+    """Mark as gates what a function makes of gates alone, and constants: resized, split, added, mixing weights."""
+    if all(map(_is_gate, carrying)):
+        for one in tensors_in((result,)):
+            one._saywhy_gate = True  # type: ignore[attr-defined]
+
+
+def _is_gate(value: Any) -> bool:
+    return getattr(value, "_saywhy_gate", False)
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among the arguments or results of a function, those in lists and tuples too."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors_in(value)
 
 
 def power(run: Run, function: Handler, input: Any, exponent: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -395,16 +424,22 @@ def square(run: Run, function: Handler, input: Tensor) -> Tensor:
 
 
 def multiply(run: Run, function: Handler, input: Any, other: Any, **kwargs: Any) -> Tensor:
-    if carries(input) and carries(other) and run.composite.gate == "signal":
-        gates = [getattr(factor, "_saywhy_gate", False) for factor in (input, other)]
-        if sum(gates) == 1:
-            return function(input.detach(), other) if gates[0] else function(input, other.detach())
-    return function(*_share(input, other), **kwargs)
+    """Element by element. Of a signal and a gate the signal takes all; otherwise as every product."""
+    if run.composite.gate == "signal":
+        input, other = _without_gate(input, other)
+    return product(run, function, input, other, **kwargs)
 
 
 def product(run: Run, function: Handler, *factors: Any, **kwargs: Any) -> Tensor:
-    """matmul, bmm, mm, mv, outer: the uniform rule over the factors that carry."""
+    """mul, matmul, bmm, mm, mv, outer: the uniform rule over the factors that carry."""
     return function(*_share(*factors), **kwargs)
+
+
+def _without_gate(*factors: Any) -> tuple[Any, ...]:
+    """The factors of a product, those that are gates held constant, where another one carries that is none."""
+    if not any(carries(factor) and not _is_gate(factor) for factor in factors):
+        return factors
+    return tuple(factor.detach() if _is_gate(factor) else factor for factor in factors)
 
 
 def added_product(run: Run, function: Handler, added: Any, first: Tensor, second: Tensor, **kwargs: Any) -> Tensor:
@@ -467,6 +502,19 @@ def _with_constants(run: Run, function: Handler, args: Sequence[Any], kwargs: di
         with torch.no_grad():
             rest = function(*map(silent, args), **{key: silent(value) for key, value in kwargs.items()})
         if any(map(is_held, constant)):
+            hold(rest)
+        run.account.added(y, rest)
+    return y
+
+
+def set_item(run: Run, function: Handler, input: Tensor, index: Any, value: Any) -> Tensor:
+    """``input[index] = value``, out of place."""
+    y = input.clone()
+    function(y, index, value)
+    if not carries(value):
+        rest = torch.zeros_like(input)
+        function(rest, index, value)
+        if is_held(value):
             hold(rest)
         run.account.added(y, rest)
     return y
@@ -585,6 +633,66 @@ def _attention_mask(mask: Tensor | None, padding: Tensor | None, query: Tensor, 
     return mask
 
 
+# -- recurrent layers -------------------------------------------------------------------------------------------------
+
+_State = tuple[Tensor, ...]
+_Step = Callable[[Tensor, Tensor, _State], _State]
+"""(what the step's input adds, what the state adds, state) -> state; the first tensor of the state is the output."""
+
+
+def recurrent(step: _Step, states: int) -> Handler:
+    """``torch.lstm`` and its kin opened into their steps, each function with its own row of the table.
+
+    So the signal takes all of a gated product (Arras et al. 2017). states: tensors a layer hands on, 2 for LSTM.
+    """
+
+    def handler(
+        run: Run, function: Handler, input: Tensor, start: Any, weights: Any, has_biases: bool, layers: int,
+        dropout: float, training: bool, bidirectional: bool, batch_first: bool = False,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        directions = 2 if bidirectional else 1
+        each = len(weights) // (layers * directions)
+        if not isinstance(has_biases, bool) or each != (4 if has_biases else 2):
+            raise SaywhyError(
+                "relevance through packed sequences and projected LSTMs is not supported; use "
+                'method="integrated-gradients" for this network'
+            )
+        begin = (start,) if isinstance(start, Tensor) else tuple(start)
+        last: list[_State] = []
+        with run.intercepting:
+            x = input.transpose(0, 1) if batch_first else input
+            for layer in range(layers):
+                outputs = []
+                for direction in range(directions):
+                    n = layer * directions + direction
+                    w_in, w_state, *biases = weights[n * each : (n + 1) * each]
+                    b_in, b_state = biases or (None, None)
+                    state, made = tuple(s[n] for s in begin), []
+                    for added in F.linear(x.flip(0) if direction else x, w_in, b_in):
+                        state = step(added, F.linear(state[0], w_state, b_state), state)
+                        made.append(state[0])
+                    outputs.append(torch.stack(made[::-1] if direction else made))
+                    last.append(state)
+                x = torch.cat(outputs, -1)
+            x = x.transpose(0, 1) if batch_first else x
+            return (x, *(torch.stack([state[k] for state in last]) for k in range(states)))
+
+    return handler
+
+
+def _lstm_step(added: Tensor, remembered: Tensor, state: _State) -> _State:
+    keep, forget, new, out = (added + remembered).chunk(4, -1)
+    cell = torch.sigmoid(forget) * state[1] + torch.sigmoid(keep) * torch.tanh(new)
+    return torch.sigmoid(out) * torch.tanh(cell), cell
+
+
+def _gru_step(added: Tensor, remembered: Tensor, state: _State) -> _State:
+    (reset, update, new), (reset_too, update_too, old) = added.chunk(3, -1), remembered.chunk(3, -1)
+    update = torch.sigmoid(update + update_too)
+    new = torch.tanh(new + torch.sigmoid(reset + reset_too) * old)
+    return ((1 - update) * new + update * state[0],)
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 _products = dict.fromkeys(("matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "mv", "outer", "dot", "vdot"), product)
@@ -596,10 +704,6 @@ _divide = dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), divide)
 _constant = dict.fromkeys(
     ("rsqrt", "sqrt", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "linalg_vector_norm"), constant
 )
-_reshapes = dict.fromkeys(
-    ("view", "reshape", "expand", "expand_as", "unsqueeze", "squeeze", "flatten", "unflatten", "permute", "transpose",
-     "__getitem__", "contiguous"), keep_gate,
-)  # fmt: skip
 
 TABLE: dict[str, Handler] = {
     "linear": linear,
@@ -630,7 +734,6 @@ TABLE: dict[str, Handler] = {
     "softsign": activation(1.0),
     "tanhshrink": activation(0.0),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "softplus", "logsigmoid"), sigmoid_like),
-    **_reshapes,
     "pow": power,
     "__pow__": power,
     "square": square,
@@ -640,6 +743,7 @@ TABLE: dict[str, Handler] = {
     **_multiply,
     **_divide,
     **_products,
+    "__setitem__": set_item,
     "einsum": einsum,
     **dict.fromkeys(("addmm", "addmv", "addbmm", "baddbmm", "addcmul"), added_product),
     "addcdiv": addcdiv,
@@ -647,18 +751,34 @@ TABLE: dict[str, Handler] = {
     "softmax": softmax,
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "multi_head_attention_forward": multi_head_attention,
+    "lstm": recurrent(_lstm_step, 2),
+    "gru": recurrent(_gru_step, 1),
+    "rnn_tanh": recurrent(lambda added, remembered, state: (torch.tanh(added + remembered),), 1),
+    "rnn_relu": recurrent(lambda added, remembered, state: (F.relu(added + remembered),), 1),
 }
 """Name of a torch function, method or operator -> its handler. A row here is all that a new function needs."""
 
-ATTENTION = ("softmax", "scaled_dot_product_attention", "multi_head_attention_forward")
-"""Functions by which a network attends: what the choice of its default composite goes by."""
+GATE_KEEPING = frozenset((*_multiply, *_divide, *_products, *_add, *_subtract, *_assembled, "einsum"))
+"""Rows of the table that make a gate of gates; what is not in the table does so too."""
+
+ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
+"""Fused functions by which a network attends."""
+
+PRODUCTS = frozenset((*_products, "einsum", "baddbmm"))
+"""Products over positions or channels: a network that puts softmax weights into one attends."""
 
 IN_PLACE = {
     name: name.strip("_")
     for name in (
         "add_", "sub_", "mul_", "div_", "pow_", "relu_", "sigmoid_", "tanh_", "clamp_", "clip_", "hardtanh_", "relu6_",
         "leaky_relu_", "elu_", "celu_", "selu_", "silu_", "threshold_", "addcmul_", "addcdiv_", "rsqrt_", "sqrt_",
-        "neg_", "square_",
+        "neg_", "square_", "masked_fill_",
     )
 } | {f"__i{name}__": name for name in ("add", "sub", "mul", "div", "pow")} | {"__itruediv__": "div"}  # fmt: skip
 """In-place forms: under interception the value before is still needed, so the out-of-place form runs instead."""
+
+OVERWRITABLE = frozenset(("conv1d", "conv2d", "conv3d", "batch_norm", "add", "__add__", "add_", "__iadd__"))
+"""What these give may be overwritten by an in-place ReLU that is the first to use it, which spares memory and time.
+
+Where the value is overwritten, its gradient is zero, and so is all that a rule makes of the two.
+"""

@@ -16,10 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from saywhy.attribution.account import Account, hold, is_held
 from saywhy.attribution.composites import DEFAULT_COMPOSITE, Box, Composite
-from saywhy.attribution.functions import ATTENTION, IN_PLACE, TABLE, carries, contiguous_gradient
+from saywhy.attribution.functions import (
+    ATTENTION,
+    GATE_KEEPING,
+    IN_PLACE,
+    OVERWRITABLE,
+    PRODUCTS,
+    TABLE,
+    carries,
+    contiguous_gradient,
+    keep_gate,
+    ordinary,
+    tensors_in,
+)
 from saywhy.attribution.rules import Rule
 from saywhy.classifiers.borrowing import borrowed, is_scripted
 from saywhy.classifiers.outputs import AsLogits
@@ -43,7 +56,7 @@ class Interception(TorchFunctionMode):
         self.composite = composite
         self.account = Account(pictures)
         self.path = 0  # of the functions that were called, in order: what another picture may not have in common
-        self.intercepting = self
+        self._changed = WeakTensorKeyDictionary()
         self._first: Rule | None
         if composite.first == "box":
             if pixel_range is None:
@@ -52,30 +65,101 @@ class Interception(TorchFunctionMode):
         else:
             self._first = composite.first
 
+    @property
+    def intercepting(self) -> TorchFunctionMode:
+        return self
+
     def rule_for(self, kind: str) -> Rule:
         first, self._first = self._first, None
         return first or getattr(self.composite, kind)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        args, kwargs = (self.current(value) for value in (tuple(args), kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in IN_PLACE and carries(args[0]):
-            name = IN_PLACE[name]
-            func = getattr(torch.Tensor, name, None) or getattr(F, name)
         self.path = hash((self.path, name))
-        carrying = _any(carries, args, kwargs)
-        handler = TABLE.get(name) if carrying else None
-        result = func(*args, **kwargs) if handler is None else handler(self, func, *args, **kwargs)
-        if carrying or _any(is_held, args, kwargs):
-            hold(result)
+        tensors = list(tensors_in((*args, *kwargs.values())))
+        carrying = [x for x in tensors if carries(x)]
+        if not carrying:
+            result = func(*args, **kwargs)
+            if any(map(is_held, tensors)):
+                hold(result)
+            return result
+        unused = carrying[0] is args[0] and getattr(args[0], "_saywhy_unused", False)
+        for x in carrying:
+            x._saywhy_unused = False  # type: ignore[attr-defined]
+        in_place = _in_place(name, args, kwargs)
+        if in_place and unused and name in ("relu", "relu_") and not args[0]._is_view():
+            args[0]._saywhy_map = None
+            return func(*args, **kwargs)
+        result = self._changed_by(name, func, args, kwargs) if in_place else self._run(name, func, args, kwargs)
+        if name not in TABLE or name in GATE_KEEPING:
+            keep_gate(result, carrying)
+        if name in OVERWRITABLE:
+            result._saywhy_unused = True
+        hold(result)
         return result
 
+    def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return TABLE.get(name, ordinary)(self, func, *args, **kwargs)
 
-def _any(is_so: Callable[[Any], bool], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    for value in (*args, *kwargs.values()):
-        if is_so(value) or (isinstance(value, list | tuple) and any(map(is_so, value))):
-            return True
-    return False
+    def _changed_by(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Of an in-place function the result, for which its first argument stands from here on."""
+        before = args[0]
+        if name in IN_PLACE:
+            name = IN_PLACE[name]
+            func = getattr(torch.Tensor, name, None) or getattr(F, name)
+        elif "inplace" in kwargs:
+            kwargs = {**kwargs, "inplace": False}
+        elif name not in TABLE:  # of no other form: it changes a copy
+            args = (before.clone(), *args[1:])
+        result = self._run(name, func, args, kwargs)
+        self._change(before, result)
+        return result
+
+    def _change(self, before: Tensor, now: Tensor) -> None:
+        """An in-place function ran out of place: from here on, the tensor that it was given stands for its result.
+
+        So does what shares its memory: a tensor of which it is a view is changed here, views of it in ``current``.
+        """
+        if now is before:
+            return
+        self._changed[before] = now
+        base = before._base
+        if base is not None and carries(base):
+            whole = self.current(base).clone()
+            if whole.stride() == base.stride():
+                _seen_through(whole, before).copy_(now)  # as_strided_scatter has a wrong gradient in torch 2.14
+                self._changed[base] = whole
+
+    def current(self, value: Any) -> Any:
+        """The value, every tensor in it that was changed in place being what it was changed to."""
+        if not self._changed:
+            return value
+        if isinstance(value, Tensor):
+            if value not in self._changed and value._base in self._changed:
+                whole = self.current(value._base)
+                return _seen_through(whole, value) if whole.stride() == value._base.stride() else value
+            while value in self._changed:
+                value = self._changed[value]
+            return value
+        if type(value) in (list, tuple):
+            return type(value)(map(self.current, value))
+        if isinstance(value, dict):
+            return {key: self.current(one) for key, one in value.items()}
+        return value
+
+
+def _seen_through(whole: Tensor, view: Tensor) -> Tensor:
+    """A view of ``whole`` as ``view`` is one of a tensor of the same layout."""
+    return whole.as_strided(view.size(), view.stride(), view.storage_offset())
+
+
+def _in_place(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a function changes its first argument, and relevance flows through that."""
+    if not args or not carries(args[0]) or name == "requires_grad_":
+        return False
+    by_name = name in IN_PLACE or name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+    return by_name or kwargs.get("inplace") is True
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +187,7 @@ def lrp(
 
     Returns (N, C, H, W) relevance and the (N,) explained scalars, detached. Where every rule conserves and biases are
     zero, the sum over a picture equals its scalar. Raises SaywhyError where the network computes different values under
-    interception than without it (an in-place operation whose result is not used by name).
+    interception than without it.
     """
     traced = trace(network, pixels, select, composite, pixel_range)
     return traced.relevance, traced.logits
@@ -123,7 +207,7 @@ def trace(
         hair = 1e-7 if pixels.dtype == torch.float16 else 1e-30
         leaf = pixels.detach().masked_fill(pixels == 0, hair).requires_grad_()
         with Interception(composite, pixel_range, len(pixels)) as run:
-            output = shadow(leaf)
+            output = run.current(shadow(leaf))
         _check_traced(shadow, leaf, output)
         _check_same(network, pixels, output, run.path)
         selected = select(output)
@@ -271,15 +355,26 @@ _probes: WeakKeyDictionary[nn.Module, _Probe] = WeakKeyDictionary()
 
 
 class _Watch(TorchFunctionMode):
-    """Notes whether a network attends: a softmax over the last of three or more axes, fused or not."""
+    """Notes whether a network attends: by a fused function, or by softmax weights that go into a matrix product.
+
+    The weights of split attention are multiplied element by element. Weights stay weights through what leaves them
+    their number: dropout, masks, mixing of heads.
+    """
 
     attends = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in ATTENTION and (name != "softmax" or result.dim() > 2):
+        if name in ATTENTION:
             self.attends = True
+        elif name == "softmax" and result.dim() > 2:
+            result._saywhy_weights = True
+        elif weights := [x for x in tensors_in(args) if getattr(x, "_saywhy_weights", False)]:
+            if name in PRODUCTS:
+                self.attends = True
+            elif isinstance(result, Tensor) and result.numel() == weights[0].numel():
+                result._saywhy_weights = True
         return result
 
 
@@ -324,7 +419,7 @@ def check_values(network: nn.Module, plain: Tensor, traced: Tensor) -> Tensor:
     if torch.isfinite(plain).all() and bool((difference > tolerance).any()):
         raise SaywhyError(
             f"{_kind(network)} computes different values while its relevance is traced (off by "
-            f"{float(difference.max()):.1%}); probably it changes a tensor in place and then uses it under its old "
-            'name. Write x = x.add(y) for x.add_(y), or use method="integrated-gradients"'
+            f"{float(difference.max()):.1%}): it asks whether a gradient is wanted, draws at random, or changes a "
+            'tensor in a way that no function of torch shows; use method="integrated-gradients"'
         )
     return difference

@@ -233,16 +233,23 @@ class Epsilon:
 @final
 @dataclass(frozen=True)
 class ZPlus:
-    """``R_j = sum_k max(c_jk, 0) / P_k R_k``: only what speaks for the output counts (alpha 1, beta 0)."""
+    """``R_j = sum_k max(c_jk, 0) / P_k R_k``: only what speaks for the output counts (alpha 1, beta 0).
+
+    An output for which nothing speaks (``P_k = 0``) hands its relevance to what speaks against it, ``c_jk / z_k R_k``.
+    After a ReLU it has none. Elsewhere, in a depthwise convolution above all, it would be lost.
+    """
 
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
-        return _signed_share(linear, x, grad * z, positive=True)
+        return _signed_share(linear, x, z, grad, positive=True)
 
 
 @final
 @dataclass(frozen=True)
 class AlphaBeta:
-    """``R_j = sum_k (alpha max(c_jk, 0) / P_k - beta min(c_jk, 0) / N_k) R_k`` with ``alpha - beta = 1``."""
+    """``R_j = sum_k (alpha max(c_jk, 0) / P_k - beta min(c_jk, 0) / N_k) R_k`` with ``alpha - beta = 1``.
+
+    An output all of whose contributions have one sign hands its relevance to these, ``c_jk / z_k R_k``.
+    """
 
     alpha: float = 2.0
     beta: float = 1.0
@@ -252,28 +259,50 @@ class AlphaBeta:
             raise ValueError(f"alpha - beta must be 1 and beta at least 0, not alpha={self.alpha}, beta={self.beta}")
 
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
-        relevance = grad * z
-        second = relevance * -self.beta if self.beta else None
-        result = _signed_share(linear, x, relevance.mul_(self.alpha), positive=True)
-        return result if second is None else result.add_(_signed_share(linear, x, second, positive=False))
+        result = _signed_share(linear, x, z, grad, positive=True, factor=self.alpha)
+        if self.beta:
+            result.add_(_signed_share(linear, x, z, grad, positive=False, factor=-self.beta))
+        return result
 
 
-def _signed_share(linear: LinearMap, x: Tensor, relevance: Tensor, *, positive: bool) -> Tensor:
-    """Relevance over x when each output hands its own to its positive (or negative) contributions, in proportion.
-
-    ``relevance`` is overwritten.
+def _signed_share(
+    linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor, *, positive: bool, factor: float = 1.0
+) -> Tensor:
+    """Relevance over x when each output hands its own, times ``factor``, to its positive (or negative) contributions, in
+    proportion. Where there are none, to those of the other sign.
     """
     keep, drop = ({"min": 0.0}, {"max": 0.0}) if positive else ({"max": 0.0}, {"min": 0.0})
-    weight, own = linear.weight.clamp(**keep), _bias(linear, relevance).clamp(**keep)
+    weight, own = linear.weight.clamp(**keep), _bias(linear, z).clamp(**keep)
     bias = own + (_tiny(own) if positive else -_tiny(own))
+    other = None
     if x.min() >= 0:  # one pass each way instead of two: the common case, after a ReLU
-        share = relevance.div_(linear.apply(x, weight, bias))
-        linear.keep(share, own)
-        return linear.pull(share, x, weight)
-    above, below, other = x.clamp(min=0), x.clamp(max=0), linear.weight.clamp(**drop)
-    share = relevance.div_(linear.apply(above, weight, bias).add_(linear.apply(below, other)))
+        total = linear.apply(x, weight, bias)
+    else:
+        other = linear.weight.clamp(**drop)
+        total = linear.apply(x.clamp(min=0), weight, bias).add_(linear.apply(x.clamp(max=0), other))
+    none = _without(total, z, positive=positive)
+    share = torch.div(z, total, out=total).mul_(grad if factor == 1 else grad * factor)
+    if none is not None:
+        share.masked_fill_(none, 0.0)
     linear.keep(share, own)
-    return torch.where(x > 0, linear.pull(share, x, weight), linear.pull(share, x, other))
+    result = linear.pull(share, x, weight)
+    if other is not None:
+        result = torch.where(x > 0, result, linear.pull(share, x, other))
+    if none is not None:
+        rest = (grad * none).mul_(factor)
+        linear.keep(rest, _bias(linear, z))
+        result.add_(linear.pull(rest, x, linear.weight))
+    return result
+
+
+def _without(total: Tensor, z: Tensor, *, positive: bool) -> Tensor | None:
+    """Where an output has no contributions of the sign that ``total`` is the sum of, beyond rounding; None: nowhere."""
+    rounding = 8 * torch.finfo(z.dtype).eps
+    lowest, highest = total.aminmax()
+    if (lowest > rounding * highest) if positive else (highest < rounding * lowest):
+        return None
+    none = total <= z * -rounding if positive else total >= z * -rounding
+    return none if none.any() else None
 
 
 def _bias(linear: LinearMap, z: Tensor) -> Tensor:
@@ -298,32 +327,31 @@ class Gamma:
         if not self.gamma:
             linear.keep(grad, bias)
             return linear.pull(grad, x, weight)
-        relevance = grad * z
         positive_inputs = bool(x.min() >= 0)
-        if positive_inputs and _only_above_zero(relevance, grad):  # the classic form, one pass each way
+        if positive_inputs and _only_above_zero(z, grad):  # the classic form, one pass each way
             weight = weight + self.gamma * weight.clamp(min=0)
             bias = bias + self.gamma * bias.clamp(min=0)
-            share = relevance.div_(linear.apply(x, weight, bias + _tiny(z)))
+            total = linear.apply(x, weight, bias + _tiny(z))
+            share = torch.div(z, total, out=total).mul_(grad)
             linear.keep(share, bias)
             return linear.pull(share, x, weight)
         # |z + gamma P| or |z + gamma N| is (1 + gamma / 2) |z| + gamma / 2 A; divided by gamma / 2:
         plain = (1 + self.gamma / 2) / (self.gamma / 2)
-        absolute = weight.abs()
-        total = linear.apply(x if positive_inputs else x.abs(), absolute, bias.abs() + _tiny(z)).add_(
-            z.abs(), alpha=plain
-        )
-        own_sign = relevance.div_(total)  # g z / total; with the sign of g it is g |z| / total
-        positive = own_sign.copysign(grad)
+        absolute, size = weight.abs(), z.abs()
+        total = linear.apply(x if positive_inputs else x.abs(), absolute, bias.abs() + _tiny(z)).add_(size, alpha=plain)
+        own_sign = torch.div(z, total, out=total).mul_(grad)  # g z / total; with the sign of g it is g |z| / total
+        positive = torch.copysign(own_sign, grad, out=size)
         linear.keep(positive, bias * plain)
         linear.keep(own_sign, bias.abs())
-        result = linear.pull(positive, x, weight).mul_(plain)
-        signed = linear.pull(own_sign, x, absolute)
-        return result.add_(signed) if positive_inputs else result.addcmul_(signed, x.sign())
+        result = linear.pull(own_sign, x, absolute)
+        if not positive_inputs:
+            result.mul_(x.sign())
+        return result.add_(linear.pull(positive, x, weight), alpha=plain)
 
 
-def _only_above_zero(relevance: Tensor, grad: Tensor) -> bool:
+def _only_above_zero(z: Tensor, grad: Tensor) -> bool:
     """Whether only outputs z > 0 have relevance, as before a ReLU. A first look at one picture spares most others."""
-    return all(bool((r * g).min() >= 0) for r, g in ((relevance[:1], grad[:1]), (relevance, grad)))
+    return bool(z.min() >= 0) or not any(bool(((n < 0) & (g != 0)).any()) for n, g in ((z[:1], grad[:1]), (z, grad)))
 
 
 @final
