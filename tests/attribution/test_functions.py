@@ -65,9 +65,7 @@ CONSERVING: dict[str, Callable[[Tensor], Tensor]] = {
     "gate": lambda x: F.linear(x, W) * torch.sigmoid(F.linear(x, V)),
     "broadcast gate": lambda x: x * torch.sigmoid(F.linear(x, V).mean(1, keepdim=True)).expand_as(x),
     "gate in place": lambda x: F.linear(x, W).mul_(torch.sigmoid(F.linear(x, V))),
-    "gate resized": lambda x: (
-        x * F.interpolate(torch.sigmoid(F.avg_pool1d(F.linear(x, V), 2)), size=8, mode="nearest")
-    ),
+    "gate resized": lambda x: x * F.interpolate(torch.sigmoid(F.avg_pool1d(F.linear(x, V), 2)), size=8, mode="nearest"),
     "gate split": lambda x: x.chunk(2, 1)[0] * torch.sigmoid(F.linear(x, V)).split(2, 1)[1],
     "gates mix weights": lambda x: torch.cat([_mixed(one) for one in x[:, None]]),
     "lstm": lambda x: _recurrent(torch.lstm, x, 4, True),

@@ -1,4 +1,4 @@
-"""In-place functions in statement style, through views too: the values of the plain network, and relevance conserved."""
+"""In-place functions in statement style, through views too: the plain network's values, and relevance is conserved."""
 
 from __future__ import annotations
 

@@ -136,9 +136,10 @@ class Interception(TorchFunctionMode):
         if not self._changed:
             return value
         if isinstance(value, Tensor):
-            if value not in self._changed and value._base in self._changed:
-                whole = self.current(value._base)
-                return _seen_through(whole, value) if whole.stride() == value._base.stride() else value
+            base = value._base
+            if value not in self._changed and base is not None and base in self._changed:
+                whole = self.current(base)
+                return _seen_through(whole, value) if whole.stride() == base.stride() else value
             while value in self._changed:
                 value = self._changed[value]
             return value
@@ -374,7 +375,7 @@ class _Watch(TorchFunctionMode):
             if name in PRODUCTS:
                 self.attends = True
             elif isinstance(result, Tensor) and result.numel() == weights[0].numel():
-                result._saywhy_weights = True
+                result._saywhy_weights = True  # type: ignore[attr-defined]
         return result
 
 

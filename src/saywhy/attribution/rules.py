@@ -268,8 +268,9 @@ class AlphaBeta:
 def _signed_share(
     linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor, *, positive: bool, factor: float = 1.0
 ) -> Tensor:
-    """Relevance over x when each output hands its own, times ``factor``, to its positive (or negative) contributions, in
-    proportion. Where there are none, to those of the other sign.
+    """Relevance over x when each output hands its own, times ``factor``, to its positive (or negative) contributions.
+
+    In proportion; where there are none, to those of the other sign.
     """
     keep, drop = ({"min": 0.0}, {"max": 0.0}) if positive else ({"max": 0.0}, {"min": 0.0})
     weight, own = linear.weight.clamp(**keep), _bias(linear, z).clamp(**keep)
