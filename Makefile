@@ -6,12 +6,13 @@ STAMP  := $(VENV)/.saywhy-installed
 PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow lint layout clean
+.PHONY: help setup demo test test-slow fuzz lint layout clean
 
 help:
 	@echo "make demo       explain photographs and rendered birds that are installed; writes why-demo/index.html"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests: every architecture of docs/models.md, conservation on whole networks"
+	@echo "make fuzz       COUNT=1000 broken pictures and as many texts, drawn from SEED=0: read, or refused in a line"
 	@echo "make lint       ruff, mypy, and no large binary in the repository"
 	@echo "make layout     the rooms of the package, their floors, and every arrow between them"
 
@@ -43,6 +44,10 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	@echo "running the slow tests"
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: $(STAMP)
+	@$(BIN)/python -m tests.fuzz pictures $(or $(COUNT),1000) $(or $(SEED),0)
+	@$(BIN)/python -m tests.fuzz texts $(or $(COUNT),1000) $(or $(SEED),0)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

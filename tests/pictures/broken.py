@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, features
 
-from tests.helpers import picture
+from tests.pictures.drawn import picture
 
 ENDINGS = ("jpg", "png", "webp", "gif", "bmp", "tif", "avif")
 

@@ -128,8 +128,9 @@ def test_json_is_read_as_json_reads_it(write: Any) -> None:
         assert read_json(write(json.dumps(whole, ensure_ascii=ascii_only))) == whole
     assert read_json(write("[" * 64 + "]" * 64))
     assert read_json(write('{"a": 1, "a": {}}'), pairs=True) == (("a", 1), ("a", ()))
-    assert parse_json('"\\udce9"', "names", halves=True) == "\udce9"
-    assert "names: " in refusal(lambda text: parse_json(text, "names", halves=True), '"\\u0000"')
+    assert parse_json('"\\udce9"', "names", loose=True) == "\udce9"
+    assert parse_json('{"a": 1, "a": Infinity}', "x", loose=True) == {"a": float("inf")}
+    assert "names: " in refusal(lambda text: parse_json(text, "names", loose=True), '"\\u0000"')
 
 
 @pytest.mark.parametrize(

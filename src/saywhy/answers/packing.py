@@ -50,7 +50,7 @@ def from_json(text: str, form: str, what: str) -> dict[str, Any]:
 
     form: the document's "format". what: what it holds, for the message ("an explanation").
     """
-    document = parse_json(text, "this text", halves=True)
+    document = parse_json(text, "this text", loose=True)
     if not isinstance(document, dict) or document.get("format") != form:
         raise SaywhyError(f"this JSON is not {what}: its format is not {form!r}")
     return document

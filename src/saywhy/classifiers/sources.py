@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
-from saywhy.plumbing.hub import patience
+from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line, unknown
 from saywhy.plumbing.texts import read_json
 from saywhy.words.class_names import read_class_names
@@ -46,7 +46,8 @@ def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None) -> _L
 
     if not (folder / "config.json").is_file():
         raise SaywhyError(f"timm:{folder}: the folder has no config.json; see timm's local-dir format")
-    config = read_json(folder / "config.json")
+    check_settings(folder)
+    config = read_json(folder / "config.json", loose=True)
     if not isinstance(config, dict):
         raise SaywhyError(f"timm:{folder}: its config.json is no object; see timm's local-dir format")
     try:
@@ -115,6 +116,7 @@ def _from_huggingface(name: str, pretrained: bool, classes: int | None) -> _Load
     _refuse_classes(f"hf:{name}", classes)
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
+    check_settings(name)
     try:
         with patience():
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)

@@ -46,7 +46,7 @@ def unknown(
         hint = f"see {see}"
     else:
         hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
-    return SaywhyError(f"{lead} {what} {str(name)!r}{also}; {hint}")
+    return SaywhyError(f"{lead} {what} {shown(repr(str(name)))}{also}; {hint}")
 
 
 def first_line(error: BaseException, most: int = 160) -> str:

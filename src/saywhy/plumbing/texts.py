@@ -115,30 +115,31 @@ def read_table(path: str | Path, needed: Sequence[str] = ()) -> list[tuple[int, 
     return [(line, dict.fromkeys(columns, "") | dict(zip(columns, row, strict=False))) for line, row in rows]
 
 
-def read_json(path: str | Path, *, pairs: bool = False) -> Any:
+def read_json(path: str | Path, *, pairs: bool = False, loose: bool = False) -> Any:
     """The document of a JSON file, as ``parse_json`` reads it."""
-    return parse_json(read_text(path), shown(path), pairs=pairs)
+    return parse_json(read_text(path), shown(path), pairs=pairs, loose=loose)
 
 
-def parse_json(text: str, where: str, *, pairs: bool = False, halves: bool = False) -> Any:
+def parse_json(text: str, where: str, *, pairs: bool = False, loose: bool = False) -> Any:
     """A JSON document.
 
     where:  its file, or what it is: messages begin with it.
     pairs:  objects become tuples of (name, value); names may then be there twice.
-    halves: texts may hold halves of characters (lone surrogates), as names of files that are not UTF-8 do.
+    loose:  what Python's json lets through goes through: names that are there twice, of which the last counts, NaN and
+            infinity, and half characters (lone surrogates), which names of files that are not UTF-8 have.
 
     Raises SaywhyError for what is not JSON (NaN and infinity are not), numbers without end, objects with a name twice,
     null characters, and for documents deeper than DEEPEST.
     """
     _check_memory(text, where, {"{": _OBJECT, "[": _LIST, ",": _CELL})
-    _check_escapes(text, where, halves)
+    _check_escapes(text, where, loose)
     try:
         document = json.loads(
             text,
-            object_pairs_hook=tuple if pairs else _object,
+            object_pairs_hook=tuple if pairs else dict if loose else _object,
             parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=_no_constant,
+            parse_float=float if loose else _finite,
+            parse_constant=float if loose else _no_constant,
         )
     except json.JSONDecodeError as error:
         raise SaywhyError(f"{where}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
@@ -192,12 +193,12 @@ def _check_memory(text: str, where: str, marks: Mapping[str, int]) -> None:
         raise SaywhyError(f"{where}: would take over {MOST_MEMORY >> 20} MiB of memory when it is read; split it")
 
 
-def _check_escapes(text: str, where: str, halves: bool) -> None:
-    """Raises SaywhyError for a backslash that stands for a null character, or for half of one unless ``halves``."""
+def _check_escapes(text: str, where: str, loose: bool) -> None:
+    """Raises SaywhyError for a backslash that stands for a null character or, unless ``loose``, for half of one."""
     if not re.search(r"\\u(0000|[dD][89a-fA-F])", text):
         return
     for escape in _ESCAPES.finditer(text):
-        if escape["null"] or (escape["half"] and not halves):
+        if escape["null"] or (escape["half"] and not loose):
             line, column = text.count("\n", 0, escape.start()) + 1, escape.start() - text.rfind("\n", 0, escape.start())
             what = "a null character" if escape["null"] else "half a character (a lone surrogate)"
             raise SaywhyError(f"{where}: line {line}, column {column}: {escape[0]} is {what}")

@@ -89,7 +89,7 @@ def check_space_name(name: str) -> None:
         check_clip(name)
     elif where and kind in ("tuned", "operated"):
         file = Path(where, ADAPTER) if kind == "tuned" else Path(where)
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise SaywhyError(f"the space {name!r}: there is no file {file}")
     elif name != "own":
         raise unknown("space", name, SPACES)

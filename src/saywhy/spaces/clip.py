@@ -19,7 +19,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.hub import patience
+from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line, unknown
 from saywhy.spaces.text_cache import cached_encode
 from saywhy.spaces.text_heat import text_maps
@@ -156,7 +156,8 @@ def check_clip(source: str) -> tuple[str, str]:
         from saywhy.worlds import clip_directory
 
         where = str(clip_directory(source.removeprefix("world:")))
-    if Path(where).is_dir():
+    if os.path.isdir(where):
+        check_settings(where)
         _check_weights(Path(where))
     else:
         _check_known(*where.partition("/")[::2])

