@@ -58,7 +58,7 @@ CLASSIFIERS: dict[str, Callable[[], Classifier]] = {"convolutions": tiny_classif
 def test_a_row_that_is_a_classs_own_has_its_map(name: str, method: str) -> None:
     """By every method, and by the composite that the network has by default."""
     classifier = CLASSIFIERS[name]()
-    nn.init.zeros_(classifier.network.get_submodule(classifier.head_path).bias)  # type: ignore[arg-type]
+    nn.init.zeros_(classifier.network.get_submodule("head").bias)  # type: ignore[arg-type]
     rows = classifier.head.weight[[3, 1]]
     asked = classifier.with_rows(rows, ["three", "one"])
     found = attribute(asked, IMAGES, [0, 1, 0], method)

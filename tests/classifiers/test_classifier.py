@@ -124,27 +124,6 @@ def test_a_head_may_be_a_convolution_of_one_pixel() -> None:
     head_identity(Classifier.from_module(network, transform=TRANSFORM))
 
 
-@pytest.mark.parametrize(
-    ("network", "reason"),
-    [
-        (nn.Sequential(TinyNet(), nn.ReLU()), "no linear layer"),
-        (nn.Sequential(TinyNet().body, nn.Conv2d(16, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), "no linear layer"),
-    ],
-)
-def test_without_a_linear_head_it_predicts_and_says_why_there_is_none(network: nn.Module, reason: str) -> None:
-    classifier = Classifier.from_module(network, transform=TRANSFORM, labels=NAMES)
-    assert not classifier.has_head
-    assert len(classifier.predict([picture()])[0]) == 5
-    for ask in (lambda: classifier.head, lambda: classifier.features(classifier.preprocess([picture()]))):
-        with pytest.raises(SaywhyError, match=reason):
-            ask()
-
-
-def test_averaged_heads_are_no_linear_head() -> None:
-    classifier = Classifier.load("timm:deit_tiny_distilled_patch16_224", pretrained=False)
-    assert not classifier.has_head
-
-
 def test_predictions_are_probabilities_best_first() -> None:
     classifier = tiny_classifier()
     (row,) = classifier.predict([picture()], top=5)

@@ -15,7 +15,7 @@ from saywhy.classifiers.borrowing import frozen, untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.evidence import EVIDENCE, ClassEvidence, class_evidence
 from saywhy.classifiers.layers import recorded
-from tests.helpers import TinyNet, tiny_classifier
+from tests.helpers import TRANSFORM, TinyNet, tiny_classifier
 from tests.networks import SIZE, calibrated, pixels, resnet, swin, vit
 
 
@@ -199,9 +199,24 @@ def test_it_follows_the_weights() -> None:
 def test_a_classifier_with_another_network_has_that_ones_head_and_evidence() -> None:
     classifier, x = tiny_classifier(), pixels(2, 32)
     other = replace(classifier, network=untrained(classifier.network, 1))
-    assert other.head_path == classifier.head_path == "head"
     assert not torch.allclose(other.head.weight, classifier.head.weight)
     found, _ = evidence_of(class_evidence(other, x), x)
     torch.testing.assert_close(found, centred(other.logits(x) - other.head.bias), rtol=1e-4, atol=1e-5)
     features = other.features(x) @ other.head.weight.T + other.head.bias
     torch.testing.assert_close(features, other.logits(x), rtol=1e-4, atol=1e-5)
+
+
+def test_labels_that_do_not_compete_have_evidence_each() -> None:
+    network, x = resnet(), pixels(2)
+    classifier = replace(classifier_of(network), task="multi-label")
+    found, maps = evidence_of(class_evidence(classifier, x), x)
+    torch.testing.assert_close(found, classifier.logits(x) - classifier.head.bias, rtol=1e-4, atol=1e-5)
+    assert maps.shape == (2, 5, 2, 2)
+
+
+def test_one_logit_has_evidence_for_and_against() -> None:
+    classifier, x = Classifier.from_module(TinyNet(1), transform=TRANSFORM), pixels(2, 32)
+    found, maps = evidence_of(class_evidence(classifier, x), x)
+    assert maps.shape[2:] == (8, 8)
+    torch.testing.assert_close(found, classifier.logits(x) - classifier.head.bias, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps[:, 0], -maps[:, 1])

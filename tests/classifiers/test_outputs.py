@@ -195,18 +195,25 @@ class Then(nn.Module):
         return self.function(self.inner(x))
 
 
-ENDS = [
-    nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid(), lambda z: torch.softmax(z, -1), lambda z: z.softmax(dim=1),
-    lambda z: z.sigmoid(), lambda z: z.clone().sigmoid_(), lambda z: z / 3, lambda z: z * 2,
-    lambda z: (z / 3).softmax(1), lambda z: torch.sigmoid(z / 2), lambda z: z.softmax(1)[:, :, None].flatten(1),
+ENDS: list[tuple[Callable, float]] = [
+    *[(end, 1) for end in (
+        nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid(), lambda z: torch.softmax(z, -1), lambda z: z.softmax(dim=1),
+        lambda z: z.sigmoid(), lambda z: z.clone().sigmoid_(), lambda z: z.softmax(1)[:, :, None].flatten(1),
+        lambda z: (z.sigmoid(), z.mul(2).sigmoid())[0], lambda z: (z.softmax(1), (z + 1).softmax(0))[0],
+    )],
+    (lambda z: z / 3, 1 / 3), (lambda z: z * 2, 2), (lambda z: (z / 3).softmax(1), 1 / 3),
+    (lambda z: torch.sigmoid(z / 2), 1 / 2), (lambda z: torch.log_softmax(z / torch.tensor(0.5), 1), 2),
 ]  # fmt: skip
+"""What comes after a network, and by what its logits are multiplied in it."""
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_what_goes_into_the_end_is_explained_and_the_networks_own_probabilities_are_given(end: Callable) -> None:
+@pytest.mark.parametrize(("end", "factor"), ENDS)
+def test_what_goes_into_the_end_is_explained_and_the_networks_own_probabilities_are_given(
+    end: Callable, factor: float
+) -> None:
     network = TinyNet(3)
     plain, ended = own(network, labels=NAMES), own(Then(network, end), labels=NAMES)
-    torch.testing.assert_close(ended.logits(PIXELS), plain.logits(PIXELS), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ended.logits(PIXELS), factor * plain.logits(PIXELS), rtol=1e-5, atol=1e-6)
     with torch.no_grad():
         said = Then(network, end).eval()(PIXELS)
     sums_to_one = (said.sum(1) - 1).abs().max() < 1e-3
@@ -217,10 +224,10 @@ def test_what_goes_into_the_end_is_explained_and_the_networks_own_probabilities_
     torch.testing.assert_close(features @ head.weight.T + head.bias, ended.logits(PIXELS), rtol=1e-4, atol=1e-5)
     for composite in COMPOSITES:
         found, right = (attribute(c, PIXELS, target=2, composite=composite) for c in (ended, plain))
-        torch.testing.assert_close(found.values, right.values, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found.values, factor * right.values, rtol=1e-3, atol=1e-5)
     for method in METHODS:
         found, right = (attribute(c, PIXELS, method=method) for c in (ended, plain))
-        torch.testing.assert_close(found.values, right.values, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found.values, factor * right.values, rtol=1e-3, atol=1e-5)
 
 
 def test_a_softmax_after_attention_is_the_last_one() -> None:
@@ -238,29 +245,75 @@ def test_a_softmax_after_attention_is_the_last_one() -> None:
     for method in METHODS:
         found, right = (attribute(c, pixels, method=method) for c in (ended, plain))
         torch.testing.assert_close(found.values, right.values, rtol=1e-4, atol=1e-6)
-    assert ended.head_path == "network.0.head"
+    torch.testing.assert_close(ended.head.weight, vit.head.weight.detach())
 
 
-class Averaged(nn.Module):
-    """The mean of two networks' softmaxes."""
+class Mixed(nn.Module):
+    """What is made of the logits of two networks."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], classes: int = 3) -> None:
         super().__init__()
-        self.first, self.second = TinyNet(3), TinyNet(3)
+        self.first, self.second, self.function = TinyNet(classes), TinyNet(classes), function
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.first(x).softmax(1) + self.second(x).softmax(1)) / 2
+        return self.function(self.first(x), self.second(x))
 
 
-def test_averaged_probabilities_stay_what_they_are() -> None:
-    network = Averaged()
+def hierarchy(coarse: Tensor, fine: Tensor) -> Tensor:
+    """P(class) = P(group) P(class | group), for two groups of two and of one class."""
+    groups, first = coarse[:, :2].softmax(1), fine[:, :2].softmax(1)
+    return torch.cat([groups[:, :1] * first, groups[:, 1:]], 1)
+
+
+MIXTURES = {
+    "mean of softmaxes": (lambda a, b: (a.softmax(1) + b.softmax(1)) / 2, "single-label"),
+    "hierarchy": (hierarchy, "single-label"),
+    "mean of sigmoids": (lambda a, b: (a.sigmoid() + b.sigmoid()) / 2, "multi-label"),
+    "noisy or": (lambda a, b: 1 - (1 - a.sigmoid()) * (1 - b.sigmoid()), "multi-label"),
+}
+
+
+@pytest.mark.parametrize(("function", "task"), MIXTURES.values(), ids=MIXTURES)
+def test_mixed_probabilities_stay_what_they_are(function: Callable, task: str) -> None:
+    network = Mixed(function)
     classifier = own(network, labels=NAMES)
+    assert classifier.task == task
+    assert not classifier.has_head
     said = classifier.probabilities(classifier.logits(PIXELS))
     torch.testing.assert_close(said, network.eval()(PIXELS).detach())
     for method in METHODS:
         assert attribute(classifier, PIXELS, method=method).values.any()
-    with pytest.raises(SaywhyError, match="holds so much of Averaged constant that no relevance reaches the pixels"):
-        attribute(classifier, PIXELS, composite="epsilon-plus")
+    if task == "single-label":
+        with pytest.raises(SaywhyError, match="holds so much of Mixed constant that no relevance reaches the pixels"):
+            attribute(classifier, PIXELS, composite="epsilon-plus")
+
+
+def test_a_mean_of_two_chances_of_one_class_is_that() -> None:
+    network = Mixed(lambda a, b: (a[:, 0].sigmoid() + b[:, 0].sigmoid()) / 2, 1)
+    classifier = own(network, labels=["pneumonia"])
+    said = classifier.probabilities(classifier.logits(PIXELS))
+    torch.testing.assert_close(said[:, 0], network.eval()(PIXELS).detach())
+    torch.testing.assert_close(said.sum(1), torch.ones(3))
+
+
+def test_a_mean_of_log_softmaxes_gives_the_normalised_geometric_mean() -> None:
+    network = Mixed(lambda a, b: (a.log_softmax(1) + b.log_softmax(1)) / 2)
+    classifier = own(network, labels=NAMES)
+    said = classifier.probabilities(classifier.logits(PIXELS))
+    with torch.no_grad():
+        network.eval()
+        logits = (network.first(PIXELS) + network.second(PIXELS)) / 2
+    torch.testing.assert_close(said, logits.softmax(1))
+    for method in METHODS:
+        assert attribute(classifier, PIXELS, method=method).values.any()
+
+
+def test_scripted_sigmoids_are_noticed_where_the_task_says_so() -> None:
+    for classes, options in ((3, {"task": "multi-label"}), (1, {})):
+        network = nn.Sequential(TinyNet(classes), nn.Sigmoid()).eval()
+        classifier = own(torch.jit.trace(network, PIXELS), **options)
+        said = classifier.probabilities(classifier.logits(PIXELS))[:, :classes]
+        torch.testing.assert_close(said, network(PIXELS).detach())
 
 
 def test_ends_that_cannot_be_are_refused() -> None:

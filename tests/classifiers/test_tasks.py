@@ -139,7 +139,7 @@ def test_one_logit_has_a_head_and_a_space_of_its_own(labels: list[str], end: Cal
     assert e.contrast is not None
     assert {e.target.index, e.contrast.other.index} == {0, 1}
     evidence = class_evidence(classifier, PIXELS)
-    torch.testing.assert_close(evidence.eval()(PIXELS), classifier.logits(PIXELS))
+    torch.testing.assert_close(evidence.eval()(PIXELS), classifier.logits(PIXELS) - head.bias, rtol=1e-4, atol=1e-6)
 
 
 # -- any number of labels ---------------------------------------------------------------------------------------------

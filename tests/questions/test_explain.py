@@ -114,7 +114,7 @@ def test_a_picture_that_is_not_there_is_named() -> None:
 
 def test_what_a_person_sees_in_a_console_is_short() -> None:
     classifier = tiny_classifier()
-    assert repr(classifier) == "<Classifier tiny: TinyNet, 5 classes, head head, on cpu>"
+    assert repr(classifier) == "<Classifier tiny: TinyNet, 5 classes, head of 16 features, on cpu>"
     e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), regions=1)
     several = repr([e, e])
     assert len(several) < 300

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
-from saywhy.spaces.own import PHRASES, ClassifierSpace, class_prompts
+from saywhy.spaces.own import PHRASES, ClassifierSpace, class_prompts, picture_vectors
 from saywhy.spaces.text_encoder import load_encoder
 from saywhy.spaces.text_to_weights import MAPPERS, fit
 from saywhy.spaces.text_to_weights.closed_form import KernelRidge
@@ -112,3 +112,15 @@ def test_a_space_is_kept_and_comes_back(method: str, tmp_path: Path) -> None:
         ClassifierSpace.load(path, classifier, FakeEncoder("fake-2"))
     with pytest.raises(SaywhyError, match="another classifier"):
         ClassifierSpace.load(path, tiny_classifier(), encoder)  # other random weights
+
+
+def test_labels_that_do_not_compete_count_by_their_sigmoids() -> None:
+    """Of two labels that are true the surer one does not hide the other, as a softmax would have it."""
+    weight, logits = torch.eye(3), torch.tensor([4.0, 8.0, -8.0])
+    directions = F.normalize(weight - weight.mean(0), dim=1)
+    (one,), (several,) = (
+        picture_vectors(torch.zeros(1, 3), weight, logits, competing) @ directions.T for competing in (True, False)
+    )
+    assert one[1] > one[0] + 0.3
+    assert several[0] == pytest.approx(float(several[1]), abs=0.05)
+    assert several[:2].min() > several[2] + 1

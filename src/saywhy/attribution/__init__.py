@@ -27,7 +27,7 @@ from saywhy.attribution.lrp import (
 from saywhy.attribution.missing import where_missing, why_empty
 from saywhy.attribution.self_check import NOISE, NOISE_OF_STEPS, MapWarning, check_maps, said
 from saywhy.classifiers.borrowing import borrowed
-from saywhy.classifiers.outputs import PROBABILITIES, AsLogits
+from saywhy.classifiers.outputs import MIXED, AsLogits
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
 from saywhy.plumbing.names import unknown
@@ -158,8 +158,9 @@ def _attribute_batch(
         checks = check_maps(relevance, logits, explained, noise=noise)
         name, rules, pixel_range = None, None, None
     else:
-        # A mean of softmaxes must not be held constant, as attention's may be; its logarithm has no rule.
-        averaged = isinstance(network, AsLogits) and network.end == PROBABILITIES
+        # Softmaxes or sigmoids that are mixed must not be held constant, as attention's and gates' may be; and the
+        # logarithm of the mixture has no rule.
+        averaged = isinstance(network, AsLogits) and network.end in MIXED
         if composite is None:
             composite = "attnlrp" if averaged else default_composite(network, pixels)
         name = composite if isinstance(composite, str) else composite_name(composite)

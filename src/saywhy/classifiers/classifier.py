@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.checkpoints import load_checkpoint
-from saywhy.classifiers.heads import Head, Linear, OtherRows, find_head
+from saywhy.classifiers.heads import (
+    Head,
+    HeadPlace,
+    OtherRows,
+    find_head,
+    measure_head,
+    revive,
+    run_with_features,
+)
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.sources import SHORT, SOURCES
 from saywhy.errors import SaywhyError
@@ -54,10 +62,9 @@ class Classifier:
     transform: Transform
     labels: tuple[str, ...]
     name: str
-    _head_path: str | None = field(repr=False)  # of the head's module; None where there is none
+    _head: HeadPlace | None = field(repr=False)  # where it is; None where there is none
     _no_head: str = field(repr=False)  # why there is none
     task: str = SINGLE
-    _scale: float = field(default=1.0, repr=False)  # the network's own logits over these, which are its head's
 
     @staticmethod
     def load(
@@ -107,7 +114,7 @@ class Classifier:
             load_checkpoint(network, checkpoint, averaged=averaged)
             pretrained = True
         names = own_names if labels is None else labels
-        return _assemble(network.eval().to(chosen), transform, names, source, output, task, revive=not pretrained)
+        return _assemble(network.eval().to(chosen), transform, names, source, output, task, revive_head=not pretrained)
 
     @staticmethod
     def from_module(
@@ -121,8 +128,8 @@ class Classifier:
     ) -> Classifier:
         """Your own network. It stays where it is, on its device, in its mode.
 
-        It may return logits, or what a softmax, a sigmoid or a division by a constant makes of them, alone or among
-        other tensors; one logit makes a classifier of two classes (docs/your-model.md).
+        It may return logits, or what a softmax or a sigmoid makes of them, alone or among other tensors; one logit
+        makes a classifier of two classes (docs/your-model.md).
 
         transform:            RGB picture -> (3, h, w), the one of evaluation.
         labels, output, task: as in ``load``. Of one logit: the name of what it speaks for, or two names in class order,
@@ -130,10 +137,10 @@ class Classifier:
 
         Raises SaywhyError, and warns, as ``load`` does.
         """
-        return _assemble(module, transform, labels, name or type(module).__name__, output, task, revive=False)
+        return _assemble(module, transform, labels, name or type(module).__name__, output, task, revive_head=False)
 
     def __repr__(self) -> str:
-        head = f"head {self._head_path}" if self._head_path else "no linear head"
+        head = f"head of {self._head.width} features" if self._head else "no linear head"
         network = type(self.network.network if isinstance(self.network, AsLogits) else self.network).__name__
         task = "" if self.task == SINGLE else f", {self.task}"
         return f"<Classifier {self.name}: {network}, {len(self.labels)} classes{task}, {head}, on {self.device}>"
@@ -154,25 +161,20 @@ class Classifier:
 
     @property
     def has_head(self) -> bool:
-        """Whether the logits come from a linear layer, so that ``features`` and ``head`` exist."""
-        return self._head_path is not None
+        """Whether the logits are a linear function of feature vectors, so that ``features`` and ``head`` exist."""
+        return self._head is not None
 
     @property
-    def head_path(self) -> str:
-        """Where the head's layer is in the network, as ``get_submodule`` takes it. Raises SaywhyError without one."""
-        if self._head_path is None:
+    def head_place(self) -> HeadPlace:
+        """Where the features go into the head; see ``run_with_features``. Raises SaywhyError without a linear head."""
+        if self._head is None:
             raise SaywhyError(f"{self.name} has no linear head: {self._no_head}. Its own space cannot be used")
-        return self._head_path
+        return self._head
 
     @property
     def head(self) -> Head:
-        """The linear head, detached, float32, on the CPU. Raises SaywhyError where there is none."""
-        layer = self._need_head()
-        weight = layer.weight.detach().flatten(1).float().cpu()
-        bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().cpu()
-        if isinstance(self.network, AsLogits) and (sign := self.network.sign):
-            return Head(torch.cat([sign * weight, -sign * weight]), torch.cat([sign * bias, -sign * bias]))
-        return Head(weight, bias)
+        """The linear head as it is now, float32, on the CPU, measured in a run. Raises SaywhyError without one."""
+        return measure_head(self.network, self.head_place)
 
     def with_rows(self, rows: Tensor, names: Sequence[str]) -> Classifier:
         """The same network, asked for other things than its classes: its logits are ``features @ rows.T``.
@@ -181,7 +183,7 @@ class Classifier:
 
         Raises SaywhyError where there is no linear head.
         """
-        network = OtherRows(self.network, self.head_path, rows.to(self.device, self.dtype))
+        network = OtherRows(self.network, self.head_place, rows.to(self.device, self.dtype))
         return Classifier(network, self.transform, tuple(names), self.name, None, "its rows were given", MULTI)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
@@ -213,16 +215,9 @@ class Classifier:
 
     @torch.no_grad()
     def features(self, pixels: Tensor) -> Tensor:
-        """(N, d): the input of the last linear layer. Raises SaywhyError where there is none."""
-        caught: list[Tensor] = []
+        """(N, d): what goes into the head. Raises SaywhyError where there is none."""
         with borrowed(self.network) as shadow:
-            layer = shadow.get_submodule(self.head_path)
-            handle = layer.register_forward_pre_hook(lambda module, args: caught.append(args[0].detach()))
-            try:
-                shadow(pixels.to(self.device, self.dtype))
-            finally:
-                handle.remove()
-        return caught[-1].flatten(1)
+            return run_with_features(shadow, pixels.to(self.device, self.dtype), self.head_place)[0]
 
     def predict(
         self, images: Sequence[Image.Image], top: int = 5, batch_size: int = 16
@@ -247,8 +242,7 @@ class Classifier:
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(..., C) float32, of (..., C) logits: as the classifier's task has it, and as its network would say."""
-        own = logits.float() if self._scale == 1 else logits.float() * self._scale
-        return own.softmax(-1) if self.task == SINGLE else own.sigmoid()
+        return logits.float().softmax(-1) if self.task == SINGLE else logits.float().sigmoid()
 
     def class_index(self, target: int | str) -> int:
         """The index of a class given by index or name; "7" is the class of that name where there is one, else class 7.
@@ -283,11 +277,6 @@ class Classifier:
             raise SaywhyError(f"there is no class {index}: {self.name} knows 0 to {len(self.labels) - 1}")
         return index
 
-    def _need_head(self) -> Linear:
-        layer = self.network.get_submodule(self.head_path)
-        assert isinstance(layer, Linear)
-        return layer
-
 
 @lru_cache(maxsize=256)
 def _geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
@@ -305,7 +294,7 @@ def _assemble(
     output: Key | None,
     task: str | None,
     *,
-    revive: bool,
+    revive_head: bool,
 ) -> Classifier:
     """Run the network on noise: see what it returns and how that is read, find its head, fit the names."""
     transform = as_transform(transform)
@@ -322,11 +311,11 @@ def _assemble(
         raise SaywhyError(f"{name} cannot run on what its transform returns, {tuple(noise.shape)}: {said}") from None
     plain = network
     if reading.key is not None or reading.end is not None or reading.task == BINARY or reading.squeezed:
-        network = AsLogits(plain, reading.key, reading.end)
-    if reading.classes == 1:  # more pictures, to tell a factor between a layer's outputs and the logits from chance
-        noise = torch.cat([noise, noise.flip(-1), noise.flip(-2)])
-    layer, factor, reason = find_head(network, noise, revive)
-    if layer is None and (names is None or len(names) != reading.classes):
+        network = AsLogits(plain, reading.key, reading.end, reading.last)
+    if revive_head:
+        revive(network, reading.classes)
+    place, reason = find_head(network, shape)
+    if place is None and (names is None or len(names) != reading.classes):
         if ends_with_nothing(plain, noise):
             raise headless(name, torch.empty(2, reading.classes))
         if not reading.alone and reading.key != "logits":
@@ -334,19 +323,16 @@ def _assemble(
                 f"{name} returns (N, {reading.classes}) as {reading.key!r}, which no linear layer makes. If these are "
                 f"logits, say output={reading.key!r}, or give the class names"
             )
-    if factor != 1:
-        network = AsLogits(plain, reading.key, reading.end, 1 / factor)
     where = str(labels) if isinstance(labels, str | Path) else name
     if reading.task == BINARY:
         names, sign = _two_names(names, where)
-        network = AsLogits(plain, reading.key, reading.end, 1 / factor, sign)
+        network = AsLogits(plain, reading.key, reading.end, reading.last, sign)
     elif names is None:
         names = without_names(reading.classes)
     else:
         check_count(names, reading.classes, where)
     warn_of_duplicates(names, where)
-    head_path = next((path for path, module in network.named_modules() if module is layer), None)
-    return Classifier(network, transform, names, name, head_path, reason, reading.task, factor)
+    return Classifier(network, transform, names, name, place, reason, reading.task)
 
 
 def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, str], int]:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.grids import Seen, find_layouts
+from saywhy.classifiers.heads import HeadPlace, run_with_weight
 from saywhy.classifiers.layers import caught, stages
-from saywhy.classifiers.outputs import BINARY
+from saywhy.classifiers.outputs import MULTI
 from saywhy.errors import SaywhyError
 
 EVIDENCE = "evidence"
@@ -26,7 +27,7 @@ CLOSE, CLOSE_HALF = 1e-3, 1e-2  # of the features' size: so far may the mean of 
 
 @final
 class ClassEvidence(nn.Module):
-    """A classifier's network, its logits taken apart: pixels -> (N, C) logits, less their mean.
+    """A classifier's network, its logits taken apart: pixels -> (N, C) logits, less their mean where classes compete.
 
     Where the head reads the mean of the last maps (ResNet, DenseNet, EfficientNet, ...) the module ``evidence`` returns
     (N, C, h, w), whose means over positions are those logits without the head's biases. For any other network it
@@ -34,10 +35,15 @@ class ClassEvidence(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, stage: str | None = None, seen: Seen | None = None, head: str | None = None
+        self,
+        network: nn.Module,
+        competing: bool,
+        stage: str | None = None,
+        seen: Seen | None = None,
+        head: HeadPlace | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.stage, self.seen, self.head = network, stage, seen, head
+        self.network, self.competing, self.stage, self.seen, self.head = network, competing, stage, seen, head
         self.evidence = nn.Identity()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -45,33 +51,30 @@ class ClassEvidence(nn.Module):
             maps = self.network(pixels)[:, :, None, None]
         else:
             with caught(self.network, self.stage) as outputs:
-                self.network(pixels)
-            weight = self.network.get_submodule(self.head).weight
-            assert isinstance(weight, Tensor)
+                weight, _, _ = run_with_weight(self.network, pixels, self.head)
             layout = self.seen.of(outputs[0]) or find_layouts(self.network, pixels)[self.stage].layout
-            maps = torch.einsum("cd,ndhw->nchw", weight.flatten(1).to(outputs[0].dtype), layout.view(outputs[0]))
-        return self.evidence(maps - maps.mean(1, keepdim=True)).mean((2, 3))
+            maps = torch.einsum("cd,ndhw->nchw", weight.to(outputs[0].dtype), layout.view(outputs[0]))
+        return self.evidence(maps - maps.mean(1, keepdim=True) if self.competing else maps).mean((2, 3))
 
 
 def class_evidence(classifier: Classifier, pixels: Tensor) -> ClassEvidence:
     """The classifier's network with its evidence as a layer. pixels: (N, 3, h, w) of any picture, to find it by.
 
-    Raises SaywhyError for a classifier of one logit.
+    Evidence is for one class against the others, but where any number of labels may be true: there it is for each.
     """
-    if len(classifier.labels) < 2:
-        raise SaywhyError(f"{classifier.name} has one logit; evidence is for one class against others")
     network, pixels = classifier.network, pixels.to(classifier.device, classifier.dtype)
-    if classifier.has_head and classifier.task != BINARY:  # whose head is one row for two classes
+    competing = classifier.task != MULTI
+    if classifier.has_head:
         try:
             seen = find_layouts(network, pixels)
             stage = stages(network, pixels, seen=seen)[-1]
         except SaywhyError:
-            return ClassEvidence(network)
+            return ClassEvidence(network, competing)
         with torch.no_grad(), borrowed(network) as shadow, caught(shadow, stage) as outputs:
             shadow(pixels)
         features = classifier.features(pixels).float()
         means = seen[stage].layout.view(outputs[0]).float().mean((2, 3))
         close = CLOSE if outputs[0].dtype == torch.float32 else CLOSE_HALF
         if means.shape == features.shape and bool((means - features).norm() <= close * features.norm()):
-            return ClassEvidence(network, stage, seen[stage], classifier.head_path)
-    return ClassEvidence(network)
+            return ClassEvidence(network, competing, stage, seen[stage], classifier.head_place)
+    return ClassEvidence(network, competing)

@@ -5,6 +5,7 @@ All of it is seen by running the network once on noise; no architecture is speci
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -27,64 +28,79 @@ TASKS = {
 }
 ENDS = {"softmax": SINGLE, "log_softmax": SINGLE, "sigmoid": MULTI, "logsigmoid": MULTI}
 """Functions that may come after the logits -> the task they are for."""
-PROBABILITIES = "probabilities"  # an end that is no function of torch: a mean of softmaxes, a scripted network
+PROBABILITIES, CHANCES = "probabilities that sum to one", "probabilities of each label"
+MIXED = {PROBABILITIES: SINGLE, CHANCES: MULTI}
+"""Ends that are no function of torch (a mean of softmaxes or sigmoids, a scripted network) -> the task they are for."""
+SMALL = 2**16  # values a picture, above which a tensor is no output of a classifier, but attention
 
 
 @final
 class AsLogits(nn.Module):
     """A network whose output is (N, C) logits, whatever it returns.
 
-    key:   which of the tensors it returns; None: it returns one.
-    end:   the function in ENDS that it ends with; what goes into it is returned. PROBABILITIES: it returns some, and
-           their logarithms are returned. None: it returns logits.
-    scale: what is returned is multiplied by it.
-    sign:  +1 or -1 for a network of one logit x: returned are sign * (x, -x). 0: not that.
+    key:  which of the tensors it returns; None: it returns one.
+    end:  the function in ENDS that it ends with; what goes into it is returned. Of MIXED: it returns probabilities, and
+          their logarithms, or those of their odds, are returned. None: it returns logits.
+    last: which call of a function in ENDS that is, counted from the last one, which is 0.
+    sign: +1 or -1 for a network of one logit x: returned are sign * (x, -x). 0: not that.
     """
 
     def __init__(
-        self, network: nn.Module, key: Key | None = None, end: str | None = None, scale: float = 1.0, sign: int = 0
+        self, network: nn.Module, key: Key | None = None, end: str | None = None, last: int = 0, sign: int = 0
     ) -> None:
         super().__init__()
-        self.network, self.key, self.end, self.scale, self.sign = network, key, end, scale, sign
+        self.network, self.key, self.end, self.last, self.sign = network, key, end, last, sign
         self.training = network.training
 
     def forward(self, pixels: Tensor) -> Tensor:
-        if self.end in ENDS:
-            with _Tap() as tap:
-                output = as_rows(pick(self.network(pixels), self.key), len(pixels))
-            assert tap.given is not None, "a network that ended with a function of ENDS no longer does"
-            output = tap.given.reshape(output.shape)
-        else:
+        with _Tap(self.last + 1 if self.end in ENDS else 0) as tap:
             output = as_rows(pick(self.network(pixels), self.key), len(pixels))
-            if self.end == PROBABILITIES:
-                output = output.clamp(min=torch.finfo(output.dtype).tiny).log()
-        if self.scale != 1:
-            output = output * self.scale
+        if self.end in ENDS:
+            call = tap.calls[0]
+            assert call is not None, "of a limited number every call is kept"
+            output = call.given.reshape(output.shape)
+        elif self.end in MIXED:
+            least = torch.finfo(output.dtype).tiny
+            odds = output if self.end == PROBABILITIES else output / (1 - output).clamp(min=least)
+            output = odds.clamp(min=least).log()
         return torch.cat([output, -output] if self.sign > 0 else [-output, output], 1) if self.sign else output
 
 
 @final
 @dataclass(frozen=True)
 class Reading:
-    """How a network's output is read. key, end: see ``AsLogits``. classes: columns of its logits. task: of TASKS."""
+    """How a network's output is read. key, end, last: see ``AsLogits``. classes: of its logits. task: of TASKS."""
 
     key: Key | None
     end: str | None
+    last: int
     classes: int
     task: str
     alone: bool  # it returns nothing else, or which of the tensors is meant was said
     squeezed: bool  # it leaves out axes of one: of one picture it may return (C,)
 
 
-class _Tap(TorchFunctionMode):
-    """Keeps the input and the output of the last function of ENDS that was called, and whether axes are left out."""
+@final
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A call of a function in ENDS, with what went in and came out."""
 
-    def __init__(self) -> None:
+    name: str
+    given: Tensor
+    result: Tensor
+
+
+class _Tap(TorchFunctionMode):
+    """Keeps the last ``count`` calls of functions in ENDS (None: all on SMALL tensors), and whether axes are left out.
+
+    A call that is not kept is still counted, as None.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
         super().__init__()
-        self.name = ""
-        self.given: Tensor | None = None
-        self.result: Tensor | None = None
+        self.calls: deque[_Call | None] = deque(maxlen=count)
         self.squeezed = False
+        self._all = count is None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -96,7 +112,8 @@ class _Tap(TorchFunctionMode):
         result = func(*args, **kwargs)
         self.squeezed |= name in ("squeeze", "squeeze_") and len(args) + len(kwargs) == 1
         if (in_place or name in ENDS) and isinstance(given, Tensor) and isinstance(result, Tensor):
-            self.name, self.given, self.result = "sigmoid" if in_place else name, given, result
+            kept = not self._all or (result.dim() > 0 and result.numel() <= SMALL * len(result))
+            self.calls.append(_Call("sigmoid" if in_place else name, given, result) if kept else None)
         return result
 
 
@@ -119,9 +136,15 @@ def read_output(
     rows = as_rows(found, len(noise))
     if getattr(network, "num_classes", None) == 0:
         raise headless(name, found)
-    end = None
-    if tap.result is not None and tap.result.numel() == rows.numel():
-        end = tap.name if torch.equal(tap.result.reshape(rows.shape), rows) else None
+    fitting = [
+        (last, call)
+        for last, call in enumerate(reversed(tap.calls))
+        if call is not None and call.result.numel() == rows.numel()
+    ]
+    ending = [(last, call.name) for last, call in fitting if torch.equal(call.result.reshape(rows.shape), rows)]
+    last, end = ending[0] if ending else (0, None)
+    unseen = is_scripted(network) and (task == MULTI or rows.shape[1] == 1)
+    mixed = any(call.name == "sigmoid" for _, call in fitting) or unseen
     if rows.shape[1] > 1:
         if end in ("softmax", "log_softmax") and not _sums_to_one(rows if end == "softmax" else rows.exp()):
             raise SaywhyError(f"{name} ends with a {end} that is not over its classes; give it dim=1")
@@ -129,8 +152,10 @@ def read_output(
             end = PROBABILITIES
     elif end in ("softmax", "log_softmax"):
         raise SaywhyError(f"{name} ends with a {end} over one logit, which is always the same; use a sigmoid")
+    if end is None and mixed and bool(((rows >= 0) & (rows <= 1)).all()):
+        end = CHANCES
     alone = key is not None or len(tensors_of(output)) < 2
-    reading = Reading(chosen, end, rows.shape[1], SINGLE, alone, tap.squeezed)
+    reading = Reading(chosen, end, last, rows.shape[1], SINGLE, alone, tap.squeezed)
     return replace(reading, task=_find_task(network, reading, name, task))
 
 
@@ -251,7 +276,7 @@ def _find_task(network: nn.Module, reading: Reading, name: str, task: str | None
         return BINARY
     if task == BINARY:
         raise SaywhyError(f"{name} has {reading.classes} logits, and task='binary' is for one; use 'single-label'")
-    ended = SINGLE if reading.end == PROBABILITIES else ENDS.get(reading.end or "")
+    ended = (ENDS | MIXED).get(reading.end or "")
     if ended and task not in (None, ended):
         raise SaywhyError(f"{name} ends with {reading.end}, which is task={ended!r}, not {task!r}")
     described = str(getattr(getattr(network, "config", None), "problem_type", None))  # as transformers says it

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from saywhy.attribution import Composite, attribute
 from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.outputs import MULTI
 from saywhy.spaces.text_encoder import TextEncoder
 from saywhy.spaces.text_to_weights import Mapper, centred, fit
 from saywhy.spaces.text_to_weights.files import load_mapper, save_mapper
@@ -36,15 +37,19 @@ def class_prompts(labels: Sequence[str], prompt: str = CLASS_PROMPT) -> list[str
     return [prompt.replace("{}", common_name(label)) for label in labels]
 
 
-def picture_vectors(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def picture_vectors(features: Tensor, weight: Tensor, bias: Tensor, competing: bool = True) -> Tensor:
     """(N, d) unit vectors of pictures: half the features as they are, half what the head reads from them.
 
     The second half is the mean of the classes' directions under the (softened) softmax: the features' part that
     matters for deciding. On real photographs phrases are right more often with both halves than with either alone.
 
-    features: (N, d). weight, bias: (C, d), (C,) of the head.
+    features:  (N, d). weight, bias: (C, d), (C,) of the head.
+    competing: whether one class of several is true of a picture; else any number of labels may be, and each counts by
+               the sigmoid of its logit.
     """
-    read = ((features @ weight.T + bias) / TEMPERATURE).softmax(1) @ F.normalize(centred(weight), dim=1)
+    logits = features @ weight.T + bias
+    shares = (logits / TEMPERATURE).softmax(1) if competing else logits.sigmoid()
+    read = shares @ F.normalize(centred(weight), dim=1)
     return F.normalize(F.normalize(features, dim=1) + F.normalize(read, dim=1), dim=1)
 
 
@@ -90,7 +95,7 @@ class ClassifierSpace:
 
     def encode_features(self, features: Tensor) -> Tensor:
         """(N, d) unit vectors of pictures whose features (N, d) are known."""
-        return picture_vectors(features, self._head.weight, self._head.bias)
+        return picture_vectors(features, self._head.weight, self._head.bias, self.classifier.task != MULTI)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return self.mapper(self.encoder.encode(texts))
