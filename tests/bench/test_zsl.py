@@ -148,9 +148,9 @@ def test_names_in_any_script_stay_apart() -> None:
         ("file,class_index\na.png,3\nb.png,-1\n", "class -1 of a classifier of 40"),
         ("file,class_index\na.png,three\n", "is not a number"),
         ("file,class_index\na.png\n", "is not a number"),
-        ("file,label\na.png,3\n", "columns file and class_index"),
-        ("file,class_index\n", "columns file and class_index"),
-        ("", "columns file and class_index"),
+        ("file,label\na.png,3\n", "the columns file, class_index"),
+        ("file,class_index\n", "the columns file, class_index"),
+        ("", "the columns file, class_index"),
     ],
 )
 def test_tables_that_do_not_fit(tmp_path: Path, content: str, message: str) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torchvision import transforms
 
 from saywhy.classifiers import feature_cache
 from saywhy.classifiers.feature_cache import cached_features
 from saywhy.errors import SaywhyError
+from saywhy.pictures.geometry import Transform
 from saywhy.pictures.reading import read_picture
+from saywhy.plumbing.caches import CacheWarning
 from tests.helpers import picture, tiny_classifier
 
 
@@ -87,6 +92,58 @@ def test_a_damaged_file_is_begun_anew(paths: list[Path], read: list[str], tmp_pa
     for _ in range(2):
         assert torch.equal(cached_features(classifier, paths), first)
     assert len(read) == 10  # once, and once more
+
+
+def test_a_flipped_bit_is_noticed(paths: list[Path], read: list[str], tmp_path: Path) -> None:
+    classifier = tiny_classifier()
+    first = cached_features(classifier, paths)
+    (kept,) = (tmp_path / "cache" / "features").iterdir()
+    content = bytearray(kept.read_bytes())
+    content[-3] ^= 64
+    kept.write_bytes(content)
+    assert torch.equal(cached_features(classifier, paths), first)
+    assert len(read) == 10
+
+
+def test_transforms_that_look_alike_are_other_keys(paths: list[Path], read: list[str]) -> None:
+    """torchvision shows every Lambda as "Lambda()"."""
+
+    def dimmed(by: float) -> Transform:
+        return transforms.Compose(
+            [transforms.Resize((32, 32)), transforms.ToTensor(), transforms.Lambda(lambda x: x * by)]
+        )
+
+    one = tiny_classifier()
+    other = replace(one, transform=dimmed(0.5))
+    assert repr(other.transform) == repr(dimmed(0.9))
+    first, second = cached_features(other, paths), cached_features(replace(one, transform=dimmed(0.9)), paths)
+    assert not torch.equal(first, second)
+    assert torch.equal(cached_features(replace(one, transform=dimmed(0.5)), paths), first)
+    assert len(read) == 10
+    cached_features(replace(other, network=copy.deepcopy(one.network).double()), paths)  # another precision
+    assert len(read) == 15
+
+
+def test_a_transform_that_draws_is_not_kept(paths: list[Path], read: list[str], tmp_path: Path) -> None:
+    drawing = transforms.Compose(
+        [transforms.Resize((32, 32)), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    )
+    classifier = replace(tiny_classifier(), transform=drawing)
+    for _ in range(2):
+        with pytest.warns(CacheWarning, match="another result each time: its features are not kept"):
+            cached_features(classifier, paths)
+    assert len(read) == 10
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_where_they_cannot_be_kept_they_are_there_all_the_same(
+    paths: list[Path], read: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "features").write_text("in the way")
+    classifier = tiny_classifier()
+    with pytest.warns(CacheWarning, match="cannot be used"):
+        assert len(cached_features(classifier, paths)) == 5
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"no picture", "not a picture"), (b"", "empty"), (None, "no such")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -197,3 +198,23 @@ def test_a_disk_that_fills_up_half_way(photos: list[Path], tmp_path: Path, monke
     assert result.returncode == 2
     assert result.stderr == f"saywhy: {tmp_path / 'why' / '002-1.png'}: cannot be written (No space left on device)\n"
     assert names(tmp_path / "why") == ["001-0.json", "001-0.png", "002-1.json"]
+
+
+@pytest.mark.parametrize("place", ["{tmp}/file", "/proc/none"])
+def test_a_cache_that_cannot_be_is_one_note(
+    place: str, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SAYWHY_CACHE", place.format(tmp=tmp_path))
+    result = saywhy(
+        "why", photos[0], "--space", "world:aviary", "--rationales", rationales(tmp_path), "--method", "none"
+    )
+    assert result.returncode == 0, result.stderr
+    assert [line[:16] for line in result.stderr.splitlines()] == ["note: the cache "]
+    assert "Set SAYWHY_CACHE to a folder that can be written to" in result.stderr
+
+
+def rationales(folder: Path) -> Path:
+    path = folder / "lists.json"
+    path.write_text(json.dumps({"toucan": ["yellow bill", "black wings"], "robin": ["red breast"]}))
+    return path

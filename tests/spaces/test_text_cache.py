@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.caches import CacheWarning, weights_digest
 from saywhy.spaces import text_cache
 from saywhy.spaces.text_cache import cached_encode
 
@@ -58,7 +61,81 @@ def test_a_damaged_cache_is_begun_anew() -> None:
     assert torch.equal(cached_encode("e", ["red", "blue"], encode), expected)
     assert torch.equal(cached_encode("e", ["red", "blue"], encode), expected)
     cached_encode("e", ["red", "blue"], encode)
-    assert encode.seen == ["red", "blue"] * 3  # once; again because of the damage; once into the new one
+    assert encode.seen == ["red", "blue"] * 2  # once; again because of the damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE embeddings SET vector = zeroblob(8) WHERE text = 'red'",
+        "UPDATE embeddings SET vector = x'00' WHERE text = 'red'",
+        "UPDATE embeddings SET vector = 'no bytes' WHERE text = 'red'",
+        "UPDATE embeddings SET checksum = NULL WHERE text = 'red'",
+        "DELETE FROM embeddings WHERE text = 'red'",
+    ],
+)
+def test_a_damaged_embedding_is_made_again(damage: str) -> None:
+    encode = Counting()
+    expected = cached_encode("e", ["red", "blue"], encode)
+    with closing(sqlite3.connect(text_cache._path("e"))) as database, database:
+        database.execute(damage)
+    for _ in range(2):
+        assert torch.equal(cached_encode("e", ["red", "blue"], encode), expected)
+    assert encode.seen == ["red", "blue", "red"]
+
+
+def test_a_file_with_other_columns_is_begun_anew() -> None:
+    path, encode = text_cache._path("e"), Counting()
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE embeddings (word TEXT)")
+    expected = cached_encode("e", ["red"], encode)
+    assert torch.equal(cached_encode("e", ["red"], encode), expected)
+    assert encode.seen == ["red"]
+
+
+def full(path: Path, rows: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
+
+
+def test_on_a_full_disk_what_is_there_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    encode = Counting()
+    cached_encode("e", ["red"], encode)
+    monkeypatch.setattr(text_cache, "_write", full)
+    with pytest.warns(CacheWarning, match=rf"{tmp_path} cannot be used \(database or disk is full\)") as said:
+        for _ in range(2):
+            assert len(cached_encode("e", ["red", "blue"], encode)) == 2
+    assert len(said) == 1
+    assert encode.seen == ["red", "blue", "blue"]
+
+
+def test_a_place_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text("a file")
+    encode = Counting()
+    with pytest.warns(CacheWarning, match="cannot be used"):
+        assert torch.equal(cached_encode("e", ["red"], encode), Counting()(["red"]))
+    assert encode.seen == ["red"]
+
+
+def _encoded(seed: int) -> bool:
+    """Encode texts that others encode too, many times; whether all is right."""
+    texts = [f"text {n}" for n in range(300)]
+    chosen = [texts[n] for n in torch.randperm(300, generator=torch.Generator().manual_seed(seed))[:200].tolist()]
+
+    def encode(some: Sequence[str]) -> Tensor:
+        return torch.tensor([[float(text.split()[1]), 1.0] for text in some])
+
+    return all(torch.equal(cached_encode(f"e{n}", chosen, encode), encode(chosen)) for n in range(5))
+
+
+def test_two_processes_write_one_file() -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(_encoded, range(8), chunksize=1) == [True] * 8
+    for path in text_cache._path("e0").parent.iterdir():
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_digests_tell_weights_apart() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -119,22 +120,26 @@ def _together(paths: Sequence[Path], space: Any, language: Any) -> dict[str, dic
 def _one_by_one(paths: Sequence[Path], space: Any, language: Any, method: str, key: str) -> dict[str, dict[str, Any]]:
     """key: the classifier, the writer by name and weights, and the folder of pictures, whose results are kept."""
     from saywhy.pictures.reading import read_picture
-    from saywhy.plumbing.caches import cache_directory
+    from saywhy.plumbing.caches import cache_directory, keeping
     from saywhy.questions.narrate import narrate
 
     name, _, sentences = method.partition(":")
     settings: dict[str, Any] = {"sentences": int(sentences)} if sentences else {}
     folder = cache_directory() / "sentences" / sha256(f"{key}|{method}".encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for path in track(paths, f"writing by {method}", transient=True):
         kept = folder / f"{path.stem}.json"
-        if not kept.is_file():
+        measured: dict[str, Any] = {}
+        with suppress(SaywhyError):
+            measured = read_json(kept)
+        if not measured:
             start = time.perf_counter()
             [sentence] = narrate([read_picture(path)], space, language, method=name, **settings)
             measured = _measured(sentence, time.perf_counter() - start)
-            write_whole(kept, json.dumps(measured | {"drafts": [asdict(draft) for draft in sentence.drafts]}))
-        found[path.name] = read_json(kept)
+            measured["drafts"] = [asdict(draft) for draft in sentence.drafts]
+            with keeping():
+                write_whole(kept, json.dumps(measured))
+        found[path.name] = measured
     return found
 
 

@@ -11,6 +11,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -23,8 +24,8 @@ from torch import Tensor
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
 from saywhy.pictures.sources import TABLE, list_pictures
-from saywhy.plumbing.files import replacing
 from saywhy.plumbing.names import unknown
+from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.words.class_names import folder_names, plain
 
 PROMPTS = (  # Table 7
@@ -192,19 +193,18 @@ def _check(names: Sequence[str]) -> None:
 
 def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
     """(C, d) rows for all classes by a mapper fitted on the seen ones, and the seconds it took. Slow fits are kept."""
-    from saywhy.plumbing.caches import cache_directory
+    from saywhy.plumbing.caches import cache_directory, keeping
 
     digest = hashlib.sha256(f"{task.key}|{name}|{unseen.tolist()}".encode()).hexdigest()[:24]
-    kept = cache_directory() / "zsl" / f"{digest}.pt"
+    kept = cache_directory() / "zsl" / f"{digest}.safetensors"
     if kept.is_file():
-        rows, seconds = torch.load(kept, weights_only=True)
-        return rows, seconds
+        with suppress(SaywhyError), reading_tensors(kept, "holds no rows") as file:
+            return file.tensors["rows"], float(file.story)
     mapper, seconds = _fitted(name, task, unseen)
     rows = mapper(task.texts)
     if seconds > 10:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(kept) as unfinished:
-            torch.save((rows, seconds), unfinished)
+        with keeping():
+            write_tensors(kept, {"rows": rows}, seconds, make_folder=True)
     return rows, seconds
 
 

@@ -155,8 +155,12 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the weights, the class names and the transform: the key of what is cached on disk."""
-        words = "|".join(self.labels) + repr(self.transform) + ("" if self.task == SINGLE else self.task)
+        """Changes with the weights, the class names and the transform as it shows itself: whose a saved mapper is.
+
+        The same in every process. What a transform does is ``transform_digest``: many do not show their code.
+        """
+        transform = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.transform))  # where it lies in memory
+        words = "|".join(self.labels) + transform + ("" if self.task == SINGLE else self.task)
         return f"{weights_digest(self.network.state_dict().values())}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
@@ -41,6 +44,55 @@ def as_transform(transform: Callable[..., Any]) -> Transform:
         return transform
     _tensor_of(result)  # says what is wrong with it
     return Adapted(transform, called_by_name)
+
+
+def transform_digest(transform: Transform) -> str | None:
+    """A digest of what a transform makes of a few pictures.
+
+    It is the same in every process, and another where the code, what it refers to, an option or the library does
+    another thing.
+
+    None for a transform that draws at random, of which the next picture would be another.
+    """
+    digest = hashlib.sha256()
+    with _random_state() as drawn:
+        for picture in _probes():
+            first, again = (torch.as_tensor(transform(picture.copy())).contiguous() for _ in range(2))
+            if first.shape != again.shape or not torch.equal(first, again):
+                return None
+            digest.update(f"{tuple(first.shape)} {first.dtype}".encode())
+            digest.update(first.numpy().tobytes())
+        return None if drawn() else digest.hexdigest()[:16]
+
+
+def _probes() -> Iterator[Image.Image]:
+    """Noise of small, wide and large pictures, dark and light ones, and one without a feature."""
+    rng = np.random.default_rng(0)
+    for (width, height), (low, high) in _PROBES:
+        yield Image.fromarray(rng.integers(low, high + 1, (height, width, 3), dtype=np.uint8))
+
+
+_PROBES = (
+    ((61, 47), (0, 255)), ((90, 300), (0, 255)), ((640, 200), (0, 255)), ((520, 410), (0, 255)),
+    ((256, 256), (0, 20)), ((256, 256), (240, 255)), ((256, 256), (128, 128)),
+)  # fmt: skip
+
+
+@contextmanager
+def _random_state() -> Iterator[Callable[[], bool]]:
+    """Tells whether anything was drawn meanwhile from the generators that all share, and sets them back."""
+    ours, theirs, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+    def drawn() -> bool:
+        same = repr(np.random.get_state()) == repr(theirs)  # noqa: NPY002
+        return not same or random.getstate() != ours or not torch.equal(torch.get_rng_state(), torchs)
+
+    try:
+        yield drawn
+    finally:
+        random.setstate(ours)
+        np.random.set_state(theirs)  # noqa: NPY002
+        torch.set_rng_state(torchs)
 
 
 @final

@@ -164,5 +164,5 @@ def check_space(space: Space, classifier: Classifier) -> None:
     from saywhy.spaces.traits import classifier_of
 
     owner = classifier_of(space)
-    if owner is not None and owner.fingerprint != classifier.fingerprint:
+    if owner is not None and owner is not classifier and owner.fingerprint != classifier.fingerprint:
         raise SaywhyError(f"the space belongs to {owner.name}, not to {classifier.name}; use space='own'")

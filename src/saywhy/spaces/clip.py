@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from saywhy.attribution.composites import Composite
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
-from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.caches import versions, weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line, unknown
@@ -27,6 +27,7 @@ from saywhy.types import Geometry, Heatmap
 
 DEFAULT_CLIP = "ViT-B-32/laion2b_s34b_b79k"
 BATCH = 64  # crops, or texts, at once
+PROBE = "Don't say: a Café-au-lait, 12 (naïve) words_of &amp; <b>"  # told apart by any way of cleaning and splitting
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".npz"}  # endings
 
 
@@ -65,8 +66,14 @@ class ClipSpace:
     def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
         return torch.stack([self.transform(image) for image in images]).to(self.device)
 
+    @cached_property
+    def text_key(self) -> str:
+        """What its embeddings of texts are kept under: the weights, how the tokenizer reads, and the library."""
+        tokens = self.tokenizer([PROBE]).tolist()
+        return f"{self.key} {type(self.tokenizer).__name__} {tokens} {versions('open_clip_torch')}"
+
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self.key, texts, self._encode_with_progress)
+        return cached_encode(self.text_key, texts, self._encode_with_progress)
 
     @torch.no_grad()
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:

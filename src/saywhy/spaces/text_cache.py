@@ -1,14 +1,15 @@
 """Text embeddings, computed once and kept on disk.
 
 One SQLite file per encoder, keyed by the encoder's name, the digest of its weights, and the text. Several processes may
-use it at once; a damaged file is deleted and started again.
+use it at once. A damaged file is deleted and started again, and so is a damaged embedding.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,42 +17,73 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.caches import cache_directory, keeping
 
 Encode = Callable[[Sequence[str]], Tensor]
 """M texts -> (M, d) on the CPU, float32."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: it has other columns
 
 
 def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
     """(M, d) embeddings of M texts; those not yet known are encoded in one call and kept.
 
     encoder: name and weights' digest of what encodes; whatever changes the result must change it.
+
+    Warns with a CacheWarning where they cannot be kept.
     """
-    texts = list(texts)
-    try:
-        return _cached_encode(encoder, texts, encode)
-    except sqlite3.DatabaseError:  # damaged, or on a file system without locks: do without the cache
-        _path(encoder).unlink(missing_ok=True)
-        return encode(texts)
+    texts, path = list(texts), _path(encoder)
+    known: dict[str, np.ndarray] = {}
+    with keeping():
+        _undamaged(path, lambda: known.update(_read(path, texts)))
+    missing = [text for text in dict.fromkeys(texts) if text not in known]
+    if missing:
+        fresh = dict(zip(missing, encode(missing).float().cpu().numpy(), strict=True))
+        known |= fresh
+        with keeping():
+            _undamaged(path, lambda: _write(path, fresh))
+    return torch.from_numpy(np.stack([known[text] for text in texts]))
 
 
-def _cached_encode(encoder: str, texts: list[str], encode: Encode) -> Tensor:
-    path = _path(encoder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=30)) as database, database:
-        database.execute("CREATE TABLE IF NOT EXISTS texts (text TEXT PRIMARY KEY, embedding BLOB NOT NULL)")
-        known: dict[str, bytes] = {}
+def _read(path: Path, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those that are kept and whole."""
+    found: dict[str, np.ndarray] = {}
+    if not path.exists():
+        return found
+    with closing(sqlite3.connect(path, timeout=30)) as database:
         for start in range(0, len(texts), 500):
             batch = texts[start : start + 500]
             marks = ",".join("?" * len(batch))
-            known.update(database.execute(f"SELECT text, embedding FROM texts WHERE text IN ({marks})", batch))
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:
-            fresh = encode(missing).float().cpu().numpy()
-            rows = [(text, row.tobytes()) for text, row in zip(missing, fresh, strict=True)]
-            database.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", rows)
-            known.update(rows)
-    return torch.from_numpy(np.stack([np.frombuffer(known[text], np.float32) for text in texts]))
+            rows = database.execute(f"SELECT text, vector, checksum FROM embeddings WHERE text IN ({marks})", batch)
+            whole = ((text, vector) for text, vector, checksum in rows if checksum == _sum(vector))
+            found.update((text, np.frombuffer(vector, np.float32)) for text, vector in whole)
+    return found
+
+
+def _write(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = ((text, row.tobytes(), _sum(row.tobytes())) for text, row in rows.items())
+    with closing(sqlite3.connect(path, timeout=30)) as database, database:
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS embeddings (text TEXT PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER)"
+        )
+        database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", kept)
+
+
+def _undamaged(path: Path, use: Callable[[], object]) -> None:
+    """Use the file; where it is damaged, delete it and use a new one."""
+    try:
+        use()
+    except sqlite3.Error as error:  # one that is locked, full or not ours is left alone
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in _DAMAGED:
+            raise
+        for file in (path, path.with_name(f"{path.name}-journal")):  # of the old file; it would damage the new one
+            file.unlink(missing_ok=True)
+        use()
+
+
+def _sum(vector: object) -> int:
+    """Of bytes; -1 of what is none."""
+    return zlib.crc32(vector) if isinstance(vector, bytes) else -1
 
 
 def _path(encoder: str) -> Path:

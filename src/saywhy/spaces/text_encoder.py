@@ -12,7 +12,7 @@ from typing import Any, Protocol, final
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.caches import weights_digest
+from saywhy.plumbing.caches import versions, weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line
@@ -48,7 +48,8 @@ class SentenceEncoder:
         self.fingerprint = f"sentence:{name}:{weights_digest(model.state_dict().values())}"
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        return cached_encode(self.fingerprint, texts, lambda batch: self._encode(batch, len(batch) > 2000))
+        key = f"{self.fingerprint} {versions('sentence-transformers', 'transformers')}"
+        return cached_encode(key, texts, lambda batch: self._encode(batch, len(batch) > 2000))
 
     def encode_once(self, texts: Sequence[str]) -> Tensor:
         return self._encode(texts, False)

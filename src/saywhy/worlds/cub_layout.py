@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.caches import made_once
 from saywhy.plumbing.files import replacing, write_whole
 from saywhy.words.cub_names import bundled_attributes
 from saywhy.worlds.aviary import VALUES, Scene, part_of
@@ -82,10 +82,7 @@ def write_cub(out: str | Path, kind: str = "species", *, train: int = 0, test: i
 
 def cached_cub(kind: str, test: int) -> Path:
     """The folder of ``test`` held-out pictures of that kind, drawn once into the cache."""
-    folder = cache_directory() / "aviary" / f"cub-{kind}-{test}"
-    if not (folder / "images.txt").exists():  # write_cub writes it last
-        write_cub(folder, kind, test=test)
-    return folder
+    return made_once(f"drawn/cub-{kind}-{test}", lambda folder: write_cub(folder, kind, test=test))
 
 
 def _save(out: Path, file: str, scene: Scene) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
+from zipfile import BadZipFile
 
 import numpy as np
 from rich.progress import track
 
-from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.caches import cache_directory, keeping
 from saywhy.plumbing.files import replacing
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, Scene, random_plumage, render
 from saywhy.worlds.planted import PLANTS, planted_scene
@@ -63,17 +65,18 @@ def draw(kind: str, seed: int, side: int = SIDE) -> tuple[Scene, int]:
 def scenes(kind: str, count: int, first_seed: int, side: int = SIDE) -> Scenes:
     """``count`` scenes of one kind, from consecutive seeds."""
     path = cache_directory() / "aviary" / f"{kind}-{side}-{count}-{first_seed}.npz"
-    if not path.exists():
+    with suppress(OSError, ValueError, EOFError, KeyError, BadZipFile), np.load(path) as data:  # absent, or damaged
+        return Scenes(**{name: data[name] for name in Scenes.__dataclass_fields__})
+    seeds = range(first_seed, first_seed + count)
+    with ProcessPoolExecutor() as pool:
+        drawn = pool.map(_row, [kind] * count, seeds, [side] * count, chunksize=20)
+        columns = [np.stack(c) for c in zip(*track(drawn, f"drawing {kind}", count), strict=True)]
+    arrays: dict[str, Any] = dict(zip(Scenes.__dataclass_fields__, columns, strict=True))
+    with keeping():
         path.parent.mkdir(parents=True, exist_ok=True)
-        seeds = range(first_seed, first_seed + count)
-        with ProcessPoolExecutor() as pool:
-            drawn = pool.map(_row, [kind] * count, seeds, [side] * count, chunksize=20)
-            columns = [np.stack(c) for c in zip(*track(drawn, f"drawing {kind}", count), strict=True)]
-        arrays: dict[str, Any] = dict(zip(Scenes.__dataclass_fields__, columns, strict=True))
         with replacing(path) as unfinished, unfinished.open("wb") as file:  # savez would end a name in .npz
             np.savez(file, **arrays)
-    with np.load(path) as data:
-        return Scenes(**{name: data[name] for name in Scenes.__dataclass_fields__})
+    return Scenes(**arrays)
 
 
 def _row(kind: str, seed: int, side: int) -> tuple[np.ndarray, np.ndarray, int, int, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -22,7 +21,7 @@ from saywhy.pictures.rationale_data import read_rationale_data
 from saywhy.pictures.rationale_folders import write_doubly_right
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.truth import Gold, RationaleData, evenly, gold_of
-from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.caches import cache_directory, made_once
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs.on_disk import PromptBank, build_bank
@@ -234,12 +233,13 @@ def _aviary(name: str, species: Sequence[str], splits: Sequence[str], share: flo
     each = {split: PICTURES["held out" if name == "held-out" else split] for split in splits}
     counts = {split: max(1, round(share * 16 * len(species) * n)) for split, n in each.items()}
     label = "-".join(map(str, counts.values()))
-    folder = cache_directory() / "aviary" / f"doubly-right-{name}-{label}"
     test = closeups(species, counts["test"], "test")
     first = sum(counts.values()) - counts["test"]  # the test half is written last, and files are numbered
-    if not (folder / "rationales.json").exists():  # written last
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def write(folder: Path) -> None:
         others = [rows(closeups(species, counts[split], split), split) for split in splits if split != "test"]
         write_doubly_right(folder, chain(*others, rows(test, "test")), rationale_lists(species))
+
+    folder = made_once(f"drawn/doubly-right-{name}-{label}", write)
     read = read_rationale_data(folder, "test")
     return folder, [test[int(image.path.stem) - first] for image in read.images]

@@ -8,7 +8,6 @@ does not: a shape that is always right leaves the colour unused until that is al
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL import Image
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.caches import made_once
 from saywhy.training.worlds.classifiers import train_digits
 from saywhy.worlds import TOWERS
 from saywhy.worlds.digits import DigitSet, digits
@@ -61,12 +60,12 @@ def graded_classifier(
     """
     source = "digits" if mnist is None else f"mnist-{sha256(str(Path(mnist).resolve()).encode()).hexdigest()[:8]}"
     kind = re.sub(r"[^\w.-]+", "-", "" if tower == "resnet" else f"{tower}-")
-    out = cache_directory() / "graded" / f"{source}-{kind}{bias}-{doubt}-{EPOCHS}-{seed}"
-    if not (out / "done").exists():
-        shutil.rmtree(out, ignore_errors=True)
+
+    def train(out: Path) -> None:
         ready = None if tower in TOWERS else Classifier.load(tower, device="cpu").network
         train_digits(out, bias=bias, tower=tower, epochs=EPOCHS, seed=seed, doubt=doubt, mnist=mnist, ready=ready)
-        (out / "done").touch()
+
+    out = made_once(f"trained/{source}-{kind}{bias}-{doubt}-{EPOCHS}-{seed}", train)
     return Classifier.load(f"timm:{out}")
 
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.caches import cache_directory
-from saywhy.plumbing.files import replacing, write_whole
+from saywhy.plumbing.caches import cache_directory, say_not_kept
+from saywhy.plumbing.files import replacing
 from saywhy.plumbing.texts import read_json
-from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.clip import PROBE, ClipSpace
 from saywhy.spaces.pairs.composing import pair_texts
 from saywhy.spaces.pairs.encoding import BankWarning, PairEncoder, pair_encoder
 from saywhy.spaces.text_cache import cached_encode
@@ -40,7 +40,6 @@ HELD = 64 * 2**20  # bytes: a bank that is no larger is held in memory
 PATIENCE = 2.0  # seconds: what takes longer is announced, with a bar
 ABANDONED = 3600.0  # seconds after which an unfinished file belongs to nobody
 FORMAT = 1
-PROBE = "Don't say: a Café-au-lait, 12 (naïve) words_of &amp; <b>"  # told apart by any way of cleaning and splitting
 
 
 @final
@@ -183,6 +182,8 @@ def build_bank(
     A run that is stopped, even by kill -9, continues where it was, and the bank is the same to the byte. A damaged
     shard is encoded again, with a BankWarning. On stderr: an estimate and a bar where it takes more than two seconds.
 
+    Where the cache cannot be written or is too small, a bank of up to 64 MiB is held in memory, with a CacheWarning.
+
     Raises SaywhyError where there are no words, the template lacks a name, the folder contains another bank or cannot
     be written, the disk is too small, or the text tower gives values that are not numbers.
     """
@@ -195,7 +196,7 @@ def build_bank(
         return pair_encoder(clip, words, inverse, dtype)
 
     alone = cached_encode(
-        clip.key, [*words.rationale_texts(), *words.category_texts()], lambda rows: encoder().alone(rows)
+        clip.text_key, [*words.rationale_texts(), *words.category_texts()], lambda rows: encoder().alone(rows)
     )
     count, dimension = len(words.rationales), alone.shape[1]
     blocks = shard_plan(len(words.categories), count, dimension)
@@ -203,7 +204,7 @@ def build_bank(
     small = 2 * len(words.categories) * count * dimension <= HELD
     verify = verify or small
     try:
-        _claim(folder, key, {
+        _claim(folder, key, directory is None, {
             "clip": clip.key, "text": texts.heads[0] + texts.tails[0], "categories": len(words.categories),
             "rationales": count, "dimension": dimension, "computed in": str(dtype), "kept in": "float16",
         })  # fmt: skip
@@ -216,6 +217,10 @@ def build_bank(
             _encode(folder, encoder(), missing, shape, len(blocks))
             complete = _found(folder, blocks, shape)
     except OSError as error:
+        if directory is None and small:
+            say_not_kept(cache_directory(), error)
+            everything = torch.cat([encoder().block(block) for block in blocks])
+            return PromptBank(words, key, dimension, alone[:count], alone[count:], inverse, (), everything)
         raise SaywhyError(
             f"{folder}: the prompt bank cannot be kept there ({error.strerror or error}); set SAYWHY_CACHE to a folder "
             "that can be written"
@@ -236,8 +241,11 @@ def shard_plan(categories: int, rationales: int, dimension: int) -> list[range]:
     return [range(first, min(first + step, categories)) for first in range(0, categories, step)]
 
 
-def _claim(folder: Path, key: str, about: dict[str, Any]) -> None:
-    """Say in bank.json what the folder is for. Raises SaywhyError where it is for something else."""
+def _claim(folder: Path, key: str, by_name: bool, about: dict[str, Any]) -> None:
+    """Say in bank.json what the folder is for. Raises SaywhyError where it is for something else.
+
+    by_name: the folder's name is the key, so that a bank.json that does not say so is damaged, and is written again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "bank.json"
     if manifest.exists():
@@ -246,11 +254,13 @@ def _claim(folder: Path, key: str, about: dict[str, Any]) -> None:
             known = read_json(manifest).get("key")
         if known == key:
             return
-        raise SaywhyError(
-            f"{folder}: contains the bank of other words, another template or another CLIP; name another "
-            "folder, or remove it"
-        )
-    write_whole(manifest, json.dumps({"key": key, "format": FORMAT, **about}, indent=1))
+        if not by_name:
+            raise SaywhyError(
+                f"{folder}: contains the bank of other words, another template or another CLIP; name another "
+                "folder, or remove it"
+            )
+    with replacing(manifest) as unfinished:
+        unfinished.write_text(json.dumps({"key": key, "format": FORMAT, **about}, indent=1))
 
 
 def _found(folder: Path, blocks: Sequence[range], shape: tuple[int, int], verify: bool = False) -> dict[int, Shard]:
@@ -295,10 +305,7 @@ def _encode(folder: Path, encoder: PairEncoder, missing: list[range], shape: tup
     _clear(folder)
     free = shutil.disk_usage(folder).free
     if free < needs.bytes:
-        raise SaywhyError(
-            f"{folder}: the prompt bank needs {_size(needs.bytes)}, and {_size(free)} are free; set SAYWHY_CACHE to a "
-            "folder on a larger disk"
-        )
+        raise OSError(f"it needs {_size(needs.bytes)}, and {_size(free)} are free")
     tokens = encoder.texts.tokens
     if tokens and tokens.too_long:
         warnings.warn(

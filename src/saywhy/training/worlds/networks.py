@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor, nn
 
-from saywhy.plumbing.caches import cache_directory
+from saywhy.plumbing.caches import cache_directory, keeping
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.tensors import write_checkpoint, write_tensors, writing_model
 from saywhy.worlds import CLASSIFIER_SIDE
@@ -96,7 +96,8 @@ def resumable_epochs(
     for epoch in track(range(first, epochs), f"training {name}"):
         yield epoch
         state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}
-        write_checkpoint(checkpoint, state | {"schedule": schedule.state_dict()})
+        with keeping():
+            write_checkpoint(checkpoint, state | {"schedule": schedule.state_dict()})
 
 
 def train_step(network: nn.Module, loss: Tensor, optimiser: Any, schedule: Any) -> None:
