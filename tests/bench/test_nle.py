@@ -118,7 +118,7 @@ def test_what_it_needs(files: Path) -> None:
         ({"images": folder, "data": f"{folder}/true.csv", "writer": "lm"}, "name the classifier with --model"),
         ({"images": f"{folder}/none", "data": f"{folder}/true.csv"}, "no such folder"),
         ({"images": str(files.parent), "data": f"{folder}/true.csv"}, "none of the 3 pictures with sentences is there"),
-        ({"images": folder, "data": f"{folder}/none.csv"}, "No such file"),
+        ({"images": folder, "data": f"{folder}/none.csv"}, "no such file"),
     ):
         with pytest.raises(SaywhyError, match=said):
             run_benchmark("nle", **options)

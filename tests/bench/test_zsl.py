@@ -149,7 +149,7 @@ def test_names_in_any_script_stay_apart() -> None:
         ("file,class_index\na.png,three\n", "is not a number"),
         ("file,class_index\na.png\n", "is not a number"),
         ("file,label\na.png,3\n", "the columns file, class_index"),
-        ("file,class_index\n", "the columns file, class_index"),
+        ("file,class_index\n", "no rows of a labels.csv"),
         ("", "the columns file, class_index"),
     ],
 )

@@ -24,6 +24,7 @@ from saywhy.pictures.geometry import Transform
 from saywhy.pictures.transforms import as_transform, transform_digest
 from tests.helpers import TinyNet, picture
 
+OWN = np.random.default_rng(0)
 PLAIN = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
 
@@ -147,7 +148,7 @@ def test_a_digest_is_of_what_a_transform_does_in_every_process() -> None:
         transforms.ColorJitter(0.5),
         transforms.Lambda(lambda image: image.rotate(random.random() * 40)),
         transforms.Lambda(lambda image: image.rotate(np.random.rand() * 40)),  # noqa: NPY002
-        transforms.Lambda(lambda image, own=np.random.default_rng(0): image.rotate(own.random() * 40)),
+        transforms.Lambda(lambda image: image.rotate(OWN.random() * 40)),
     ],
 )
 def test_what_draws_at_random_has_no_digest_and_moves_no_generator(draws: Callable[..., Any]) -> None:

@@ -73,10 +73,14 @@ def test_without_a_place_there_is_one_for_the_process(unusable: str) -> None:
 
 def test_what_cannot_be_kept_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path))
-    with pytest.warns(CacheWarning, match="No space left on device") as said:
+
+    def fill() -> None:
         for _ in range(3):
             with keeping():
                 raise OSError(28, "No space left on device")
+
+    with pytest.warns(CacheWarning, match="No space left on device") as said:
+        fill()
     assert len(said) == 1
     with pytest.raises(ZeroDivisionError), keeping():
         raise ZeroDivisionError

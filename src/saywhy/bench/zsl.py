@@ -150,7 +150,9 @@ def read_pictures(folder: Path, classes: Sequence[str]) -> tuple[list[Path], lis
     known = folder_names(classes, {label for _, label in pictures if isinstance(label, str)})
     indices = [label if isinstance(label, int) else known.get(plain(label or "")) for _, label in pictures]
     if all(index is None for index in indices):
-        raise SaywhyError(f"{folder}: no labels.csv, and no folder in it has the name of a class of the classifier")
+        raise SaywhyError(
+            f"{folder}: no rows of a labels.csv, and no folder in it has the name of a class of the classifier"
+        )
     both = [(path, index) for (path, _), index in zip(pictures, indices, strict=True) if index is not None]
     return [path for path, _ in both], [index for _, index in both]
 
