@@ -168,7 +168,7 @@ def test_a_table_written_by_a_spreadsheet(tmp_path: Path) -> None:
 
 def test_folders_without_anything(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(SaywhyError, match=r"no labels\.csv, and no folder"):
+        with pytest.raises(SaywhyError, match=r"no rows of a labels\.csv, and no folder"):
             read_pictures(folder, NAMES)
 
 
