@@ -24,9 +24,9 @@ from saywhy.attribution.lrp import (
     lrp,
     trace,
 )
-from saywhy.attribution.missing import where_missing, why_empty
+from saywhy.attribution.missing import where_cut, where_missing, why_empty
 from saywhy.attribution.self_check import NOISE, NOISE_OF_STEPS, MapWarning, check_maps, said
-from saywhy.classifiers.borrowing import borrowed
+from saywhy.classifiers.borrowing import borrowed, is_scripted
 from saywhy.classifiers.outputs import MIXED, AsLogits
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
@@ -185,6 +185,8 @@ def _attribute_batch(
                 checks[n] = replace(check, reason=reason)
             elif rules is not None and not check.cancels:
                 checks[n] = _looked_into(check, network, one, only, rules, pixel_range)
+            elif not check.cancels and not is_scripted(network):
+                checks[n] = replace(check, reason=where_cut(network, one))
     values = relevance.sum(1).float().cpu()
     checks = [replace(check, difference=difference) for check, difference in zip(checks, differences, strict=True)]
     empty = torch.tensor([check.empty for check in checks])

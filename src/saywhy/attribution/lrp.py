@@ -87,7 +87,7 @@ class Interception(TorchFunctionMode):
         unused = carrying[0] is args[0] and getattr(args[0], "_saywhy_unused", False)
         for x in carrying:
             x._saywhy_unused = False  # type: ignore[attr-defined]
-        in_place = _in_place(name, args, kwargs)
+        in_place = changes_in_place(name, args, kwargs)
         if in_place and unused and name in ("relu", "relu_") and not args[0]._is_view():
             args[0]._saywhy_map = None
             return func(*args, **kwargs)
@@ -155,7 +155,7 @@ def _seen_through(whole: Tensor, view: Tensor) -> Tensor:
     return whole.as_strided(view.size(), view.stride(), view.storage_offset())
 
 
-def _in_place(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def changes_in_place(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a function changes its first argument, and relevance flows through that."""
     if not args or not carries(args[0]) or name == "requires_grad_":
         return False

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from saywhy.attribution.account import KINDS, Account, is_held
 from saywhy.attribution.composites import Composite
 from saywhy.attribution.functions import IN_PLACE, TABLE, carries
-from saywhy.attribution.lrp import Interception, Select
+from saywhy.attribution.lrp import Interception, Select, changes_in_place
 from saywhy.classifiers.borrowing import borrowed, is_scripted
 from saywhy.classifiers.outputs import AsLogits
 from saywhy.types import MapCheck
 
 Range = tuple[Tensor, Tensor]
+AS_IT_IS = Composite(attention="attnlrp", gate="uniform")  # holds no softmax and no gate constant
 
 
 def why_empty(network: nn.Module, pixels: Tensor, select: Select) -> str:
@@ -72,31 +73,12 @@ def where_missing(
     pixels: (1, C, H, W). check: its map's, by which is looked for the first part that lets no gradient back, or for the
     functions without a rule that conserves.
     """
+    if abs(check.held) > abs(check.lost):
+        return where_cut(network, pixels, composite, pixel_range)
     try:
-        return _where(network, pixels, select, composite, pixel_range, check)
+        run = _watched(network, pixels, select, composite, pixel_range)
     except RuntimeError:  # a network that cannot be looked into so closely: that something is missing is said anyway
         return ""
-
-
-def _where(
-    network: nn.Module,
-    pixels: Tensor,
-    select: Select,
-    composite: Composite,
-    pixel_range: Range | None,
-    check: MapCheck,
-) -> str:
-    with torch.inference_mode(False), torch.enable_grad(), borrowed(network) as shadow:
-        run = _Watch(composite, pixel_range)
-        for name, module in shadow.named_modules():
-            if name:
-                run.watch(_without_reader(network, name), module)
-        leaf = pixels.detach().clone().requires_grad_()
-        with run:
-            output = shadow(leaf)
-        if abs(check.held) > abs(check.lost):
-            return f"cut {run.first_held}" if run.first_held else ""
-        torch.autograd.grad(select(output).sum(), leaf)
     losses = run.losses()
     if not losses or abs(sum(losses.values()) - check.lost) > abs(check.lost) / 2:
         return "in no function that is seen: one that is compiled or scripted (torch.jit) may hide others"
@@ -104,6 +86,34 @@ def _where(
     most = "most of it" if abs(losses[function, module]) > abs(check.lost) / 2 else "in many places, most"
     rule = "whose rule does not conserve there" if function in TABLE or function in IN_PLACE else "which has no rule"
     return f"{most} by {function}{f' in {module}' if module else ''}, {rule}"
+
+
+def where_cut(
+    network: nn.Module, pixels: Tensor, composite: Composite = AS_IT_IS, pixel_range: Range | None = None
+) -> str:
+    """The first part of a network that sees one picture and lets no gradient back: "cut after stem, in left"; or ""."""
+    try:
+        run = _watched(network, pixels, None, composite, pixel_range)
+    except RuntimeError:  # as above
+        return ""
+    return f"cut {run.first_held}" if run.first_held else ""
+
+
+def _watched(
+    network: nn.Module, pixels: Tensor, select: Select | None, composite: Composite, pixel_range: Range | None
+) -> _Watch:
+    """One run of a network for one picture, and the backward pass from what ``select`` chooses."""
+    with torch.inference_mode(False), torch.enable_grad(), borrowed(network) as shadow:
+        run = _Watch(composite, pixel_range)
+        for name, module in shadow.named_modules():
+            if name:
+                run.watch(_without_reader(network, name), module)
+        leaf = pixels.detach().clone().requires_grad_()
+        with run:
+            output = run.current(shadow(leaf))
+        if select is not None:
+            torch.autograd.grad(select(output).sum(), leaf)
+    return run
 
 
 class _Watch(Interception):
@@ -149,10 +159,12 @@ class _Watch(Interception):
         merged = [value._saywhy_place for value in args if name == "batch_norm" and hasattr(value, "_saywhy_place")]
         place = merged[0] if merged else (name, self._inside[-1] if self._inside else "")
         try:
-            if name == "__setitem__" or (name.endswith("_") and not name.endswith("__") and name not in IN_PLACE):
-                return super().__torch_function__(func, types, args, kwargs)  # changes a tensor that others hold
-            kwargs = {key: own(value) for key, value in (kwargs or {}).items()}
-            result = super().__torch_function__(func, types, tuple(map(own, args)), kwargs)
+            args, kwargs = self.current(tuple(args)), self.current(kwargs or {})
+            if not changes_in_place(name, args, kwargs):  # which its first argument stands for from there on
+                args, kwargs = tuple(map(own, args)), {key: own(value) for key, value in kwargs.items()}
+            result = super().__torch_function__(func, types, args, kwargs)
+            if not inputs:
+                return result
             for out in result if isinstance(result, tuple | list) else (result,):
                 if carries(out):
                     self.account.passed(out, 1.0, "lost")

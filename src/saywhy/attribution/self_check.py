@@ -99,10 +99,8 @@ def said(check: MapCheck, method: str = "lrp") -> str:
     if abs(check.held) > abs(check.lost):
         said += f": {part(check.held)} went where no gradient comes back (torch.no_grad, detach)"
     elif method == "integrated-gradients":
-        return (
-            f"{said}: {part(check.lost)} is missing, as some part lets no gradient back, or another than its own, or "
-            "there are too few steps"
-        )
+        cause = f"the gradient is {check.reason}" if check.reason else "there are too few steps, or a wrong gradient"
+        return f"{said}: {part(check.lost)} is missing, as {cause}"
     else:
         said += f": {part(check.lost)} is lost"
     return f"{said}, {check.reason}" if check.reason else said
