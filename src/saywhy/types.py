@@ -7,7 +7,7 @@ networks, so each of them can be stored, sent to another process, or written as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -131,6 +131,7 @@ class Heatmap:
     method:    "lrp", "gradient-x-input", "integrated-gradients", "grad-cam".
     composite: name of the rule set, for LRP only.
     checks:    whether each map adds up, N; () where nobody looked.
+    channels:  (N, C) the share of each channel in the positive relevance; None for one channel, three, or none.
     """
 
     values: torch.Tensor
@@ -139,6 +140,7 @@ class Heatmap:
     method: str
     composite: str | None = None
     checks: tuple[MapCheck, ...] = ()
+    channels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -151,8 +153,13 @@ class Heatmap:
         """The heatmap of picture n, still with a leading axis of one."""
         n = range(len(self))[n]
         one = slice(n, n + 1)
-        return Heatmap(
-            self.values[one], self.targets[one], self.logits[one], self.method, self.composite, self.checks[one]
+        return replace(
+            self,
+            values=self.values[one],
+            targets=self.targets[one],
+            logits=self.logits[one],
+            checks=self.checks[one],
+            channels=None if self.channels is None else self.channels[one],
         )
 
     @property

@@ -117,7 +117,7 @@ def test_a_clip_shows_where_it_sees_a_phrase() -> None:
     assert torch.equal(found.values, text_heat(Tower.of(clip), pixels, texts, 20.0))
     cosines = (clip.encode_images([image]) @ texts.T)[0]
     torch.testing.assert_close(torch.tensor(found.logits), cosines)
-    assert clip.text_frame(image.size).frame == (32, 32)
+    assert clip.text_frame(image).frame == (32, 32)
     cam = attribute(classifier, [image], "blue", method="gscorecam", space=clip)
     assert cam.positive[0, 24:, 24:].sum() > 0.5 * cam.positive.sum()
     torch.testing.assert_close(cam.logits[0], float(cosines[1]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+import torch
 from PIL import Image
 
 from saywhy.answers import packing
@@ -175,13 +176,15 @@ def _heatmap(heatmap: Heatmap) -> dict[str, Any]:
         "method": heatmap.method,
         "composite": heatmap.composite,
         "checks": [vars(check) for check in heatmap.checks],
+        "channels": None if heatmap.channels is None else heatmap.channels.tolist(),
     }
 
 
 def _read_heatmap(d: dict[str, Any]) -> Heatmap:
     logits = tuple(packing.number(logit) for logit in d["logits"])
     checks = tuple(_map_check(check) for check in d.get("checks", ()))
-    return Heatmap(packing.unpack_floats(d), tuple(d["targets"]), logits, d["method"], d["composite"], checks)
+    channels = None if d.get("channels") is None else torch.tensor(d["channels"], dtype=torch.float32)
+    return Heatmap(packing.unpack_floats(d), tuple(d["targets"]), logits, d["method"], d["composite"], checks, channels)
 
 
 def _map_check(d: dict[str, Any]) -> MapCheck:
@@ -338,6 +341,7 @@ def _card(explanation: Explanation) -> dict[str, Any]:
         "sentence": e.sentence,
         "words": _weighed(e.sentence),
         "contrast": e.contrast,
+        "channels": [] if e.heatmap.channels is None else e.heatmap.channels[0].tolist(),
         "phrases": [
             {"said": p, "overlay": data_uri(overlay(picture, p.heatmap.values[0].numpy(), p.geometry))}
             for p in e.phrases

@@ -103,6 +103,7 @@ def attribute(
         if not check.holds:
             picture = f"picture {n + 1} of {len(checks)}" if names is None else names[n]
             warnings.warn(f"{picture}: {said(check, method)}", MapWarning, stacklevel=2)
+    shares = [b.channels for b in batches if b.channels is not None]
     return Heatmap(
         torch.cat([b.values for b in batches]),
         sum((b.targets for b in batches), ()),
@@ -110,6 +111,7 @@ def attribute(
         method,
         batches[0].composite,
         checks,
+        torch.cat(shares) if shares else None,
     )
 
 
@@ -191,7 +193,11 @@ def _attribute_batch(
     checks = [replace(check, difference=difference) for check, difference in zip(checks, differences, strict=True)]
     empty = torch.tensor([check.empty for check in checks])
     values[empty] = 0
-    return Heatmap(values, tuple(classes), tuple(logits.float().tolist()), method, name, tuple(checks))
+    shares = None
+    if relevance.shape[1] == pixels.shape[1] not in (1, 3):
+        positive = relevance.clamp(min=0).sum((2, 3)).float().cpu()
+        shares = positive / positive.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return Heatmap(values, tuple(classes), tuple(logits.float().tolist()), method, name, tuple(checks), shares)
 
 
 def _by_gradients(
@@ -245,8 +251,8 @@ class LooksForTexts(Protocol):
     ) -> Heatmap:
         """A Heatmap of N pictures, each for its text. Arguments as of ``attribute``."""
 
-    def text_frame(self, size: tuple[int, int]) -> Geometry:
-        """Where these maps lie on a picture of that (width, height)."""
+    def text_frame(self, image: Image) -> Geometry:
+        """Where these maps lie on a picture."""
 
 
 def _phrases(target: Any, count: int, classifier: Classifier) -> list[str] | None:

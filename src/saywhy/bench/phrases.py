@@ -59,7 +59,7 @@ def _rows(scenes: list[Scene], classifier: Classifier, name: str) -> list[dict[s
     space = resolve_space(name, classifier)
     if not isinstance(space, LooksForTexts):
         raise SaywhyError(f"{space.name} cannot say where a phrase is; --space takes own and CLIPs")
-    frames = classifier.geometry((SIDE, SIDE)), space.text_frame((SIDE, SIDE))
+    frames = classifier.geometry((SIDE, SIDE)), space.text_frame(scenes[0].image)
     found: list[tuple[int, str, np.ndarray]] = []  # scene, part, the three shares
     for start in track(range(0, len(scenes), BATCH), f"{classifier.name}, {name}", transient=True):
         batch = scenes[start : start + BATCH]

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from saywhy.classifiers.borrowing import borrowed
+from saywhy.classifiers.borrowing import borrowed, frozen
 from saywhy.classifiers.checkpoints import load_checkpoint
 from saywhy.classifiers.heads import (
     Head,
@@ -29,8 +29,9 @@ from saywhy.classifiers.heads import (
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.sources import SHORT, SOURCES
 from saywhy.errors import SaywhyError
+from saywhy.pictures.channels import AsGiven, ChannelPicture
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
-from saywhy.pictures.transforms import PROBE, as_transform
+from saywhy.pictures.transforms import PROBE, Sized, as_transform, keeps_size
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
 from saywhy.plumbing.names import unknown
@@ -44,13 +45,16 @@ from saywhy.words.class_names import (
     without_names,
 )
 
+SIDES = (32, 28, 64, 96, 128, 160, 192, 224)  # that networks of one size take, tried where a transform has no Resize
+
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """A network with everything needed to use it. Make one with ``load`` or ``from_module``.
 
-    network:   (N, 3, h, w) -> (N, C) logits. Used in evaluation mode and given back as it was found.
+    network:   (N, 3, h, w), or any number of channels, -> (N, C) logits. Used in evaluation mode and given back as it
+               was found.
     transform: RGB picture -> (3, h, w).
     labels:    C class names.
     name:      what reports call it.
@@ -120,7 +124,8 @@ class Classifier:
     def from_module(
         module: nn.Module,
         *,
-        transform: Transform,
+        transform: Transform | None = None,
+        shape: tuple[int, int, int] | None = None,
         labels: ClassNames | None = None,
         name: str | None = None,
         output: Key | None = None,
@@ -131,12 +136,19 @@ class Classifier:
         It may return logits, or what a softmax or a sigmoid makes of them, alone or among other tensors; one logit
         makes a classifier of two classes (docs/your-model.md).
 
-        transform:            RGB picture -> (3, h, w), the one of evaluation.
+        transform:            RGB picture -> (3, h, w), the one of evaluation. Where it leaves pictures at their size,
+                              and the network takes one size only (32 x 32, say), others are stretched to it first.
+        shape:                instead of it, of a network that is given tensors (C, h, w) as they are, of any number of
+                              channels; see ``pictures.channels``.
         labels, output, task: as in ``load``. Of one logit: the name of what it speaks for, or two names in class order,
                               of which it speaks for the second.
 
         Raises SaywhyError, and warns, as ``load`` does.
         """
+        if transform is None and shape is not None:
+            transform = AsGiven(shape)
+        elif transform is None or shape is not None:
+            raise SaywhyError("give either transform=, of RGB pictures, or shape=(C, H, W), of tensors as they are")
         return _assemble(module, transform, labels, name or type(module).__name__, output, task, revive_head=False)
 
     def __repr__(self) -> str:
@@ -191,8 +203,11 @@ class Classifier:
         return Classifier(network, self.transform, tuple(names), self.name, None, "its rows were given", MULTI)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
-        """(N, 3, h, w) on the CPU. Raises SaywhyError where the transform gives them several shapes."""
-        tensors = [torch.as_tensor(self.transform(image)) for image in images]
+        """(N, C, h, w) on the CPU; of a ``ChannelPicture`` its channels, as they are.
+
+        Raises SaywhyError where the transform gives them several shapes, and for other channels than the network takes.
+        """
+        tensors = [self._prepared(image) for image in images]
         shapes = {tuple(tensor.shape) for tensor in tensors}
         if len(shapes) > 1:
             listed = " and ".join(map(str, sorted(shapes)))
@@ -202,13 +217,39 @@ class Classifier:
             )
         return torch.stack(tensors)
 
+    def _prepared(self, image: Image.Image) -> Tensor:
+        if isinstance(image, ChannelPicture) and not isinstance(self.transform, AsGiven):
+            channels, given = self.transform(Image.new("RGB", PROBE)).shape[0], image.tensor
+            if len(given) != channels:
+                raise SaywhyError(f"{self.name} takes {channels} channels, and a picture of {len(given)} was given")
+            return given
+        return torch.as_tensor(self.transform(image))
+
     def geometry(self, size: tuple[int, int]) -> Geometry:
         """Where the preprocessed frame lies on an original of that (width, height)."""
         return _geometry(self.transform, size)
 
+    def frame_on(self, image: Image.Image) -> Geometry:
+        """Where the preprocessed frame lies on a picture; channels that are given as they are lie on it as a whole."""
+        if isinstance(image, ChannelPicture):
+            return Geometry(image.size, image.size, (1.0, 1.0), (0.0, 0.0))
+        return self.geometry(image.size)
+
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether pictures are given to the network as they are, as tensors or arrays of its channels."""
+        return isinstance(self.transform, AsGiven)
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether pictures go into the network at their own size, so that a crop has to be stretched to it."""
+        return _keeps_size(self.transform)
+
     @property
     def pixel_range(self) -> tuple[Tensor, Tensor]:
-        """(3,), (3,): black and white as the network gets them."""
+        """(C,), (C,): black and white as the network gets them. Raises SaywhyError for one that takes tensors."""
+        if self.takes_tensors:
+            raise SaywhyError(f"{self.name} takes tensors, of which nobody knows what is black; use a rule without z^B")
         return pixel_range(self.transform)
 
     @torch.no_grad()
@@ -282,6 +323,11 @@ class Classifier:
         return index
 
 
+@lru_cache(maxsize=64)
+def _keeps_size(transform: Transform) -> bool:
+    return keeps_size(transform)
+
+
 @lru_cache(maxsize=256)
 def _geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
     return probe_geometry(transform, size)
@@ -301,10 +347,15 @@ def _assemble(
     revive_head: bool,
 ) -> Classifier:
     """Run the network on noise: see what it returns and how that is read, find its head, fit the names."""
-    transform = as_transform(transform)
-    shape = transform(Image.new("RGB", PROBE)).shape
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(device_of(network), dtype_of(network))
+    if isinstance(transform, AsGiven):
+        noise = _noise(network, transform.shape)
+    else:
+        transform = as_transform(transform)
+        noise = _noise(network, transform(Image.new("RGB", PROBE)).shape)
+        if keeps_size(transform) and not _runs(network, noise):
+            sides = (side for side in SIDES if _runs(network, noise[..., :side, :side]))
+            if (side := next(sides, None)) is not None:
+                transform, noise = Sized(transform, side), noise[..., :side, :side]
     names = None if labels is None else read_class_names(labels)
     try:
         reading = read_output(network, noise, name, None if names is None else len(names), output, task)
@@ -318,7 +369,7 @@ def _assemble(
         network = AsLogits(plain, reading.key, reading.end, reading.last)
     if revive_head:
         revive(network, reading.classes)
-    place, reason = find_head(network, shape)
+    place, reason = find_head(network, noise.shape[1:])
     if place is None and (names is None or len(names) != reading.classes):
         if ends_with_nothing(plain, noise):
             raise headless(name, torch.empty(2, reading.classes))
@@ -337,6 +388,21 @@ def _assemble(
         check_count(names, reading.classes, where)
     warn_of_duplicates(names, where)
     return Classifier(network, transform, names, name, place, reason, reading.task)
+
+
+def _noise(network: nn.Module, shape: Sequence[int]) -> Tensor:
+    """(2, C, h, w): what is shown to a network to see what it does."""
+    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(device_of(network), dtype_of(network))
+
+
+def _runs(network: nn.Module, noise: Tensor) -> bool:
+    try:
+        with torch.no_grad(), frozen(network):
+            network(noise)
+    except Exception:  # each library has its own
+        return False
+    return True
 
 
 def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, str], int]:

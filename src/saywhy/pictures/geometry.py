@@ -34,6 +34,9 @@ def probe_geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
     black, white = (_run(transform, Image.new("RGB", probe_size, colour)) for colour in ("black", "white"))
     shown = (white - black).abs() > 1e-6  # elsewhere the transform has padded
     frame = (black.shape[-1], black.shape[-2])
+    kept = zoom > 1 and frame == probe_size and _run(transform, Image.new("RGB", size)).shape[-2:] == (size[1], size[0])
+    if kept:  # the enlarged copy stands for itself
+        zoom, frame = 1, size
     scale, offset = [], []
     for axis in (0, 1):
         ramp = _run(transform, _ramp(probe_size, axis))

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -17,6 +18,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
 
 PROBE = (256, 256)  # width, height of the picture that a transform is tried on
+ODD = (312, 280)  # width and height that no transform makes by itself
 KEYS = ("image", "pixel_values")  # under which libraries return what they made
 
 
@@ -107,6 +109,27 @@ class Adapted:
 
     def __repr__(self) -> str:
         return repr(self.transform)
+
+
+def keeps_size(transform: Transform) -> bool:
+    """Whether a transform leaves pictures at their size: it has no Resize and no crop."""
+    try:
+        return tuple(transform(Image.new("RGB", ODD)).shape[-2:]) == (ODD[1], ODD[0])
+    except Exception:  # of any library, for a picture of this size
+        return False
+
+
+@final
+@dataclass(frozen=True)
+class Sized:
+    """A transform without a Resize before a network that takes one size: pictures of another are stretched to it."""
+
+    transform: Transform
+    side: int
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        size = (self.side, self.side)
+        return self.transform(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC))
 
 
 def _tensor_of(result: Any) -> Tensor:

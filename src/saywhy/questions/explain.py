@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -17,7 +18,9 @@ from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.outputs import MULTI, SINGLE
-from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
+from saywhy.errors import SaywhyError
+from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
+from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
 from saywhy.questions.names_and_defaults import (
@@ -29,7 +32,7 @@ from saywhy.questions.names_and_defaults import (
 )
 from saywhy.questions.options import ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
-from saywhy.spaces.traits import KnowsClasses
+from saywhy.spaces.traits import KnowsClasses, classifier_of
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
@@ -39,9 +42,10 @@ TOP = 5  # predictions kept of a picture
 
 
 def explain(
-    image: PictureLike,
+    image: PictureLike | torch.Tensor,
     *,
     model: str | Classifier,
+    display: Display = None,
     vocabulary: str | Path | Vocabulary | None = None,
     space: str | Space | None = None,
     writer: str | LanguageModel | None = None,
@@ -57,8 +61,11 @@ def explain(
     >>> explanation = explain("toucan.jpg", model="timm:resnet50", space="own")
     >>> explanation.save("why.html")
 
-    image:      a path, a PIL picture, an array, bytes or a binary file; see ``read_picture``.
+    image:      a path, a PIL picture, an array, bytes or a binary file (see ``read_picture``), or, as the network takes
+                it, a (C, H, W) tensor; for a classifier that takes tensors an (H, W, C) array too.
     model:      a source string (see ``Classifier.load``) or a Classifier.
+    display:    of a tensor, what is looked at: the number of a channel, of three, or a picture; None: the first three,
+                or the first.
     vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
     space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
                 "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
@@ -71,14 +78,19 @@ def explain(
     options = ExplainOptions(
         target=target, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrases)
     )
-    picture = read_picture(image)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
+    picture = _read(image, classifier, display)
     words = resolve_vocabulary(vocabulary, classifier)
     opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
     check_space(opinion, classifier)
     check_phrases(options.phrases, opinion)
     return explain_pictures(
-        [(picture_name(image), picture)], classifier, words, opinion, options, resolve_writer(writer)
+        [(UNNAMED if isinstance(image, torch.Tensor) else picture_name(image), picture)],
+        classifier,
+        words,
+        opinion,
+        options,
+        resolve_writer(writer),
     )[0]
 
 
@@ -107,7 +119,7 @@ def explain_pictures(
         names=[name for name, _ in pictures],
     )  # fmt: skip
 
-    geometries = [classifier.geometry(image.size) for image in images]
+    geometries = [classifier.frame_on(image) for image in images]
     regions = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
     crops = [pieces(image, areas, space) for image, areas in zip(images, regions, strict=True)]
     encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
@@ -130,6 +142,8 @@ def explain_pictures(
             "method": options.method, "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
             "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
         } | ({} if classifier.task == SINGLE else {"task": classifier.task})  # fmt: skip
+        if isinstance(image, ChannelPicture):
+            settings["display"] = image.shown if classifier_of(space) else f"{image.shown}; {space.name} sees this too"
         others = [p for p in predictions[n] if not (several and p.probability >= SAID)]
         explanations.append(
             Explanation(
@@ -149,6 +163,16 @@ def explain_pictures(
             )
         )
     return explanations
+
+
+def _read(image: Any, classifier: Classifier, display: Display) -> Image.Image:
+    """The RGB picture that an image shows; of a tensor, with its channels."""
+    if isinstance(image, torch.Tensor) or (classifier.takes_tensors and isinstance(image, np.ndarray)):
+        limits = None if classifier.takes_tensors else classifier.pixel_range
+        return channel_picture(image, display, limits)
+    if display is not None:
+        raise SaywhyError("display= says what is looked at of a tensor; a picture is looked at itself")
+    return image if isinstance(image, ChannelPicture) else read_picture(image)
 
 
 def _said(classifier: Classifier, logits: torch.Tensor) -> tuple[Prediction, ...]:

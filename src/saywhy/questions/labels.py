@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.spaces.similarity import UNUSUAL, unusual_scores
-from saywhy.spaces.traits import context_of, reference_of, tells_alternatives_apart
+from saywhy.spaces.traits import classifier_of, context_of, reference_of, tells_alternatives_apart
 from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 
 
@@ -88,8 +88,15 @@ def _finding(
 
 
 def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:
-    """The crop of each region, with as much around it as the space wants."""
-    return [image.crop(widened(region.box, image.size, context_of(space))) for region in regions]
+    """The crop of each region, with as much around it as the space wants.
+
+    In the space of a classifier that takes pictures at their own size, crops are stretched to the size of the whole.
+    """
+    crops = [image.crop(widened(region.box, image.size, context_of(space))) for region in regions]
+    owner = classifier_of(space)
+    if owner is None or not owner.keeps_size:
+        return crops
+    return [crop.resize(image.size, Image.Resampling.BICUBIC) for crop in crops]
 
 
 def widened(box: Box, size: tuple[int, int], factor: float) -> Box:

@@ -51,7 +51,7 @@ def find_phrases(
     for n, image in enumerate(images):
         several = [image] * len(phrases)
         maps = space.text_maps(several, phrases, method=method, composite=composite, batch_size=len(phrases))
-        frame = space.text_frame(image.size)
+        frame = space.text_frame(image)
         found.append(
             tuple(
                 PhraseMap(text, maps[m], frame, float(score), float(out), bool(out >= UNUSUAL), space.name)

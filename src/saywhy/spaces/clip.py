@@ -102,9 +102,9 @@ class ClipSpace:
         batches = (self._pixels(images[start : start + batch_size]) for start in starts)
         return text_maps(self.image_tower, batches, texts, self.encode_texts(texts), self.scale, method, composite)
 
-    def text_frame(self, size: tuple[int, int]) -> Geometry:
-        """Where these maps lie on a picture of that (width, height)."""
-        return probe_geometry(self.transform, size)
+    def text_frame(self, image: Image.Image) -> Geometry:
+        """Where these maps lie on a picture."""
+        return probe_geometry(self.transform, image.size)
 
     def _encode_with_progress(self, texts: Sequence[str]) -> Tensor:
         from rich.console import Console

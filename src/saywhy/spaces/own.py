@@ -119,9 +119,9 @@ class ClassifierSpace:
         found = attribute(asked, images, rows, method, composite, batch_size=batch_size, **options)
         return replace(found, targets=tuple(texts))
 
-    def text_frame(self, size: tuple[int, int]) -> Geometry:
-        """Where these maps lie on a picture of that (width, height)."""
-        return self.classifier.geometry(size)
+    def text_frame(self, image: Image.Image) -> Geometry:
+        """Where these maps lie on a picture."""
+        return self.classifier.frame_on(image)
 
     def reference(self) -> Tensor:
         """(C, d) what pictures usually look like here: the classes' own directions. See similarity.py."""

@@ -10,7 +10,7 @@ These members are optional. Whoever asks for one of them asks here, so that each
     scale: float                what cosines are multiplied by before a softmax over texts; else 100, as CLIP's
     class_direction(n) -> (d,)  what speaks for class n; else there is no contrast with the runner-up
     text_maps(images, texts)    where each text is in its picture (attribution.LooksForTexts); else no map of a text
-    text_frame(size)            where these maps lie on a picture
+    text_frame(image)           where these maps lie on a picture
     classifier: Classifier      whose opinion it is; else it is of no classifier
     clip: ClipSpace             the CLIP it is made from; else itself, where it is one
     tower: Module               the image tower in the place of that CLIP's; else that CLIP's

@@ -84,8 +84,8 @@ class TunedSpace:
         """As ``ClipSpace.text_maps``, through the tower with its prompts."""
         return replace(self.clip, image_tower=self.tower).text_maps(images, texts, **options)
 
-    def text_frame(self, size: tuple[int, int]) -> Geometry:
-        return self.clip.text_frame(size)
+    def text_frame(self, image: Image.Image) -> Geometry:
+        return self.clip.text_frame(image)
 
     def save(self, directory: str | Path) -> Path:
         """Write the adapter into a folder, which is made where there is none; returns its path.
