@@ -46,7 +46,7 @@ class Kind:
 
 def corpus(kind: str, ending: str) -> tuple[bytes, ...]:
     """The texts of one kind in the corpus. A file's name begins with its kind; what follows says what is in it."""
-    paths = sorted(path for path in CORPUS.glob(f"*{ending}") if path.stem.partition("-")[0] == kind)
+    paths = sorted(path for path in CORPUS.glob(f"*{ending}") if f"{path.stem}-".startswith(f"{kind}-"))
     return tuple(path.read_bytes() for path in paths)
 
 

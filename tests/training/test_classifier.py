@@ -61,6 +61,9 @@ def test_bad_input(birds: Path, tmp_path: Path) -> None:
         train_classifier(birds, tmp_path, replace(SMALL, arch="resnet50"))
     with pytest.raises(SaywhyError, match="no run here to resume"):
         train_classifier(birds, tmp_path, SMALL, resume=True, workers=0)
+    (tmp_path / "training.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(SaywhyError, match="damaged, or not a checkpoint of saywhy"):
+        train_classifier(birds, tmp_path, SMALL, resume=True, workers=0)
     with pytest.raises(SaywhyError, match=r"no images\.txt"):
         train_classifier(tmp_path, tmp_path, SMALL)
 

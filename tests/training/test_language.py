@@ -141,6 +141,10 @@ def test_bad_settings(tmp_path: Path) -> None:
         train_language(TEXTS, tmp_path, replace(SMALL, width=18))
     with pytest.raises(SaywhyError, match="no run here to resume"):
         train_language(TEXTS, tmp_path, SMALL, resume=True)
+    for damage in (b"", b"no checkpoint", b"\x80\x02}q\x00."):
+        (tmp_path / "training.pt").write_bytes(damage)
+        with pytest.raises(SaywhyError, match="damaged, or not a checkpoint of saywhy"):
+            train_language(TEXTS, tmp_path, SMALL, resume=True)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

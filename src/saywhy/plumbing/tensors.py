@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,24 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise SaywhyError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+
+
+@contextmanager
+def reading_checkpoint(path: Path) -> Iterator[Any]:
+    """The state that ``write_checkpoint`` wrote, its tensors on the CPU; what the body finds wrong in it is damage too.
+
+    Raises SaywhyError where there is none, and for every exception of unpickling, or of the body, but a SaywhyError.
+    """
+    if not os.path.isfile(path):
+        raise SaywhyError(f"{path}: there is no run here to resume")
+    try:
+        yield torch.load(path, map_location="cpu", weights_only=True)
+    except SaywhyError:
+        raise
+    except Exception as error:  # whatever unpickling, or a foreign file, comes up with
+        raise SaywhyError(
+            f"{path}: is damaged, or not a checkpoint of saywhy ({type(error).__name__}); start again"
+        ) from None
 
 
 @contextmanager

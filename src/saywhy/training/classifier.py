@@ -21,7 +21,7 @@ from saywhy.pictures.reading import read_picture
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.hub import patience
-from saywhy.plumbing.tensors import write_checkpoint, writing_model
+from saywhy.plumbing.tensors import reading_checkpoint, write_checkpoint, writing_model
 
 
 @final
@@ -212,13 +212,12 @@ def _save(path: Path, states: dict[str, Any], done: dict[str, Any], settings: Fi
 
 
 def _resume(path: Path, parts: dict[str, Any], settings: FineTuningSettings) -> dict[str, Any]:
-    if not path.exists():
-        raise SaywhyError(f"{path}: there is no run here to resume")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["settings"] != asdict(settings):
-        changed = [k for k, v in asdict(settings).items() if state["settings"].get(k) != v]
-        raise SaywhyError(f"{path}: that run had other settings ({', '.join(changed)}); give the same, or a new --out")
-    for name, part in parts.items():
-        part.load_state_dict(state["states"][name])
-    done: dict[str, Any] = state["done"]
-    return done
+    with reading_checkpoint(path) as state:
+        if state["settings"] != asdict(settings):
+            changed = [k for k, v in asdict(settings).items() if state["settings"].get(k) != v]
+            said = f"other settings ({', '.join(changed)})"
+            raise SaywhyError(f"{path}: that run had {said}; give the same, or a new --out")
+        for name, part in parts.items():
+            part.load_state_dict(state["states"][name])
+        done: dict[str, Any] = state["done"]
+        return done

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device, device_of
 from saywhy.plumbing.files import write_whole
-from saywhy.plumbing.tensors import write_checkpoint, writing_model
+from saywhy.plumbing.tensors import reading_checkpoint, write_checkpoint, writing_model
 from saywhy.plumbing.texts import read_json, read_lines
 
 if TYPE_CHECKING:
@@ -279,15 +279,14 @@ def _save(path: Path, states: dict[str, Any], done: dict[str, Any], run: dict[st
 
 
 def _resume(path: Path, parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
-    if not path.exists():
-        raise SaywhyError(f"{path}: there is no run here to resume")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [k for k, v in run["settings"].items() if state["settings"].get(k) != v]
-    if changed:
-        raise SaywhyError(f"{path}: that run had other settings ({', '.join(changed)}); give the same, or a new --out")
-    if state["sentences"] != run["sentences"]:
-        raise SaywhyError(f"{path}: that run had other sentences; give the same, or a new --out")
-    for name, part in parts.items():
-        part.load_state_dict(state["states"][name])
-    done: dict[str, Any] = state["done"]
-    return done
+    with reading_checkpoint(path) as state:
+        changed = [k for k, v in run["settings"].items() if state["settings"].get(k) != v]
+        if changed:
+            said = f"other settings ({', '.join(changed)})"
+            raise SaywhyError(f"{path}: that run had {said}; give the same, or a new --out")
+        if state["sentences"] != run["sentences"]:
+            raise SaywhyError(f"{path}: that run had other sentences; give the same, or a new --out")
+        for name, part in parts.items():
+            part.load_state_dict(state["states"][name])
+        done: dict[str, Any] = state["done"]
+        return done

@@ -10,6 +10,7 @@ import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,19 @@ def test_only_a_damaged_shard_is_encoded_again(
     assert encoded == ([3, 9] if noticed == "resumed" else [3])
     assert shards(tmp_path) == whole
     assert torch.equal(again.dense(), before.dense())
+
+
+def test_a_header_that_is_no_python_is_damage(tmp_path: Path) -> None:
+    """NumPy raises the tokenizer's error for some of them."""
+    path = tmp_path / "000000-00000000.npy"
+    np.save(path, np.ones((1, 2, 3), np.float16))
+    whole = bytearray(path.read_bytes())
+    whole[20:24] = b"((((("[:4]
+    path.write_bytes(whole)
+    with pytest.raises(TokenError):
+        np.load(path)
+    with pytest.raises(SaywhyError, match="build the bank again"):
+        prompt_bank.Shard(path, 0, 1).read()
 
 
 def test_a_shard_that_vanishes_is_named(clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

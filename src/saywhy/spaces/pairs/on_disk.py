@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, final
 
 import numpy as np
@@ -40,6 +41,8 @@ HELD = 64 * 2**20  # bytes: a bank that is no larger is held in memory
 PATIENCE = 2.0  # seconds: what takes longer is announced, with a bar
 ABANDONED = 3600.0  # seconds after which an unfinished file belongs to nobody
 FORMAT = 1
+NO_ARRAY = (OSError, ValueError, EOFError, TokenError, OverflowError, MemoryError)
+"""What NumPy raises for a damaged file; the fourth where its header is no Python."""
 
 
 @final
@@ -71,7 +74,7 @@ class Shard:
         """
         try:
             return np.load(self.path, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
+        except NO_ARRAY as error:
             raise SaywhyError(f"{self.path}: cannot be read ({error}); build the bank again") from None
 
 
@@ -285,7 +288,7 @@ def _damage(path: Path, shape: tuple[int, ...], verify: bool) -> str | None:
     """What is wrong with a shard, if anything."""
     try:
         vectors = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except NO_ARRAY:
         return "truncated, or not a shard of a bank"
     if vectors.shape != shape or vectors.dtype != np.float16 or path.stat().st_size != vectors.offset + vectors.nbytes:
         return "of the wrong size"

@@ -16,7 +16,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.pictures.truth import RationaleData
 from saywhy.plumbing.files import write_whole
-from saywhy.plumbing.tensors import write_checkpoint
+from saywhy.plumbing.tensors import reading_checkpoint, write_checkpoint
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import PromptBank
 from saywhy.spaces.similarity import UNUSUAL, Usual
@@ -112,9 +112,7 @@ class Run:
 
     def load(self) -> None:
         """Continue from what ``keep`` wrote."""
-        path = self.out / CHECKPOINT
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        with reading_checkpoint(self.out / CHECKPOINT) as state:
             self._check(state["identity"])
             with torch.no_grad():
                 self.tower.prompts.copy_(state["prompts"])
@@ -123,12 +121,6 @@ class Run:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             vars(self.done).update(state["done"])
             _set_random_state(state["random"])
-        except SaywhyError:
-            raise
-        except Exception as error:  # whatever unpickling, or a foreign file, comes up with
-            raise SaywhyError(
-                f"{path}: is damaged, or not a checkpoint of saywhy ({type(error).__name__}); start again"
-            ) from None
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same to resume."""
