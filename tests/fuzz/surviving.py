@@ -17,7 +17,7 @@ from saywhy.errors import SaywhyError
 LONGEST = 10
 """Seconds of the processor's time for one file: other work on the machine does not count."""
 WAIT = 60  # seconds of the clock's, for what waits and does nothing
-MOST_SAID = 4000  # characters of a refusal
+MOST_SAID = 4000  # characters of a refusal, with escapes
 
 
 class Hang(BaseException):
@@ -48,7 +48,8 @@ class Survival:
         seconds, name = self.longest
         return (
             f"{self.read + self.refused:,} files: {self.read:,} read, {self.refused:,} refused in a line, none else; "
-            f"longest {seconds:.2f} s of the processor ({name}), peak memory {self.peak >> 20} MiB, {self.grown >> 20} MiB of it new"
+            f"longest {seconds:.2f} s of the processor ({name}), peak memory {self.peak >> 20} MiB "
+            f"({self.grown >> 20} MiB more than before)"
         )
 
 

@@ -61,7 +61,4 @@ def shown(name: object, most: int = LONG) -> str:
 
     most: so many characters are shown of ``name`` itself.
     """
-    text = str(name)
-    if len(text) > most:
-        text = f"{text[: most // 2]}...{text[-(most // 2) :]}"
-    return one_line(text)
+    return one_line(str(name), most)
