@@ -11,7 +11,7 @@ LOWEST        := .venv-lowest
 LOWEST_STAMP  := $(LOWEST)/.saywhy-installed
 LOWEST_PYTHON := $(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow test-lowest fuzz lint layout clean
+.PHONY: help setup demo test test-slow test-lowest fuzz gpu-check lint layout clean
 
 help:
 	@echo "make demo         explain photographs and rendered birds that are installed; writes why-demo/index.html"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow    the slow tests: every architecture of docs/models.md, conservation on whole networks"
 	@echo "make test-lowest  the fast tests that matter with the lowest declared version of every library"
 	@echo "make fuzz         COUNT=1000 broken pictures and as many texts, drawn from SEED=0: read, or refused in a line"
+	@echo "make gpu-check    what a GPU makes of it, in OUT=gpu-check: five minutes at most; skipped where there is none"
 	@echo "make lint         ruff, mypy, and no large binary in the repository"
 	@echo "make layout       the rooms of the package, their floors, and every arrow between them"
 
@@ -70,6 +71,9 @@ test-lowest: $(LOWEST_STAMP)
 	  --out $(LOWEST)/why > $(LOWEST)/explained.txt && ls $(LOWEST)/why/index.html
 	@$(LOWEST)/bin/python -m pytest -m "not slow" tests/questions tests/cli tests/classifiers
 
+gpu-check: $(STAMP)
+	@$(BIN)/python -m tests.gpu_check $(or $(OUT),gpu-check)
+
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -80,4 +84,4 @@ layout: $(STAMP)
 	@$(BIN)/python -m tests.layout
 
 clean:
-	rm -rf $(VENV) $(LOWEST) why-demo
+	rm -rf $(VENV) $(LOWEST) why-demo gpu-check
