@@ -58,7 +58,10 @@ def test_one_command_gives_words_a_report_and_a_record(model: str, photo: Path, 
     assert result.returncode == 0, result.stderr
     assert "It " in result.stdout
     assert "the classifier itself" in result.stdout
-    assert sorted(p.name for p in (tmp_path / "why").iterdir()) == ["001-photo.json", "001-photo.png", "index.html"]
+    assert sorted(p.name for p in (tmp_path / "why").iterdir()) == [
+        "001-photo.json", "001-photo.png", "index.html", "pictures.csv", "pictures.parquet", "regions.csv",
+        "regions.parquet",
+    ]  # fmt: skip
     record = Explanation.from_json((tmp_path / "why" / "001-photo.json").read_text())
     assert record.target.name in NAMES
     assert [phrase.text for phrase in record.phrases] == ["a beak"]
@@ -152,7 +155,7 @@ def test_ctrl_c_keeps_what_is_done(model: str, tmp_path: Path) -> None:
     command += ["--out", str(out), "--batch-size", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and len(list(out.glob("*.png"))) < 2:
+    while time.monotonic() < deadline and len(list(out.glob("*.json"))) < 2:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)

@@ -117,7 +117,7 @@ def test_sigterm_keeps_what_is_done_as_ctrl_c_does(photos: list[Path], tmp_path:
     out = tmp_path / "why"
     process = started(*EXPLAIN, *linked(photos, 200), "--out", out, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and len(list(out.glob("*.png"))) < 2:
+    while time.monotonic() < deadline and len(list(out.glob("*.json"))) < 2:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +14,8 @@ from PIL import Image
 
 from saywhy.answers import packing
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
-from saywhy.answers.page_templates import data_uri, page_templates, save_page
+from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
+from saywhy.answers.page_templates import jpeg, macro, page_templates
 from saywhy.answers.summary import checked, position, why_no_region
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
@@ -297,26 +297,39 @@ def draw_explanation(explanation: Explanation) -> Figure:
 
 def explanation_to_html(explanation: Explanation, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
-    template = "report.html" if page else "notebook.html"
-    title = f"Why {explanation.target.name}?"
-    return page_templates().get_template(template).render(title=title, cards=[_card(explanation)], failures=())
+    template = page_templates().get_template("report.html" if page else "notebook.html")
+    html, entry = _card(explanation, 1, in_the_page)
+    return template.render(title=f"Why {explanation.target.name}?", contents=[entry], cards=[(entry, html)])
+
+
+def new_report(path: Path, pictures: int, *, title: str = "Why?") -> GrowingPage[Explanation]:
+    """A page about as many pictures, to which their explanations are added one by one."""
+    return GrowingPage(path, "report.html", title, _card, pictures)
 
 
 def save_report(
     explanations: Sequence[Explanation], path: Path, *, failures: Sequence[Failure] = (), title: str = "Why?"
 ) -> Path:
     """One page about many pictures. failures: the pictures that could not be explained."""
-    cards = [_card(e) for e in explanations]
-    return save_page(path, "report.html", title=title, cards=cards, failures=list(failures))
+    page = new_report(path, len(explanations), title=title)
+    for explanation in explanations:
+        page.add(explanation)
+    return page.save(failures)
 
 
-def _card(explanation: Explanation) -> dict[str, Any]:
-    """What the template shows of one explanation: plain values and data URIs."""
+def _card(explanation: Explanation, number: int, place: Place) -> tuple[str, Entry]:
+    picture = open_picture(explanation.picture)
+    shown = _shown(explanation, picture, place)
+    entry = Entry(explanation.target.name, place(small(picture), "thumbnail"), explanation.settings["model"])
+    return macro("explanation_card.html", "card")(shown, number), entry
+
+
+def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict[str, Any]:
+    """What the template shows of one explanation: plain values, and where its pictures are."""
     e = explanation
-    picture = open_picture(e.picture)
     regions = [
         {
-            "crop": data_uri(_enlarged(picture.crop(display_box(e, n, picture.size)))),
+            "crop": place(jpeg(_enlarged(picture.crop(display_box(e, n, picture.size)))), f"region-{n + 1}"),
             "share": region.share,
             "where": position(region.box, (e.picture.width, e.picture.height)),
             "colour": BOXES[n % len(BOXES)],
@@ -328,8 +341,8 @@ def _card(explanation: Explanation) -> dict[str, Any]:
     return {
         "name": e.picture.name,
         "size": (e.picture.width, e.picture.height),
-        "picture": "data:image/jpeg;base64," + base64.b64encode(e.picture.jpeg).decode(),
-        "overlay": data_uri(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)),
+        "picture": place(e.picture.jpeg, "picture"),
+        "overlay": place(jpeg(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)), "map"),
         "summary": e.summary,
         "target": e.target,
         "predictions": e.predictions,
@@ -343,8 +356,11 @@ def _card(explanation: Explanation) -> dict[str, Any]:
         "contrast": e.contrast,
         "channels": [] if e.heatmap.channels is None else e.heatmap.channels[0].tolist(),
         "phrases": [
-            {"said": p, "overlay": data_uri(overlay(picture, p.heatmap.values[0].numpy(), p.geometry))}
-            for p in e.phrases
+            {
+                "said": p,
+                "overlay": place(jpeg(overlay(picture, p.heatmap.values[0].numpy(), p.geometry)), f"phrase-{n + 1}"),
+            }
+            for n, p in enumerate(e.phrases)
         ],
     }
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from saywhy.errors import one_line
-from saywhy.plumbing.files import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def save_page(path: Path, template: str, **values: Any) -> Path:
-    """A template with its values, in a file whose folder is made. Raises SaywhyError where it cannot be written."""
-    return write_whole(path, page_templates().get_template(template).render(**values))
+def macro(template: str, name: str) -> Any:
+    """A macro of a template as a function, which gives HTML."""
+    return getattr(page_templates().get_template(template).module, name)
 
 
 @cache
@@ -48,8 +45,8 @@ def _emphasised(text: str) -> Any:
     return Markup(re.sub(r"\*([^*]+)\*", r"<em>\1</em>", str(escape(one_line(text)))))
 
 
-def data_uri(image: Image.Image) -> str:
-    """A picture as the text that an <img> takes."""
+def jpeg(image: Image.Image) -> bytes:
+    """A picture as a JPEG file."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from saywhy.answers import packing
 from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, overlay
-from saywhy.answers.page_templates import data_uri, page_templates, save_page
+from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
+from saywhy.answers.page_templates import jpeg, macro, page_templates
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
@@ -194,9 +194,9 @@ def _check_parts(why: Why) -> None:
 
 def why_to_html(why: Why, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
-    template = "why.html" if page else "why_notebook.html"
-    title = f"Why {why.category}?"
-    return page_templates().get_template(template).render(title=title, cards=[_card(why)], failures=())
+    template = page_templates().get_template("why.html" if page else "why_notebook.html")
+    html, entry = _card(why, 1, in_the_page)
+    return template.render(title=f"Why {why.category}?", contents=[entry], cards=[(entry, html)])
 
 
 MAPS = ("with the category", "by itself")
@@ -237,6 +237,11 @@ def reason_title(reason: Reason) -> str:
     return f"{fill(reason.rationale, 34)}\nP(r) {reason.probability:.2f}{out}"
 
 
+def new_why_report(path: Path, pictures: int, *, title: str = "Why?") -> GrowingPage[Why]:
+    """A page about as many pictures, to which their answers are added one by one."""
+    return GrowingPage(path, "why.html", title, _card, pictures)
+
+
 def save_why_report(
     answers: Sequence[Why], path: Path, *, failures: Sequence[Failure] = (), title: str = "Why?"
 ) -> Path:
@@ -244,24 +249,26 @@ def save_why_report(
 
     Raises SaywhyError where it cannot be written.
     """
-    cards = [_card(answer) for answer in answers]
-    return save_page(path, "why.html", title=title, cards=cards, failures=list(failures))
+    page = new_why_report(path, len(answers), title=title)
+    for answer in answers:
+        page.add(answer)
+    return page.save(failures)
 
 
-def _card(why: Why) -> dict[str, Any]:
-    """What the template shows of one answer: plain values and data URIs."""
+def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
     picture = open_picture(why.picture)
     reasons = [
         {
             "reason": reason,
-            "maps": []
-            if reason.heat is None
-            else [data_uri(overlay(picture, values.numpy(), why.geometry)) for values in reason.heat],
+            "maps": [
+                place(jpeg(overlay(picture, values.numpy(), why.geometry)), f"reason-{n + 1}-{what}")
+                for values, what in zip(reason.heat, ("pair", "alone"), strict=True)
+            ]
+            if reason.heat is not None
+            else [],
         }
-        for reason in why.reasons
+        for n, reason in enumerate(why.reasons)
     ]
-    return {
-        "why": why,
-        "picture": "data:image/jpeg;base64," + base64.b64encode(why.picture.jpeg).decode(),
-        "reasons": reasons,
-    }
+    shown = {"why": why, "picture": place(why.picture.jpeg, "picture"), "reasons": reasons}
+    entry = Entry(why.category, place(small(picture), "thumbnail"))
+    return macro("why_card.html", "why_card")(shown, number), entry

@@ -114,11 +114,11 @@ class Saved(Protocol):
     def save(self, path: str | Path) -> Path: ...
 
 
-def save_numbered(answer: Saved, out: Path, number: int) -> None:
+def save_numbered(answer: Saved, out: Path, number: int, *, figure: bool = True) -> None:
     """Write an answer's JSON and figure into a folder, under its number and the name of its picture."""
     name = one_line(Path(answer.picture.name).stem).encode()[:LONGEST_STEM].decode(errors="ignore")
     stem = f"{number:03d}-{name}"
-    for ending in ("json", "png"):
+    for ending in ("json", "png") if figure else ("json",):
         answer.save(out / f"{stem}.{ending}")
 
 
@@ -169,39 +169,41 @@ def progress_bars(what: str, count: int) -> Iterator[tuple[Callable[[int], objec
 def tell_each(
     results: Iterable[tuple[LabelledImage, _T | Failure]],
     found: Found,
-    tell: Callable[[_T, int], None],
-    save_page: Callable[[list[_T], list[Failure]], Path] | None,
+    tell: Callable[[LabelledImage, _T, int], None],
+    fail: Callable[[LabelledImage, Failure], None] = lambda picture, failure: None,
+    save: Callable[[list[Failure]], Path] | None = None,
 ) -> NoReturn:
     """Print each of the results as it comes, write the page about all of them, and exit.
 
     results:   in order; a Failure where a picture has none, which is said at once, and the others go on.
     found:     the pictures, and the names that stand for none, which were told already.
-    tell:      is given each of the others, and its number, counted from 1.
-    save_page: is given those that are done, and those that failed; None: no page is asked for.
+    tell:      is given each of the others with its picture and its number, counted from 1. fail: each Failure.
+    save:      writes the page, is given the pictures that failed, and gives its path; None: no page is asked for.
 
     Raises typer.Exit with OK, SOME_FAILED, or the code of what stopped it (``stopping``): what was done before is on
     the page.
     """
     from saywhy.pictures.in_batches import Failure
 
-    done: list[_T] = []
+    done = 0
     failures = list(found.failures)
     code: int | None = None
     try:
-        for _, result in results:
+        for picture, result in results:
             if isinstance(result, Failure):
                 failures.append(result)
                 complain(result.reason)
+                fail(picture, result)
             else:
-                done.append(result)
-                tell(result, len(done))
+                done += 1
+                tell(picture, result, done)
     except KeyboardInterrupt as stop:
         code = exit_code(stop)
-        complain(f"interrupted; {len(done)} of {len(found.pictures)} pictures are done")
+        complain(f"interrupted; {done} of {len(found.pictures)} pictures are done")
     except BrokenPipeError as stop:
         code = exit_code(stop)
-    if save_page is not None and (done or failures):
-        errors.print(f"report: {save_page(done, failures)}", markup=False, soft_wrap=True)
+    if save is not None and (done or failures):
+        errors.print(f"report: {save(failures)}", markup=False, soft_wrap=True)
     if code is None:
         code = SOME_FAILED if failures else OK
     raise typer.Exit(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from saywhy.answers.explanation import Explanation
     from saywhy.pictures.in_batches import Failure
+    from saywhy.pictures.sources import Found, LabelledImage
 
 
 def explain(
@@ -121,10 +122,9 @@ def explain(
     batch_size: BatchSize = BATCH,
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
-    from saywhy.answers.explanation import save_report
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
-    from saywhy.pictures.sources import find_pictures
+    from saywhy.pictures.sources import find_pictures, known
     from saywhy.plumbing.devices import choose_device
     from saywhy.questions.explain import explain_pictures
     from saywhy.questions.names_and_defaults import (
@@ -175,21 +175,55 @@ def explain(
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
         return explain_pictures(batch, classifier, words, opinion, options, language)
 
-    def tell(result: Explanation, number: int) -> None:
-        if out is not None:
-            save_numbered(result, out, number)
+    asked = known(found.pictures, classifier.labels)
+    report = None if out is None else _Report(out, found, f"Why? {classifier.name}")
+
+    def tell(picture: LabelledImage, result: Explanation, number: int) -> None:
+        if report is not None:
+            report.add(picture, result, number)
         if json:
             print(result.to_json(), flush=True)
         else:
             show(result, console, top=top, pictures=thumbnails)
 
-    def save_page(done: list[Explanation], failures: list[Failure]) -> Path:
-        assert out is not None
-        return save_report(done, out / "index.html", failures=failures, title=f"Why? {classifier.name}")
+    with progress_bar("explaining", len(asked)) as advance:
+        results = in_batches(asked, work, batch_size=batch_size, advance=advance)
+        if report is None:
+            tell_each(results, found, tell)
+        else:
+            tell_each(results, found, tell, report.fail, report.save)
 
-    with progress_bar("explaining", len(found.pictures)) as advance:
-        results = in_batches(found.pictures, work, batch_size=batch_size, advance=advance)
-        tell_each(results, found, tell, save_page if out is not None else None)
+
+@final
+class _Report:
+    """What --out writes as explanations come: a JSON and a figure each, the tables, and the page."""
+
+    def __init__(self, out: Path, found: Found, title: str) -> None:
+        from saywhy.answers.explanation import new_report
+        from saywhy.answers.growing_page import MANY
+        from saywhy.answers.tables import Tables
+
+        pictures = len(found.pictures)
+        self._out, self._figures = out, pictures < MANY
+        self._page, self._tables = new_report(out / "index.html", pictures, title=title), Tables(out)
+        for failure in found.failures:
+            self._tables.fail(failure.name, None, failure.reason)
+
+    def add(self, picture: LabelledImage, result: Explanation, number: int) -> None:
+        save_numbered(result, self._out, number, figure=self._figures)
+        self._tables.add(number, picture.name, _class_of(picture), result)
+        self._page.add(result)
+
+    def fail(self, picture: LabelledImage, failure: Failure) -> None:
+        self._tables.fail(picture.name, _class_of(picture), failure.reason)
+
+    def save(self, failures: Sequence[Failure]) -> Path:
+        self._tables.save()
+        return self._page.save(failures)
+
+
+def _class_of(picture: LabelledImage) -> str | None:
+    return None if picture.label is None else str(picture.label)
 
 
 def _check_target(target: str, names: Sequence[str] | None, classes: int | None) -> None:

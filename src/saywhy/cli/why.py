@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.answers.why import Why
-    from saywhy.pictures.in_batches import Failure
+    from saywhy.pictures.sources import LabelledImage
     from saywhy.questions.why import Seeing
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.pairs.bank import Bank
@@ -102,7 +102,8 @@ def why(
     batch_size: BatchSize = BATCH,
 ) -> None:
     """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
-    from saywhy.answers.why import save_why_report
+    from saywhy.answers.growing_page import MANY
+    from saywhy.answers.why import new_why_report
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import find_pictures
     from saywhy.plumbing.devices import choose_device
@@ -134,21 +135,21 @@ def why(
     def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:
         return why_pictures(batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking)
 
-    def tell(result: Why, number: int) -> None:
-        if out is not None:
-            save_numbered(result, out, number)
+    count = len(found.pictures)
+    page = None if out is None else new_why_report(out / "index.html", count, title=f"Why? {opinion.name}")
+
+    def tell(picture: LabelledImage, result: Why, number: int) -> None:
+        if out is not None and page is not None:
+            save_numbered(result, out, number, figure=count < MANY)
+            page.add(result)
         if json:
             print(result.to_json(), flush=True)
         else:
             show_why(result, console)
 
-    def save_page(done: list[Why], failures: list[Failure]) -> Path:
-        assert out is not None
-        return save_why_report(done, out / "index.html", failures=failures, title=f"Why? {opinion.name}")
-
     with progress_bars("asking", len(found.pictures)) as (advance, looking):
         results = in_batches(found.pictures, work, batch_size=batch_size, advance=advance)
-        tell_each(results, found, tell, save_page if out is not None else None)
+        tell_each(results, found, tell, save=None if page is None else page.save)
 
 
 def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords, seed: int) -> Usual:

@@ -138,6 +138,17 @@ def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[lis
     return [replace(p, label=None if p.label is None else names[p.label]) for p in pictures], sorted(unknown)
 
 
+def known(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> list[LabelledImage]:
+    """The pictures with their classes as ``named`` gives them; without any where one of them is not the classifier's.
+
+    Folders of photographs need not be named after what they show: "2" is no goldfish.
+    """
+    if all(picture.label is None for picture in pictures):
+        return list(pictures)
+    renamed, strangers = named(pictures, labels)
+    return [replace(picture, label=None) for picture in pictures] if strangers else renamed
+
+
 def _index(label: str | int, known: dict[str, int], classes: int) -> int | None:
     if isinstance(label, int):
         return label if 0 <= label < classes else None

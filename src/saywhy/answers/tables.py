@@ -1,0 +1,136 @@
+"""Explanations of many pictures as tables: a row a picture and a row a region, as CSV and as Parquet.
+
+Parquet keeps lists and types; CSV, for a spreadsheet, joins lists with "; ". Both are written as rows come, so that
+memory stays flat however many there are.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, final
+
+from saywhy.answers.explanation import Explanation
+from saywhy.errors import SaywhyError
+from saywhy.plumbing.files import replacing
+
+PICTURES: Mapping[str, str] = {
+    "number": "int", "file": "text", "truth": "text", "prediction": "text", "probability": "float", "explained": "text",
+    "explained_probability": "float", "logit": "float", "shares": "floats", "summary": "text", "words": "texts",
+    "failure": "text",
+}  # fmt: skip
+"""Columns of pictures.csv and pictures.parquet.
+
+number: of the picture's JSON; none where it failed. truth: its class, where that is known. explained: the explained
+class, with its probability and logit. shares: of relevance, of each region. words: the best label of each region, ""
+where nothing fits. failure: why there is no explanation; then the columns before it are empty.
+"""
+REGIONS: Mapping[str, str] = {
+    "number": "int", "file": "text", "region": "int", "left": "int", "top": "int", "right": "int", "bottom": "int",
+    "share": "float", "fits": "bool", "labels": "texts", "unusual": "floats", "cosines": "floats",
+}  # fmt: skip
+"""Columns of regions.csv and regions.parquet.
+
+left to bottom: the box, in pixels of the picture. fits: whether any label stands out. labels: best first, with how far
+each lies above its usual score, in standard deviations, and with its cosine.
+"""
+_AT_ONCE = 1000  # rows of Parquet that are written together
+
+
+@final
+class Tables:
+    """The tables of explanations in a folder, to which rows are added one by one; ``save`` puts them in their places.
+
+    Raises SaywhyError, here and in each method, where something cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = ExitStack()
+        self._folder = folder
+        with self._written():
+            self._pictures = _Table(folder / "pictures", PICTURES, self._files)
+            self._regions = _Table(folder / "regions", REGIONS, self._files)
+
+    def add(self, number: int, file: str, truth: str | None, explanation: Explanation) -> None:
+        """The rows of an explanation. number: of its JSON. file, truth: the picture's name, and its class if known."""
+        e = explanation
+        best = [finding.labels[0].text if finding.fits and finding.labels else "" for finding in e.findings]
+        with self._written():
+            self._pictures.add(
+                number=number, file=file, truth=truth, prediction=e.predictions[0].name,
+                probability=e.predictions[0].probability, explained=e.target.name,
+                explained_probability=e.target.probability, logit=e.target.logit,
+                shares=[region.share for region in e.regions], summary=e.summary, words=best,
+            )  # fmt: skip
+            for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
+                left, top, right, bottom = region.box
+                labels = finding.labels
+                self._regions.add(
+                    number=number, file=file, region=n, left=left, top=top, right=right, bottom=bottom,
+                    share=region.share, fits=finding.fits, labels=[label.text for label in labels],
+                    unusual=[label.unusual for label in labels], cosines=[label.score for label in labels],
+                )  # fmt: skip
+
+    def fail(self, file: str, truth: str | None, reason: str) -> None:
+        """The row of a picture that has no explanation."""
+        with self._written():
+            self._pictures.add(file=file, truth=truth, failure=reason)
+
+    def save(self) -> None:
+        """Put both tables, with all rows so far, in their places."""
+        with self._written():
+            self._files.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SaywhyError(f"{self._folder}: its tables cannot be written ({error.strerror or error})") from None
+
+
+class _Table:
+    """One table in both formats. stem: its path without the ending. files: closes what is opened here, and keeps it."""
+
+    def __init__(self, stem: Path, columns: Mapping[str, str], files: ExitStack) -> None:
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter
+
+        types = {
+            "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_(), "text": pyarrow.string(),
+            "texts": pyarrow.list_(pyarrow.string()), "floats": pyarrow.list_(pyarrow.float64()),
+        }  # fmt: skip
+        self._schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
+        self._columns, self._rows = tuple(columns), list[dict[str, Any]]()
+        text = files.enter_context(replacing(stem.with_suffix(".csv")))
+        binary = files.enter_context(replacing(stem.with_suffix(".parquet")))
+        self._csv = csv.writer(files.enter_context(text.open("w", newline="", encoding="utf-8")), lineterminator="\n")
+        self._parquet = files.enter_context(ParquetWriter(binary, self._schema))
+        files.callback(self._flush)
+        self._csv.writerow(self._columns)
+
+    def add(self, **values: Any) -> None:
+        row = {name: _plain(values.get(name)) for name in self._columns}
+        self._csv.writerow([_cell(value) for value in row.values()])
+        self._rows.append(row)
+        if len(self._rows) >= _AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        self._parquet.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
+        self._rows.clear()
+
+
+def _plain(value: Any) -> Any:
+    """Names of files need not be UTF-8, and tables are."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return "; ".join(str(_cell(one)) for one in value)
+    return f"{value:.6g}" if isinstance(value, float) else value
