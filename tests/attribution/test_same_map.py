@@ -81,6 +81,17 @@ def test_modes_and_wrappers_change_nothing(change: Callable[[nn.Module], nn.Modu
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_network_built_under_inference_mode_has_the_same_map(method: str) -> None:
+    plain = TinyNet(5).eval()
+    with torch.inference_mode():
+        built = TinyNet(5).eval()
+        built.load_state_dict(plain.state_dict())
+    pixels = torch.randn(2, 3, 32, 32)
+    maps = [attribute(classifier(network), pixels, target=2, method=method).values for network in (plain, built)]
+    assert torch.equal(*maps)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_an_autocast_context_changes_nothing(method: str) -> None:
     asked, pixels = classifier(TinyNet(5)), torch.randn(2, 3, 32, 32)
     plain = attribute(asked, pixels, target=2, method=method).values

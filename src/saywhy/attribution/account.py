@@ -7,6 +7,8 @@ place where it is added. Counted are sums per picture only, one read of a gradie
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,10 +31,12 @@ class Account:
     def __init__(self, pictures: int) -> None:
         self.pictures = pictures
         self._notes: dict[str, list[Tensor]] = defaultdict(list)
+        self._open = True
 
     def took(self, relevance: Tensor, kind: str = CONSTANTS) -> None:
         """Note relevance, of any shape that has an axis of pictures."""
-        self._notes[kind].append(self._per_picture(relevance.detach()))
+        if self._open:
+            self._notes[kind].append(self._per_picture(relevance.detach()))
 
     def added(self, y: Tensor, constant: Any, factor: float = 1.0) -> None:
         """Note, once the gradient of y is known, what a constant takes that was added into it.
@@ -55,6 +59,15 @@ class Account:
             self.took(total * (value.view(shape) * factor).nan_to_num(posinf=0, neginf=0), kind)
 
         y.register_hook(note)
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """While in the context nothing is noted: what passes back is no gradient."""
+        self._open = False
+        try:
+            yield
+        finally:
+            self._open = True
 
     def passed(self, x: Tensor, factor: float, kind: str = SOFTMAX) -> None:
         """Note ``factor`` times the relevance of x, once its gradient is known."""

@@ -34,8 +34,8 @@ class Run(Protocol):
     account: Account
     intercepting: TorchFunctionMode
 
-    def rule_for(self, kind: str) -> Rule:
-        """The rule of this linear map; the first one asked for is the network's first layer."""
+    def rule_for(self, kind: str, x: Tensor) -> Rule:
+        """The rule of this linear map of x; the first one asked for is the network's first layer."""
 
 
 Handler = Callable[..., Any]
@@ -182,7 +182,7 @@ def _biased(run: Run, y: Tensor, bias: Tensor | None, channels: int) -> Tensor:
 
 
 def _linear_map(run: Run, kind: str, x: Tensor, linear: LinearMap, compute: Callable[[], Tensor]) -> Tensor:
-    rule = run.rule_for(kind)
+    rule = run.rule_for(kind, x)
     if rule == Epsilon():
         z = _Pull.apply(x, linear) if isinstance(linear, Dense) else compute()
         return _biased(run, z, linear.bias, channels=-1 if isinstance(linear, Dense) else 1)
@@ -760,6 +760,9 @@ TABLE: dict[str, Handler] = {
 
 GATE_KEEPING = frozenset((*_multiply, *_divide, *_products, *_add, *_subtract, *_assembled, "einsum"))
 """Rows of the table that make a gate of gates; what is not in the table does so too."""
+
+ADDED_AND_MULTIPLIED = frozenset((*_multiply, *_divide, *_add, *_subtract))
+"""Functions that are affine in one argument, element by element, where the other is constant."""
 
 ATTENTION = ("scaled_dot_product_attention", "multi_head_attention_forward")
 """Fused functions by which a network attends."""

@@ -33,6 +33,7 @@ from saywhy.attribution.functions import (
     ordinary,
     tensors_in,
 )
+from saywhy.attribution.pixels import Pixels
 from saywhy.attribution.rules import Rule
 from saywhy.classifiers.borrowing import borrowed, is_scripted
 from saywhy.classifiers.outputs import AsLogits
@@ -56,6 +57,7 @@ class Interception(TorchFunctionMode):
         self.composite = composite
         self.account = Account(pictures)
         self.path = 0  # of the functions that were called, in order: what another picture may not have in common
+        self.pixels = Pixels()
         self._changed = WeakTensorKeyDictionary()
         self._first: Rule | None
         if composite.first == "box":
@@ -69,8 +71,10 @@ class Interception(TorchFunctionMode):
     def intercepting(self) -> TorchFunctionMode:
         return self
 
-    def rule_for(self, kind: str) -> Rule:
+    def rule_for(self, kind: str, x: Tensor) -> Rule:
         first, self._first = self._first, None
+        if isinstance(first, Box):
+            first = Box(*(self.pixels.range_of(x) or (first.low, first.high)))
         return first or getattr(self.composite, kind)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -84,7 +88,7 @@ class Interception(TorchFunctionMode):
             if any(map(is_held, tensors)):
                 hold(result)
             return result
-        unused = carrying[0] is args[0] and getattr(args[0], "_saywhy_unused", False)
+        unused = getattr(carrying[0], "_saywhy_unused", False) and carrying[0] is args[0] and not args[0].is_leaf
         for x in carrying:
             x._saywhy_unused = False  # type: ignore[attr-defined]
         in_place = changes_in_place(name, args, kwargs)
@@ -100,7 +104,12 @@ class Interception(TorchFunctionMode):
         return result
 
     def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return TABLE.get(name, ordinary)(self, func, *args, **kwargs)
+        normalised = self.pixels.normalised(name, func, args, kwargs)
+        if normalised is not None:
+            return normalised
+        result = TABLE.get(name, ordinary)(self, func, *args, **kwargs)
+        self.pixels.rearranged(name, func, args, kwargs, result)
+        return result
 
     def _changed_by(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Of an in-place function the result, for which its first argument stands from here on."""
@@ -204,16 +213,14 @@ def trace(
     """As ``lrp``, with the account of what did not reach the pixels."""
     _check_visible(network)
     with torch.inference_mode(False), torch.enable_grad(), _full_precision(pixels.device), borrowed(network) as shadow:
-        # A first layer's rule (flat, z^B) divides its relevance by the pixel: keep exact zeros a hair away from zero.
-        hair = 1e-7 if pixels.dtype == torch.float16 else 1e-30
-        leaf = pixels.detach().masked_fill(pixels == 0, hair).requires_grad_()
-        with Interception(composite, pixel_range, len(pixels)) as run:
+        run = Interception(composite, pixel_range, len(pixels))
+        leaf = run.pixels.start(pixels, pixel_range if composite.first == "box" else None)
+        with run:
             output = run.current(shadow(leaf))
         _check_traced(shadow, leaf, output)
         _check_same(network, pixels, output, run.path)
         selected = select(output)
-        (gradient,) = torch.autograd.grad(selected.sum(), leaf)
-        return Traced((leaf * gradient).detach(), selected.detach(), run.account)
+        return Traced(run.pixels.relevance(selected.sum(), run.account).detach(), selected.detach(), run.account)
 
 
 @contextmanager

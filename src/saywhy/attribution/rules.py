@@ -371,7 +371,7 @@ class Flat:
 class Box:
     """z^B: ``R_j = sum_k (c_jk - l_j w+_jk - h_j w-_jk) / (the same, summed over j) R_k``. For the first layer.
 
-    low, high: (C,) the values of black and of white in the network's input, one per colour channel.
+    low, high: the values of black and of white in the map's input: (C,), one per colour channel, or in its shape.
     """
 
     low: Tensor
@@ -380,7 +380,8 @@ class Box:
     def gradient(self, linear: LinearMap, x: Tensor, z: Tensor, grad: Tensor) -> Tensor:
         above, below = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
         channel = (1, -1, *[1] * (x.dim() - 2))
-        over, under = x - self.low.to(x).view(channel), x - self.high.to(x).view(channel)
+        low, high = (side.to(x).view(channel) if side.dim() == 1 else side.to(x) for side in (self.low, self.high))
+        over, under = x - low, x - high
         total = linear.apply(over, above, z.new_full((linear.outputs,), _tiny(z))).add_(linear.apply(under, below))
         share = grad * z / total  # total >= 0 inside the box
         return (over * linear.pull(share, x, above) + under * linear.pull(share, x, below)) / x

@@ -17,7 +17,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing", "use_checkpoint")
 """Attributes by which libraries switch gradient checkpointing on: it saves memory in training, and breaks tracing."""
@@ -76,7 +76,9 @@ class _Shadows:
                 value = {key: self.of_parameter(parameter) for key, parameter in value.items()}
             elif name == "_modules":
                 value = {key: child if child is None else self.of_module(child) for key, child in value.items()}
-            elif name == "_buffers" or name.endswith("_hooks") or "_hooks_" in name:
+            elif name == "_buffers":
+                value = {key: _ordinary(buffer) for key, buffer in value.items()}
+            elif name.endswith("_hooks") or "_hooks_" in name:
                 value = copy(value)
             elif name in CHECKPOINTING and value is True:
                 value = False
@@ -86,11 +88,11 @@ class _Shadows:
         return twin
 
     def of_parameter(self, parameter: nn.Parameter | None) -> Any:
-        if parameter is None or not parameter.requires_grad:
+        if parameter is None or not (parameter.requires_grad or parameter.is_inference()):
             return parameter
         if id(parameter) not in self._made:
-            plain = type(parameter) is nn.Parameter
-            self._made[id(parameter)] = nn.Parameter(parameter.detach(), False) if plain else parameter.detach()
+            plain, weights = type(parameter) is nn.Parameter, _ordinary(parameter).detach()
+            self._made[id(parameter)] = nn.Parameter(weights, False) if plain else weights
         return self._made[id(parameter)]
 
     def of_value(self, value: Any, depth: int = 0) -> Any:
@@ -112,6 +114,14 @@ class _Shadows:
         return value
 
 
+def _ordinary(tensor: Any) -> Any:
+    """A tensor that autograd may use: itself, or a copy of one that was made under ``torch.inference_mode``."""
+    if not isinstance(tensor, Tensor) or not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
+
+
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _making_locks = threading.Lock()
 
@@ -129,6 +139,7 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
     """
     training = [module for module in network.modules() if module.training]
     requiring = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    requiring = [parameter for parameter in requiring if not parameter.is_inference()]  # cannot be set back outside
     try:
         network.eval()
         for parameter in requiring:

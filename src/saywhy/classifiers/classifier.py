@@ -256,13 +256,13 @@ class Classifier:
     def logits(self, pixels: Tensor) -> Tensor:
         """(N, C), on the network's device. pixels: (N, 3, h, w), preprocessed."""
         with borrowed(self.network) as shadow:
-            return shadow(pixels.to(self.device, self.dtype))
+            return shadow(pixels.to(self.device, self.dtype, copy=True))  # the network may work in place
 
     @torch.no_grad()
     def features(self, pixels: Tensor) -> Tensor:
         """(N, d): what goes into the head. Raises SaywhyError where there is none."""
         with borrowed(self.network) as shadow:
-            return run_with_features(shadow, pixels.to(self.device, self.dtype), self.head_place)[0]
+            return run_with_features(shadow, pixels.to(self.device, self.dtype, copy=True), self.head_place)[0]
 
     def predict(
         self, images: Sequence[Image.Image], top: int = 5, batch_size: int = 16
