@@ -86,7 +86,7 @@ class MapCheck:
                 rounding errors grow with, however near to 0 the logit is.
     allowed:    how much may be lost or held; None where the method does not promise to add up.
     difference: how far the explained pass is from the plain network's logits, over the largest; None: not compared.
-    cancels:    whether the scale is so far above all logits of the picture that rounding errors decide the map.
+    cancels:    whether the scale is so far above all logits of the picture that the map is noise.
     empty:      whether all of the map is zero, so that there is none.
     reason:     why that is so, or where the network hides what is missing; "" where that is not known, or nothing is.
     """
@@ -112,7 +112,7 @@ class MapCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether there is a map, more than rounding errors, and no more is lost or held than is allowed."""
+        """Whether there is a map, which is no noise, and no more is lost or held than is allowed."""
         return not (self.empty or self.cancels) and (
             self.allowed is None or max(abs(self.lost), abs(self.held)) <= self.allowed
         )

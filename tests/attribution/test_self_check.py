@@ -119,9 +119,7 @@ def test_parts_that_cancel_beyond_all_rounding_are_said() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 2, bias=False))
     with torch.no_grad():
         network[1].weight.zero_()[1, :2] = torch.tensor([1e9, -1e9])
-    with pytest.warns(
-        MapWarning, match="decided by rounding errors: its parts, of 2e\\+09 together, cancel to a logit"
-    ):
+    with pytest.warns(MapWarning, match="the map is noise: its parts, of 2e\\+09 together, cancel to a logit"):
         mapped(network, torch.ones(1, 3, 32, 32))
 
 
@@ -216,6 +214,15 @@ def test_a_map_of_zeros_is_none_and_has_a_reason(make: Any, reason: str, method:
         found = mapped(network, pixels, method=method)
     assert found.checks[0].empty
     assert not found.values.any()
+
+
+def test_a_map_of_float16_that_underflows_is_said_to() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))
+    with torch.no_grad():
+        network[1].weight.fill_(1e-7)
+        network[1].bias.fill_(1)
+    with pytest.warns(MapWarning, match="there is no map: float16 underflows; use float32 or bfloat16"):
+        mapped(network.half(), torch.full((1, 3, 32, 32), 0.01))
 
 
 def test_infinite_relevance_is_refused_with_its_cause() -> None:

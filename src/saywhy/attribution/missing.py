@@ -73,6 +73,8 @@ def where_missing(
     pixels: (1, C, H, W). check: its map's, by which is looked for the first part that lets no gradient back, or for the
     functions without a rule that conserves.
     """
+    if max(abs(check.held), abs(check.lost)) <= (check.allowed or 0):
+        return "float16 underflows; use float32 or bfloat16" if pixels.dtype == torch.float16 else ""
     if abs(check.held) > abs(check.lost):
         return where_cut(network, pixels, composite, pixel_range)
     try:

@@ -13,14 +13,15 @@ from saywhy.types import MapCheck
 
 LOST = 0.02  # of the logit: so much may be lost
 NOISE = {torch.float64: 1e-3, torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.05}
-"""Or so much of the scale, which is more where the logit is small against its parts: a hundred times what rounding took
-of 100 photographs under any composite (MobileNetV2), and of steps between the gradients of the way to the baseline:"""
+"""Or so much of the scale, which is more where the logit is small against its parts: ten times, and in float32 a hundred
+times, what was ever lost of photographs to rounding (docs/relevance.md). And to the steps of integrated gradients:"""
 NOISE_OF_STEPS = 0.01
 NOTHING = 1e-9  # of the logit: a map that adds up to no more, without signs, is none
 HAIRS = 1e-20  # and so is one of this size: what is left of pixels that ``lrp.trace`` keeps a hair away from 0
 
 
 SMALL = 0.005  # of the scale: parts below are not worth a word
+CANCELS = 1e5  # times the largest logit; so far above it the scale of a map says that the map is noise
 MOST = 10  # times the logit: a part that is larger is told as a number, not in percent
 NO_REASON = "all of it is zero, though the logit changes with the picture; use another composite or method"
 
@@ -49,16 +50,18 @@ def check_maps(
     """
     finite = relevance.isfinite().flatten(1).all(1)
     if not finite.all():
-        half = relevance.dtype == torch.float16
-        cause = "float16 overflows; use float32 or bfloat16" if half else "its rules overflow; use another composite"
-        raise SaywhyError(
-            f"the map of picture {int((~finite).nonzero()[0]) + 1} of {len(finite)} is not finite: {cause}"
-        )
+        cause = {
+            torch.float16: "float16 overflows; use float32 or bfloat16",
+            torch.bfloat16: "bfloat16 rounds too much for its rules; use float32",
+        }.get(relevance.dtype, "its rules overflow; use another composite or method")
+        number = int((~finite).nonzero()[0]) + 1
+        raise SaywhyError(f"the map of picture {number} of {len(finite)} is not finite: {cause}")
     sums = relevance.sum((1, 2, 3), dtype=torch.float64).tolist()
     sizes = relevance.abs().sum((1, 2, 3), dtype=torch.float64).tolist()
     taken = [[0.0] * len(sums)] * 4
     if account is not None:
         taken = [t.tolist() for t in (*map(account.totals, (CONSTANTS, HELD, SOFTMAX)), account.size())]
+    most = min(CANCELS, 10 / torch.finfo(relevance.dtype).eps)
     aims: list[Any] = [None] * len(sums) if explained is None else explained.double().tolist()
     checks = []
     for n, aim in enumerate(aims):
@@ -66,7 +69,7 @@ def check_maps(
         rest = max(abs(float(logits[n])), size)
         empty = sizes[n] <= max(NOTHING * rest, HAIRS)
         scale = max(abs(aim or 0.0), sizes[n], size)
-        cancels = largest is not None and torch.finfo(relevance.dtype).eps * scale > LOST * float(largest[n])
+        cancels = largest is not None and scale > most * float(largest[n])
         allowed = None if noise is None else max(LOST * abs(aim or 0.0), noise * scale)
         checks.append(MapCheck(aim, sums[n], constants, held, softmax, scale, allowed, cancels=cancels, empty=empty))
     return checks
@@ -90,7 +93,7 @@ def said(check: MapCheck, method: str = "lrp") -> str:
     took = [(who, part(value)) for who, value in others if abs(value) >= SMALL * check.scale]
     if check.cancels and not check.empty:
         return (
-            f"the map is decided by rounding errors: its parts, of {check.scale:.1g} together, cancel to a logit of "
+            f"the map is noise: its parts, of {check.scale:.1g} together, cancel to a logit of "
             f"{check.explained:.2g}; use another composite or method"
         )
     if check.holds:
