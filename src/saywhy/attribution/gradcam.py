@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saywhy.attribution.lrp import Select
+from saywhy.attribution.lrp import Select, check_gradient
 from saywhy.classifiers.borrowing import is_scripted
 from saywhy.classifiers.grids import Layout, find_layouts, first_tensor
 from saywhy.errors import SaywhyError
@@ -55,6 +55,7 @@ def grad_cam(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor
         if gradient is not None
     ]
     if not reached:
+        check_gradient(network, pixels)
         raise SaywhyError("Grad-CAM needs a feature map with positions, and this network has none; use method='lrp'")
     # Behind the last attention only the class token is read: there the positions have no gradient. Where none have any,
     # the map is zero.
