@@ -53,10 +53,13 @@ def test_json_without_a_sentence_is_read_too() -> None:
     assert again.phrases == ()
 
 
-def test_every_face_says_whether_the_map_adds_up() -> None:
+def test_page_figure_and_json_say_whether_the_map_adds_up() -> None:
     one = explanation()
     assert "The map adds up to 80 % of the logit, biases and other constants took 18 %." in explanation_to_html(one)
-    assert any("The map adds up to 80 %" in text for text in texts_of(one))
+    assert not any("The map" in text for text in texts_of(one))  # a figure has room for what is wrong
+    check = replace(one.heatmap.checks[0], constants=0.0)
+    wrong = replace(one, heatmap=replace(one.heatmap, checks=(check,)))
+    assert any("The map accounts for 80 %" in text for text in texts_of(wrong))
     assert json.loads(one.to_json())["heatmap"]["checks"][0]["constants"] == 0.9
 
 

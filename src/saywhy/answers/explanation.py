@@ -262,8 +262,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
     axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
     axes[0].set_title(literal(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
     axes[1].set_title("red: for it, blue: against" if explanation.heatmap.values.any() else "no map")
-    below = literal(fill(checked(explanation.heatmap), 60))
-    axes[1].text(0.5, -0.02, below, transform=axes[1].transAxes, ha="center", va="top", fontsize=7, color="dimgray")
+    if not all(check.holds for check in explanation.heatmap.checks):
+        below = literal(fill(checked(explanation.heatmap), 60))
+        axes[1].text(0.5, -0.02, below, transform=axes[1].transAxes, ha="center", va="top", fontsize=7, color="dimgray")
     for axis in axes:
         axis.set_axis_off()
     for axis, phrase in zip(axes[2 + count :], explanation.phrases, strict=True):
