@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from saywhy.attribution.gradcam import grad_cam
 from saywhy.classifiers.grids import Layout, find_layouts
-from saywhy.classifiers.layers import recorded
+from saywhy.classifiers.layers import recorded, rewritten
 from saywhy.errors import SaywhyError
 
 
@@ -92,6 +92,10 @@ NETWORKS: dict[str, Case] = {
     "Mixer": (lambda: of_timm("mixer_s32_224"), (224, 224), "blocks.1", (7, 7), 0, 1),
     "XCiT, whose attention is between channels": (
         lambda: of_timm("xcit_tiny_12_p16_224", **SMALL), (64, 96), "norm", (4, 6), 1, 1,
+    ),
+    "Hiera, whose tokens stand in the order of its windows": (
+        lambda: of_timm("hiera_tiny_224", embed_dim=16, num_heads=1, stages=(1, 1, 2, 1)),
+        (224, 224), "blocks.3", (14, 14), 0, 1,
     ),
     "TResNet, space to depth": (lambda: of_timm("tresnet_m"), (64, 96), "body.layer4", (2, 3), 0, 2),
     "ResNet": (lambda: of_timm("resnet18"), (64, 96), "layer4", (2, 3), 0, 2),
@@ -193,15 +197,23 @@ def test_grad_cam_is_brightest_in_the_bright_corner(before: int, behind: int, co
     assert (cam[(slice(None), slice(None), *corner)].sum((1, 2, 3)) > 0.5 * cam.sum((1, 2, 3))).all()
 
 
+def in_windows(x: Tensor) -> Tensor:
+    return x.unflatten(2, (2, 2)).unflatten(4, (3, 2)).permute(0, 2, 4, 3, 5, 1).flatten(1, 4)
+
+
 ORDERS: Mapping[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...] | None]] = {
     "row by row": (row_by_row, (1,)),
     "channels last": (lambda x: x.permute(0, 2, 3, 1), (1, 2)),
     "columns first": (lambda x: x.permute(0, 3, 2, 1), (2, 1)),
-    "column by column": (lambda x: row_by_row(x.transpose(2, 3)), None),
-    "upside down": (lambda x: row_by_row(x.flip(2)), None),
-    "in windows": (lambda x: x.unflatten(2, (2, 2)).unflatten(4, (3, 2)).permute(0, 2, 4, 3, 5, 1).flatten(1, 4), None),
-    "in any order": (lambda x: row_by_row(x)[:, torch.randperm(24)], None),
+    "column by column": (lambda x: row_by_row(x.transpose(2, 3)), (1,)),
+    "upside down": (lambda x: row_by_row(x.flip(2)), (1,)),
+    "in windows": (in_windows, (1,)),
+    "in any order": (lambda x: row_by_row(x)[:, torch.randperm(24)], (1,)),
+    "every second row": (lambda x: row_by_row(x[:, :, ::2]), (1,)),
+    "rows from below": (lambda x: x.flip(2).permute(0, 2, 3, 1), None),
     "a part": (lambda x: row_by_row(x)[:, :20], None),
+    "the upper rows": (lambda x: row_by_row(x)[:, :18], None),
+    "the inner part": (lambda x: x[:, :, 1:-1, 1:-1].permute(0, 2, 3, 1), None),
     "twice": (lambda x: row_by_row(x).repeat(1, 2, 1), None),
     "mixed": (lambda x: torch.ones(24, 24) @ row_by_row(x), None),
     "sorted": (lambda x: row_by_row(x).sort(1).values, None),
@@ -214,9 +226,30 @@ ORDERS: Mapping[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...] | None]] 
 def test_an_order_that_is_no_grid_has_no_layout(order: str) -> None:
     arrange, axes = ORDERS[order]
     x = torch.randn(1, 3, 16, 24)
+    torch.manual_seed(0)
     seen = find_layouts(Tokens(arrange), x)
     assert seen["patches"].layout.grid == (4, 6)
     assert (seen["block"].layout.axes if "block" in seen else None) == axes
+
+
+@pytest.mark.parametrize("order", [name for name, (_, axes) in ORDERS.items() if axes and name != "in any order"])
+def test_maps_are_read_in_their_places_whatever_the_order(order: str) -> None:
+    arrange, axes = ORDERS[order]
+    network = Tokens(arrange, before=1 if axes == (1,) else 0)
+    with torch.no_grad(), recorded(network, ["patches", "block"]) as maps:
+        network(torch.randn(2, 3, 16, 24))
+    patches = maps["patches"][:, :, ::2] if order == "every second row" else maps["patches"]
+    torch.testing.assert_close(maps["block"], network.block(patches.movedim(1, -1)).movedim(-1, 1))
+
+
+def test_tokens_in_an_order_of_their_own_are_read_and_not_written() -> None:
+    network = Tokens(in_windows)
+    with (
+        torch.no_grad(),
+        rewritten(network, {"block": lambda view: view.zero_()}),
+        pytest.raises(SaywhyError, match="layer block: its tokens stand in an order of their own"),
+    ):
+        network(torch.randn(2, 3, 16, 24))
 
 
 def test_heads_and_texts_have_no_layout() -> None:

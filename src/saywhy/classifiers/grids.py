@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, final
 
@@ -42,8 +42,11 @@ PRODUCTS = {
     "bmm": "bik,bkj->bij",
     "mm": "ik,kj->ij",
 }
+MERGING = {"mean", "sum", "amax", "amin", "max", "min"}
+"""Functions that make one value of several along axes: it stands in the middle of theirs."""
 SCATTERING = ("sort", "msort", "argsort", "topk", "cumsum", "cumprod", "logcumsumexp")
 """Functions after which values of the same shape no longer stand where they stood; so do those of ``torch.fft``."""
+OUTSIDE = 0.75  # of a step: how far the first and the last place may lie from where an even grid's lie
 CLOSE = 0.01  # pixels of the picture: places nearer than this are the same
 
 
@@ -54,14 +57,16 @@ class Layout:
 
     shape: of the output for one picture, (1, ...).
     grid:  (h, w), both above one.
-    axes:  of rows and columns; or one axis of tokens, row by row.
+    axes:  of rows and columns; or one axis of tokens.
     start: tokens before those of the grid: class and register tokens. Others may stand behind.
+    order: which of the grid's tokens each position is, row by row; () where they stand row by row themselves.
     """
 
     shape: tuple[int, ...]
     grid: tuple[int, int]
     axes: tuple[int, ...]
     start: int = 0
+    order: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def extra(self) -> int:
@@ -69,11 +74,16 @@ class Layout:
         return prod(self.shape[axis] for axis in self.axes) - prod(self.grid)
 
     def view(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) view of an output, without the other tokens: what is written to it is in ``x``."""
+        """(N, C, h, w) view of an output, without the other tokens: what is written to it is in ``x``.
+
+        Where tokens stand in an order of their own it is a copy, and what is written to it is not.
+        """
         (channels,) = {*range(1, x.dim())} - {*self.axes}
         if len(self.axes) == 2:
             return x.permute(0, channels, *self.axes)
         tokens = x.narrow(self.axes[0], self.start, prod(self.grid))
+        if self.order:
+            tokens = tokens.index_select(self.axes[0], torch.tensor(self.order, device=x.device))
         return tokens.permute(0, channels, self.axes[0]).unflatten(2, self.grid)
 
 
@@ -154,7 +164,7 @@ class _Places(TorchFunctionMode):
         if found is None or found.shape != x.shape:
             return None
         if found not in self._layouts:
-            self._layouts[found] = _layout(found)
+            self._layouts[found] = _layout(found, self.pixels.shape[2:])
         return self._layouts[found]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -201,6 +211,8 @@ class _Places(TorchFunctionMode):
             return None
         if not isinstance(result, Tensor):
             result = first_tensor(result)
+        if name in MERGING and (dims := kwargs.get("dim", args[1] if len(args) > 1 else None)) is not None:
+            return _merged(before[0][1], dims, result.dim() == args[0].dim())
         if name == "linear":
             return _mean(before[0][1], -1).expand(result.shape)
         if name == "einsum":
@@ -246,9 +258,9 @@ class _Places(TorchFunctionMode):
         return None
 
 
-def _layout(places: Tensor) -> Layout | None:
-    """The layout that a companion (1, ...) of a tensor with one axis of channels shows."""
-    if len(places) != 1 or places.dim() not in (3, 4):
+def _layout(places: Tensor, size: torch.Size) -> Layout | None:
+    """The layout that a companion (1, ...) of a tensor with one axis of channels shows. size: (H, W) of the picture."""
+    if len(places) != 1 or places.dim() not in (3, 4) or not places.numel():
         return None
     chosen = places[0]
     axes: list[int] = []
@@ -262,29 +274,43 @@ def _layout(places: Tensor) -> Layout | None:
     if len(axes) == 2:
         for order in ((0, 1), (1, 0)):
             grid = chosen.permute(order)
-            if bool((chosen != 0).all()) and _is_grid(grid):
+            if bool((chosen != 0).all()) and _is_grid(grid, size):
                 height, width = grid.shape
                 return Layout(tuple(places.shape), (height, width), (axes[order[0]], axes[order[1]]))
         return None
     there = (chosen != 0).nonzero()[:, 0].tolist()
     if not there or there != list(range(there[0], there[-1] + 1)):
         return None
-    tokens = chosen[there[0] : there[-1] + 1]
-    width = int(((tokens.real - tokens.real[0]).abs() < CLOSE).sum())
-    if len(tokens) % width or not _is_grid(tokens.view(-1, width)):
+    tokens = torch.view_as_complex(torch.view_as_real(chosen[there[0] : there[-1] + 1]).div(CLOSE).round() * CLOSE)
+    width = int((tokens.real == tokens.real[0]).sum())
+    if len(tokens) % width:
         return None
-    return Layout(tuple(places.shape), (len(tokens) // width, width), (axes[0],), there[0])
+    where = tokens.tolist()
+    by_row = sorted(range(len(tokens)), key=lambda n: (where[n].real, where[n].imag))
+    if not _is_grid(tokens[by_row].view(-1, width), size):
+        return None
+    own = tuple(by_row) if by_row != sorted(by_row) else ()
+    return Layout(tuple(places.shape), (len(tokens) // width, width), (axes[0],), there[0], own)
 
 
-def _is_grid(places: Tensor) -> bool:
-    """Whether (h, w) places, h and w above one, are those of rows from the top and columns from the left."""
+def _is_grid(places: Tensor, size: torch.Size) -> bool:
+    """Whether (h, w) places, h and w above one, are those of rows from the top and columns from the left of all."""
     rows, columns = places.real, places.imag
-    return min(places.shape) > 1 and bool(
+    if min(places.shape) < 2 or not (_covers(rows[:, 0], size[0]) and _covers(columns[0], size[1])):
+        return False
+    return bool(
         ((rows - rows[:, :1]).abs() < CLOSE).all()
         and ((columns - columns[:1]).abs() < CLOSE).all()
         and (rows[1:, 0] - rows[:-1, 0] > CLOSE).all()
         and (columns[0, 1:] - columns[0, :-1] > CLOSE).all()
     )
+
+
+def _covers(line: Tensor, length: int) -> bool:
+    """Whether places along an axis go from one edge to the other, but for what a subsampling leaves out."""
+    step = float(line[-1] - line[0]) / (len(line) - 1)
+    before, behind = float(line[0]) - step / 2, length - float(line[-1]) - step / 2
+    return max(abs(before), abs(behind)) < OUTSIDE * step
 
 
 def _same_along(places: Tensor, axis: int) -> bool:
@@ -299,6 +325,13 @@ def _mean(places: Tensor, axis: int) -> Tensor:
     if places.stride(axis) == 0:
         return places.narrow(axis, 0, 1)
     return places.sum(axis, keepdim=True) / (places != 0).sum(axis, keepdim=True).clamp(min=1)
+
+
+def _merged(places: Tensor, dims: Any, keep: bool) -> Tensor:
+    axes = {axis % places.dim() for axis in ((dims,) if isinstance(dims, int) else dims)}
+    for axis in axes:
+        places = _mean(places, axis)
+    return places if keep else places[tuple(0 if axis in axes else slice(None) for axis in range(places.dim()))]
 
 
 def _spread(places: Tensor, shape: torch.Size) -> Tensor | None:

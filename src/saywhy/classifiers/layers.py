@@ -115,7 +115,10 @@ def rewritten(network: nn.Module, edits: dict[str, Callable[[Tensor], None]]) ->
             if looking.get():
                 return output
             changed = first_tensor(output).clone()
-            edit(layer_view(changed, name, seen))
+            view = layer_view(changed, name, seen)
+            if view.untyped_storage().data_ptr() != changed.untyped_storage().data_ptr():  # a copy
+                raise SaywhyError(f"layer {name}: its tokens stand in an order of their own, and cannot be replaced")
+            edit(view)
             return changed if isinstance(output, Tensor) else type(output)([changed, *output[1:]])
 
         return hook
