@@ -13,8 +13,9 @@ from saywhy.types import MapCheck
 
 LOST = 0.02  # of the logit: so much may be lost
 NOISE = {torch.float64: 1e-3, torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.05}
-"""Or so much of the scale, which is more where the logit is small against its parts: ten times, and in float32 a hundred
-times, what was ever lost of photographs to rounding (docs/relevance.md). And to the steps of integrated gradients:"""
+"""Or so much of the scale, which is more where the logit is small against its parts: ten times, and in float32 a
+hundred times, what was ever lost of photographs to rounding (docs/relevance.md). And to the steps of integrated
+gradients:"""
 NOISE_OF_STEPS = 0.01
 NOTHING = 1e-9  # of the logit: a map that adds up to no more, without signs, is none
 HAIRS = 1e-20  # and so is one of this size: what is left of pixels that ``lrp.trace`` keeps a hair away from 0
