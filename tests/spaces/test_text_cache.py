@@ -147,3 +147,15 @@ def test_digests_tell_weights_apart() -> None:
     assert weights_digest(weights) == weights_digest([w.clone() for w in weights])
     assert weights_digest(weights) != weights_digest(trained)
     assert weights_digest(weights) != weights_digest([weights[0].T, weights[1]])
+
+
+def test_half_characters_are_encoded_as_question_marks() -> None:
+    """Arguments and names of folders that are not UTF-8 have them; no tokenizer takes them, and no database."""
+    seen: list[str] = []
+
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        seen.extend(texts)
+        return torch.ones(len(texts), 2)
+
+    assert cached_encode("halves", ["a \udce9 bird", "a bird"], encode).shape == (2, 2)
+    assert seen == ["a ? bird", "a bird"]

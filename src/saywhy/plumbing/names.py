@@ -49,6 +49,11 @@ def unknown(
     return SaywhyError(f"{lead} {what} {shown(repr(str(name)))}{also}; {hint}")
 
 
+def in_utf8(text: str) -> str:
+    """A text that UTF-8 can write, as tokenizers and databases need it: half characters become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 def first_line(error: BaseException, most: int = 160) -> str:
     """What another library's exception says, in a line of at most ``most`` characters, after the exception's class."""
     said = (str(error).strip().splitlines() or [""])[0]

@@ -20,7 +20,7 @@ from saywhy.pictures.geometry import probe_geometry
 from saywhy.plumbing.caches import versions, weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import check_settings, patience
-from saywhy.plumbing.names import first_line, unknown
+from saywhy.plumbing.names import first_line, in_utf8, unknown
 from saywhy.spaces.text_cache import cached_encode
 from saywhy.spaces.text_heat import text_maps
 from saywhy.types import Geometry, Heatmap
@@ -79,7 +79,10 @@ class ClipSpace:
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
         """As ``encode_texts``, without keeping them on disk: for the many drafts of a sentence."""
         starts = range(0, len(texts), BATCH)
-        batches = [self.text_tower(self.tokenizer(list(texts[s : s + BATCH])).to(self.device)) for s in starts]
+        batches = [
+            self.text_tower(self.tokenizer([in_utf8(text) for text in texts[s : s + BATCH]]).to(self.device))
+            for s in starts
+        ]
         return F.normalize(torch.cat(batches).float(), dim=1).cpu()
 
     def text_maps(

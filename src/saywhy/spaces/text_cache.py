@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from saywhy.plumbing.caches import cache_directory, keeping
+from saywhy.plumbing.names import in_utf8
 
 Encode = Callable[[Sequence[str]], Tensor]
 """M texts -> (M, d) on the CPU, float32."""
@@ -31,7 +32,7 @@ def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
 
     Warns with a CacheWarning where they cannot be kept.
     """
-    texts, path = list(texts), _path(encoder)
+    texts, path = [in_utf8(text) for text in texts], _path(encoder)
     known: dict[str, np.ndarray] = {}
     with keeping():
         _undamaged(path, lambda: known.update(_read(path, texts)))

