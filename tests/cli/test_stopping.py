@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -198,6 +199,23 @@ def test_a_disk_that_fills_up_half_way(photos: list[Path], tmp_path: Path, monke
     assert result.returncode == 2
     assert result.stderr == f"saywhy: {tmp_path / 'why' / '002-1.png'}: cannot be written (No space left on device)\n"
     assert names(tmp_path / "why") == ["001-0.json", "001-0.png", "002-1.json"]
+
+
+@pytest.mark.parametrize("words", [("explain", "--model", "none:of-this-name"), ("why", "--space", "world:aviary")])
+def test_a_report_has_a_folder_of_its_own(words: tuple[str, ...], photos: list[Path], tmp_path: Path) -> None:
+    folder = photos[0].parent
+    (folder / "taken").write_text("a file")
+    for out, said in (
+        (folder, f"--out {folder}: {photos[0]} lies there, which is asked about; name a folder of its own"),
+        (tmp_path, f"--out {tmp_path}: {photos[0]} lies there"),
+        (folder / "taken", "--out .*taken: the folder cannot be made .File exists"),
+        (folder / "taken" / "below", "cannot be made .Not a directory"),
+        (Path("/proc"), "--out /proc: nothing can be written there"),
+    ):
+        result = saywhy(*words, folder, "--out", out)  # before the model is looked for
+        assert result.returncode == 2
+        assert re.match(f"saywhy: .*{said}", result.stderr.splitlines()[-1]), result.stderr
+    assert names(folder) == ["0.jpg", "1.jpg", "2.jpg", "taken"]
 
 
 @pytest.mark.parametrize("place", ["{tmp}/file", "/proc/none"])

@@ -15,6 +15,7 @@ from saywhy.cli.console import (
     OK,
     SOME_FAILED,
     Terminal,
+    check_apart,
     complain,
     errors,
     note,
@@ -180,6 +181,7 @@ def ask(
     with told_when_interrupted("nothing was answered"):
         pictures = _find([word for word in words if is_source(word)], limit, seed)
         others = _find([match_on], limit, seed) if match_on else pictures
+        check_apart(out, [*pictures, *others])
         operation.check_pictures(others)
         with errors.status("loading the models", spinner="dots"):
             classifier = None if model is None else load_classifier(model, device=device, **loading)

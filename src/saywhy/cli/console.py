@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,6 +92,16 @@ def writable(out: Path) -> None:
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise SaywhyError(f"--out {out}: nothing can be written there ({error.strerror or error})") from None
+
+
+def check_apart(out: Path | None, pictures: Iterable[LabelledImage]) -> None:
+    """Raises SaywhyError where a picture lies in the folder for the report: the next run would explain its maps."""
+    if out is None:
+        return
+    folder = out.resolve()
+    for picture in pictures:
+        if os.path.exists(picture.name) and folder in Path(picture.name).resolve().parents:
+            raise SaywhyError(f"--out {out}: {picture.name} lies there, which is asked about; name a folder of its own")
 
 
 def tell_found(found: Found) -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, final
 import typer
 
 from saywhy.cli import completion
-from saywhy.cli.console import USAGE, Terminal, errors, progress_bar, save_numbered, tell_each, tell_found, writable
+from saywhy.cli.console import (
+    USAGE,
+    Terminal,
+    check_apart,
+    errors,
+    progress_bar,
+    save_numbered,
+    tell_each,
+    tell_found,
+    writable,
+)
 from saywhy.cli.loading import (
     Checkpoint,
     Ema,
@@ -155,6 +165,7 @@ def explain(
         writable(out)
     found = find_pictures(pictures, limit, seed)
     tell_found(found)
+    check_apart(out, found.pictures)
     if not found.pictures:
         raise typer.Exit(USAGE)
     with errors.status("loading the model", spinner="dots"):

@@ -94,6 +94,7 @@ def train_prompts(
         read_rationale_data(data, half, rationales, gold=settings.gold)
         for half in ([split] if validate_on is None else [split, validate_on])
     ]
+    writable(out)
     space = load_clip(settings.clip, device or _own_device())
     try:
         tune(
@@ -166,6 +167,7 @@ def train_classifier_command(
     settings = FineTuningSettings(
         arch=arch, pretrained=pretrained, epochs=epochs, batch_size=batch_size, rate=rate, steps=steps, size=size
     )
+    writable(out)
     try:
         measured = train_classifier(data, out, settings, resume=resume, workers=workers)
     except KeyboardInterrupt as stop:

@@ -13,6 +13,7 @@ from saywhy.cli import completion
 from saywhy.cli.console import (
     USAGE,
     Terminal,
+    check_apart,
     complain,
     errors,
     note,
@@ -121,6 +122,7 @@ def why(
         writable(out)
     found = find_pictures(pictures, limit, seed)
     tell_found(found)
+    check_apart(out, found.pictures)
     if not found.pictures:
         raise typer.Exit(USAGE)
     with errors.status("loading the model", spinner="dots"):
