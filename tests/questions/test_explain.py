@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import saywhy
+from saywhy.answers.explanation import Explanation
 from saywhy.errors import SaywhyError
 from saywhy.questions.explain import explain, explain_pictures
 from saywhy.types import Vocabulary
@@ -126,3 +127,40 @@ def test_what_a_person_sees_in_a_console_is_short() -> None:
 def test_a_figure_shows_itself_in_a_notebook() -> None:
     e = explain(picture(), model=tiny_classifier(), vocabulary=WORDS, space=FakeSpace())
     assert e.figure()._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
+def test_a_list_gives_a_list_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from saywhy.questions import explain as module
+
+    picture(seed=1).save(tmp_path / "bird.png")
+    sizes: list[int] = []
+    whole = module.explain_pictures
+
+    def watched(pictures: list[tuple[str, Image.Image]], *rest: object) -> list[Explanation]:
+        sizes.append(len(pictures))
+        return whole(pictures, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "explain_pictures", watched)
+    options = {"model": tiny_classifier(), "vocabulary": WORDS, "space": FakeSpace()}
+    images = [tmp_path / "bird.png", picture(seed=2), np.asarray(picture(seed=3)), torch.rand(3, 32, 32)]
+    found = explain(images, batch_size=3, **options)
+    assert sizes == [3, 1]
+    assert [e.picture.name for e in found] == ["bird.png", "picture", "picture", "picture"]
+    for one, image in zip(found, images, strict=True):
+        alone = explain(image, **options)
+        assert isinstance(alone, Explanation)
+        torch.testing.assert_close(one.heatmap.values, alone.heatmap.values, rtol=1e-4, atol=1e-6)
+    assert explain([], **options) == []
+    assert len(explain((picture(),), **options)) == 1
+
+
+def test_the_first_bad_picture_of_a_list_is_named(tmp_path: Path) -> None:
+    options = {"model": tiny_classifier(), "vocabulary": WORDS, "space": FakeSpace()}
+    with pytest.raises(SaywhyError, match=r"picture 2 of 3: none.jpg: no such file"):
+        explain([picture(), "none.jpg", b"nothing"], **options)
+    with pytest.raises(SaywhyError, match=r"picture 1 of 1: .*no picture's shape"):
+        explain([torch.zeros(2, 3, 32, 32)], **options)
+    with pytest.raises(SaywhyError, match=r"'tepot'.*did you mean teapot"):
+        explain([picture()], target="tepot", **options)
+    with pytest.raises(SaywhyError, match="batch_size"):
+        explain([picture()], batch_size=0, **options)

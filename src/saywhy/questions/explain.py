@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, final, overload
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.outputs import MULTI, SINGLE
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
+from saywhy.pictures.in_batches import Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
@@ -30,7 +34,7 @@ from saywhy.questions.names_and_defaults import (
     resolve_vocabulary,
     resolve_writer,
 )
-from saywhy.questions.options import ExplainOptions
+from saywhy.questions.options import BATCH, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.spaces.traits import KnowsClasses, classifier_of
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
@@ -39,10 +43,49 @@ if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
 
 TOP = 5  # predictions kept of a picture
+FEW = 2  # pictures of a list that need no progress bar
+_T = TypeVar("_T")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """A picture of a list that is not open yet."""
+
+    name: str
+    open: Callable[[], Image.Image]
+
+
+class _Options(TypedDict, total=False):
+    """The options of ``explain``, for both of its signatures."""
+
+    display: Display
+    vocabulary: str | Path | Vocabulary | None
+    space: str | Space | None
+    writer: str | LanguageModel | None
+    target: int | str | None
+    method: str
+    composite: str | None
+    regions: int
+    top: int
+    phrases: Sequence[str]
+    batch_size: int
+
+
+@overload
+def explain(
+    image: PictureLike | torch.Tensor, *, model: str | Classifier, **options: Unpack[_Options]
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    image: list[Any] | tuple[Any, ...], *, model: str | Classifier, **options: Unpack[_Options]
+) -> list[Explanation]: ...
 
 
 def explain(
-    image: PictureLike | torch.Tensor,
+    image: Any,
     *,
     model: str | Classifier,
     display: Display = None,
@@ -55,14 +98,17 @@ def explain(
     regions: int = ExplainOptions.regions,
     top: int = ExplainOptions.top,
     phrases: Sequence[str] = ExplainOptions.phrases,
-) -> Explanation:
-    """Why a classifier decided as it did on one picture.
+    batch_size: int = BATCH,
+) -> Explanation | list[Explanation]:
+    """Why a classifier decided as it did on one picture, or on each of a list.
 
     >>> explanation = explain("toucan.jpg", model="timm:resnet50", space="own")
     >>> explanation.save("why.html")
+    >>> several = explain(["toucan.jpg", array, picture], model="timm:resnet50")
 
     image:      a path, a PIL picture, an array, bytes or a binary file (see ``read_picture``), or, as the network takes
-                it, a (C, H, W) tensor; for a classifier that takes tensors an (H, W, C) array too.
+                it, a (C, H, W) tensor; for a classifier that takes tensors an (H, W, C) array too. A list or tuple of
+                these gives a list, with a progress bar on a terminal or in a notebook.
     model:      a source string (see ``Classifier.load``) or a Classifier.
     display:    of a tensor, what is looked at: the number of a channel, of three, or a picture; None: the first three,
                 or the first.
@@ -72,26 +118,39 @@ def explain(
     writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or a loaded
                 one; None: no such sentence.
     target, method, composite, regions, top, phrases: see ``ExplainOptions``.
+    batch_size: pictures of a list at once; fewer where they are large.
 
-    Raises SaywhyError for a picture that cannot be read and for unknown names.
+    Raises SaywhyError for a picture that cannot be read, of a list the first of a batch by its number and name, and for
+    unknown names.
     """
     options = ExplainOptions(
         target=target, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrases)
     )
+    if batch_size < 1:
+        raise SaywhyError(f"batch_size must be at least 1; it is {batch_size}")
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
-    picture = _read(image, classifier, display)
+    if options.target is not None:
+        classifier.class_index(options.target)
+    several = isinstance(image, list | tuple)
+    asked = [_Listed(_name(one), partial(_read, one, classifier, display)) for one in (image if several else [image])]
+    first = [] if several else [(asked[0].name, asked[0].open())]  # what is wrong with it is said before spaces load
     words = resolve_vocabulary(vocabulary, classifier)
     opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
     check_space(opinion, classifier)
     check_phrases(options.phrases, opinion)
-    return explain_pictures(
-        [(UNNAMED if isinstance(image, torch.Tensor) else picture_name(image), picture)],
-        classifier,
-        words,
-        opinion,
-        options,
-        resolve_writer(writer),
-    )[0]
+    language = resolve_writer(writer)
+    if not several:
+        return explain_pictures(first, classifier, words, opinion, options, language)[0]
+
+    def work(batch: Sequence[tuple[str, Image.Image]]) -> list[Explanation]:
+        return explain_pictures(batch, classifier, words, opinion, options, language)
+
+    explanations = []
+    for picture, result in _bar(in_batches(asked, work, batch_size=batch_size), len(asked)):
+        if isinstance(result, Failure):
+            raise SaywhyError(f"picture {asked.index(picture) + 1} of {len(asked)}: {result.reason}")
+        explanations.append(result)
+    return explanations
 
 
 def explain_pictures(
@@ -163,6 +222,20 @@ def explain_pictures(
             )
         )
     return explanations
+
+
+def _name(image: Any) -> str:
+    return UNNAMED if isinstance(image, torch.Tensor) else picture_name(image)
+
+
+def _bar(results: Iterable[_T], count: int) -> Iterable[_T]:
+    """The same with a progress bar, where there are more than a few and somebody sees it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    seen = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+    return track(results, "explaining", total=count, console=console, transient=True, disable=count <= FEW or not seen)
 
 
 def _read(image: Any, classifier: Classifier, display: Display) -> Image.Image:
