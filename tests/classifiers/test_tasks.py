@@ -15,7 +15,8 @@ from saywhy.attribution import COMPOSITES, METHODS, attribute
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.evidence import class_evidence
 from saywhy.errors import SaywhyError
-from saywhy.questions.explain import explain
+from saywhy.questions.explain import explain, explain_pictures
+from saywhy.questions.options import ExplainOptions
 from saywhy.spaces.own import ClassifierSpace
 from saywhy.types import Vocabulary
 from tests.helpers import TRANSFORM, FakeSpace, TinyNet, picture, silence_biases, tiny_classifier
@@ -231,3 +232,82 @@ def test_one_class_of_several_is_as_it_was() -> None:
     logits = classifier.logits(PIXELS)
     assert torch.equal(classifier.probabilities(logits), logits.softmax(1))
     assert "task" not in explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace()).settings
+
+
+# -- which labels are said, and explained -----------------------------------------------------------------------------
+
+
+def test_every_label_that_is_said_is_explained_in_one_answer() -> None:
+    classifier = own(Says(4, -1, 3, 2, -2), task="multi-label", labels=["cat", "dog", "sofa", "car", "pen"])
+    both = [("a", picture(seed=1)), ("b", picture(seed=2))]
+    space = ClassifierSpace(classifier, FakeEncoder())
+    found = explain_pictures(both, classifier, WORDS, space, ExplainOptions(target="all"))
+    for (name, image), e in zip(both, found, strict=True):
+        assert [one.target.name for one in e.each] == ["cat", "sofa", "car"]
+        assert [one.picture.name for one in e.each] == [name] * 3
+        for one in e.each:
+            alone = explain(image, model=classifier, vocabulary=WORDS, space=space, target=one.target.name)
+            torch.testing.assert_close(one.heatmap.values, alone.heatmap.values, rtol=1e-4, atol=1e-7)
+            assert one.settings["target"] == one.target.index
+            assert one.contrast is not None
+            assert one.contrast.other.name == "dog"  # the best of those that are not said
+            assert f"*{one.target.name}*" in one.summary
+        again = e.from_json(e.to_json())
+        assert [one.target for one in again.each] == [one.target for one in e.each]
+        assert again.to_json() == e.to_json()
+    html = found[0]._repr_html_()
+    assert html.count("explained here is what speaks for") == 3
+    assert "cat (0.98), sofa (0.95), car (0.88)" in repr(found[0])
+
+
+def test_several_targets_are_explained_in_their_order_each_once() -> None:
+    classifier = tiny_classifier()
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), target=["zebra", 0, "toucan"])
+    assert [one.target.name for one in e.each] == ["zebra", "toucan"]
+    (every,) = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), target="all").each
+    assert every.target == every.predictions[0]
+    named = own(TinyNet(3), labels=["some", "all", "none"])
+    e = explain(picture(), model=named, vocabulary=WORDS, space=FakeSpace(), target="all")
+    assert [one.target.name for one in e.each] == ["all"]  # a class of that name comes first
+    for wrong in ("ostrich", ["zebra", "ostrich"], []):
+        with pytest.raises(SaywhyError, match=r"has no class 'ostrich'|no target among"):
+            explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), target=wrong)
+
+
+def test_thresholds_say_which_labels_are_said(tmp_path: Path) -> None:
+    names, network = ["cat", "dog", "sofa"], Says(1.0, 0.5, -2.0)  # 0.73, 0.62, 0.12
+    (tmp_path / "thresholds.json").write_text('{"sofa": 0.1, "cat": 0.9}')
+    given: list[tuple[Any, list[str]]] = [
+        (None, ["cat", "dog"]), (0.7, ["cat"]), ("0.7", ["cat"]), ([0.9, 0.5, 0.1], ["dog", "sofa"]),
+        ({"sofa": 0.1}, ["cat", "dog", "sofa"]), (tmp_path / "thresholds.json", ["dog", "sofa"]), (0.99, []),
+    ]  # fmt: skip
+    for threshold, said in given:
+        classifier = own(network, labels=names, task="multi-label", threshold=threshold)
+        assert [names[c] for c in classifier.said(classifier.logits(PIXELS)[0])] == said
+        e = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace())
+        assert e.target.name == (said or ["cat"])[0]
+        assert [name for name in names if f"*{name}*" in e.summary.split(";")[0]] == said or not said
+        assert ("says none of its labels" in e.summary) == (not said)
+        assert ("thresholds" in e.settings) == (threshold is not None)
+        every = explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace(), target="all")
+        assert [one.target.name for one in every.each] == (said or ["cat"])
+    assert own(network, labels=names, task="multi-label", threshold={"sofa": 0.1}).thresholds == (0.5, 0.5, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        (1.5, "a probability from 0 to 1, not 1.5"), ([0.5], "1 thresholds for 3 labels"), ("none.json", "none.json"),
+        ({"soda": 0.5}, "there is no label 'soda'; did you mean sofa"), ([0.1, True, 0.2], "not True"),
+        ([0.1, "high", 0.2], "not 'high'"), (float("nan"), "not nan"),
+    ],
+)  # fmt: skip
+def test_thresholds_that_are_none_are_refused_in_a_line(threshold: Any, message: str) -> None:
+    with pytest.raises(SaywhyError, match=message) as raised:
+        own(Says(1, 0, -1), labels=["cat", "dog", "sofa"], task="multi-label", threshold=threshold)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_threshold_is_for_labels_that_do_not_compete() -> None:
+    with pytest.raises(SaywhyError, match="is single-label; a threshold is for task='multi-label'"):
+        own(TinyNet(3), threshold=0.3)

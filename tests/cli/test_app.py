@@ -78,6 +78,20 @@ def test_the_task_of_a_classifier_can_be_said(model: str, photo: Path) -> None:
     refused(saywhy("explain", photo, *options, "--task", "binary"), "has 5 logits, and task='binary' is for one")
 
 
+def test_every_label_that_is_said_is_explained(model: str, photo: Path, tmp_path: Path) -> None:
+    options = ["--model", model, "--space", "world:aviary", "--task", "multi-label", "--threshold", "0"]
+    result = saywhy("explain", photo, *options, "--target", "all", "--out", tmp_path / "why")
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "why" / "index.html").read_text()
+    assert page.count("explained here is what speaks for") == len(NAMES)
+    assert all(f"what speaks for {name}" in " ".join(result.stdout.replace("│", " ").split()) for name in NAMES)
+    two = saywhy("explain", photo, *options, "--target", NAMES[2], "--target", "0", "--json")
+    document = json.loads(two.stdout)
+    assert [document["target"]["name"], *(d["target"]["name"] for d in document["more"])] == [NAMES[2], NAMES[0]]
+    assert document["settings"]["thresholds"] == dict.fromkeys(NAMES, 0.0)
+    refused(saywhy("explain", photo, "--model", model, "--threshold", "0.3"), "a threshold is for task='multi-label'")
+
+
 def test_bad_pictures_are_named_and_the_others_done(model: str, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.png").touch()

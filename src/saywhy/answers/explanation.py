@@ -54,6 +54,7 @@ class Explanation:
     sentence:    one written by a language model against the space; None where no writer was asked for.
     contrast:    why this class and not the runner-up; None in a space that does not know the classes.
     phrases:     where phrases that were asked for are, as the space sees it.
+    more:        explanations of the same picture for the other targets that were asked for.
     """
 
     picture: Picture
@@ -69,9 +70,15 @@ class Explanation:
     sentence: Sentence | None = None
     contrast: Contrast | None = None
     phrases: tuple[PhraseMap, ...] = ()
+    more: tuple[Explanation, ...] = ()
+
+    @property
+    def each(self) -> tuple[Explanation, ...]:
+        """This explanation, and those of the other targets."""
+        return (self, *self.more)
 
     def figure(self) -> Figure:
-        """A matplotlib figure: picture, heatmap, regions and their labels."""
+        """A matplotlib figure: picture, heatmap, regions and their labels; of the first target."""
         return draw_explanation(self)
 
     def to_json(self) -> str:
@@ -93,7 +100,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         regions = f"{len(self.regions)} region{'' if len(self.regions) == 1 else 's'}"
-        said = f"{self.picture.name}: {self.target.name} ({self.target.probability:.2f}), {regions}"
+        targets = ", ".join(f"{e.target.name} ({e.target.probability:.2f})" for e in self.each)
+        said = f"{self.picture.name}: {targets}, {regions}"
         return one_line(f"<Explanation of {said}>")
 
     def _repr_html_(self) -> str:
@@ -105,8 +113,11 @@ FORMAT = "saywhy.explanation/1"
 
 def explanation_to_json(explanation: Explanation) -> str:
     """One JSON document: words and numbers as they are, arrays packed (float32 and bits, zlib, base64)."""
-    e = explanation
-    document = {
+    return packing.to_json(_document(explanation))
+
+
+def _document(e: Explanation) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "summary": e.summary,
         "predictions": [vars(p) for p in e.predictions],
@@ -127,31 +138,36 @@ def explanation_to_json(explanation: Explanation) -> str:
             vars(p) | {"heatmap": _heatmap(p.heatmap), "geometry": packing.geometry_document(p.geometry)}
             for p in e.phrases
         ],
-    }  # fmt: skip
-    return packing.to_json(document)
+    } | ({"more": [_document(other) for other in e.more]} if e.more else {})  # fmt: skip
 
 
 def explanation_from_json(text: str) -> Explanation:
     """The explanation that ``explanation_to_json`` wrote. Raises SaywhyError where the text is not one."""
-    d = packing.from_json(text, FORMAT, "an explanation")
+    document = packing.from_json(text, FORMAT, "an explanation")
     with packing.whole("explanation"):
-        read = Explanation(
-            picture=packing.read_picture(d["picture"]),
-            geometry=packing.read_geometry(d["geometry"]),
-            predictions=tuple(_prediction(x) for x in d["predictions"]),
-            target=_prediction(d["target"]),
-            heatmap=_read_heatmap(d["heatmap"]),
-            regions=tuple(_region(x) for x in d["regions"]),
-            findings=tuple(_read_finding(x) for x in d["findings"]),
-            concepts=_read_finding(d["concepts"]),
-            summary=d["summary"],
-            settings=d["settings"],
-            sentence=_read_sentence(d.get("sentence")),
-            contrast=_read_contrast(d.get("contrast")),
-            phrases=tuple(_read_phrase(x) for x in d.get("phrases", ())),
-        )
-        _check_parts(typed(read))
+        read = typed(_read(document))
+        for one in read.each:
+            _check_parts(one)
     return read
+
+
+def _read(d: dict[str, Any]) -> Explanation:
+    return Explanation(
+        picture=packing.read_picture(d["picture"]),
+        geometry=packing.read_geometry(d["geometry"]),
+        predictions=tuple(_prediction(x) for x in d["predictions"]),
+        target=_prediction(d["target"]),
+        heatmap=_read_heatmap(d["heatmap"]),
+        regions=tuple(_region(x) for x in d["regions"]),
+        findings=tuple(_read_finding(x) for x in d["findings"]),
+        concepts=_read_finding(d["concepts"]),
+        summary=d["summary"],
+        settings=d["settings"],
+        sentence=_read_sentence(d.get("sentence")),
+        contrast=_read_contrast(d.get("contrast")),
+        phrases=tuple(_read_phrase(x) for x in d.get("phrases", ())),
+        more=tuple(_read(x) for x in d.get("more", ())),
+    )
 
 
 def _check_parts(e: Explanation) -> None:
@@ -299,8 +315,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
 def explanation_to_html(explanation: Explanation, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
     template = page_templates().get_template("report.html" if page else "notebook.html")
-    html, entry = _card(explanation, 1, in_the_page)
-    return template.render(title=f"Why {explanation.target.name}?", contents=[entry], cards=[(entry, html)])
+    cards = [_card(one, number, in_the_page)[::-1] for number, one in enumerate(explanation.each, start=1)]
+    title = f"Why {explanation.target.name}?"
+    return template.render(title=title, contents=[entry for entry, _ in cards], cards=cards)
 
 
 def new_report(path: Path, pictures: int, *, title: str = "Why?") -> GrowingPage[Explanation]:
@@ -314,7 +331,8 @@ def save_report(
     """One page about many pictures. failures: the pictures that could not be explained."""
     page = new_report(path, len(explanations), title=title)
     for explanation in explanations:
-        page.add(explanation)
+        for one in explanation.each:
+            page.add(one)
     return page.save(failures)
 
 

@@ -8,7 +8,6 @@ from saywhy.attribution.self_check import said
 from saywhy.types import Box, Finding, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
-SAID = 0.5  # probability from which a label of several is said
 
 
 def summarise(
@@ -19,7 +18,7 @@ def summarise(
     findings: Sequence[Finding],
     concepts: Finding,
     heatmap: Heatmap,
-    several: bool = False,
+    labels: Sequence[Prediction] | None = None,
 ) -> str:
     """One plain-text paragraph; a name between asterisks is a class.
 
@@ -27,9 +26,9 @@ def summarise(
     labels carry the name of the space that gave them.
 
     heatmap: of this picture, which the regions are cut from; where there are none, it says why.
-    several: any number of the labels may be true of a picture (a multi-label classifier); every one from SAID is named.
+    labels:  those that a multi-label classifier says, most probable first, any number; None: it says one class.
     """
-    parts = [_verdict_of_labels(target, predictions) if several else _verdict(target, predictions)]
+    parts = [_verdict(target, predictions) if labels is None else _verdict_of_labels(target, predictions, labels)]
     if not regions:
         parts.append(f"{why_no_region(heatmap)}.")
     else:
@@ -71,15 +70,14 @@ def _verdict(target: Prediction, predictions: Sequence[Prediction]) -> str:
     return f"It says *{first.name}* ({first.probability:.2f})."
 
 
-def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction]) -> str:
-    said = [p for p in predictions if p.probability >= SAID]
+def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction], said: Sequence[Prediction]) -> str:
     if not said:
         first = predictions[0]
         verdict = f"It says none of its labels; the most probable is *{first.name}* ({first.probability:.2f})"
     else:
         named = [f"*{p.name}* ({p.probability:.2f})" for p in said]
         verdict = f"It says {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}"
-    if target.index != predictions[0].index:
+    if target.index not in [p.index for p in said or predictions[:1]]:
         return f"{verdict}; explained here is what speaks for *{target.name}* ({target.probability:.2f})."
     return f"{verdict}; explained here is what speaks for *{target.name}*." if len(said) > 1 else f"{verdict}."
 

@@ -1,4 +1,4 @@
-"""Explanations of many pictures as tables: a row a picture and a row a region, as CSV and as Parquet.
+"""Explanations of many pictures as tables: a row a picture and target, and a row a region, as CSV and as Parquet.
 
 Parquet keeps lists and types; CSV, for a spreadsheet, joins lists with "; ". Both are written as rows come, so that
 memory stays flat however many there are.
@@ -28,8 +28,8 @@ class, with its probability and logit. shares: of relevance, of each region. wor
 where nothing fits. failure: why there is no explanation; then the columns before it are empty.
 """
 REGIONS: Mapping[str, str] = {
-    "number": "int", "file": "text", "region": "int", "left": "int", "top": "int", "right": "int", "bottom": "int",
-    "share": "float", "fits": "bool", "labels": "texts", "unusual": "floats", "cosines": "floats",
+    "number": "int", "file": "text", "explained": "text", "region": "int", "left": "int", "top": "int", "right": "int",
+    "bottom": "int", "share": "float", "fits": "bool", "labels": "texts", "unusual": "floats", "cosines": "floats",
 }  # fmt: skip
 """Columns of regions.csv and regions.parquet.
 
@@ -54,24 +54,30 @@ class Tables:
             self._regions = _Table(folder / "regions", REGIONS, self._files)
 
     def add(self, number: int, file: str, truth: str | None, explanation: Explanation) -> None:
-        """The rows of an explanation. number: of its JSON. file, truth: the picture's name, and its class if known."""
-        e = explanation
-        best = [finding.labels[0].text if finding.fits and finding.labels else "" for finding in e.findings]
+        """The rows of an explanation, for each of its targets.
+
+        number: of its JSON. file, truth: the picture's name, and its class if known.
+        """
         with self._written():
-            self._pictures.add(
-                number=number, file=file, truth=truth, prediction=e.predictions[0].name,
-                probability=e.predictions[0].probability, explained=e.target.name,
-                explained_probability=e.target.probability, logit=e.target.logit,
-                shares=[region.share for region in e.regions], summary=e.summary, words=best,
+            for one in explanation.each:
+                self._add(number, file, truth, one)
+
+    def _add(self, number: int, file: str, truth: str | None, e: Explanation) -> None:
+        best = [finding.labels[0].text if finding.fits and finding.labels else "" for finding in e.findings]
+        self._pictures.add(
+            number=number, file=file, truth=truth, prediction=e.predictions[0].name,
+            probability=e.predictions[0].probability, explained=e.target.name,
+            explained_probability=e.target.probability, logit=e.target.logit,
+            shares=[region.share for region in e.regions], summary=e.summary, words=best,
+        )  # fmt: skip
+        for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
+            left, top, right, bottom = region.box
+            labels = finding.labels
+            self._regions.add(
+                number=number, file=file, explained=e.target.name, region=n, left=left, top=top, right=right,
+                bottom=bottom, share=region.share, fits=finding.fits, labels=[label.text for label in labels],
+                unusual=[label.unusual for label in labels], cosines=[label.score for label in labels],
             )  # fmt: skip
-            for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
-                left, top, right, bottom = region.box
-                labels = finding.labels
-                self._regions.add(
-                    number=number, file=file, region=n, left=left, top=top, right=right, bottom=bottom,
-                    share=region.share, fits=finding.fits, labels=[label.text for label in labels],
-                    unusual=[label.unusual for label in labels], cosines=[label.score for label in labels],
-                )  # fmt: skip
 
     def fail(self, file: str, truth: str | None, reason: str) -> None:
         """The row of a picture that has no explanation."""

@@ -6,7 +6,7 @@ import hashlib
 import operator
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import final
@@ -28,6 +28,7 @@ from saywhy.classifiers.heads import (
 )
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.sources import SHORT, SOURCES
+from saywhy.classifiers.thresholds import USUAL, Thresholds, read_thresholds
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import AsGiven, ChannelPicture
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
@@ -60,6 +61,7 @@ class Classifier:
     name:      what reports call it.
     task:      how logits become probabilities: "single-label", a softmax; "multi-label", a sigmoid each; "binary", two
                classes whose logits are one number and its negative, a sigmoid each.
+    thresholds: of a multi-label classifier: the C probabilities from which its labels are said; else ().
     """
 
     network: nn.Module
@@ -69,6 +71,7 @@ class Classifier:
     _head: HeadPlace | None = field(repr=False)  # where it is; None where there is none
     _no_head: str = field(repr=False)  # why there is none
     task: str = SINGLE
+    thresholds: tuple[float, ...] = field(default=(), repr=False)
 
     @staticmethod
     def load(
@@ -79,6 +82,7 @@ class Classifier:
         device: str | torch.device | None = None,
         output: Key | None = None,
         task: str | None = None,
+        threshold: Thresholds | None = None,
         checkpoint: str | Path | None = None,
         classes: int | None = None,
         averaged: bool = False,
@@ -95,6 +99,8 @@ class Classifier:
         output:     which of several tensors that the network returns holds the logits, by key, attribute or index.
         task:       "single-label", "multi-label" or "binary"; None: what the network says of itself, else
                     "single-label", and "binary" for one logit.
+        threshold:  of a multi-label classifier: the probability from which a label is said, one for all or one each, by
+                    order, by name ({name: threshold}, others at 0.5) or as a JSON file; None: 0.5.
         checkpoint: your own weights for a timm or torchvision architecture, instead of the library's; see
                     ``load_checkpoint``. averaged: those averaged in training (EMA), where the file has both.
         classes:    how many the architecture is built with; None: as many as the library's weights have.
@@ -118,7 +124,10 @@ class Classifier:
             load_checkpoint(network, checkpoint, averaged=averaged)
             pretrained = True
         names = own_names if labels is None else labels
-        return _assemble(network.eval().to(chosen), transform, names, source, output, task, revive_head=not pretrained)
+        classifier = _assemble(
+            network.eval().to(chosen), transform, names, source, output, task, revive_head=not pretrained
+        )
+        return classifier if threshold is None else classifier.with_thresholds(threshold)
 
     @staticmethod
     def from_module(
@@ -130,6 +139,7 @@ class Classifier:
         name: str | None = None,
         output: Key | None = None,
         task: str | None = None,
+        threshold: Thresholds | None = None,
     ) -> Classifier:
         """Your own network. It stays where it is, on its device, in its mode.
 
@@ -142,6 +152,7 @@ class Classifier:
                               channels; see ``pictures.channels``.
         labels, output, task: as in ``load``. Of one logit: the name of what it speaks for, or two names in class order,
                               of which it speaks for the second.
+        threshold:            as in ``load``.
 
         Raises SaywhyError, and warns, as ``load`` does.
         """
@@ -149,7 +160,9 @@ class Classifier:
             transform = AsGiven(shape)
         elif transform is None or shape is not None:
             raise SaywhyError("give either transform=, of RGB pictures, or shape=(C, H, W), of tensors as they are")
-        return _assemble(module, transform, labels, name or type(module).__name__, output, task, revive_head=False)
+        called = name or type(module).__name__
+        classifier = _assemble(module, transform, labels, called, output, task, revive_head=False)
+        return classifier if threshold is None else classifier.with_thresholds(threshold)
 
     def __repr__(self) -> str:
         head = f"head of {self._head.width} features" if self._head else "no linear head"
@@ -191,6 +204,12 @@ class Classifier:
     def head(self) -> Head:
         """The linear head as it is now, float32, on the CPU, measured in a run. Raises SaywhyError without one."""
         return measure_head(self.network, self.head_place)
+
+    def with_thresholds(self, threshold: Thresholds) -> Classifier:
+        """The same, saying labels from other probabilities; see ``load``. Raises SaywhyError for another task."""
+        if self.task != MULTI:
+            raise SaywhyError(f"{self.name} is {self.task}; a threshold is for task={MULTI!r}")
+        return replace(self, thresholds=read_thresholds(threshold, self.labels))
 
     def with_rows(self, rows: Tensor, names: Sequence[str]) -> Classifier:
         """The same network, asked for other things than its classes: its logits are ``features @ rows.T``.
@@ -288,6 +307,17 @@ class Classifier:
     def probabilities(self, logits: Tensor) -> Tensor:
         """(..., C) float32, of (..., C) logits: as the classifier's task has it, and as its network would say."""
         return logits.float().softmax(-1) if self.task == SINGLE else logits.float().sigmoid()
+
+    def said(self, logits: Tensor) -> list[int]:
+        """The classes that it says of (C,) logits, most probable first.
+
+        One; of a multi-label classifier every label from its threshold, which may be none.
+        """
+        if self.task != MULTI:
+            return [int(logits.argmax())]
+        found = self.probabilities(logits).cpu()
+        thresholds = torch.tensor(self.thresholds or [USUAL] * len(found))
+        return [n for n in found.argsort(descending=True).tolist() if found[n] >= thresholds[n]]
 
     def class_index(self, target: int | str) -> int:
         """The index of a class given by index or name; "7" is the class of that name where there is one, else class 7.

@@ -33,6 +33,7 @@ from saywhy.cli.loading import (
     Output,
     RandomWeights,
     Task,
+    Threshold,
     load_classifier,
 )
 from saywhy.cli.options import OUTPUT, RUNNING, BatchSize, Device, Limit, Quiet
@@ -69,6 +70,7 @@ def ask(
     num_classes: NumClasses = None,
     ema: Ema = False,
     task: Task = None,
+    threshold: Threshold = None,
     output: Output = None,
     random_weights: RandomWeights = False,
     space: Annotated[
@@ -168,7 +170,7 @@ def ask(
     operation.check(model, space)
     loading: dict[str, Any] = {
         "labels": labels, "checkpoint": checkpoint, "num_classes": num_classes, "ema": ema, "task": task,
-        "output": output, "random_weights": random_weights,
+        "threshold": threshold, "output": output, "random_weights": random_weights,
     }  # fmt: skip
     if model is None and (meant := next((name for name, value in loading.items() if value), None)):
         raise SaywhyError(f"{_flag(meant)} is for a classifier: name one with --model")

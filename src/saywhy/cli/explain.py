@@ -30,6 +30,7 @@ from saywhy.cli.loading import (
     Output,
     RandomWeights,
     Task,
+    Threshold,
     load_classifier,
 )
 from saywhy.cli.options import (
@@ -64,14 +65,15 @@ def explain(
     num_classes: NumClasses = None,
     ema: Ema = False,
     task: Task = None,
+    threshold: Threshold = None,
     output: Output = None,
     random_weights: RandomWeights = False,
     target: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--target",
             "-t",
-            help="Class to explain, by index or name (default: the predicted one).",
+            help="Class to explain, by index or name (default: the predicted one); may be repeated; all: all it says.",
             rich_help_panel=ANSWER,
         ),
     ] = None,
@@ -136,7 +138,7 @@ def explain(
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import find_pictures, known
     from saywhy.plumbing.devices import choose_device
-    from saywhy.questions.explain import explain_pictures
+    from saywhy.questions.explain import check_target, explain_pictures
     from saywhy.questions.names_and_defaults import (
         check_space_name,
         default_space,
@@ -152,14 +154,15 @@ def explain(
     if composite is not None and method != "lrp":
         raise SaywhyError(f"--composite is for --method lrp, not for {method}")
     options = ExplainOptions(
-        target=target, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrase or ())
-    )
+        target=tuple(target) if target else None, method=method, composite=composite, regions=regions, top=top,
+        phrases=tuple(phrase or ()),
+    )  # fmt: skip
     if space is not None:
         check_space_name(space)
     words = None if vocabulary is None else load_vocabulary(vocabulary)
     names = None if labels is None else read_class_names(labels)
-    if target is not None:
-        _check_target(target, names, num_classes)
+    for one in target or ():
+        _check_target(one, names, num_classes)
     choose_device(device)
     if out is not None:
         writable(out)
@@ -171,11 +174,10 @@ def explain(
     with errors.status("loading the model", spinner="dots"):
         language = None if writer is None else resolve_writer(writer)
         classifier = load_classifier(
-            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task, output=output,
-            random_weights=random_weights, device=device,
+            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
+            threshold=threshold, output=output, random_weights=random_weights, device=device,
         )  # fmt: skip
-        if target is not None:
-            classifier.class_index(target)  # an unknown class is said before any picture is read
+        check_target(options.target, classifier)  # an unknown class is said before any picture is read
         opinion = resolve_space(space or default_space(classifier), classifier, device)
         check_phrases(options.phrases, opinion)
         words = words or load_vocabulary(default_vocabulary(classifier))
@@ -223,7 +225,8 @@ class _Report:
     def add(self, picture: LabelledImage, result: Explanation, number: int) -> None:
         save_numbered(result, self._out, number, figure=self._figures)
         self._tables.add(number, picture.name, _class_of(picture), result)
-        self._page.add(result)
+        for one in result.each:
+            self._page.add(one)
 
     def fail(self, picture: LabelledImage, failure: Failure) -> None:
         self._tables.fail(picture.name, _class_of(picture), failure.reason)

@@ -45,6 +45,13 @@ Task = Annotated[
         rich_help_panel=CLASSIFIER,
     ),
 ]
+Threshold = Annotated[
+    str | None,
+    typer.Option(
+        help="Probability from which a multi-label classifier says a label: one, or a .json of each label's.",
+        rich_help_panel=CLASSIFIER,
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -65,6 +72,7 @@ def load_classifier(
     num_classes: int | None,
     ema: bool,
     task: str | None,
+    threshold: str | None,
     output: str | None,
     random_weights: bool,
     device: str | None,
@@ -74,6 +82,6 @@ def load_classifier(
 
     key = int(output) if output is not None and re.fullmatch("-?[0-9]+", output) else output
     return Classifier.load(
-        model, labels=labels, pretrained=not random_weights, device=device, task=task, output=key,
-        checkpoint=checkpoint, classes=num_classes, averaged=ema,
+        model, labels=labels, pretrained=not random_weights, device=device, task=task, threshold=threshold,
+        output=key, checkpoint=checkpoint, classes=num_classes, averaged=ema,
     )  # fmt: skip

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: bool = False) -> None:
-    """One explanation: the sentence, the classes, and a row for each region."""
+    """One explanation: the sentence, the classes, and a row for each region; a panel for each target."""
+    for e in explanation.each:
+        _show_one(e, console, top, pictures)
+
+
+def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
     from saywhy.answers.summary import checked, position
 
-    e = explanation
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     table.add_column("region")
     table.add_column("relevance")

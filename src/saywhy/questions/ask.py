@@ -134,7 +134,8 @@ def ask_pictures(
 ) -> tuple[Answers, list[str]]:
     """The answers, and the classes of the pictures that the classifier does not have.
 
-    Where there are such classes, right and wrong predictions are not distinguished. Pictures are read once.
+    Where there are such classes, right and wrong predictions are not distinguished. Pictures are read once. Of a
+    multi-label classifier a picture's own class counts as predicted where it is among the labels that are said.
 
     read: opens the pictures, and knows which cannot be read.
 
@@ -149,8 +150,11 @@ def ask_pictures(
         for batch in bounded(read(pictures, advance), batch_size):
             done.extend(picture for picture, _ in batch)
             if classifier is not None:
-                best = classifier.predict([image for _, image in batch], top=1)
-                predicted.extend(classes[0].name for classes in best)
+                logits = classifier.logits(classifier.preprocess([image for _, image in batch])).float().cpu()
+                for (picture, _), row in zip(batch, logits, strict=True):
+                    said = [classifier.labels[c] for c in classifier.said(row)]
+                    best = classifier.predictions(row[None], 1)[0][0].name
+                    predicted.append(str(picture.label) if picture.label in said else (said or [best])[0])
             yield from (image for _, image in batch)
 
     answers = ask(images(), groups, space, operated, batch_size=batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from saywhy.answers.explanation import Explanation
-from saywhy.answers.summary import SAID, summarise
+from saywhy.answers.summary import summarise
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
@@ -34,7 +34,7 @@ from saywhy.questions.names_and_defaults import (
     resolve_vocabulary,
     resolve_writer,
 )
-from saywhy.questions.options import BATCH, ExplainOptions
+from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.spaces.traits import KnowsClasses, classifier_of
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
@@ -63,7 +63,7 @@ class _Options(TypedDict, total=False):
     vocabulary: str | Path | Vocabulary | None
     space: str | Space | None
     writer: str | LanguageModel | None
-    target: int | str | None
+    target: int | str | Sequence[int | str] | None
     method: str
     composite: str | None
     regions: int
@@ -92,7 +92,7 @@ def explain(
     vocabulary: str | Path | Vocabulary | None = None,
     space: str | Space | None = None,
     writer: str | LanguageModel | None = None,
-    target: int | str | None = ExplainOptions.target,
+    target: int | str | Sequence[int | str] | None = ExplainOptions.target,
     method: str = ExplainOptions.method,
     composite: str | None = ExplainOptions.composite,
     regions: int = ExplainOptions.regions,
@@ -123,14 +123,14 @@ def explain(
     Raises SaywhyError for a picture that cannot be read, of a list the first of a batch by its number and name, and for
     unknown names.
     """
+    targets = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
     options = ExplainOptions(
-        target=target, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrases)
+        target=targets, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrases)
     )
     if batch_size < 1:
         raise SaywhyError(f"batch_size must be at least 1; it is {batch_size}")
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
-    if options.target is not None:
-        classifier.class_index(options.target)
+    check_target(options.target, classifier)
     several = isinstance(image, list | tuple)
     asked = [_Listed(_name(one), partial(_read, one, classifier, display)) for one in (image if several else [image])]
     first = [] if several else [(asked[0].name, asked[0].open())]  # what is wrong with it is said before spaces load
@@ -163,19 +163,21 @@ def explain_pictures(
 ) -> list[Explanation]:
     """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops.
 
-    options: None: the defaults.
+    options: None: the defaults. Of several targets the explanation is of the first, and has the others in ``more``.
 
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
     options = options or ExplainOptions()
-    target = None if options.target is None else classifier.class_index(options.target)
-    images = [image for _, image in pictures]
-    pixels = classifier.preprocess(images)
-    logits = classifier.logits(pixels).float().cpu()
-    predictions = [_said(classifier, row) for row in logits]
+    pixels = classifier.preprocess([image for _, image in pictures])
+    plain = classifier.logits(pixels).float().cpu()
+    predictions = [_best(classifier, row) for row in plain]
+    chosen = [_targets(classifier, options.target, row) for row in plain]
+    asked = [(n, target) for n, targets in enumerate(chosen) for target in targets]
+    which = [n for n, _ in asked]
+    images, logits = [pictures[n][1] for n in which], plain[which]
     heatmaps = attribute(
-        classifier, pixels, target, options.method, options.composite, batch_size=len(images), plain=logits,
-        names=[name for name, _ in pictures],
+        classifier, pixels[which], [target for _, target in asked], options.method, options.composite,
+        batch_size=len(pictures), plain=logits, names=[pictures[n][0] for n in which],
     )  # fmt: skip
 
     geometries = [classifier.frame_on(image) for image in images]
@@ -187,41 +189,49 @@ def explain_pictures(
     findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=options.top))
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)
-    sentences = _sentences(images, crops, encoded, space, writer, [p[0].name for p in predictions])
+    sentences = _sentences(images, crops, encoded, space, writer, [predictions[n][0].name for n in which])
 
-    explanations = []
-    for n, (name, image) in enumerate(pictures):
-        picture = display_copy(image, name)
-        explained = classifier.prediction(logits[n], classifier.class_index(heatmaps.targets[n]))
-        concepts, *seen = islice(findings, len(encoded[n]))
-        several = classifier.task == MULTI
-        summary = summarise(picture, explained, predictions[n], regions[n], seen, concepts, heatmaps[n], several)
-        settings = {
-            "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "target": target,
-            "method": options.method, "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
+    explanations: list[list[Explanation]] = [[] for _ in pictures]
+    for row, (n, target) in enumerate(asked):
+        image = images[row]
+        picture = display_copy(image, pictures[n][0])
+        explained = classifier.prediction(logits[row], target)
+        concepts, *seen = islice(findings, len(encoded[row]))
+        labels = None
+        if classifier.task == MULTI:
+            labels = [classifier.prediction(logits[row], c) for c in classifier.said(logits[row])]
+        summary = summarise(picture, explained, predictions[n], regions[row], seen, concepts, heatmaps[row], labels)
+        settings: dict[str, Any] = {
+            "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name,
+            "target": None if options.target is None else target, "method": options.method,
+            "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
             "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
-        } | ({} if classifier.task == SINGLE else {"task": classifier.task})  # fmt: skip
+        }  # fmt: skip
+        if classifier.task != SINGLE:
+            settings["task"] = classifier.task
         if isinstance(image, ChannelPicture):
             settings["display"] = image.shown if classifier_of(space) else f"{image.shown}; {space.name} sees this too"
-        others = [p for p in predictions[n] if not (several and p.probability >= SAID)]
-        explanations.append(
+        if classifier.thresholds:
+            settings["thresholds"] = {p.name: classifier.thresholds[p.index] for p in predictions[n]}
+        others = [p for p in predictions[n] if p not in (labels or ())]
+        explanations[n].append(
             Explanation(
                 picture=picture,
-                geometry=geometries[n],
+                geometry=geometries[row],
                 predictions=predictions[n],
                 target=explained,
-                heatmap=heatmaps[n],
-                regions=regions[n],
+                heatmap=heatmaps[row],
+                regions=regions[row],
                 findings=tuple(seen),
                 concepts=concepts,
                 summary=summary,
                 settings=settings,
-                sentence=sentences[n],
-                phrases=phrases[n],
-                contrast=_against_runner_up(encoded[n][0], texts, explained, others, space, vocabulary, options.top),
+                sentence=sentences[row],
+                phrases=phrases[row],
+                contrast=_against_runner_up(encoded[row][0], texts, explained, others, space, vocabulary, options.top),
             )
         )
-    return explanations
+    return [replace(first, more=tuple(more)) for first, *more in explanations]
 
 
 def _name(image: Any) -> str:
@@ -248,10 +258,38 @@ def _read(image: Any, classifier: Classifier, display: Display) -> Image.Image:
     return image if isinstance(image, ChannelPicture) else read_picture(image)
 
 
-def _said(classifier: Classifier, logits: torch.Tensor) -> tuple[Prediction, ...]:
-    """The best classes of (C,) logits; of a multi-label classifier all labels that it says, and one more."""
-    said = int((classifier.probabilities(logits) >= SAID).sum()) if classifier.task == MULTI else 0
-    return classifier.predictions(logits[None], max(TOP, said + 1))[0]
+def check_target(target: int | str | tuple[int | str, ...] | None, classifier: Classifier) -> None:
+    """Raises SaywhyError for a class that the classifier does not know."""
+    _targets(classifier, target, torch.zeros(len(classifier.labels)))
+
+
+def _targets(
+    classifier: Classifier, target: int | str | tuple[int | str, ...] | None, logits: torch.Tensor
+) -> list[int]:
+    """The classes to explain of a picture with these logits (C,), each once."""
+    if target is None:
+        return [*classifier.said(logits), int(logits.argmax())][:1]
+    given = target if isinstance(target, tuple) else (target,)
+    if not given:
+        raise SaywhyError("there is no target among the targets; leave them out, or name one")
+    chosen: list[int] = []
+    for one in given:
+        if one == EVERY and not classifier.names_class(EVERY):
+            chosen += classifier.said(logits) or [int(logits.argmax())]
+        else:
+            chosen.append(classifier.class_index(one))
+    return list(dict.fromkeys(chosen))
+
+
+def _best(classifier: Classifier, logits: torch.Tensor) -> tuple[Prediction, ...]:
+    """The best classes of (C,) logits; of a multi-label classifier all that it says, and one that it does not."""
+    said = classifier.said(logits)
+    if classifier.task != MULTI:
+        return classifier.predictions(logits[None], TOP)[0]
+    ranked = classifier.predictions(logits[None], len(logits))[0]
+    unsaid = next((n for n, p in enumerate(ranked) if p.index not in said), 0)
+    last = max((n for n, p in enumerate(ranked) if p.index in said), default=0)
+    return ranked[: max(TOP, unsaid + 1, last + 1)]
 
 
 def _sentences(

@@ -17,6 +17,7 @@ from saywhy.spaces.surgery.options import DEFAULT_MATCH, DEFAULT_SURGERY, MatchO
 
 BATCH = 16  # pictures at once
 ASK_BATCH = 64  # the same where only captions are asked of them
+EVERY = "all"  # a target: every label that the classifier says
 NO_MAPS = "none"  # a method that makes no heatmaps
 
 
@@ -25,7 +26,8 @@ NO_MAPS = "none"  # a method that makes no heatmaps
 class ExplainOptions:
     """How pictures are explained.
 
-    target:    the class to explain, by index or name; None: the predicted one.
+    target:    the class to explain, by index or name, or several; EVERY: all that the classifier says of a picture;
+               None: the one that it says, of several labels the most probable.
     phrases:   texts that are looked for in the picture, each with a map of where the space sees it.
     method:    one of ``attribution.METHODS``. composite: its rules, for "lrp"; None: chosen by the network.
     regions:   how many at most. top: labels of each, and of the whole picture.
@@ -33,7 +35,7 @@ class ExplainOptions:
     Raises SaywhyError for an unknown method or composite, and numbers below one.
     """
 
-    target: int | str | None = None
+    target: int | str | tuple[int | str, ...] | None = None
     phrases: tuple[str, ...] = ()
     method: str = "lrp"
     composite: str | None = None
