@@ -87,7 +87,10 @@ def said(check: MapCheck, method: str = "lrp") -> str:
     percent = max(map(abs, parts)) <= MOST * abs(check.explained)
 
     def part(value: float) -> str:
-        return f"{100 * value / (check.explained or 1):.0f} %".replace("-0 %", "0 %") if percent else f"{value:.2g}"
+        if not percent:
+            return f"{value:.2g}"
+        share = 100 * value / (check.explained or 1)
+        return f"{share:.0f} %" if abs(share) >= 1 or not share else f"{share:.1g} %"
 
     whole = logit if percent else f"{logit}, which is {check.explained:.2g}"
     others = (("biases and other constants", check.constants), ("the softmax of attention", check.softmax))
