@@ -18,6 +18,8 @@ from tests.helpers import sample_images
 
 MOST_GROWTH = 1.5 * 2**30  # bytes
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what was left out of a vocabulary
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

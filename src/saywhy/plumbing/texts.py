@@ -7,7 +7,6 @@ refused too where it would be a silent wrong answer (names that are there twice,
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
@@ -25,9 +24,9 @@ from saywhy.plumbing.names import shown
 
 MOST_BYTES = 256 << 20
 """Of a text file; COCO's captions with all their tokens, as Karpathy has them, are 144 MB."""
-MOST_TOML = 64 << 10
+MOST_TOML = 16 << 10
 """Characters of a TOML document: Python's reader takes time that is quadratic in some of them."""
-MOST_MEMORY = 1 << 30
+MOST_MEMORY = 5 << 28
 """Bytes that a text may take with what is read from it, as its separators tell before it is read."""
 LONGEST_LINE = 1 << 17
 """Characters of a line, as Python's csv allows them of a cell."""
@@ -36,7 +35,8 @@ DEEPEST = 64
 MOST_DIGITS = 100
 """Of a whole number in JSON. TOML's have 64 bits."""
 
-_LINE, _CELL, _OBJECT, _LIST = 80, 64, 250, 80  # bytes that Python has for each, text not counted
+_LINE, _ROW, _CELL, _OBJECT, _LIST = 80, 250, 80, 250, 80  # bytes that Python has for each, as measured
+_WIDER = 1.4  # times as many where texts are not ASCII
 _PAIR, _HALF = r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..", r"\\u(?P<half>[dD][89a-fA-F]..)"
 _ESCAPES = re.compile(rf"{_PAIR}|{_HALF}|\\u(?P<null>0000)|\\.", re.DOTALL)
 
@@ -82,8 +82,8 @@ def read_rows(path: str | Path) -> list[tuple[int, list[str]]]:
     line: the last one of the row, from 1. Raises SaywhyError for quotes that are not closed and for cells too long.
     """
     text = read_text(path)
-    _check_memory(text, shown(path), {"\n": 2 * _LINE, ",": _CELL})
-    reader = csv.reader(io.StringIO(text), strict=True, skipinitialspace=True)
+    _check_memory(text, shown(path), {"\n": _ROW, ",": _CELL})
+    reader = csv.reader(_each_line(text), strict=True, skipinitialspace=True)
     try:
         return [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
@@ -172,6 +172,15 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     return document
 
 
+def _each_line(text: str) -> Iterator[str]:
+    """One by one, where a list or a StringIO would hold the text again."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
 def whole_number(word: str, where: str) -> int:
     """The whole number that a word of a text spells. Raises SaywhyError, which begins with ``where``, for another."""
     if not re.fullmatch("[+-]?[0-9]{1,18}", word):
@@ -189,7 +198,8 @@ def finite_number(word: str, where: str) -> float:
 
 def _check_memory(text: str, where: str, marks: Mapping[str, int]) -> None:
     """marks: separator -> bytes that what it separates will take."""
-    if sys.getsizeof(text) + sum(size * text.count(mark) for mark, size in marks.items()) > MOST_MEMORY:
+    held = sum(size * text.count(mark) for mark, size in marks.items()) * (1 if text.isascii() else _WIDER)
+    if sys.getsizeof(text) + held > MOST_MEMORY:
         raise SaywhyError(f"{where}: would take over {MOST_MEMORY >> 20} MiB of memory when it is read; split it")
 
 
