@@ -68,7 +68,7 @@ def test_a_map_of_zeros_is_said_to_be_none_on_every_face() -> None:
     heatmap = Heatmap(torch.zeros(1, 32, 32), (0,), (5.0,), "lrp", "epsilon-plus", (check,))
     one = replace(explanation(), heatmap=heatmap, regions=(), findings=())
     page = explanation_to_html(one)
-    assert page.count("There is no map: the logit is a constant.") == 2
+    assert page.count("There is no map: the logit is a constant.") == 1
     assert "for this class" not in page
     assert "no map" in texts_of(one)
 

@@ -367,7 +367,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "predictions": e.predictions,
         "regions": regions,
         "no_region": why_no_region(e.heatmap),
-        "check": checked(e.heatmap),
+        "check": checked(e.heatmap) if e.heatmap.values.any() else "",
         "concepts": _words(e.concepts),
         "settings": e.settings,
         "sentence": e.sentence,

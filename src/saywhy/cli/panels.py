@@ -46,7 +46,7 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
         for p in e.predictions[:3]
     )
     parts: list[object] = [classes, Text(), as_text(e.summary.replace("*", "")), Text(), table]
-    if check := checked(e.heatmap):
+    if (check := checked(e.heatmap)) and check not in e.summary:
         parts += [Text(), as_text(check, style="dim")]
     if e.phrases:
         said = ", ".join(f"{p.text} ({p.unusual:+.1f} sd{'' if p.fits else ', does not stand out'})" for p in e.phrases)
