@@ -117,7 +117,9 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
             network = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, trust_remote_code=False)
         network = network.eval().requires_grad_(False).to(chosen)
-        return language_model(network, tokenizer, source, prompts)
+        language = language_model(network, tokenizer, source, prompts)
+        language.perplexities(["a text"])  # fails now where its settings do not go together
+        return language
     except SaywhyError:
         raise
     except Exception as error:
