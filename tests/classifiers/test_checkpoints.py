@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -96,7 +99,7 @@ def write_evil(path: Path) -> None:
     ("name", "write", "message"),
     [
         ("none.pth", None, "no such checkpoint file"),
-        ("net.onnx", Path.touch, "an ONNX file holds no PyTorch network"),
+        ("net.onnx", Path.touch, "an ONNX file holds no PyTorch"),
         ("net.keras", Path.touch, "a Keras file"),
         ("net.pt2", Path.touch, "torch.export"),
         ("export.pkl", Path.touch, "fastai"),
@@ -132,6 +135,69 @@ def test_what_does_not_fit_is_one_line(
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "ran").exists()
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+class Foreign:
+    """Stands for a class of a library that is not installed here."""
+
+
+def write_foreign(module: str, name: str, wrap: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """Writes what torch.save makes of an object of that library's class."""
+
+    def write(path: Path) -> None:
+        kind = type(name, (Foreign,), {"__module__": module})
+        parts = module.split(".")
+        for depth in range(1, len(parts) + 1):
+            sys.modules[".".join(parts[:depth])] = ModuleType(parts[depth - 1])
+        try:
+            setattr(sys.modules[module], name, kind)
+            torch.save(wrap(kind()), path)
+        finally:
+            for depth in range(1, len(parts) + 1):
+                del sys.modules[".".join(parts[:depth])]
+
+    return write
+
+
+def write_export(path: Path) -> None:
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.randn(1, 2),)), path)
+
+
+def write_keras(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", b"\x89HDF\r\n\x1a\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("net.pt2", write_export, "a torch.export file hides its functions"),
+        ("net.pt", write_export, "a torch.export file hides its functions"),
+        ("traced.pt", lambda path: torch.jit.trace(nn.Linear(2, 2), torch.randn(1, 2)).save(path), "TorchScript hides"),
+        ("net.keras", write_keras, "a Keras file"),
+        ("net.weights", write_keras, "a Keras file"),
+        ("net.pth", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64)), "a Keras file"),
+        ("net.onnx", lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch"), "an ONNX file holds no PyTorch"),
+        ("export.pkl", write_foreign("fastai.learner", "Learner", lambda x: x), "save learner.model.state_dict"),
+        (
+            "learner.pth", write_foreign("fastai.learner", "Learner", lambda x: x),
+            r"holds fastai.learner.Learner beside tensors.*torch.save\(learner.model.state_dict\(\)",
+        ),
+        (
+            "best.pt", write_foreign("ultralytics.nn.tasks", "ClassificationModel", lambda x: {"epoch": 1, "model": x}),
+            "holds ultralytics.nn.tasks.ClassificationModel beside tensors",
+        ),
+        ("whole.pth", lambda path: torch.save(trained(), path), "holds timm.models.resnet.ResNet beside tensors"),
+    ],
+)  # fmt: skip
+def test_files_of_other_formats_name_the_way_that_works(
+    name: str, write: Callable[[Path], Any], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises(SaywhyError, match=message) as raised:
+        load_checkpoint(trained(), tmp_path / name)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_head_that_nobody_trained_is_refused() -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,9 @@ OTHERS = {
     ".pkl": "a pickle (fastai's export) runs code when it is read; save learner.model.state_dict() instead",
 }
 """Ending -> what to do with a file that holds no state dict."""
+INSIDE = {"archive_format": ".pt2", "model.weights.h5": ".keras"}
+"""Name of a file that only such an archive holds, whatever the archive is called -> its ending."""
+HDF5 = b"\x89HDF\r\n\x1a\n"
 FIRST = 3  # keys that a message lists
 
 
@@ -62,7 +68,7 @@ def load_checkpoint(network: nn.Module, path: str | Path, *, averaged: bool = Fa
 def _read(path: Path) -> Any:
     if not os.path.isfile(path):
         raise SaywhyError(f"{path}: there is no such checkpoint file")
-    ending = path.suffix.lower()
+    ending = _ending(path)
     if ending in OTHERS:
         raise SaywhyError(f"{path}: {OTHERS[ending]}")
     try:
@@ -72,10 +78,12 @@ def _read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        what = "ultralytics" if "ultralytics" in str(error) else "objects"
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = found[1] if found else "something else"
+        network = "learner.model" if what.startswith("fastai") else "model"
         raise SaywhyError(
             f"{path}: holds {what} beside tensors, and is not read, as that would run code; save a state dict: "
-            'torch.save(model.state_dict(), "weights.pth")'
+            f'torch.save({network}.state_dict(), "weights.pth")'
         ) from None
     except Exception as error:  # each format has its own
         if "TorchScript" in str(error):
@@ -84,6 +92,15 @@ def _read(path: Path) -> Any:
             ) from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise SaywhyError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+
+
+def _ending(path: Path) -> str:
+    """The ending of a file's name; of a format that is told by what is in it, that format's."""
+    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+        return next((ending for name, ending in INSIDE.items() if name in names), path.suffix.lower())
+    with path.open("rb") as file:
+        return ".h5" if file.read(len(HDF5)) == HDF5 else path.suffix.lower()
 
 
 def _state_in(content: Any, path: Path, averaged: bool) -> dict[str, Tensor]:
