@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from saywhy.attribution.rules import Epsilon
 from saywhy.attribution.self_check import said
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.pictures.reading import read_picture
 from saywhy.types import Heatmap, MapCheck
 from tests.attribution.test_account import Branches, TokensFirst, biased
 from tests.helpers import TRANSFORM, TinyNet
@@ -69,6 +71,18 @@ def test_a_map_that_adds_up_is_no_alarm(network: type[nn.Module], composite: str
         assert check.relevance == pytest.approx(float(found.values[n].sum()), rel=1e-3, abs=1e-4)
         assert abs(check.lost) < 1e-4 * check.scale
     assert found[1].checks == found.checks[1:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("composite", [None, "epsilon"])
+@pytest.mark.parametrize("source", ["timm:{}/models/mobilenetv2_imagenet", "world:aviary", "world:aviary/vit"])
+@pytest.mark.filterwarnings("error::saywhy.attribution.MapWarning")
+def test_no_photograph_is_an_alarm(source: str, composite: str | None, pack: Path) -> None:
+    classifier = Classifier.load(source.format(pack))
+    paths = sorted((pack / "imagenet-samples" / "images").iterdir())[:100]
+    found = attribute(classifier, [read_picture(path) for path in paths], composite=composite)
+    assert len(found.checks) == 100
+    assert max(abs(check.lost / check.explained) for check in found.checks if check.explained) < 1e-4
 
 
 @pytest.mark.filterwarnings("error::saywhy.attribution.MapWarning")
