@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from saywhy.classifiers.borrowing import borrowed
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import device_of, dtype_of
+from saywhy.plumbing.names import first_line
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 LINEAR = {"linear", "matmul", "__matmul__", "__rmatmul__", "mm", "addmm", "bmm", "baddbmm", "einsum", *CONVOLUTIONS}
@@ -78,8 +79,10 @@ def find_head(network: nn.Module, shape: Sequence[int]) -> tuple[HeadPlace | Non
         candidates = [tuple(places) for places in reversed(survey.places.values())]
         try:
             tests = _tests(shadow, pictures, candidates)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # torch.no_grad inside, functions without gradient
-            return None, f"no gradient leads from its last linear layer to its logits ({str(error).splitlines()[0]})"
+            return None, f"no gradient leads from its last linear layer to its logits ({first_line(error)})"
         alone = [[n] for n in range(len(candidates))]
         parallel = [n for n in range(len(candidates)) if all(test.constant[n] and test.rows[n].any() for test in tests)]
         for chosen in alone + [parallel[:count] for count in range(2, len(parallel) + 1)]:
