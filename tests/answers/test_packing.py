@@ -66,6 +66,16 @@ def test_pictures_and_geometries_come_back() -> None:
     assert packing.read_geometry(document[1]) == geometry
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"offset": [float("nan"), 0]}, {"offset": [1e300, 0]}, {"scale": [0, 1]}, {"frame": [10**9, 8]}, {"size": [0, 1]}],
+)
+def test_a_frame_that_is_not_on_the_picture_is_damage(change: dict[str, list[float]]) -> None:
+    document = packing.geometry_document(Geometry((30, 20), (8, 8), (2.5, 2.5), (-1.0, 0.5)))
+    with pytest.raises(ValueError, match="its frame"):
+        packing.read_geometry(document | change)
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.JSON"
     packing.save_as(path, "a thing", {".json": lambda: "one", ".png": lambda: b"two"})

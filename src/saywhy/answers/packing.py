@@ -119,7 +119,10 @@ def read_geometry(document: Mapping[str, Any]) -> Geometry:
     """The geometry of ``geometry_document``."""
     geometry = typed(Geometry(*(tuple(document[key]) for key in ("size", "frame", "scale", "offset"))))
     reach = [geometry.frame[n] * geometry.scale[n] / max(geometry.size[n], 1) for n in (0, 1)]
+    away = [abs(geometry.offset[n]) / max(geometry.size[n], 1) for n in (0, 1)]
     if min(geometry.size + geometry.frame) < 1 or not all(0 < share <= MOST_REACH for share in reach):
+        raise ValueError("its frame is none")
+    if not all(share <= MOST_REACH for share in away):  # as NaN is not
         raise ValueError("its frame does not lie on the picture")
     return geometry
 
