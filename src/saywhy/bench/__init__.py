@@ -22,6 +22,10 @@ BENCHMARKS = {
         "speed.lrp",
         "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
     ),
+    "architectures": (
+        "architectures",
+        "some 130 architectures at random weights: head, conservation by composite, one picture as in a batch of two",
+    ),
     "surgery": (
         "surgery.study",
         "do captions say what a classifier goes by? classifiers of known bias, with controls (digits or MNIST)",
