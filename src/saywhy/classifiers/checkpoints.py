@@ -30,7 +30,10 @@ OTHERS = {
     ".pkl": "a pickle (fastai's export) runs code when it is read; save learner.model.state_dict() instead",
 }
 """Ending -> what to do with a file that holds no state dict."""
-INSIDE = {"archive_format": ".pt2", "model.weights.h5": ".keras"}
+INSIDE = {
+    "archive_format": ".pt2", "serialized_exported_program.json": ".pt2",  # from torch 2.7 on, and before
+    "model.weights.h5": ".keras",
+}  # fmt: skip
 """Name of a file that only such an archive holds, whatever the archive is called -> its ending."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
 FIRST = 3  # keys that a message lists
