@@ -31,7 +31,7 @@ OTHERS = {
 }
 """Ending -> what to do with a file that holds no state dict."""
 INSIDE = {
-    "archive_format": ".pt2", "serialized_exported_program.json": ".pt2",  # from torch 2.7 on, and before
+    "archive_format": ".pt2", "serialized_exported_program.json": ".pt2",  # now, and in torch 2.6
     "model.weights.h5": ".keras",
 }  # fmt: skip
 """Name of a file that only such an archive holds, whatever the archive is called -> its ending."""
