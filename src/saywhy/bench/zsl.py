@@ -406,15 +406,13 @@ def _transfer_table(classifier: Any, text: Any, folder: Path) -> tuple[str, Any,
 
 
 def _figure(curves: dict[str, dict[str, Tensor]]) -> bytes:
-    import io
-
     import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from saywhy.answers.drawing import as_png, new_figure
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
-    colours = plt.get_cmap("tab10")
+    figure = new_figure(figsize=(11, 4.6), layout="tight")
+    axes = figure.subplots(1, 2, sharey=True)
+    colours = matplotlib.colormaps["tab10"]
     names = list(dict.fromkeys(key.rpartition(", ")[0] for key in curves))
     for axis, picture in zip(axes, PICTURES, strict=True):
         for n, name in enumerate(names):
@@ -425,8 +423,4 @@ def _figure(curves: dict[str, dict[str, Tensor]]) -> bytes:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("Test@1: accuracy on unseen classes, %")
     axes[1].legend(frameon=False)
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
-    plt.close(figure)
-    return buffer.getvalue()
+    return as_png(figure)
