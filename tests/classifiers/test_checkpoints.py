@@ -105,6 +105,7 @@ def write_evil(path: Path) -> None:
         ("export.pkl", Path.touch, "fastai"),
         ("empty.pth", Path.touch, "cannot be read as a checkpoint"),
         ("text.pth", lambda path: path.write_text("no weights"), "is not read|cannot be read"),
+        ("word.pth", lambda path: path.write_text("hello\n"), "damaged, or not written by torch.save"),
         ("evil.pth", write_evil, "is not read, as that would run code"),
         ("script.pt", lambda path: torch.jit.script(nn.Linear(2, 2)).save(path), "TorchScript hides its functions"),
         ("list.pth", lambda path: torch.save([1, 2], path), "no state dict in it"),

@@ -60,3 +60,8 @@ def test_a_space_without_maps_is_refused_and_nothing_else_is_asked_of_it() -> No
     with pytest.raises(SaywhyError, match="a fake space cannot say where a phrase is"):
         explain(picture(), model=tiny_classifier(), vocabulary=WORDS, space=FakeSpace(), phrases=["red"])
     assert explain(picture(), model=tiny_classifier(), vocabulary=WORDS, space=FakeSpace()).phrases == ()
+
+
+def test_an_empty_phrase_is_refused() -> None:
+    with pytest.raises(SaywhyError, match="a phrase to look for is empty"):
+        explain(picture(), model=tiny_classifier(), vocabulary=WORDS, space=colour_clip(), phrases=["red", " "])

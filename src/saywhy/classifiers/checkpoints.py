@@ -93,7 +93,8 @@ def _read(path: Path) -> Any:
             raise SaywhyError(
                 f"{path}: TorchScript hides its functions; save the plain module's state_dict()"
             ) from None
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        said = (str(error).strip().splitlines() or [""])[0][:120]
+        reason = said if " " in said else "damaged, or not written by torch.save or safetensors"
         raise SaywhyError(f"{path}: cannot be read as a checkpoint ({reason})") from None
 
 

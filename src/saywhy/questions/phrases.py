@@ -18,7 +18,9 @@ from saywhy.types import PhraseMap, Space
 
 
 def check_phrases(phrases: Sequence[str], space: Space) -> None:
-    """Raises SaywhyError where there are phrases, and the space cannot say where they are."""
+    """Raises SaywhyError for an empty phrase, and where the space cannot say where phrases are."""
+    if not all(phrase.strip() for phrase in phrases):
+        raise SaywhyError("a phrase to look for is empty; name what should be seen, such as 'a red crown'")
     if phrases and not isinstance(space, LooksForTexts):
         raise SaywhyError(f"{space.name} cannot say where a phrase is; the classifier's own space and CLIPs can")
 
