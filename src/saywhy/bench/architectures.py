@@ -117,7 +117,7 @@ def measure(architecture: str) -> dict[str, Any]:
             seconds = time.perf_counter() - start
             row |= {"composite": together.composite, "default": _accounted(together), "seconds": seconds}
             alone = attribute(classifier, pixels[:1], target=1)
-            row["1 = 2"] = float((alone.values[0] - together.values[0]).norm() / together.values[0].norm())
+            row["1 = 2"] = _apart(alone.values[0], together.values[0])
             for name in CONSERVING:
                 row[name] = _said(lambda c=name: _accounted(attribute(classifier, pixels, target=1, composite=c)))
     except Exception as error:
@@ -151,6 +151,11 @@ def _pixels(classifier: Classifier) -> Tensor:
     except Exception:  # each library has its own for a picture of another size
         return pixels
     return smaller
+
+
+def _apart(alone: Tensor, together: Tensor) -> float | str:
+    """How far a map is from the same picture's in a batch, over its size; constants may have taken all there is."""
+    return float((alone - together).norm() / together.norm()) if together.any() else "no map"
 
 
 def _accounted(heatmap: Heatmap) -> float:
