@@ -116,6 +116,24 @@ def tell_found(found: Found) -> None:
         note(f"{again} of pictures that were named before: left out")
 
 
+def find_asked(sources: Iterable[str], limit: int | None, seed: int, out: Path | None) -> Found:
+    """The pictures that a command is asked about, whose report goes into ``out``; what stands for none is said.
+
+    Raises SaywhyError where the report cannot be written, or a picture lies in its folder, and typer.Exit where there
+    is no picture at all.
+    """
+    from saywhy.pictures.sources import find_pictures
+
+    if out is not None:
+        writable(out)
+    found = find_pictures(sources, limit, seed)
+    tell_found(found)
+    check_apart(out, found.pictures)
+    if not found.pictures:
+        raise typer.Exit(USAGE)
+    return found
+
+
 class Saved(Protocol):
     """An answer about one picture: an ``Explanation`` or a ``Why``."""
 

@@ -11,15 +11,12 @@ import typer
 
 from saywhy.cli import completion
 from saywhy.cli.console import (
-    USAGE,
     Terminal,
-    check_apart,
     errors,
+    find_asked,
     progress_bar,
     save_numbered,
     tell_each,
-    tell_found,
-    writable,
 )
 from saywhy.cli.loading import (
     Checkpoint,
@@ -136,7 +133,7 @@ def explain(
     """Say why a classifier decided as it did, picture by picture."""
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
-    from saywhy.pictures.sources import find_pictures, known
+    from saywhy.pictures.sources import known
     from saywhy.plumbing.devices import choose_device
     from saywhy.questions.explain import check_target, explain_pictures
     from saywhy.questions.names_and_defaults import (
@@ -164,13 +161,7 @@ def explain(
     for one in target or ():
         _check_target(one, names, num_classes)
     choose_device(device)
-    if out is not None:
-        writable(out)
-    found = find_pictures(pictures, limit, seed)
-    tell_found(found)
-    check_apart(out, found.pictures)
-    if not found.pictures:
-        raise typer.Exit(USAGE)
+    found = find_asked(pictures, limit, seed, out)
     with errors.status("loading the model", spinner="dots"):
         language = None if writer is None else resolve_writer(writer)
         classifier = load_classifier(

@@ -11,18 +11,15 @@ import typer
 
 from saywhy.cli import completion
 from saywhy.cli.console import (
-    USAGE,
     Terminal,
-    check_apart,
     complain,
     errors,
+    find_asked,
     note,
     progress_bar,
     progress_bars,
     save_numbered,
     tell_each,
-    tell_found,
-    writable,
 )
 from saywhy.cli.options import OUTPUT, BatchSize, Device, Json, Limit, Quiet, Report, Seed, Sources
 from saywhy.cli.panels import show_why
@@ -106,7 +103,6 @@ def why(
     from saywhy.answers.growing_page import MANY
     from saywhy.answers.why import new_why_report
     from saywhy.pictures.in_batches import in_batches
-    from saywhy.pictures.sources import find_pictures
     from saywhy.plumbing.devices import choose_device
     from saywhy.questions.names_and_defaults import check_space_name
     from saywhy.questions.why import why_pictures
@@ -118,13 +114,7 @@ def why(
     check_space_name(space)
     given = None if rationales is None else _read_words(rationales)
     choose_device(device)
-    if out is not None:
-        writable(out)
-    found = find_pictures(pictures, limit, seed)
-    tell_found(found)
-    check_apart(out, found.pictures)
-    if not found.pictures:
-        raise typer.Exit(USAGE)
+    found = find_asked(pictures, limit, seed, out)
     with errors.status("loading the model", spinner="dots"):
         opinion, base, words = _load(space, clip, given, device)
         options = replace(options, scoring=_of_space(options.scoring, objective, opinion))
