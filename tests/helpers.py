@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,17 @@ class TinyNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x).mean((2, 3)))
+
+
+class Then(nn.Module):
+    """A network, and what its author writes after it."""
+
+    def __init__(self, network: nn.Module, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.function = network, function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self.inner(x))
 
 
 def tiny_classifier(classes: int = 5) -> Classifier:

@@ -33,7 +33,7 @@ from saywhy.pictures.reading import read_picture
 from saywhy.types import Heatmap, Vocabulary
 from saywhy.words.class_names import folder_names
 from tests.attribution.test_no_map import Swish
-from tests.helpers import FakeSpace, TinyNet, picture, silence_biases
+from tests.helpers import FakeSpace, Then, TinyNet, picture, silence_biases
 
 
 def transform_to(*size: int) -> transforms.Compose:
@@ -65,17 +65,6 @@ def ratio(heatmap: Heatmap) -> list[float]:
 
 def correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
-
-
-class Then(nn.Module):
-    """A network and what its author writes after it."""
-
-    def __init__(self, network: nn.Module, after: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self.inner, self.after = network, after
-
-    def forward(self, x: Tensor) -> Any:
-        return self.after(self.inner(x))
 
 
 # -- the map ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from torchvision import transforms
 from saywhy.attribution import COMPOSITES, METHODS, attribute
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from tests.helpers import TRANSFORM, TinyNet, picture
+from tests.helpers import TRANSFORM, Then, TinyNet, picture
 
 NAMES = ["toucan", "king snake", "ambulance"]
 PIXELS = torch.stack([TRANSFORM(picture(seed=n)) for n in range(3)])
@@ -182,17 +182,6 @@ def test_a_head_that_was_taken_off_is_noticed() -> None:
 
 
 # -- what comes after the head ----------------------------------------------------------------------------------------
-
-
-class Then(nn.Module):
-    """A network, and a function of its output."""
-
-    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.inner, self.function = network, function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.inner(x))
 
 
 ENDS: list[tuple[Callable, float]] = [

@@ -19,7 +19,7 @@ from saywhy.questions.explain import explain, explain_pictures
 from saywhy.questions.options import ExplainOptions
 from saywhy.spaces.own import ClassifierSpace
 from saywhy.types import Vocabulary
-from tests.helpers import TRANSFORM, FakeSpace, TinyNet, picture, silence_biases, tiny_classifier
+from tests.helpers import TRANSFORM, FakeSpace, Then, TinyNet, picture, silence_biases, tiny_classifier
 from tests.spaces.test_own import FakeEncoder
 
 PIXELS = torch.stack([TRANSFORM(picture(seed=n)) for n in range(3)])
@@ -42,15 +42,6 @@ class Says(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
-
-
-class Then(nn.Module):
-    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.inner, self.function = network, function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.inner(x))
 
 
 # -- one logit --------------------------------------------------------------------------------------------------------
