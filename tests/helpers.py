@@ -18,6 +18,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.reading import display_copy
 from saywhy.spaces.pairs.on_disk import PromptBank
 from saywhy.types import (
+    Claim,
     Contrast,
     Draft,
     Finding,
@@ -126,9 +127,14 @@ def sample_images(world: str = "aviary") -> list[Path]:
     return sorted((SAMPLES / world).glob("*.jpg"))
 
 
-def finding(region: int | None, *words: str, fits: bool = True) -> Finding:
-    labels = tuple(Label(w, "group", 0.5, n, 4.0 - n if fits else 1.0) for n, w in enumerate(words, 1))
-    return Finding(region, labels, "a fake space", fits)
+def finding(region: int | None, *words: str) -> Finding:
+    labels = tuple(Label(w, "group", 0.5, n, 4.0 - n) for n, w in enumerate(words, 1))
+    return Finding(region, labels, "a fake space")
+
+
+def claim(text: str, about: str = "picture", there: float | None = 0.97, said: bool = True) -> Claim:
+    basis = "no calibration" if there is None else "calibrated on nothing"
+    return Claim(text, about, "a fake space", 0.5, there, basis, said)
 
 
 def explanation(text: str = "toucan") -> Explanation:
@@ -138,7 +144,9 @@ def explanation(text: str = "toucan") -> Explanation:
     values = torch.linspace(-1, 1, 1024).view(1, 32, 32)
     predictions = (Prediction(0, text, 0.9, 5.0), Prediction(1, "other", 0.1, 2.0))
     regions = (Region((10, 5, 60, 40), mask, 0.61), Region((40, 30, 90, 60), ~mask, 0.2))
-    findings = (finding(0, f"large {text}", "yellow"), finding(1, "nothing", fits=False))
+    findings = (finding(0, f"large {text}", "yellow"), finding(1, "nothing"))
+    claims = (claim(f"large {text}", "region 1"), claim("yellow", "region 1", 0.4, said=False),
+              claim("nothing", "region 2", None, said=False), claim("a bird"))  # fmt: skip
     return Explanation(
         picture=display_copy(picture(), f"{text}.jpg"),
         geometry=Geometry((96, 64), (32, 32), (2.0, 2.0), (16.0, 0.0)),
@@ -150,6 +158,8 @@ def explanation(text: str = "toucan") -> Explanation:
         regions=regions,
         findings=findings,
         concepts=finding(None, "a bird"),
+        claims=claims,
+        silence="",
         summary=f"It says *{text}* (0.90).",
         settings={"model": text, "top": 3, "target": None},
         sentence=sentence(text),

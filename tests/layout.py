@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("attribution",),
     ("spaces",),
     ("metrics", "checks", "answers"),
+    ("seen",),
     ("questions", "training"),
     ("bench", "saywhy"),
     ("cli", "worlds.train"),

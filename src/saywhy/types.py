@@ -232,19 +232,40 @@ class Label:
 @final
 @dataclass(frozen=True)
 class Finding:
-    """What one space says of one region, or of the whole picture.
+    """What one space finds nearest in one region, or in the whole picture: a ranking, which claims nothing by itself.
 
     region: index into ``Explanation.regions``; None for the whole picture.
-    labels: best first.
+    labels: best first; none where the space cannot speak of the picture.
     space:  whose opinion this is. A label from CLIP is CLIP's opinion of where the classifier looked; one from the
             classifier's own space is the classifier's.
-    fits:   False where no phrase of the vocabulary stands out: read the labels as "nothing fits".
     """
 
     region: int | None
     labels: tuple[Label, ...]
     space: str
-    fits: bool
+
+
+@final
+@dataclass(frozen=True)
+class Claim:
+    """A phrase, and whether it may be said of a picture: is it there?
+
+    about: "picture", "region 1" (counted from 1) where it stands out most, or "sentence".
+    space: whose opinion it is. score: its cosine there; not comparable between spaces.
+    there: the probability, 0..1, that it is in the picture, as calibrated; None where it is not known.
+    basis: what that rests on, or why it is not known.
+    said:  whether it is sure enough to be said as a fact.
+    echo:  whether the name of the class alone would have said it: it goes with the name.
+    """
+
+    text: str
+    about: str
+    space: str
+    score: float
+    there: float | None
+    basis: str
+    said: bool
+    echo: bool = False
 
 
 @final

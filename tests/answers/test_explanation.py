@@ -102,7 +102,7 @@ def test_json_is_strict_where_numbers_are_not() -> None:
         ("{", "not JSON"),
         ("[]", "format"),
         ('{"format": "other"}', "format"),
-        ('{"format": "saywhy.explanation/1"}', "damaged"),
+        ('{"format": "saywhy.explanation/2"}', "damaged"),
     ],
 )
 def test_what_is_no_explanation_is_refused(text: str, message: str) -> None:
@@ -145,8 +145,22 @@ def test_a_phrase_that_does_not_stand_out_says_so_in_the_report() -> None:
     assert "Relevance of each pixel for a red toucan" in html
 
 
-def test_what_does_not_fit_is_said_in_the_report() -> None:
-    assert "nothing in the vocabulary fits" in explanation_to_html(explanation())
+def test_facts_stand_in_bold_and_what_is_not_sure_small_under_its_heading() -> None:
+    html = explanation_to_html(explanation())
+    assert re.search(r"<b>large toucan</b><span[^>]*>97 %<", html)
+    sure, unknown = html.index("near, and not sure enough to be said"), html.index("uncalibrated: what the space finds")
+    assert sure < html.index("<span>yellow</span>") < unknown < html.index("<span>nothing</span>")
+    assert "<b>yellow" not in html
+
+
+def test_a_picture_the_space_cannot_speak_of_gets_one_line_and_no_words() -> None:
+    e = explanation()
+    silent = replace(e, claims=(), silence="it is noise", findings=tuple(replace(f, labels=()) for f in e.findings))
+    silent = replace(silent, concepts=replace(e.concepts, labels=()), sentence=None, contrast=None, phrases=())
+    html = explanation_to_html(silent, page=False)
+    assert html.count("Nothing is said of what is there: it is noise.") == 1
+    assert not any(word in html for word in ("uncalibrated", "opinion", "yellow", "a bird"))
+    assert Explanation.from_json(silent.to_json()).silence == "it is noise"
 
 
 @pytest.mark.parametrize("name", ["why.html", "why.json", "why.png", "deep/er/why.HTML"])

@@ -9,20 +9,32 @@ import torch
 
 from saywhy.answers.summary import position, summarise
 from saywhy.types import Heatmap, MapCheck, Prediction
-from tests.helpers import explanation, finding
+from tests.helpers import claim, explanation
 
 
 def say(**changes: object) -> str:
     e = replace(explanation(), **changes)
-    return summarise(e.picture, e.target, e.predictions, e.regions, e.findings, e.concepts, e.heatmap)
+    return summarise(e.picture, e.target, e.predictions, e.regions, e.claims, e.heatmap, silence=e.silence)
 
 
 def test_the_sentence_says_what_where_and_whose_opinion() -> None:
     said = say()
     assert said.startswith("It says *toucan* (0.90). It looked mostly at the")
-    assert "61% of relevance: large toucan, yellow" in said
-    assert "nothing of the vocabulary fits" in said
-    assert said.endswith("The words are the opinion of a fake space.")
+    assert "61% of relevance: large toucan)" in said
+    assert "then the lower right (20% of relevance)" in said
+    assert said.endswith(
+        "In the whole picture: a bird. The words are the opinion of a fake space, calibrated on nothing."
+    )
+
+
+def test_the_sentence_says_no_word_that_is_not_a_fact() -> None:
+    unsure = say(claims=(claim("yellow", there=0.4, said=False),))
+    assert "yellow" not in unsure
+    assert unsure.endswith("Nothing of what may be there is sure enough for a fake space to be said.")
+    unknown = say(claims=(claim("yellow", there=None, said=False),))
+    assert "yellow" not in unknown
+    assert unknown.endswith("What is there is not said: no calibration.")
+    assert say(claims=(), silence="it is noise").endswith("What is there is not said: it is noise.")
 
 
 def test_the_sentence_says_when_it_is_unsure_or_asked_for_another_class() -> None:
@@ -34,7 +46,7 @@ def test_the_sentence_says_when_it_is_unsure_or_asked_for_another_class() -> Non
 def test_the_sentence_says_when_there_is_nothing_to_show() -> None:
     def nothing(values: torch.Tensor, *checks: MapCheck) -> str:
         heatmap = Heatmap(values.view(1, 1, 2), (0,), (5.0,), "lrp", None, checks)
-        said = say(regions=(), findings=(), concepts=finding(None, "x", fits=False), heatmap=heatmap)
+        said = say(regions=(), claims=(), heatmap=heatmap)
         assert "opinion" not in said
         return said
 

@@ -26,7 +26,7 @@ def test_a_row_a_picture_and_a_row_a_region(tmp_path: Path) -> None:
     written = Tables(tmp_path)
     written.add(1, "in/a.jpg", "toucan", one)
     written.fail(odd, None, "it is no picture")
-    written.add(2, "b.jpg", None, replace(one, findings=tuple(replace(f, fits=False) for f in one.findings)))
+    written.add(2, "b.jpg", None, replace(one, claims=(), silence="it is noise"))
     assert list(tmp_path.glob("*.csv")) == []
     written.save()
 
@@ -38,7 +38,9 @@ def test_a_row_a_picture_and_a_row_a_region(tmp_path: Path) -> None:
     assert first["shares"] == [region.share for region in one.regions]
     assert first["logit"] == one.target.logit
     assert (failed["file"], failed["failure"], failed["number"]) == ("caf\\udce9,\n1.jpg", "it is no picture", None)
-    assert nothing["words"] == [""] * len(one.regions)
+    assert (first["words"], first["there"]) == (["large toucan", "a bird"], [0.97, 0.97])
+    assert (nothing["words"], nothing["silence"]) == ([], "it is noise")
+    assert [row["said"] for row in regions] == [["large toucan"], [], [], []]
     assert len(regions) == 2 * len(one.regions)
     for row, (region, finding) in zip(regions, zip(one.regions, one.findings, strict=True), strict=False):
         assert tuple(row[side] for side in ("left", "top", "right", "bottom")) == region.box

@@ -63,6 +63,4 @@ def test_labels_are_ranked_and_know_whose_opinion_they_are() -> None:
     assert (red.region, blue.region, grey.region) == (0, 1, None)
     assert [label.rank for label in red.labels] == [1, 2, 3]
     assert red.space == FakeSpace.name
-    assert red.fits
-    assert not grey.fits  # as near to one phrase as to another
     assert label_images([], vocabulary, FakeSpace(), regions=[]) == []

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from saywhy.answers import packing
+from saywhy.answers.claims import WHOLE, chance, heading, said, unsaid
+from saywhy.answers.claims import region as region_name
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
 from saywhy.answers.page_templates import jpeg, macro, page_templates
@@ -21,6 +23,7 @@ from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
 from saywhy.types import (
+    Claim,
     Contrast,
     Draft,
     Finding,
@@ -48,8 +51,10 @@ class Explanation:
     predictions: the best classes, best first.
     target:      the explained class (usually ``predictions[0]``).
     heatmap:     one picture's relevance (1, H, W).
-    regions:     most relevant first; findings[i] is what was seen in regions[i].
-    concepts:    what was seen in the whole picture.
+    regions:     most relevant first; findings[i] is what the space finds nearest in regions[i].
+    concepts:    the same for the whole picture.
+    claims:      every phrase that is shown, whether it is there, and whether that is sure enough to be said.
+    silence:     why nothing is said of what is there; then findings have no labels. "" where words may be said.
     summary:     one sentence, built from all of the above.
     sentence:    one written by a language model against the space; None where no writer was asked for.
     contrast:    why this class and not the runner-up; None in a space that does not know the classes.
@@ -65,6 +70,8 @@ class Explanation:
     regions: tuple[Region, ...]
     findings: tuple[Finding, ...]
     concepts: Finding
+    claims: tuple[Claim, ...]
+    silence: str
     summary: str
     settings: Mapping[str, Any]
     sentence: Sentence | None = None
@@ -108,7 +115,7 @@ class Explanation:
         return explanation_to_html(self, page=False)
 
 
-FORMAT = "saywhy.explanation/1"
+FORMAT = "saywhy.explanation/2"
 
 
 def explanation_to_json(explanation: Explanation) -> str:
@@ -120,6 +127,8 @@ def _document(e: Explanation) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "summary": e.summary,
+        "claims": [vars(claim) for claim in e.claims],
+        "silence": e.silence,
         "predictions": [vars(p) for p in e.predictions],
         "target": vars(e.target),
         "regions": [
@@ -161,6 +170,8 @@ def _read(d: dict[str, Any]) -> Explanation:
         regions=tuple(_region(x) for x in d["regions"]),
         findings=tuple(_read_finding(x) for x in d["findings"]),
         concepts=_read_finding(d["concepts"]),
+        claims=tuple(_claim(x) for x in d["claims"]),
+        silence=d["silence"],
         summary=d["summary"],
         settings=d["settings"],
         sentence=_read_sentence(d.get("sentence")),
@@ -213,7 +224,12 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _read_finding(d: dict[str, Any]) -> Finding:
-    return Finding(d["region"], _labels(d["labels"]), d["space"], d["fits"])
+    return Finding(d["region"], _labels(d["labels"]), d["space"])
+
+
+def _claim(d: dict[str, Any]) -> Claim:
+    there = None if d["there"] is None else packing.number(d["there"])
+    return Claim(**d | {"score": packing.number(d["score"]), "there": there})
 
 
 def _labels(found: list[dict[str, Any]]) -> tuple[Label, ...]:
@@ -288,7 +304,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axis.set_title(literal(one_line(phrase.text)), fontsize=9)
         out = f"{phrase.unusual:+.1f} sd{'' if phrase.fits else ', does not stand out'}"
         axis.text(0.5, -0.04, out, transform=axis.transAxes, ha="center", va="top", fontsize=9)
-    for n, finding in enumerate(explanation.findings):
+    for n in range(len(explanation.regions)):
         left, top, right, bottom = box = display_box(explanation, n, picture.size)
         colour = BOXES[n % len(BOXES)]
         for axis in axes[:2]:
@@ -298,7 +314,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axis = axes[2 + n]
         axis.imshow(picture.crop(box))
         axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance", color=colour, fontsize=9)
-        words = [one_line(label.text) for label in finding.labels[:3]] if finding.fits else ["nothing fits"]
+        words = [one_line(claim.text) for claim in said(explanation.claims, region_name(n))]
         axis.text(
             0.5,
             -0.04,
@@ -353,7 +369,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
             "where": position(region.box, (e.picture.width, e.picture.height)),
             "colour": BOXES[n % len(BOXES)],
             "box": _percent_box(region.box, e.picture.width, e.picture.height),
-            "finding": _words(e.findings[n]),
+            "words": _words(e, region_name(n), e.findings[n]),
         }
         for n, region in enumerate(e.regions)
     ]
@@ -368,10 +384,13 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "regions": regions,
         "no_region": why_no_region(e.heatmap),
         "check": checked(e.heatmap) if e.heatmap.values.any() else "",
-        "concepts": _words(e.concepts),
+        "whole": _words(e, WHOLE, e.concepts),
+        "space": e.concepts.space,
+        "silence": e.silence,
+        "sure": any(claim.said for claim in e.claims),
         "settings": e.settings,
         "sentence": e.sentence,
-        "words": _weighed(e.sentence),
+        "weighed": _weighed(e.sentence),
         "contrast": e.contrast,
         "channels": [] if e.heatmap.channels is None else e.heatmap.channels[0].tolist(),
         "phrases": [
@@ -399,12 +418,15 @@ def _weighed(sentence: Sentence | None) -> list[dict[str, Any]]:
     ]
 
 
-def _words(finding: Finding) -> dict[str, Any]:
-    labels = [
-        {"text": x.text, "group": x.group, "score": x.score, "unusual": x.unusual}
-        for x in finding.labels
-    ]  # fmt: skip
-    return {"labels": labels, "fits": finding.fits, "space": finding.space}
+def _words(e: Explanation, about: str, finding: Finding) -> dict[str, Any]:
+    """What a card says of a look: facts, and what is near, under its heading."""
+    unusual = {label.text: f"{label.unusual:+.1f} sd" for label in finding.labels}
+    near = unsaid(e.claims, about)
+    return {
+        "said": [(claim, chance(claim)) for claim in said(e.claims, about)],
+        "heading": heading(near),
+        "near": [(claim, chance(claim) or unusual.get(claim.text, "")) for claim in near],
+    }
 
 
 def _percent_box(box: tuple[int, int, int, int], width: int, height: int) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saywhy.attribution.self_check import said
-from saywhy.types import Box, Finding, Heatmap, Picture, Prediction, Region
+from saywhy.answers.claims import WHOLE, said
+from saywhy.answers.claims import region as region_name
+from saywhy.attribution import self_check
+from saywhy.types import Box, Claim, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
 
@@ -15,29 +17,42 @@ def summarise(
     target: Prediction,
     predictions: Sequence[Prediction],
     regions: Sequence[Region],
-    findings: Sequence[Finding],
-    concepts: Finding,
+    claims: Sequence[Claim],
     heatmap: Heatmap,
     labels: Sequence[Prediction] | None = None,
+    silence: str = "",
 ) -> str:
     """One plain-text paragraph; a name between asterisks is a class.
 
-    It claims no more than was found: a region in which no phrase fits is said to show nothing of the vocabulary, and
-    labels carry the name of the space that gave them.
+    It says no words but those that are claimed as facts, whose opinion they are, and how sure that is; where there are
+    none, why.
 
     heatmap: of this picture, which the regions are cut from; where there are none, it says why.
     labels:  those that a multi-label classifier says, most probable first, any number; None: it says one class.
+    silence: why nothing may be said of what is there.
     """
     parts = [_verdict(target, predictions) if labels is None else _verdict_of_labels(target, predictions, labels)]
     if not regions:
         parts.append(f"{why_no_region(heatmap)}.")
     else:
-        parts.append(_looked(picture, regions, findings))
-    if concepts.fits:
-        parts.append(f"In the whole picture: {_listed(concepts)}.")
-    if regions or concepts.fits:
-        parts.append(f"The words are the opinion of {concepts.space}.")
-    return " ".join(parts)
+        parts.append(_looked(picture, regions, claims))
+    if whole := said(claims, WHOLE):
+        parts.append(f"In the whole picture: {_listed(whole)}.")
+    return " ".join([*parts, _opinion(claims, silence)]).strip()
+
+
+def _opinion(claims: Sequence[Claim], silence: str) -> str:
+    """Whose the words are and how sure they are, or why there are none; "" where nobody was asked."""
+    if silence:
+        return f"What is there is not said: {silence}."
+    if not claims:
+        return ""
+    first = next((claim for claim in claims if claim.said), claims[0])
+    if first.said:
+        return f"The words are the opinion of {first.space}, {first.basis}."
+    if any(claim.there is not None for claim in claims):
+        return f"Nothing of what may be there is sure enough for {first.space} to be said."
+    return f"What is there is not said: {first.basis}."
 
 
 def why_no_region(heatmap: Heatmap) -> str:
@@ -51,7 +66,7 @@ def why_no_region(heatmap: Heatmap) -> str:
 
 def checked(heatmap: Heatmap) -> str:
     """What the check of a picture's map says, as a sentence without its full stop; "" where there is none to say."""
-    words = said(heatmap.checks[0], heatmap.method) if heatmap.checks else ""
+    words = self_check.said(heatmap.checks[0], heatmap.method) if heatmap.checks else ""
     return words[:1].upper() + words[1:]
 
 
@@ -70,29 +85,30 @@ def _verdict(target: Prediction, predictions: Sequence[Prediction]) -> str:
     return f"It says *{first.name}* ({first.probability:.2f})."
 
 
-def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction], said: Sequence[Prediction]) -> str:
-    if not said:
+def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction], labels: Sequence[Prediction]) -> str:
+    if not labels:
         first = predictions[0]
         verdict = f"It says none of its labels; the most probable is *{first.name}* ({first.probability:.2f})"
     else:
-        named = [f"*{p.name}* ({p.probability:.2f})" for p in said]
+        named = [f"*{p.name}* ({p.probability:.2f})" for p in labels]
         verdict = f"It says {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}"
-    if target.index not in [p.index for p in said or predictions[:1]]:
+    if target.index not in [p.index for p in labels or predictions[:1]]:
         return f"{verdict}; explained here is what speaks for *{target.name}* ({target.probability:.2f})."
-    return f"{verdict}; explained here is what speaks for *{target.name}*." if len(said) > 1 else f"{verdict}."
+    return f"{verdict}; explained here is what speaks for *{target.name}*." if len(labels) > 1 else f"{verdict}."
 
 
-def _looked(picture: Picture, regions: Sequence[Region], findings: Sequence[Finding]) -> str:
+def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]) -> str:
     places = []
-    for n, (region, finding) in enumerate(zip(regions, findings, strict=True)):
-        what = _listed(finding) if finding.fits else "nothing of the vocabulary fits"
+    for n, region in enumerate(regions):
+        seen = said(claims, region_name(n))
+        what = f"{region.share:.0%} of relevance{f': {_listed(seen)}' if seen else ''}"
         where = position(region.box, (picture.width, picture.height))
-        places.append(f"{'mostly at' if n == 0 else 'then'} the {where} ({region.share:.0%} of relevance: {what})")
+        places.append(f"{'mostly at' if n == 0 else 'then'} the {where} ({what})")
     return f"It looked {', '.join(places)}."
 
 
-def _listed(finding: Finding, most: int = 3) -> str:
-    return ", ".join(label.text for label in finding.labels[:most])
+def _listed(claims: Sequence[Claim]) -> str:
+    return ", ".join(claim.text for claim in claims)
 
 
 def position(box: Box, size: tuple[int, int]) -> str:

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, final
 
+from saywhy.answers.claims import region as region_name
+from saywhy.answers.claims import said
 from saywhy.answers.explanation import Explanation
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
@@ -19,22 +21,23 @@ from saywhy.plumbing.files import replacing
 PICTURES: Mapping[str, str] = {
     "number": "int", "file": "text", "truth": "text", "prediction": "text", "probability": "float", "explained": "text",
     "explained_probability": "float", "logit": "float", "shares": "floats", "summary": "text", "words": "texts",
-    "failure": "text",
+    "there": "floats", "silence": "text", "failure": "text",
 }  # fmt: skip
 """Columns of pictures.csv and pictures.parquet.
 
 number: of the picture's JSON; none where it failed. truth: its class, where that is known. explained: the explained
-class, with its probability and logit. shares: of relevance, of each region. words: the best label of each region, ""
-where nothing fits. failure: why there is no explanation; then the columns before it are empty.
+class, with its probability and logit. shares: of relevance, of each region. words: all that is said as a fact, there:
+how probable each is. silence: why nothing is said. failure: why there is no explanation; then what stands before is
+empty.
 """
 REGIONS: Mapping[str, str] = {
     "number": "int", "file": "text", "explained": "text", "region": "int", "left": "int", "top": "int", "right": "int",
-    "bottom": "int", "share": "float", "fits": "bool", "labels": "texts", "unusual": "floats", "cosines": "floats",
+    "bottom": "int", "share": "float", "said": "texts", "labels": "texts", "unusual": "floats", "cosines": "floats",
 }  # fmt: skip
 """Columns of regions.csv and regions.parquet.
 
-left to bottom: the box, in pixels of the picture. fits: whether any label stands out. labels: best first, with how far
-each lies above its usual score, in standard deviations, and with its cosine.
+left to bottom: the box, in pixels of the picture. said: what is said of the region as a fact. labels: what the space
+finds nearest, best first, with how far each lies above its usual score, in standard deviations, and with its cosine.
 """
 _AT_ONCE = 1000  # rows of Parquet that are written together
 
@@ -63,19 +66,21 @@ class Tables:
                 self._add(number, file, truth, one)
 
     def _add(self, number: int, file: str, truth: str | None, e: Explanation) -> None:
-        best = [finding.labels[0].text if finding.fits and finding.labels else "" for finding in e.findings]
+        facts = [claim for claim in e.claims if claim.said]
         self._pictures.add(
             number=number, file=file, truth=truth, prediction=e.predictions[0].name,
             probability=e.predictions[0].probability, explained=e.target.name,
             explained_probability=e.target.probability, logit=e.target.logit,
-            shares=[region.share for region in e.regions], summary=e.summary, words=best,
+            shares=[region.share for region in e.regions], summary=e.summary,
+            words=[claim.text for claim in facts], there=[claim.there for claim in facts], silence=e.silence,
         )  # fmt: skip
         for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
             left, top, right, bottom = region.box
             labels = finding.labels
             self._regions.add(
                 number=number, file=file, explained=e.target.name, region=n, left=left, top=top, right=right,
-                bottom=bottom, share=region.share, fits=finding.fits, labels=[label.text for label in labels],
+                bottom=bottom, share=region.share, said=[claim.text for claim in said(e.claims, region_name(n - 1))],
+                labels=[label.text for label in labels],
                 unusual=[label.unusual for label in labels], cosines=[label.score for label in labels],
             )  # fmt: skip
 

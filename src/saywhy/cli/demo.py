@@ -47,6 +47,7 @@ def _explained(model: str, source: str) -> list[Explanation]:
     from saywhy.questions.names_and_defaults import (
         default_space,
         default_writer,
+        resolve_seen,
         resolve_space,
         resolve_vocabulary,
         resolve_writer,
@@ -56,4 +57,4 @@ def _explained(model: str, source: str) -> list[Explanation]:
     space = resolve_space(default_space(classifier), classifier)
     words, writer = resolve_vocabulary(None, classifier), resolve_writer(default_writer(classifier))
     pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources([source])]
-    return explain_pictures(pictures, classifier, words, space, writer=writer)
+    return explain_pictures(pictures, classifier, words, space, writer=writer, seen=resolve_seen(space, words))

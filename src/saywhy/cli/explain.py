@@ -142,6 +142,7 @@ def explain(
         default_vocabulary,
         default_writer,
         load_vocabulary,
+        resolve_seen,
         resolve_space,
         resolve_writer,
     )
@@ -172,12 +173,13 @@ def explain(
         opinion = resolve_space(space or default_space(classifier), classifier, device)
         check_phrases(options.phrases, opinion)
         words = words or load_vocabulary(default_vocabulary(classifier))
+        seen = resolve_seen(opinion, words)
         language = language if writer is not None else resolve_writer(default_writer(classifier))
 
     console = Terminal(quiet=quiet)
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
-        return explain_pictures(batch, classifier, words, opinion, options, language)
+        return explain_pictures(batch, classifier, words, opinion, options, language, seen)
 
     asked = known(found.pictures, classifier.labels)
     report = None if out is None else _Report(out, found, f"Why? {classifier.name}")

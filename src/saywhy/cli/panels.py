@@ -31,6 +31,8 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 
 
 def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
+    from saywhy.answers.claims import WHOLE
+    from saywhy.answers.claims import region as region_name
     from saywhy.answers.summary import checked, position
 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
@@ -39,8 +41,8 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
     table.add_column(as_text(f"what is there, says {e.concepts.space}"))
     for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
         where = position(region.box, (e.picture.width, e.picture.height))
-        table.add_row(f"{n} {where}", _bar(region.share), _labels(finding, top))
-    table.add_row("whole picture", "", _labels(e.concepts, top))
+        table.add_row(f"{n} {where}", _bar(region.share), _words(e, region_name(n - 1), finding))
+    table.add_row("whole picture", "", _words(e, WHOLE, e.concepts))
     classes = Text("   ").join(
         as_text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")
         for p in e.predictions[:3]
@@ -87,9 +89,16 @@ def _bar(share: float, width: int = 12) -> Text:
     return Text("█" * filled, style="red") + Text("░" * (width - filled), style="dim") + Text(f" {share:4.0%}")
 
 
-def _labels(finding: Finding, top: int) -> Text:
-    words = ", ".join(f"{label.text} ({label.unusual:+.1f} sd)" for label in finding.labels[:top])
-    return as_text(words) if finding.fits else as_text(f"nothing fits; nearest: {words}", style="dim")
+def _words(e: Explanation, about: str, finding: Finding) -> Text:
+    """What is said of a look; what is near and not said follows, dim, under its heading."""
+    from saywhy.answers.claims import chance, heading, said, unsaid
+
+    unusual = {label.text: f"{label.unusual:+.1f} sd" for label in finding.labels}
+    facts = ", ".join(f"{claim.text} ({chance(claim)})" for claim in said(e.claims, about))
+    near = unsaid(e.claims, about)
+    small = ", ".join(f"{claim.text} ({chance(claim) or unusual.get(claim.text, '')})" for claim in near)
+    small = f"{heading(near)}: {small}" if near else ""
+    return Text("\n").join(as_text(words, style=style) for words, style in ((facts, ""), (small, "dim")) if words)
 
 
 def _half_blocks(explanation: Explanation, columns: int = 56) -> Text:

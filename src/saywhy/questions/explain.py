@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, final, overload
 
@@ -26,16 +25,19 @@ from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
 from saywhy.pictures.in_batches import Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
-from saywhy.questions.labels import encode_looks, encode_vocabulary, label_vectors, pieces
+from saywhy.questions.labels import encode_looks, encode_vocabulary, nearest, pieces
 from saywhy.questions.names_and_defaults import (
     check_space,
     default_space,
+    resolve_seen,
     resolve_space,
     resolve_vocabulary,
     resolve_writer,
 )
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
+from saywhy.seen.evidence import gather
+from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of
 from saywhy.spaces.traits import KnowsClasses, classifier_of
 from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
 
@@ -63,6 +65,7 @@ class _Options(TypedDict, total=False):
     vocabulary: str | Path | Vocabulary | None
     space: str | Space | None
     writer: str | LanguageModel | None
+    calibration: Calibrated | None
     target: int | str | Sequence[int | str] | None
     method: str
     composite: str | None
@@ -92,6 +95,7 @@ def explain(
     vocabulary: str | Path | Vocabulary | None = None,
     space: str | Space | None = None,
     writer: str | LanguageModel | None = None,
+    calibration: Calibrated | None = None,
     target: int | str | Sequence[int | str] | None = ExplainOptions.target,
     method: str = ExplainOptions.method,
     composite: str | None = ExplainOptions.composite,
@@ -117,6 +121,8 @@ def explain(
                 "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
     writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or a loaded
                 one; None: no such sentence.
+    calibration: how probable it is that phrases are there; None: what the space brings along, else no word is said as a
+                fact.
     target, method, composite, regions, top, phrases: see ``ExplainOptions``.
     batch_size: pictures of a list at once; fewer where they are large.
 
@@ -139,11 +145,12 @@ def explain(
     check_space(opinion, classifier)
     check_phrases(options.phrases, opinion)
     language = resolve_writer(writer)
+    seen = resolve_seen(opinion, words, calibration)
     if not several:
-        return explain_pictures(first, classifier, words, opinion, options, language)[0]
+        return explain_pictures(first, classifier, words, opinion, options, language, seen)[0]
 
     def work(batch: Sequence[tuple[str, Image.Image]]) -> list[Explanation]:
-        return explain_pictures(batch, classifier, words, opinion, options, language)
+        return explain_pictures(batch, classifier, words, opinion, options, language, seen)
 
     explanations = []
     for picture, result in _bar(in_batches(asked, work, batch_size=batch_size), len(asked)):
@@ -160,10 +167,12 @@ def explain_pictures(
     space: Space,
     options: ExplainOptions | None = None,
     writer: LanguageModel | None = None,
+    seen: Seen = NOTHING_KNOWN,
 ) -> list[Explanation]:
     """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops.
 
     options: None: the defaults. Of several targets the explanation is of the first, and has the others in ``more``.
+    seen:    what decides which words are said as facts; by default none are.
 
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
@@ -185,8 +194,8 @@ def explain_pictures(
     crops = [pieces(image, areas, space) for image, areas in zip(images, regions, strict=True)]
     encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
-    looks = [look for areas in regions for look in (None, *range(len(areas)))]
-    findings = iter(label_vectors(torch.cat(encoded), texts, vocabulary, space, regions=looks, top=options.top))
+    evidence = gather(encoded, texts, vocabulary, space)
+    silences = seen.silences([image for _, image in pictures])
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)
     sentences = _sentences(images, crops, encoded, space, writer, [predictions[n][0].name for n in which])
@@ -196,11 +205,15 @@ def explain_pictures(
         image = images[row]
         picture = display_copy(image, pictures[n][0])
         explained = classifier.prediction(logits[row], target)
-        concepts, *seen = islice(findings, len(encoded[row]))
+        silence, looks = silences[n], (None, *range(len(regions[row])))
+        concepts, *findings = nearest(evidence[row], space.name, regions=looks, top=0 if silence else options.top)
+        claims = () if silence else claims_of(evidence[row], [concepts, *findings], seen)
         labels = None
         if classifier.task == MULTI:
             labels = [classifier.prediction(logits[row], c) for c in classifier.said(logits[row])]
-        summary = summarise(picture, explained, predictions[n], regions[row], seen, concepts, heatmaps[row], labels)
+        summary = summarise(
+            picture, explained, predictions[n], regions[row], claims, heatmaps[row], labels, silence=silence
+        )
         settings: dict[str, Any] = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name,
             "target": None if options.target is None else target, "method": options.method,
@@ -222,13 +235,17 @@ def explain_pictures(
                 target=explained,
                 heatmap=heatmaps[row],
                 regions=regions[row],
-                findings=tuple(seen),
+                findings=tuple(findings),
                 concepts=concepts,
+                claims=claims,
+                silence=silence,
                 summary=summary,
                 settings=settings,
-                sentence=sentences[row],
-                phrases=phrases[row],
-                contrast=_against_runner_up(encoded[row][0], texts, explained, others, space, vocabulary, options.top),
+                sentence=None if silence else sentences[row],
+                phrases=() if silence else phrases[row],
+                contrast=None
+                if silence
+                else _against_runner_up(encoded[row][0], texts, explained, others, space, vocabulary, options.top),
             )
         )
     return [replace(first, more=tuple(more)) for first, *more in explanations]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from saywhy.spaces.similarity import UNUSUAL, unusual_scores
-from saywhy.spaces.traits import classifier_of, context_of, reference_of, tells_alternatives_apart
+from saywhy.seen.evidence import Evidence, gather
+from saywhy.spaces.traits import classifier_of, context_of, tells_alternatives_apart
 from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 
 
@@ -59,21 +59,16 @@ def label_images(
     if not images:
         return []
     texts = encode_vocabulary(vocabulary, space)
-    return label_vectors(space.encode_images(images), texts, vocabulary, space, regions=regions, top=top)
+    (evidence,) = gather([space.encode_images(images)], texts, vocabulary, space)
+    return nearest(evidence, space.name, regions=regions, top=top)
 
 
-def label_vectors(
-    vectors: Tensor,
-    texts: Tensor,
-    vocabulary: Vocabulary,
-    space: Space,
-    *,
-    regions: Sequence[int | None],
-    top: int = 5,
-) -> list[Finding]:
-    """As ``label_images``, of vectors (N, d) and of the vocabulary (M, d) as encode_vocabulary gives it."""
-    scores, unusual = unusual_scores(vectors, texts, reference_of(space))
-    return [_finding(region, scores[n], unusual[n], vocabulary, space.name, top) for n, region in enumerate(regions)]
+def nearest(evidence: Evidence, space: str, *, regions: Sequence[int | None], top: int = 5) -> list[Finding]:
+    """The ``top`` phrases of each look, most unusual first, in the opinion of the space of that name."""
+    return [
+        _finding(region, scores, unusual, evidence.vocabulary, space, top)
+        for region, scores, unusual in zip(regions, evidence.cosines, evidence.unusual, strict=True)
+    ]
 
 
 def _finding(
@@ -84,7 +79,7 @@ def _finding(
         Label(vocabulary.phrases[m], vocabulary.groups[m], float(scores[m]), rank, float(unusual[m]))
         for rank, m in enumerate(best, start=1)
     )
-    return Finding(region, labels, space, fits=labels[0].unusual >= UNUSUAL)
+    return Finding(region, labels, space)
 
 
 def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[Image.Image]:

@@ -17,6 +17,7 @@ from saywhy.words.vocabulary import PHOTO, joined_vocabularies, make_vocabulary,
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.sentences.language_model import LanguageModel
+    from saywhy.seen.gate import Calibrated, Seen
     from saywhy.types import Space, Vocabulary
 
 
@@ -166,3 +167,15 @@ def check_space(space: Space, classifier: Classifier) -> None:
     owner = classifier_of(space)
     if owner is not None and owner is not classifier and owner.fingerprint != classifier.fingerprint:
         raise SaywhyError(f"the space belongs to {owner.name}, not to {classifier.name}; use space='own'")
+
+
+def resolve_seen(space: Space, vocabulary: Vocabulary, calibration: Calibrated | None = None) -> Seen:
+    """What decides which words are said as facts.
+
+    calibration: None: what the space brings along; where it brings none, no word is said as a fact.
+    """
+    from saywhy.seen.gate import Calibrated, Seen
+    from saywhy.spaces.traits import calibration_of
+
+    known = calibration or calibration_of(space)
+    return Seen(known if isinstance(known, Calibrated) else None)

@@ -11,6 +11,7 @@ These members are optional. Whoever asks for one of them asks here, so that each
     class_direction(n) -> (d,)  what speaks for class n; else there is no contrast with the runner-up
     text_maps(images, texts)    where each text is in its picture (attribution.LooksForTexts); else no map of a text
     text_frame(image)           where these maps lie on a picture
+    calibration                 how probable it is that phrases are there (seen.gate.Calibrated); else it is not known
     classifier: Classifier      whose opinion it is; else it is of no classifier
     clip: ClipSpace             the CLIP it is made from; else itself, where it is one
     tower: Module               the image tower in the place of that CLIP's; else that CLIP's
@@ -69,6 +70,11 @@ def encode_once(space: Space, texts: Sequence[str]) -> Tensor:
 def scale_of(space: Space) -> float:
     """What cosines are multiplied by before a softmax over texts."""
     return float(getattr(space, "scale", SCALE))
+
+
+def calibration_of(space: Space) -> object | None:
+    """What the space itself knows of how probable it is that phrases are there; None where it knows nothing."""
+    return getattr(space, "calibration", None)
 
 
 def classifier_of(space: Space) -> Classifier | None:

@@ -1,0 +1,1 @@
+"""Is it there? What may be said of a picture: calibrated probabilities, abstention, and the one gate for all words."""

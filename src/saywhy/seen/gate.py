@@ -1,0 +1,114 @@
+"""The one gate: which phrases are said of a picture as facts, which are shown as uncertain, and when to be silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+from PIL.Image import Image
+from torch import Tensor
+
+from saywhy.answers.claims import WHOLE
+from saywhy.answers.claims import region as region_name
+from saywhy.seen.evidence import Evidence
+from saywhy.types import Claim, Finding
+
+UNKNOWN = "no calibration says how often such words are true"
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """What knows how probable it is that phrases are there: a ``Calibration``, or what concept probes bring along."""
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which a phrase is said."""
+
+    @property
+    def basis(self) -> str:
+        """What the probabilities rest on, in a few words."""
+
+    @property
+    def shifts(self) -> bool:
+        """Whether it needs ``Evidence.least``, which takes more crops."""
+
+    def there(self, evidence: Evidence) -> Tensor:
+        """(M,) the probability that each phrase is in the picture; NaN where that is not known."""
+
+
+@runtime_checkable
+class Doubt(Protocol):
+    """What may know that nothing can be said of a picture."""
+
+    def silences(self, images: Sequence[Image]) -> list[str]:
+        """Why no words are said of each RGB picture, as a sentence without its full stop; "" where they may be."""
+
+
+@final
+@dataclass(frozen=True)
+class Seen:
+    """What decides about the words of a space.
+
+    calibration: None where there is none. doubts: any of them may silence a picture.
+    """
+
+    calibration: Calibrated | None = None
+    doubts: tuple[Doubt, ...] = ()
+
+    def silences(self, images: Sequence[Image]) -> list[str]:
+        """Why no words are said of each picture, by the first that doubts; "" where they may be."""
+        reasons = [""] * len(images)
+        for doubt in self.doubts if images else ():
+            reasons = [reason or other for reason, other in zip(reasons, doubt.silences(images), strict=True)]
+        return reasons
+
+
+NOTHING_KNOWN = Seen()
+
+
+def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTHING_KNOWN) -> tuple[Claim, ...]:
+    """All that is claimed of one picture. What is said stands first, by look, and in it the surest first.
+
+    A phrase is said once, of the look in which it stands out most; of a group whose phrases exclude each other, one is
+    said at most. What is near in a look and not said follows, with its probability, where that is known.
+
+    findings: of the looks, in the order of the evidence: which phrases are near.
+    """
+    calibration, space = seen.calibration, findings[0].space
+    if calibration is None:
+        return tuple(
+            Claim(label.text, about(finding.region), space, label.score, None, UNKNOWN, said=False)
+            for finding in findings
+            for label in finding.labels
+        )
+    there = calibration.there(evidence)
+    vocabulary, best = evidence.vocabulary, evidence.best.tolist()
+    sure: list[int] = []
+    taken: set[str] = set()
+    for m in there.nan_to_num(-1.0).argsort(descending=True, stable=True).tolist():
+        group = vocabulary.groups[m]
+        if not float(there[m]) >= calibration.threshold:
+            break
+        if group not in taken:
+            sure.append(m)
+            taken |= {group} & vocabulary.exclusive
+
+    def claim(m: int, look: int, said: bool) -> Claim:
+        known = not bool(there[m].isnan())
+        return Claim(
+            vocabulary.phrases[m], about(findings[look].region), space, float(evidence.cosines[look, m]),
+            float(there[m]) if known else None, calibration.basis if known else UNKNOWN, said,
+        )  # fmt: skip
+
+    claims = [claim(m, best[m], True) for m in sorted(sure, key=lambda m: best[m])]
+    places = {phrase: m for m, phrase in enumerate(vocabulary.phrases)}
+    said = {vocabulary.phrases[m] for m in sure}
+    for look, finding in enumerate(findings):
+        claims += [claim(places[label.text], look, False) for label in finding.labels if label.text not in said]
+    return tuple(claims)
+
+
+def about(region: int | None) -> str:
+    """How a claim names what it is about: a region by its index, or the whole picture."""
+    return WHOLE if region is None else region_name(region)
