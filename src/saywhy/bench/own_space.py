@@ -14,11 +14,9 @@ from scipy.stats import rankdata
 
 from saywhy.bench import Report
 from saywhy.bench.pack import find_pack
-from saywhy.pictures.cub import HAS, read_cub
+from saywhy.pictures.cub import HAS, LACKS, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.words.cub_names import cub_vocabulary
-
-LACKS = 10.0  # percent of annotators below which a class is said not to have an attribute
 
 
 def run(limit: int | None = None) -> Report:

@@ -18,6 +18,9 @@ from saywhy.words.cub_names import bundled_attributes, numbered_names
 
 HAS = 50.0
 """Percent of annotators from which a class is said to have an attribute, where pictures have no labels of their own."""
+LACKS = 10.0
+"""Percent of annotators below which a class is said not to have an attribute; between the two nobody knows."""
+_GUESSES = ("1", "2")  # CUB's certainty of a label: 1 not visible, 2 guessing, 3 probably, 4 definitely
 
 
 @final
@@ -29,6 +32,8 @@ class Bird:
     box:        around the bird, pixels.
     parts:      CUB's name of each visible part -> (x, y), pixels.
     attributes: indices into CubData.attributes of what the picture, or else its class, has.
+    unknown:    those of which nobody knows: not visible or guessed, or the annotators of the class do not agree; all
+                where there are no labels.
     mask:       a part map beside the picture (as our worlds write), or None.
     """
 
@@ -38,6 +43,7 @@ class Bird:
     parts: dict[str, tuple[float, float]]
     attributes: frozenset[int]
     mask: Path | None
+    unknown: frozenset[int] = frozenset()
 
 
 @final
@@ -87,6 +93,7 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
     of_pictures = _picture_attributes(root, len(attributes))
     of_classes = _class_attributes(root, len(classes), len(attributes))
 
+    everything = frozenset(range(len(attributes)))
     birds, skipped = [], []
     for n, name in names.items():
         path = root / "images" / name
@@ -96,14 +103,18 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
         if n not in labels or not 0 <= labels[n] < len(classes):
             skipped.append((name, "has no class in image_class_labels.txt"))
             continue
-        if of_pictures is None:
-            has = frozenset(np.flatnonzero(of_classes[labels[n]] > HAS).tolist()) if of_classes is not None else None
+        if of_pictures is not None:
+            has, unknown = of_pictures.get(n, (frozenset(), everything))
+        elif of_classes is not None:
+            percent = of_classes[labels[n]]
+            has = frozenset(np.flatnonzero(percent > HAS).tolist())
+            unknown = frozenset(np.flatnonzero((percent >= LACKS) & (percent <= HAS)).tolist())
         else:
-            has = of_pictures.get(n)
+            has, unknown = frozenset(), everything
         mask = root / "part_masks" / Path(name).with_suffix(".png")
         map_beside = mask if os.path.exists(mask) else None
         box = _box(boxes.get(n), f"{root / 'bounding_boxes.txt'}: picture {n}")
-        birds.append(Bird(path, labels[n], box, parts.get(n, {}), has or frozenset(), map_beside))
+        birds.append(Bird(path, labels[n], box, parts.get(n, {}), has, map_beside, unknown))
     return CubData(root, classes, attributes, tuple(birds), tuple(skipped))
 
 
@@ -138,19 +149,28 @@ def _parts(root: Path) -> dict[str, dict[str, tuple[float, float]]]:
     return locations
 
 
-def _picture_attributes(root: Path, count: int) -> dict[str, frozenset[int]] | None:
-    """Some lines of CUB's file have extra words: only the first three of each are read."""
+def _picture_attributes(root: Path, count: int) -> dict[str, tuple[frozenset[int], frozenset[int]]] | None:
+    """What each picture has, and of what nobody is sure.
+
+    Some lines of CUB's file have extra words: only the first four of each are read, the last of them where it is there.
+    """
     path = root / "attributes" / "image_attribute_labels.txt"
     if not path.exists():
         return None
     attributes: dict[str, set[int]] = {}
+    unsure: dict[str, set[int]] = {}
     for where, words in _lines(path, 3):
-        if words[2] == "1":
+        doubted = len(words) > 3 and words[3] in _GUESSES
+        kept = attributes.setdefault(words[0], set())
+        if words[2] == "1" or doubted:
             attribute = whole_number(words[1], where)
             if not 1 <= attribute <= count:
                 raise SaywhyError(f"{where}: there is no attribute {attribute}; there are {count}")
-            attributes.setdefault(words[0], set()).add(attribute - 1)
-    return {n: frozenset(has) for n, has in attributes.items()}
+            if words[2] == "1":
+                kept.add(attribute - 1)
+            if doubted:
+                unsure.setdefault(words[0], set()).add(attribute - 1)
+    return {n: (frozenset(has), frozenset(unsure.get(n, ()))) for n, has in attributes.items()}
 
 
 def _class_attributes(root: Path, classes: int, attributes: int) -> np.ndarray | None:
