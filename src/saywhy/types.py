@@ -338,6 +338,8 @@ class Sentence:
     drafts:     all that were considered, best judged first.
     encodings:  texts that were encoded to write it. Of pictures written together (guided) the mean; else a text that
                 an earlier picture had already is not counted again.
+    facts:      the phrases it states, all of which may be said; () where nobody asked for facts.
+    written:    whether the writer found its words; False where facts are said by a template.
     """
 
     text: str
@@ -353,6 +355,8 @@ class Sentence:
     writer: str
     encodings: int
     refusal: str | None = None
+    facts: tuple[str, ...] = ()
+    written: bool = True
 
 
 @runtime_checkable

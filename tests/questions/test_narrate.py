@@ -21,7 +21,7 @@ from saywhy.questions.sentences.scoring import Scorer
 from saywhy.spaces.clip import load_clip
 from saywhy.spaces.own import ClassifierSpace
 from saywhy.spaces.similarity import FEWEST, unusual_scores
-from saywhy.types import Sentence
+from saywhy.types import Claim, Sentence, Vocabulary
 from tests.helpers import FakeSpace, picture, sample_images
 from tests.writers import WordSpace, word_tokenizer, writer
 
@@ -64,6 +64,29 @@ def written(*texts: str) -> pytest.MarkDecorator:
 def only(sentences: list[Sentence]) -> Sentence:
     [sentence] = sentences
     return sentence
+
+
+WORDS = Vocabulary(("red bird", "green bird"), ("", ""), {"": ("a {}",)})
+
+
+def claim(text: str, there: float | None) -> Claim:
+    return Claim(text, "picture", "a space", 0.5, there, "nobody knows", said=(there or 0) > 0.9)
+
+
+@pytest.mark.usefixtures("_written")
+@written("a red bird", "a green bird")
+def test_with_claims_only_facts_are_said_or_why_not() -> None:
+    def said(*claims: Claim) -> Sentence:
+        return only(narrate([red()], Shares(), writer(), claims=[claims], vocabulary=WORDS))
+
+    fact = said(claim("green bird", 0.95), claim("red bird", 0.2))
+    assert (fact.text, fact.facts, fact.written) == ("a green bird.", ("green bird",), True)
+    assert not any(word.idle for word in fact.words)
+    assert fact.score == pytest.approx(next(d.score for d in fact.drafts if d.text == fact.text))
+    unsure = said(claim("green bird", 0.5))
+    assert (unsure.text, unsure.refusal) == ("", "nothing of what may be there is sure enough to be said")
+    assert [draft.text for draft in unsure.drafts] == ["a red bird.", "a green bird."]
+    assert said(claim("green bird", None)).refusal == "nobody knows"
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------

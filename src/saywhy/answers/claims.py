@@ -8,7 +8,7 @@ from saywhy.types import Claim
 
 UNCALIBRATED = "uncalibrated: what the space finds nearest"
 UNSURE = "near, and not sure enough to be said"
-WHOLE = "picture"  # what claims of the whole picture are about
+WHOLE, SENTENCE = "picture", "sentence"  # what claims of the whole picture, and of the sentence, are about
 
 
 def region(number: int) -> str:

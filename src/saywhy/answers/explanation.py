@@ -244,7 +244,7 @@ def _read_sentence(d: dict[str, Any] | None) -> Sentence | None:
     numbers = {key: packing.number(d[key]) for key in ("score", "unusual", "judged", "perplexity")}
     words = tuple(Word(**word) for word in d["words"])
     drafts = tuple(Draft(x["text"], packing.number(x["score"]), packing.number(x["judged"])) for x in d["drafts"])
-    return Sentence(**d | numbers | {"words": words, "drafts": drafts})
+    return Sentence(**d | numbers | {"words": words, "drafts": drafts, "facts": tuple(d["facts"])})
 
 
 def _read_contrast(d: dict[str, Any] | None) -> Contrast | None:

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, final
 
+from saywhy.answers.claims import SENTENCE, said
 from saywhy.answers.claims import region as region_name
-from saywhy.answers.claims import said
 from saywhy.answers.explanation import Explanation
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
@@ -66,7 +66,7 @@ class Tables:
                 self._add(number, file, truth, one)
 
     def _add(self, number: int, file: str, truth: str | None, e: Explanation) -> None:
-        facts = [claim for claim in e.claims if claim.said]
+        facts = [claim for claim in e.claims if claim.said and claim.about != SENTENCE]
         self._pictures.add(
             number=number, file=file, truth=truth, prediction=e.predictions[0].name,
             probability=e.predictions[0].probability, explained=e.target.name,

@@ -37,9 +37,9 @@ from saywhy.questions.names_and_defaults import (
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.seen.evidence import gather
-from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of
+from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
 from saywhy.spaces.traits import KnowsClasses, classifier_of
-from saywhy.types import Contrast, Prediction, Sentence, Space, Vocabulary
+from saywhy.types import Claim, Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
@@ -195,24 +195,32 @@ def explain_pictures(
     encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
     evidence = gather(encoded, texts, vocabulary, space)
-    silences = seen.silences([image for _, image in pictures])
+    reasons = seen.silences([image for _, image in pictures])
+    silences = [reasons[n] for n in which]
+    findings = [
+        nearest(found, space.name, regions=(None, *range(len(areas))), top=0 if silence else options.top)
+        for found, areas, silence in zip(evidence, regions, silences, strict=True)
+    ]
+    claims = [
+        () if silence else claims_of(found, near, seen)
+        for found, near, silence in zip(evidence, findings, silences, strict=True)
+    ]
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)
-    sentences = _sentences(images, crops, encoded, space, writer, [predictions[n][0].name for n in which])
+    classes = [predictions[n][0].name for n in which]
+    sentences = _sentences(images, crops, encoded, claims, silences, space, vocabulary, writer, classes)
 
     explanations: list[list[Explanation]] = [[] for _ in pictures]
     for row, (n, target) in enumerate(asked):
         image = images[row]
         picture = display_copy(image, pictures[n][0])
         explained = classifier.prediction(logits[row], target)
-        silence, looks = silences[n], (None, *range(len(regions[row])))
-        concepts, *findings = nearest(evidence[row], space.name, regions=looks, top=0 if silence else options.top)
-        claims = () if silence else claims_of(evidence[row], [concepts, *findings], seen)
+        silence, sentence = silences[row], sentences[row]
         labels = None
         if classifier.task == MULTI:
             labels = [classifier.prediction(logits[row], c) for c in classifier.said(logits[row])]
         summary = summarise(
-            picture, explained, predictions[n], regions[row], claims, heatmaps[row], labels, silence=silence
+            picture, explained, predictions[n], regions[row], claims[row], heatmaps[row], labels, silence=silence
         )
         settings: dict[str, Any] = {
             "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name,
@@ -235,13 +243,13 @@ def explain_pictures(
                 target=explained,
                 heatmap=heatmaps[row],
                 regions=regions[row],
-                findings=tuple(findings),
-                concepts=concepts,
-                claims=claims,
+                findings=tuple(findings[row][1:]),
+                concepts=findings[row][0],
+                claims=claims[row] + (() if sentence is None else of_sentence(claims[row], sentence)),
                 silence=silence,
                 summary=summary,
                 settings=settings,
-                sentence=None if silence else sentences[row],
+                sentence=sentence,
                 phrases=() if silence else phrases[row],
                 contrast=None
                 if silence
@@ -313,16 +321,36 @@ def _sentences(
     images: Sequence[Image.Image],
     crops: Sequence[Sequence[Image.Image]],
     encoded: Sequence[torch.Tensor],
+    claims: Sequence[Sequence[Claim]],
+    silences: Sequence[str],
     space: Space,
+    vocabulary: Vocabulary,
     writer: LanguageModel | None,
     classes: Sequence[str],
 ) -> Sequence[Sentence | None]:
-    """A sentence for each picture, about what the decision rests on; class names pass the filter of words."""
+    """A sentence for each picture that may be spoken of; class names pass the filter of words."""
     if writer is None:
         return [None] * len(images)
     from saywhy.questions.narrate import narrate
 
-    return narrate(images, space, writer, crops=crops, encoded=encoded, allowed=set(classes))
+    shown = [n for n, silence in enumerate(silences) if not silence]
+
+    def of(values: Sequence[_T]) -> list[_T]:
+        return [values[n] for n in shown]
+
+    written = iter(
+        narrate(
+            of(images),
+            space,
+            writer,
+            crops=of(crops),
+            encoded=of(encoded),
+            allowed=set(classes),
+            claims=of(claims),
+            vocabulary=vocabulary,
+        )
+    )
+    return [None if silence else next(written) for silence in silences]
 
 
 def _against_runner_up(

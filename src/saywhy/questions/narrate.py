@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from saywhy.plumbing.names import unknown
 from saywhy.questions.labels import encode_looks
+from saywhy.questions.sentences.content_words import DANGLING, has_content
+from saywhy.questions.sentences.facts import Factual, state_facts
 from saywhy.questions.sentences.guided import guided_drafts
 from saywhy.questions.sentences.language_filter import is_appropriate
 from saywhy.questions.sentences.language_model import LanguageModel
@@ -21,10 +24,11 @@ from saywhy.questions.sentences.prefix import prefix_drafts
 from saywhy.questions.sentences.scoring import Scorer
 from saywhy.spaces.similarity import FEWEST, unusual_scores
 from saywhy.spaces.traits import reference_of
-from saywhy.types import Draft, Sentence, Space, Word
+from saywhy.types import Claim, Draft, Sentence, Space, Vocabulary, Word
 
 WHOLE = 0.3  # weight of the whole picture beside the mean of its pieces; docs/sentences.md says how it was chosen
 FLAT = 2  # of 255: a picture whose channels vary no more shows nothing
+_Facts = Callable[[Sequence[Draft]], Factual | str]
 METHODS = {
     "guided": "beam search on the closed-form optimum of each step; all pictures at once",
     "prefix": "prefix tuning at inference, as published; one picture at a time",
@@ -42,6 +46,8 @@ def narrate(
     judge: Space | None = None,
     appropriate: bool = True,
     allowed: Collection[str] = (),
+    claims: Sequence[Sequence[Claim]] | None = None,
+    vocabulary: Vocabulary | None = None,
     **settings: Any,
 ) -> list[Sentence]:
     """One sentence for each picture, in the words of the writer, chosen by the judge among its drafts.
@@ -53,10 +59,12 @@ def narrate(
                  CLIP; both scores are in the result, so that selector and metric can be kept apart.
     appropriate: leave drafts with obscene or abusive words out (the paper's own stated failure).
     allowed:     names that such a filter must let pass ("cock", for poultry).
+    claims:      of each picture, in phrases of the vocabulary: the sentence states what may be said of it, and nothing
+                 else; see sentences/facts.py. None: it says what fits, true or not, as the paper does.
     settings:    those of the method: see guided_drafts and prefix_drafts.
 
-    A picture of one flat colour gets no sentence, nor does one for which no draft is fit to be said; ``refusal`` says
-    why. Raises SaywhyError for an unknown method.
+    A picture of one flat colour gets no sentence, nor does one for which no draft is fit to be said, or of which
+    nothing may be said; ``refusal`` says why. Raises SaywhyError for an unknown method.
     """
     if method not in METHODS:
         raise unknown("way to write", method, METHODS)
@@ -70,7 +78,10 @@ def narrate(
         vectors = looked_at(looks, space) if encoded is None else _joined([encoded[n] for n in shown])
         seen_by = vectors if judge is None else looked_at(looks, judge)
         scorer = Scorer(space, vectors)
-        sentences = _written(scorer, seen_by, judge or space, writer, method, appropriate, allowed, settings)
+        facts = None
+        if claims is not None and vocabulary is not None:
+            facts = [partial(_of_facts, claims=claims[n], vocabulary=vocabulary, writer=writer) for n in shown]
+        sentences = _written(scorer, seen_by, judge or space, writer, method, appropriate, allowed, facts, settings)
     rest = iter(sentences)
     nothing = _refused("the picture is of one flat colour", space, judge or space, writer, method, 0)
     return [nothing if is_flat else next(rest) for is_flat in flat]
@@ -90,7 +101,7 @@ def _joined(vectors: Sequence[Tensor]) -> Tensor:
 
 def _written(
     scorer: Scorer, seen_by: Tensor, judge: Space, writer: LanguageModel, method: str, appropriate: bool,
-    allowed: Collection[str], settings: dict[str, Any],
+    allowed: Collection[str], facts: Sequence[_Facts] | None, settings: dict[str, Any],
 ) -> list[Sentence]:  # fmt: skip
     count = len(scorer.pictures)
     if method == "guided":
@@ -106,14 +117,26 @@ def _written(
     for picture, (texts, cost) in enumerate(zip(drafted, costs, strict=True)):
         whole = list(dict.fromkeys(text for text in map(finished, texts) if text))
         fit = [text for text in whole if not appropriate or is_appropriate(text, allowed)]
-        if not fit:
-            why = "every draft had words that are not fit to be said" if whole else "no draft came to an end"
-            sentences.append(_refused(why, scorer.space, judge, writer, method, cost))
+
+        def rated(texts: list[str], picture: int = picture) -> list[Draft]:
+            scores: list[float] = scorer(texts, [picture] * len(texts)).tolist()
+            judged = scores if judge is scorer.space else (judge.encode_texts(texts) @ seen_by[picture]).tolist()
+            return list(map(Draft, texts, scores, judged))
+
+        drafts = sorted(rated(fit), key=lambda draft: -draft.judged) if fit else []
+        if facts is not None:
+            said = facts[picture](drafts)
+        elif fit:
+            said = Factual(drafts[0].text, (), True)
+        else:
+            said = "every draft had words that are not fit to be said" if whole else "no draft came to an end"
+        if isinstance(said, str):
+            sentences.append(_refused(said, scorer.space, judge, writer, method, cost, drafts))
             continue
-        scores: list[float] = scorer(fit, [picture] * len(fit)).tolist()
-        judged = scores if judge is scorer.space else (judge.encode_texts(fit) @ seen_by[picture]).tolist()
-        drafts = sorted(map(Draft, fit, scores, judged), key=lambda draft: -draft.judged)
-        best = drafts[0]
+        (best,) = rated([said.text])
+        words = weigh(best.text, picture, scorer)
+        if said.facts:  # what a sentence of facts says is there, however little it does for the cosine
+            words = tuple(replace(word, idle=False) for word in words)
         sentences.append(
             Sentence(
                 text=best.text,
@@ -123,21 +146,37 @@ def _written(
                 judge=judge.name,
                 judged=best.judged,
                 perplexity=writer.perplexities([best.text])[0],
-                words=weigh(best.text, picture, scorer),
+                words=words,
                 drafts=tuple(drafts),
                 method=method,
                 writer=writer.name,
                 encodings=cost,
+                facts=said.facts,
+                written=said.written,
             )
         )
     return sentences
 
 
-def _refused(why: str, space: Space, judge: Space, writer: LanguageModel, method: str, cost: int) -> Sentence:
+def _of_facts(
+    drafts: Sequence[Draft], claims: Sequence[Claim], vocabulary: Vocabulary, writer: LanguageModel
+) -> Factual | str:
+    """The sentence of what may be said of a picture, or why there is none."""
+    said = state_facts(drafts, claims, vocabulary, writer)
+    if said is not None:
+        return said
+    unknown = next((claim.basis for claim in claims if claim.there is None), "")
+    sure = any(claim.there is not None for claim in claims)
+    return "nothing of what may be there is sure enough to be said" if sure or not unknown else unknown
+
+
+def _refused(
+    why: str, space: Space, judge: Space, writer: LanguageModel, method: str, cost: int, drafts: Sequence[Draft] = ()
+) -> Sentence:
     nan = float("nan")
     return Sentence(
         text="", score=nan, unusual=nan, space=space.name, judge=judge.name, judged=nan, perplexity=nan, words=(),
-        drafts=(), method=method, writer=writer.name, encodings=cost, refusal=why,
+        drafts=tuple(drafts), method=method, writer=writer.name, encodings=cost, refusal=why,
     )  # fmt: skip
 
 
@@ -157,24 +196,11 @@ def _unusual(scorer: Scorer, picture: int, text: str) -> float:
 
 # -- sentences as text ------------------------------------------------------------------------------------------------
 
-_DANGLING = {
-    "a", "an", "the", "of", "with", "and", "or", "in", "on", "at", "to", "is", "are", "that", "which", "its", "his",
-    "her", "their", "by", "for", "from", "near", "as", "this", "while", "into", "over", "under", "next", "very", "some",
-    "two",
-}  # fmt: skip
-
-_SEEN = {
-    "back", "bill", "bottom", "cry", "eight", "eleven", "empty", "fifteen", "fifty", "fire", "five", "forty", "four",
-    "front", "full", "hundred", "mill", "nine", "side", "six", "sixty", "ten", "thick", "thin", "third", "three",
-    "top", "twelve", "twenty", "two",
-}  # fmt: skip
-"""Of scikit-learn's stop words those that name what can be seen."""
-
 
 def finished(text: str) -> str:
     """A draft as a sentence: without words that lead nowhere at its end, with a full stop; "" where nothing is left."""
     words = text.replace(" ,", ",").split()
-    while words and (words[-1].strip(",.").lower() in _DANGLING or not words[-1].strip(",.-'")):
+    while words and (words[-1].strip(",.").lower() in DANGLING or not words[-1].strip(",.-'")):
         words.pop()
     said = " ".join(words).strip(" ,.-")
     return f"{said}." if said else ""
@@ -182,16 +208,9 @@ def finished(text: str) -> str:
 
 def weigh(text: str, picture: int, scorer: Scorer) -> tuple[Word, ...]:
     """Each word of a sentence with how much the picture's score falls without it."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
     words = text.split()
-    empty = (ENGLISH_STOP_WORDS | _DANGLING) - _SEEN
-    content = [n for n, word in enumerate(words) if _bare(word) and _bare(word) not in empty]
+    content = [n for n, word in enumerate(words) if has_content(word)]
     without = [" ".join(words[:n] + words[n + 1 :]) for n in content]
     whole = float(scorer([text], [picture])[0])
     falls = dict(zip(content, (whole - scorer(without, [picture] * len(without))).tolist(), strict=True))
     return tuple(Word(word, falls.get(n), n in falls and falls[n] <= 0) for n, word in enumerate(words))
-
-
-def _bare(word: str) -> str:
-    return re.sub(r"[^a-z']", "", word.lower())

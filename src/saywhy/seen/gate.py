@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final, runtime_checkable
 
 from PIL.Image import Image
 from torch import Tensor
 
-from saywhy.answers.claims import WHOLE
+from saywhy.answers.claims import SENTENCE, WHOLE
 from saywhy.answers.claims import region as region_name
 from saywhy.seen.evidence import Evidence
-from saywhy.types import Claim, Finding
+from saywhy.types import Claim, Finding, Sentence
 
 UNKNOWN = "no calibration says how often such words are true"
 
@@ -107,6 +107,12 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
     for look, finding in enumerate(findings):
         claims += [claim(places[label.text], look, False) for label in finding.labels if label.text not in said]
     return tuple(claims)
+
+
+def of_sentence(claims: Sequence[Claim], sentence: Sentence) -> tuple[Claim, ...]:
+    """What a sentence states, as claims about the sentence; claims: of its picture."""
+    said = {claim.text: claim for claim in claims if claim.said}
+    return tuple(replace(said[fact], about=SENTENCE) for fact in sentence.facts)
 
 
 def about(region: int | None) -> str:
