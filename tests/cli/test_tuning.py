@@ -42,7 +42,9 @@ def test_it_makes_a_space_that_loads(folder: Path, tmp_path: Path) -> None:
     words = ("--data", folder, "--out", tmp_path / "out", "--recipe", own, "--prompts", 2, "--set", "lambda_r=0.5")
     result = invoke(*words, "--set", "transform=squash", *SMALL)
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["step"] == 3
+    told = json.loads(result.stdout)
+    assert (told["step"], told["kept"]["step"]) == (3, 3)
+    assert f"next: saywhy why PICTURES --space tuned:{tmp_path / 'out'}\n" in result.stderr
     settings = json.loads((tmp_path / "out" / "history.json").read_text())["settings"]
     expected = {"rate": 1.0, "prompts": 2, "objective": "dror", "lambda_r": 0.5, "transform": "squash", "steps": 3}
     assert settings == settings | expected

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 
 from saywhy.errors import SaywhyError
-from saywhy.spaces.clip import load_clip
+from saywhy.spaces.clip import check_clip, load_clip
 from saywhy.types import Space
 from tests.helpers import picture
 
@@ -51,3 +52,29 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text("{}")
     with pytest.raises(SaywhyError, match="there are no weights in this CLIP folder"):
         load_clip(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("asked", "loaded"),
+    [
+        ("ViT-B-32/openai", "ViT-B-32-quickgelu/openai"),
+        ("clip:ViT-B-16/dfn2b", "ViT-B-16-quickgelu/dfn2b"),
+        ("RN50/openai", "RN50-quickgelu/openai"),
+        ("ViT-B-32-quickgelu/openai", "ViT-B-32-quickgelu/openai"),
+        ("ViT-B-32/laion2b_s34b_b79k", "ViT-B-32/laion2b_s34b_b79k"),
+        ("clip", "ViT-B-32/laion2b_s34b_b79k"),
+    ],
+)
+def test_weights_have_the_activation_function_they_were_trained_with(asked: str, loaded: str) -> None:
+    """OpenAI's weights load into an architecture with GELU without a word, and give other vectors."""
+    assert check_clip(asked) == (loaded, loaded)
+
+
+def test_no_known_weights_are_read_with_another_activation_function() -> None:
+    """But for one, whose authors say QuickGELU in its config and not beside its weights."""
+    for architecture in open_clip.list_models():
+        for tag in open_clip.list_pretrained_tags_by_model(architecture):
+            name, _, tag_too = check_clip(f"{architecture}/{tag}")[1].partition("/")
+            quick = open_clip.get_model_config(name).get("quick_gelu", False)
+            trained = open_clip.get_pretrained_cfg(name, tag_too).get("quick_gelu", False)
+            assert quick == trained or name == "roberta-ViT-B-32", (architecture, tag)

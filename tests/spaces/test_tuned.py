@@ -194,6 +194,22 @@ def test_the_quickgelu_variant_is_advised(clip: ClipSpace, tmp_path: Path, monke
         load_tuned(tmp_path)
 
 
+def test_one_tuned_without_the_weights_own_activation_is_to_be_trained_again(
+    clip: ClipSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, ViT-B-32/openai was read with GELU; now it is the architecture that OpenAI trained."""
+    tuned(clip).save(tmp_path / "space")
+    quick = clip_directory(tmp_path / "quick")
+    config = json.loads((quick / "open_clip_config.json").read_text())
+    config["model_cfg"]["quick_gelu"] = True
+    (quick / "open_clip_config.json").write_text(json.dumps(config))
+    base = load_clip(str(quick))
+    hub = replace(base, key=base.key.replace(str(quick), "ViT-B-32-quickgelu/openai"))
+    monkeypatch.setattr("saywhy.spaces.tuned.load_clip", lambda source, device: hub)
+    with pytest.raises(SaywhyError, match="read with the activation function they were trained with: train it again"):
+        load_tuned(tmp_path / "space", clip="ViT-B-32/openai")
+
+
 def test_damaged_adapters_are_named(clip: ClipSpace, tmp_path: Path) -> None:
     with pytest.raises(SaywhyError, match="holds no tuned space"):
         load_tuned(tmp_path)

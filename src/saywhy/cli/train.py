@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
-from saywhy.cli.console import complain, writable
+from saywhy.cli.console import complain, errors, writable
 from saywhy.cli.stopping import exit_code
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.texts import parse_toml
@@ -79,7 +80,7 @@ def train_prompts(
     """
     from saywhy.pictures.rationale_data import read_rationale_data
     from saywhy.spaces.clip import load_clip
-    from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY
+    from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, kept_row
     from saywhy.training.prompts.settings import TuningSettings, read_recipe, with_settings
     from saywhy.training.prompts.tuning import tune
 
@@ -113,7 +114,10 @@ def train_prompts(
     finally:
         _leave_together()
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps({"out": str(out)} | json.loads((out / HISTORY).read_text())["history"][-1]))
+        history = json.loads((out / HISTORY).read_text())["history"]
+        kept = {name: kept_row(history)[name] for name in ("epoch", "step", "validation")}
+        errors.print(f"next: saywhy why PICTURES --space {quote(f'tuned:{out}')}", markup=False, soft_wrap=True)
+        print(json.dumps({"out": str(out)} | history[-1] | {"kept": kept}))
 
 
 def _leave_together() -> None:

@@ -159,6 +159,9 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
 def check_clip(source: str) -> tuple[str, str]:
     """(what ``source`` names without "clip:", where it is: a folder, or ARCHITECTURE/TAG), before anything is loaded.
 
+    Weights that were trained with QuickGELU (OpenAI's, MetaCLIP's, DFN's) are named by the architecture that has it,
+    "ViT-B-32-quickgelu/openai": with another activation function they load all the same, and give other vectors.
+
     Raises SaywhyError where that can be seen to be wrong.
     """
     source = where = DEFAULT_CLIP if source == "clip" else source.removeprefix("clip:")
@@ -171,6 +174,7 @@ def check_clip(source: str) -> tuple[str, str]:
         _check_weights(Path(where))
     else:
         _check_known(*where.partition("/")[::2])
+        source = where = _as_trained(*where.partition("/")[::2])
     return source, where
 
 
@@ -187,6 +191,16 @@ def _check_weights(folder: Path) -> None:
     """Raises SaywhyError for a folder without weights: open_clip would go on with random ones."""
     if not any(path.suffix in WEIGHTS for path in folder.iterdir()):
         raise SaywhyError(f"{folder}: there are no weights in this CLIP folder (open_clip_model.safetensors)")
+
+
+def _as_trained(architecture: str, tag: str) -> str:
+    """ARCHITECTURE/TAG with the activation function that the weights were trained with: open_clip #441, #771."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    own = f"{architecture}-quickgelu"
+    trained = (get_pretrained_cfg(architecture, tag) or {}).get("quick_gelu", False)
+    return f"{own if trained and own in open_clip.list_models() else architecture}/{tag}"
 
 
 def _check_known(architecture: str, tag: str) -> None:

@@ -200,9 +200,10 @@ def _check_activation(path: Path, about: Mapping[str, Any], clip: ClipSpace) -> 
     architecture, slash, tag = clip.source.partition("/")
     advice = "give the CLIP whose config says so (quick_gelu)"
     if slash and ":" not in architecture and not Path(clip.source).is_dir():
-        plain = architecture.removesuffix("-quickgelu")
-        other = f"{plain}-quickgelu" if about["activation"] == "QuickGELU" else plain
-        advice = f"give clip={other}/{tag}, the variant {'with' if other != plain else 'without'} '-quickgelu'"
+        if about["activation"] == "QuickGELU":
+            advice = f"give clip={architecture}-quickgelu/{tag}, the variant with '-quickgelu'"
+        else:
+            advice = "these weights are now read with the activation function they were trained with: train it again"
     raise SaywhyError(
         f"{path}: was tuned with the activation function {about['activation']}, and {clip.source} runs with {current}; "
         f"{advice}"

@@ -15,6 +15,7 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.metrics.temperatures import visible_threshold
 from saywhy.pictures.truth import Gold
+from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs import ranking as rationales
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, shortlist
@@ -78,7 +79,7 @@ def dense(images: Tensor, bank: Held, inverse: Held, scoring: Scoring) -> Tensor
         for n, term in enumerate(scoring.terms)
     }
     of_category = sum(part for term, part in parts.items() if term != "rationale") + torch.zeros_like(terms["pair"])
-    if scoring.conditional == "category":
+    if scoring.conditional == "category" and "rationale" in parts:
         of_category = of_category.log_softmax(1)
     return of_category + parts.get("rationale", 0)
 
@@ -94,6 +95,23 @@ def test_ranks_are_those_of_all_scores(terms: tuple[str, ...], conditional: str,
     order = scores.round(decimals=4).argsort(dim=1, descending=True, stable=True)[:, :12]
     assert np.array_equal(ranked.categories * 5 + ranked.rationales, order.numpy())
     assert np.allclose(ranked.scores, scores.gather(1, order).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_proper_conditional_is_a_score_for_every_objective(name: str) -> None:
+    """Pairs are ranked by P(r | I) P(c | r, I), whatever P(r | I) is made of.
+
+    Without a term of the rationale the second factor alone would rank: of a rationale that is not there it may be 1.
+    """
+    bank, inverse, images = held(), held(seed=1), unit(9, 16)
+    scoring = Scoring(OBJECTIVES[name].scored, "category")
+    scorer = scorer_of(bank, scoring, inverse)
+    joint = torch.cat([grid for _, grid in log_joint(images, scorer)], 1).flatten(1)
+    ranked = rank(images, scorer, 12)
+    best = joint.topk(12, dim=1)
+    assert np.array_equal(ranked.categories * 5 + ranked.rationales, best.indices.numpy())
+    offset = torch.from_numpy(ranked.scores) - best.values
+    assert torch.allclose(offset, offset[:, :1].expand_as(offset), atol=1e-4)
 
 
 def test_pictures_in_groups_are_ranked_as_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,11 +101,15 @@ def test_the_published_recipes_are_plain_toml() -> None:
     assert all(tomllib.loads(path.read_text()) for path in RECIPES.glob("*.toml"))
 
 
-@pytest.mark.parametrize("total", [1, 9, 10, 100])
+@pytest.mark.parametrize("total", [1, 2, 9, 10, 20, 100])
 def test_the_rate_warms_up_and_falls(total: int) -> None:
+    """It reaches its height in every run, however short: a warm-up takes half of it at most."""
     settings = TuningSettings(rate=2.0, warmup=10)
     rates = [settings.rate_at(step, total) for step in range(total)]
-    assert rates[: min(10, total)] == pytest.approx([2.0 * (n + 1) / 10 for n in range(min(10, total))])
-    assert rates[10:] == pytest.approx([1 + cos(pi * n / (total - 10)) for n in range(total - 10)])
+    warmup = min(10, total // 2)
+    assert settings.warmup_of(total) == warmup
+    assert rates[:warmup] == pytest.approx([2.0 * (n + 1) / warmup for n in range(warmup)])
+    assert rates[warmup:] == pytest.approx([1 + cos(pi * n / (total - warmup)) for n in range(total - warmup)])
+    assert max(rates) == pytest.approx(2.0)
     constant = TuningSettings(rate=2.0, warmup=0, schedule="constant")
     assert {constant.rate_at(step, total) for step in range(total)} == {2.0}

@@ -31,7 +31,7 @@ from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.training.prompts.batches import split_off
 from saywhy.training.prompts.checkpoint import CHECKPOINT
-from saywhy.training.prompts.settings import TuningSettings
+from saywhy.training.prompts.settings import TuningSettings, runnable_on
 from saywhy.training.prompts.tuning import tune
 from saywhy.words.rationale_words import RationaleWords
 from saywhy.worlds.aviary import SPECIES
@@ -215,9 +215,7 @@ def folder_study(
     settings = replace(settings, validation=0.0)
     test = EvaluationSet.of(here.name, _some(read_rationale_data(train_on, "test"), limit))
     clip = load_clip(settings.clip)
-    if clip.device.type == "cpu" and settings.precision == "fp16":
-        settings = replace(settings, precision="fp32")  # the published runs were on GPUs; a CPU has no fast fp16
-    return Study(clip, train, validation, test, transfer, settings, seeds)
+    return Study(clip, train, validation, test, transfer, runnable_on(settings, clip.device), seeds)
 
 
 def _some(data: RationaleData, limit: int | None) -> RationaleData:

@@ -169,7 +169,7 @@ def _groups(images: Tensor, bank: Bank) -> Iterator[Tensor]:
 def _ranked(images: Tensor, scorer: PairScorer[Bank], k: int) -> tuple[Tensor, Tensor]:
     """(n, k) scores and (n, k) c * R + r, on the CPU, for few enough pictures."""
     alone = _rationale_scores(images, scorer)
-    if scorer.scoring.conditional == "category":
+    if scorer.scoring.divides:
         alone = alone - _normalisers(images, scorer)
     width = alone.shape[1]
     blocks = ((start * width, grid.add_(alone[:, None]).flatten(1)) for start, grid in grids(images, scorer))

@@ -23,7 +23,9 @@ class Scoring:
     terms:        of TERMS, each at most once. "inverse" is the pair said the other way round ("r because c").
     conditional:  "all": what the paper computes; its normalisers are the same for all pairs, so that they cancel.
                   "category": less the log-sum-exp over c of all that depends on c, so that what is added to the
-                  rationale's score is log P(c | r, I), which sums to one over the categories.
+                  rationale's score is log P(c | r, I), which sums to one over the categories. Without a term of the
+                  rationale, P(r | I) is the sum over c of the same softmax, which multiplies in what was divided out:
+                  then both conditionals are one; see ``divides``.
     weight:       of every term but the first: rationale + weight * pair. 0 asks the first alone.
     temperatures: what a term's score is divided by; 1 where absent. A mapping, or (term, temperature) pairs; kept as
                   pairs in the order of TERMS. ``temperature`` reads one of them, ``dict`` all.
@@ -53,6 +55,15 @@ class Scoring:
             raise SaywhyError(f"temperatures must be greater than 0; they are {temperatures}")
         ordered = tuple((term, temperatures[term]) for term in TERMS if term in temperatures)
         object.__setattr__(self, "temperatures", ordered)
+
+    @property
+    def divides(self) -> bool:
+        """Whether pairs are ranked by a proper P(c | r, I), less its normalisers.
+
+        P(c | r, I) alone is no score of a pair: it is highest for a rationale that is not there and would fit one
+        category only.
+        """
+        return self.conditional == "category" and "rationale" in self.terms
 
     def temperature(self, term: str) -> float:
         """What that term's score is divided by."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 
 
 CHECKPOINT, HISTORY = "training.pt", "history.json"
+
+
+def kept_row(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row of the history whose prompts are kept: the first of those best on what was held out, else the last."""
+    if history[-1]["validation"]:
+        return max(history, key=lambda row: tuple(row["validation"].values()))
+    return history[-1]
 
 
 def diverged(run: Run) -> SaywhyError:

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import cos, isfinite, pi
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import shown, unknown
 from saywhy.plumbing.texts import read_toml
 from saywhy.spaces.clip import DEFAULT_CLIP
 from saywhy.spaces.objectives import OBJECTIVES
+
+if TYPE_CHECKING:
+    import torch
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -42,8 +45,8 @@ class TuningSettings:
     prompts:    K, how many tokens are learned; deep: others before every layer, not only before the first.
     init_std:   of the normal distribution they begin from.
     optimiser:  sgd (with ``momentum``), adam or adamw; ``weight_decay`` for all three.
-    rate:       highest learning rate: reached linearly over ``warmup`` steps, then, with the cosine schedule, led to 0
-                at the last step, step by step.
+    rate:       highest learning rate: reached linearly over ``warmup`` steps, but at most half of the run, then, with
+                the cosine schedule, led to 0 at the last step, step by step.
     epochs:     passes; ``steps``, where given, ends the schedule after so many steps instead.
     batch_size: pictures of one step, over all processes; taken in ``accumulate`` parts that add up to the same step.
     sampler:    epoch: each picture once a pass, in random order. pair-balanced: a category, one of its rationales, and
@@ -53,7 +56,8 @@ class TuningSettings:
                 or of the part of it that goes through the tower at once.
     lambda_r:   weight of the rationale term; the others' is 1.
     mask_same_class: leave a category's other listed rationales out of its pictures' negatives: they may be true.
-    precision:  of the image tower: fp32, bf16 or fp16 (with scaled gradients; GPUs only). Losses are float32.
+    precision:  of the image tower: fp32, bf16 or fp16 (with scaled gradients; on a CPU fp32 in its place). Losses are
+                float32.
     transform:  clip: the CLIP's own. squash: the whole picture, forced into the square, as DROR trains (not evaluates).
     gold:       as for ``read_rationale_data``. query: the rationale that a picture was searched for is its only right
                 one. all: all that it is known to show are.
@@ -114,11 +118,23 @@ class TuningSettings:
 
     def rate_at(self, step: int, total: int) -> float:
         """The learning rate of a step, counted from 0, out of ``total``."""
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+        warmup = self.warmup_of(total)
+        if step < warmup:
+            return self.rate * (step + 1) / warmup
         if self.schedule == "constant":
             return self.rate
-        return self.rate * (1 + cos(pi * (step - self.warmup) / (total - self.warmup))) / 2
+        return self.rate * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
+
+    def warmup_of(self, total: int) -> int:
+        """Steps of warm-up in a run of ``total``: a longer one would end before its rate is reached."""
+        return min(self.warmup, total // 2)
+
+
+def runnable_on(settings: TuningSettings, device: torch.device) -> TuningSettings:
+    """The settings with a precision that the device has: a CPU trains in fp32 where fp16 is asked for."""
+    if device.type == "cpu" and settings.precision == "fp16":
+        return replace(settings, precision="fp32")
+    return settings
 
 
 def recipe_names() -> list[str]:

@@ -38,9 +38,9 @@ from saywhy.spaces.similarity import FEWEST, standing_out, usual_scores
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.spaces.visual_prompts import PromptedTower, draw_prompts, parameter_report
 from saywhy.training.prompts.batches import Loaded, Parts, Pictures, Plan, split_off, squashed
-from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, Run, diverged
+from saywhy.training.prompts.checkpoint import CHECKPOINT, HISTORY, Run, diverged, kept_row
 from saywhy.training.prompts.losses import objective_loss
-from saywhy.training.prompts.settings import TuningSettings
+from saywhy.training.prompts.settings import TuningSettings, runnable_on
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -86,6 +86,7 @@ def tune(
 
     out = Path(out)
     _check_place(out, resume)
+    asked, settings = settings, runnable_on(settings, clip.device)
     accelerator = _accelerator(clip, settings)
     data, validation = _halves(data, validation, settings)
     plan = Plan.of(data, settings)
@@ -102,14 +103,16 @@ def tune(
         run.load()
     accelerator.wait_for_everyone()  # no process overwrites what another still reads
     run.keep()
+    console = Console(stderr=True, highlight=False)
     if run.done.step < plan.total:
-        console = Console(stderr=True, highlight=False)
         if accelerator.is_main_process:
-            console.print(_announced(run), soft_wrap=True)
+            for line in (_announced(run), *_adapted(run, asked)):
+                console.print(line, markup=False, soft_wrap=True)
         _train(run, workers, save_every, console)
     if run.done.usual is None and accelerator.is_main_process:
         _look_back(run, workers)
         run.keep()
+        console.print(_kept(run), markup=False, soft_wrap=True)
     accelerator.wait_for_everyone()
     return run.space()
 
@@ -130,6 +133,15 @@ def _announced(run: Run) -> str:
         f"against {len(words.categories) * len(words.rationales):,} texts; {steps} of "
         f"{plan.settings.batch_size}"
     )
+
+
+def _adapted(run: Run, asked: TuningSettings) -> Iterator[str]:
+    """What of the settings that were asked for is done otherwise here."""
+    settings, total = run.plan.settings, run.plan.total
+    if settings.precision != asked.precision:
+        yield f"note: {asked.precision} needs a GPU; on this CPU it is {settings.precision}"
+    if (warmup := settings.warmup_of(total)) < settings.warmup:
+        yield f"note: the run has {total:,} steps: it warms up over {warmup:,} of them, not {settings.warmup:,}"
 
 
 def _train(run: Run, workers: int, save_every: float, console: Console) -> None:
@@ -278,8 +290,20 @@ def _scorer(run: Run, bank: WordBank) -> PairScorer[WordBank]:
 
 def _worded(row: dict[str, Any]) -> str:
     losses = ", ".join(f"{term} {loss:.4f}" for term, loss in row["loss"].items())
+    held = _held_out(row)
+    return f"epoch {row['epoch']:g}: loss of {losses}" + (f"; {held}" if held else "")
+
+
+def _held_out(row: dict[str, Any]) -> str:
     measured = ", ".join(f"{name} {value:.1%}" for name, value in row["validation"].items())
-    return f"epoch {row['epoch']:g}: loss of {losses}" + (f"; held out: {measured}" if measured else "")
+    return f"held out: {measured}" if measured else ""
+
+
+def _kept(run: Run) -> str:
+    """Which prompts the space has, and what they were chosen by."""
+    row = kept_row(run.done.history)
+    chosen = _held_out(row) or "the last: nothing was held out to choose by; see --validation"
+    return f"kept: the prompts of epoch {row['epoch']:g} ({chosen})"
 
 
 @final
@@ -318,8 +342,6 @@ def _accelerator(clip: ClipSpace, settings: TuningSettings) -> Accelerator:
     from accelerate.utils import InitProcessGroupKwargs
 
     on_cpu = clip.device.type == "cpu"
-    if on_cpu and settings.precision == "fp16":
-        raise SaywhyError("fp16 needs a GPU; on a CPU, --precision is bf16 or fp32")
     # accelerate keeps one state for the whole process, but the next run in it may want another device or precision.
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     AcceleratorState._reset_state(reset_partial_state=not distributed)
