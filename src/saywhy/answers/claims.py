@@ -36,3 +36,8 @@ def chance(claim: Claim) -> str:
     if claim.there is None:
         return ""
     return f"{min(99, max(1, round(100 * claim.there)))} %"
+
+
+def facts(claims: Sequence[Claim]) -> frozenset[str]:
+    """The phrases that are said as facts."""
+    return frozenset(claim.text for claim in claims if claim.said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 
 
 def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
-    from saywhy.answers.claims import WHOLE
+    from saywhy.answers.claims import WHOLE, facts
     from saywhy.answers.claims import region as region_name
     from saywhy.answers.summary import checked, position
 
@@ -56,7 +56,7 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
     if e.sentence is not None:
         parts += [Text(), _sentence(e.sentence)]
     if e.contrast is not None:
-        parts += [Text(), _contrast(e.target, e.contrast, top)]
+        parts += [Text(), _contrast(e.target, e.contrast, top, facts(e.claims))]
     if pictures:
         parts.insert(0, _half_blocks(e))
     console.print(Panel(Group(*parts), title=as_text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
@@ -74,13 +74,17 @@ def _sentence(sentence: Sentence) -> Text:
     return said
 
 
-def _contrast(target: Prediction, contrast: Contrast, top: int) -> Text:
-    def listed(labels: Sequence[Label]) -> str:
-        return one_line(", ".join(label.text for label in labels[:top])) or "nothing of the vocabulary"
+def _contrast(target: Prediction, contrast: Contrast, top: int, sure: Collection[str]) -> Text:
+    """Which words lie nearer to which class; dim where nobody knows whether they are in the picture."""
+
+    def listed(labels: Sequence[Label]) -> Text:
+        words = [as_text(label.text, style="" if label.text in sure else "dim") for label in labels[:top]]
+        return Text(", ").join(words) or Text("nothing of the vocabulary", style="dim")
 
     return Text.assemble(
-        one_line(f"why {target.name} and not {contrast.other.name}: "), listed(contrast.speaks_for),
-        ("; against: ", "dim"), (listed(contrast.speaks_against), "dim"),
+        one_line(f"nearer to {target.name}: "), listed(contrast.speaks_for),
+        one_line(f"; to {contrast.other.name}: "), listed(contrast.speaks_against),
+        ("" if sure else " (uncalibrated)", "dim"),
     )  # fmt: skip
 
 
