@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 
-from saywhy.answers.summary import position, summarise
+from saywhy.answers.summary import summarise
 from saywhy.types import Heatmap, MapCheck, Prediction
 from tests.helpers import claim, explanation
 
@@ -59,14 +58,16 @@ def test_the_sentence_says_when_there_is_nothing_to_show() -> None:
     assert nothing(torch.zeros(2)).endswith("There is no map: all of it is zero.")
 
 
-@pytest.mark.parametrize(
-    ("box", "words"),
-    [
-        ((0, 0, 20, 20), "upper left"),
-        ((40, 40, 60, 60), "centre"),
-        ((80, 45, 100, 55), "right"),
-        ((45, 90, 55, 100), "lower middle"),
-    ],
-)
-def test_positions_in_words(box: tuple[int, int, int, int], words: str) -> None:
-    assert position(box, (100, 100)) == words
+def test_the_sentence_says_how_much_is_in_no_region_where_that_is_much() -> None:
+    first, second = explanation().regions
+    assert "spread" not in say()  # 19 % are in none
+    assert "; the rest (60%) is spread over the picture." in say(
+        regions=(replace(first, share=0.3), replace(second, share=0.1))
+    )
+
+
+def test_two_regions_are_never_in_places_of_the_same_name() -> None:
+    first, second = explanation().regions
+    alike = say(regions=(first, replace(second, box=(10, 1, 60, 30))))
+    assert "mostly at the upper middle, further down" in alike
+    assert "then the upper middle, further up" in alike

@@ -18,7 +18,8 @@ from saywhy.answers.claims import region as region_name
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
 from saywhy.answers.page_templates import jpeg, macro, page_templates
-from saywhy.answers.summary import checked, position, why_no_region
+from saywhy.answers.places import places
+from saywhy.answers.summary import checked, why_no_region
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
@@ -362,11 +363,12 @@ def _card(explanation: Explanation, number: int, place: Place) -> tuple[str, Ent
 def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict[str, Any]:
     """What the template shows of one explanation: plain values, and where its pictures are."""
     e = explanation
+    where = places([region.box for region in e.regions], (e.picture.width, e.picture.height))
     regions = [
         {
             "crop": place(jpeg(_enlarged(picture.crop(display_box(e, n, picture.size)))), f"region-{n + 1}"),
             "share": region.share,
-            "where": position(region.box, (e.picture.width, e.picture.height)),
+            "where": where[n],
             "colour": BOXES[n % len(BOXES)],
             "box": _percent_box(region.box, e.picture.width, e.picture.height),
             "words": _words(e, region_name(n), e.findings[n]),

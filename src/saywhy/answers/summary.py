@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from saywhy.answers.claims import WHOLE, said
 from saywhy.answers.claims import region as region_name
+from saywhy.answers.places import places
 from saywhy.attribution import self_check
-from saywhy.types import Box, Claim, Heatmap, Picture, Prediction, Region
+from saywhy.attribution.regions import diffuse
+from saywhy.types import Claim, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
 
@@ -98,27 +100,16 @@ def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction], la
 
 
 def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]) -> str:
-    places = []
-    for n, region in enumerate(regions):
+    looked = []
+    where = places([region.box for region in regions], (picture.width, picture.height))
+    for n, (region, place) in enumerate(zip(regions, where, strict=True)):
         seen = said(claims, region_name(n))
         what = f"{region.share:.0%} of relevance{f': {_listed(seen)}' if seen else ''}"
-        where = position(region.box, (picture.width, picture.height))
-        places.append(f"{'mostly at' if n == 0 else 'then'} the {where} ({what})")
-    return f"It looked {', '.join(places)}."
+        looked.append(f"{'mostly at' if n == 0 else 'then'} the {place} ({what})")
+    rest = diffuse(regions)
+    spread = f"; the rest ({rest:.0%}) is spread over the picture" if rest else ""
+    return f"It looked {', '.join(looked)}{spread}."
 
 
 def _listed(claims: Sequence[Claim]) -> str:
     return ", ".join(claim.text for claim in claims)
-
-
-def position(box: Box, size: tuple[int, int]) -> str:
-    """Where a box lies in a picture, in words: "upper left", "centre"."""
-    across = (box[0] + box[2]) / 2 / size[0]
-    down = (box[1] + box[3]) / 2 / size[1]
-    vertical = "upper" if down < 0.36 else "lower" if down > 0.64 else ""
-    horizontal = "left" if across < 0.36 else "right" if across > 0.64 else ""
-    if vertical and horizontal:
-        return f"{vertical} {horizontal}"
-    if vertical:
-        return f"{vertical} middle"
-    return horizontal or "centre"

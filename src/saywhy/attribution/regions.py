@@ -3,13 +3,19 @@
 The most relevant areas are found, near ones merged, complex ones split, and a readable crop is put around each:
 
 1. smooth the positive relevance, so that a pixel speaks for its neighbourhood;
-2. keep the smallest area that holds ``coverage`` of it, without specks;
+2. keep the smallest area that holds ``coverage`` of it, and no more of the frame than ``largest``;
 3. split it at the watersheds between peaks, where the saddle is clearly lower than both (head / eye);
 4. merge pieces whose peaks are nearer than ``merge_distance`` (the split of one thing);
-5. put a box around each piece, grown to a readable size, drop those that mostly repeat a better one.
+5. put a box around what matters of each piece, grown to a readable size, drop those that mostly repeat a better one;
+6. where what is left holds less than ``named`` of the relevance, cut once more at twice the size.
+
+Fine pieces are told apart where relevance is concentrated; where it is spread, coarse ones name more of it. What even
+these leave out is ``diffuse``, and is to be said.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -23,19 +29,25 @@ from saywhy.types import Box, Geometry, Region
 Frame = tuple[int, int, int, int]  # (left, top, right, bottom) in the preprocessed frame
 
 
+EDGE = 0.02  # of a piece's relevance: what may lie outside its box at each side, since pieces have thin arms
+NAMED = 0.7  # of the relevance: what regions together should hold
+
+
 def find_regions(
     relevance: np.ndarray,
     geometry: Geometry,
     *,
-    count: int = 3,
-    smoothing: float = 0.03,
-    coverage: float = 0.4,
-    saddle: float = 0.75,
-    merge_distance: float = 0.12,
+    count: int = 4,
+    smoothing: float = 0.015,
+    coverage: float = 0.8,
+    largest: float = 0.25,
+    saddle: float = 0.9,
+    merge_distance: float = 0.06,
     context: float = 0.1,
     smallest: float = 0.18,
     least_share: float = 0.02,
     overlap: float = 0.6,
+    named: float = NAMED,
 ) -> tuple[Region, ...]:
     """Up to ``count`` regions, most relevant first; none where no relevance is positive or finite.
 
@@ -43,12 +55,15 @@ def find_regions(
     geometry:       where that frame lies on the original picture.
     smoothing:      sd of the Gaussian, as a share of the frame's shorter side.
     coverage:       share of the smoothed positive relevance that the areas hold together; smaller gives smaller areas.
+    largest:        share of the frame that the areas cover together at most, however widely it is spread.
     saddle:         peaks are different things where the way between them falls below this share of the lower one.
     merge_distance: peaks nearer than this share of the frame's shorter side are one thing.
     context:        margin around a piece, as a share of its longer side.
     smallest:       the least side of a crop, as a share of the frame's shorter side: below it nothing can be read.
     least_share:    pieces with less than this share of all positive relevance are left out.
     overlap:        a crop that shares this much of its area with a better one is left out.
+    named:          where the regions together hold less than this share, ``smoothing`` and ``merge_distance`` are
+                    doubled, and what then holds more is taken. 0: never.
 
     A mask holds the pixels of its piece; masks are disjoint, so shares add up to at most 1.
     """
@@ -57,18 +72,39 @@ def find_regions(
     if not total > 0:
         return ()
     side = min(positive.shape)
-    smooth = ndimage.gaussian_filter(positive / positive.max(), smoothing * side, mode="constant")
-    pieces = _pieces(smooth, coverage, saddle, max(merge_distance * side, 1))
-    candidates: list[tuple[float, np.ndarray, Frame]] = []
-    for mask in pieces:
-        share = float(positive[mask].sum() / total)
-        if share >= least_share:
-            candidates.append((share, mask, _crop(mask, context, smallest * side)))
-    candidates.sort(key=lambda item: -item[0])
 
+    def cut(zoom: int) -> tuple[Region, ...]:
+        smooth = ndimage.gaussian_filter(positive / positive.max(), zoom * smoothing * side, mode="constant")
+        candidates: list[tuple[float, np.ndarray, Frame]] = []
+        for mask in _pieces(smooth, coverage, largest, saddle, max(zoom * merge_distance * side, 1)):
+            share = float(positive[mask].sum() / total)
+            if share >= least_share:
+                candidates.append((share, mask, _crop(positive * mask, context, smallest * side)))
+        return _best(candidates, geometry, count, overlap)
+
+    fine = cut(1)
+    if _share(fine) >= named:
+        return fine
+    return max(fine, cut(2), key=_share)
+
+
+def diffuse(regions: Sequence[Region]) -> float:
+    """The share of relevance that is in no region, where that is so much that it has to be said; else 0."""
+    rest = 1 - _share(regions)
+    return rest if rest > 1 - NAMED else 0.0
+
+
+def _share(regions: Sequence[Region]) -> float:
+    return sum(region.share for region in regions)
+
+
+def _best(
+    candidates: list[tuple[float, np.ndarray, Frame]], geometry: Geometry, count: int, overlap: float
+) -> tuple[Region, ...]:
+    """The regions of the largest shares that lie on the picture and repeat no better one."""
     regions: list[Region] = []
     taken: list[Frame] = []
-    for share, mask, frame in candidates:
+    for share, mask, frame in sorted(candidates, key=lambda candidate: -candidate[0]):
         box = _on_picture(frame, geometry)
         if box is None or any(_repeats(frame, other) > overlap for other in taken):
             continue
@@ -79,11 +115,13 @@ def find_regions(
     return tuple(regions)
 
 
-def _pieces(smooth: np.ndarray, coverage: float, saddle: float, merge_distance: float) -> list[np.ndarray]:
+def _pieces(
+    smooth: np.ndarray, coverage: float, largest: float, saddle: float, merge_distance: float
+) -> list[np.ndarray]:
     """Masks of the areas that hold ``coverage`` of the relevance, split between peaks that are distinct."""
     ordered = np.sort(smooth, axis=None)[::-1]
     held = np.cumsum(ordered)
-    level = ordered[np.searchsorted(held, coverage * held[-1])]
+    level = ordered[min(np.searchsorted(held, coverage * held[-1]), round(largest * (smooth.size - 1)))]
     area = (smooth >= level) & (smooth > 0)
     peaks = peak_local_max(
         smooth, min_distance=max(1, round(merge_distance)), labels=area.astype(int), exclude_border=False
@@ -119,17 +157,24 @@ def _joined(smooth: np.ndarray, basins: np.ndarray, count: int, saddle: float) -
     return name
 
 
-def _crop(mask: np.ndarray, context: float, smallest: float) -> Frame:
-    """A near-square box around a mask, inside the frame, with a margin and of a readable size."""
-    rows, columns = np.nonzero(mask)
-    height, width = mask.shape
-    left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+def _crop(piece: np.ndarray, context: float, smallest: float) -> Frame:
+    """A near-square box around a piece's relevance, inside the frame, with a margin and of a readable size."""
+    height, width = piece.shape
+    left, right = _extent(piece.sum(0))
+    top, bottom = _extent(piece.sum(1))
     longer = max(right - left, bottom - top) * (1 + 2 * context)
     across = max(right - left, 0.7 * longer, smallest)
     down = max(bottom - top, 0.7 * longer, smallest)
     left, right = _within((left + right) / 2, across, width)
     top, bottom = _within((top + bottom) / 2, down, height)
     return left, top, right, bottom
+
+
+def _extent(line: np.ndarray) -> tuple[int, int]:
+    """Where relevance along an axis begins and ends, but for EDGE of it on each side."""
+    held = np.cumsum(line)
+    first, last = np.searchsorted(held, [EDGE * held[-1], (1 - EDGE) * held[-1]])
+    return int(first), min(int(last) + 1, len(line))
 
 
 def _within(centre: float, length: float, limit: int) -> tuple[int, int]:

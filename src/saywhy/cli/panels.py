@@ -33,15 +33,16 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
     from saywhy.answers.claims import WHOLE, facts
     from saywhy.answers.claims import region as region_name
-    from saywhy.answers.summary import checked, position
+    from saywhy.answers.places import places
+    from saywhy.answers.summary import checked
 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     table.add_column("region")
     table.add_column("relevance")
     table.add_column(as_text(f"what is there, says {e.concepts.space}"))
-    for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True), start=1):
-        where = position(region.box, (e.picture.width, e.picture.height))
-        table.add_row(f"{n} {where}", _bar(region.share), _words(e, region_name(n - 1), finding))
+    where = places([region.box for region in e.regions], (e.picture.width, e.picture.height))
+    for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True)):
+        table.add_row(f"{n + 1} {where[n]}", _bar(region.share), _words(e, region_name(n), finding))
     table.add_row("whole picture", "", _words(e, WHOLE, e.concepts))
     classes = Text("   ").join(
         as_text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")

@@ -39,7 +39,7 @@ class ExplainOptions:
     phrases: tuple[str, ...] = ()
     method: str = "lrp"
     composite: str | None = None
-    regions: int = 3
+    regions: int = 4
     top: int = 3
 
     def __post_init__(self) -> None:
