@@ -194,6 +194,8 @@ class Vocabulary:
                The embeddings of several prompts are averaged.
     name:      what reports call it.
     exclusive: groups whose phrases exclude each other ("red wing", "blue wing").
+    attributes: what each phrase gives a value of ("wing color"), "" where it is nothing; values of one attribute exclude
+               each other. Empty: the attributes are the exclusive groups.
     """
 
     phrases: tuple[str, ...]
@@ -201,9 +203,16 @@ class Vocabulary:
     templates: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"": ("{}",)})
     name: str = "vocabulary"
     exclusive: frozenset[str] = frozenset()
+    attributes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.phrases)
+
+    def attribute(self, n: int) -> str | None:
+        """What phrase n gives a value of, which no other value of it is true beside; None: of nothing."""
+        if self.attributes:
+            return self.attributes[n] or None
+        return self.groups[n] if self.groups[n] in self.exclusive else None
 
     def prompts(self, n: int) -> tuple[str, ...]:
         """The prompts of phrase n, filled in."""

@@ -48,18 +48,22 @@ def make_vocabulary(
 
 
 def joined_vocabularies(parts: list[Vocabulary]) -> Vocabulary:
-    """One vocabulary of several; each group keeps the templates it came with.
+    """One vocabulary of several; each group keeps the templates it came with, and each phrase its attribute.
 
     A group of several parts is exclusive where all of them say so.
     """
     kept: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     templates: dict[str, tuple[str, ...]] = {}
     for part in parts:
-        for phrase, group in zip(part.phrases, part.groups, strict=True):
+        for n, (phrase, group) in enumerate(zip(part.phrases, part.groups, strict=True)):
             kept.setdefault(phrase, group)
+            attributes.setdefault(phrase, part.attribute(n) or "")
             templates.setdefault(group, tuple(part.templates.get(group) or part.templates.get("") or ("{}",)))
     exclusive = frozenset(g for g in templates if all(g in p.exclusive for p in parts if g in p.groups))
-    return Vocabulary(tuple(kept), tuple(kept.values()), templates, "+".join(part.name for part in parts), exclusive)
+    name, named = "+".join(part.name for part in parts), any(part.attributes for part in parts)
+    values = tuple(attributes.values()) if named else ()
+    return Vocabulary(tuple(kept), tuple(kept.values()), templates, name, exclusive, values)
 
 
 def parse_lines(lines: Sequence[str]) -> list[tuple[str, str]]:

@@ -47,6 +47,12 @@ def clip_directory(name: str) -> Path:
     return _known(name.replace("digits-coloured", "digits", 1), "clip")
 
 
+def calibration_file(name: str) -> Path:
+    """Where the calibration of a world's CLIP is, if it has one: of what it says of its own world's vocabulary."""
+    world, _, tower = name.replace("digits-coloured", "digits", 1).partition("/")
+    return WEIGHTS / world / f"calibration-{tower or TOWERS[0]}.safetensors"
+
+
 def language_directory(name: str) -> Path:
     """The transformers local directory of a world's language model. Raises SaywhyError for a world without one."""
     return _known(name, "language")
@@ -56,9 +62,12 @@ def world_vocabulary(name: str) -> Vocabulary:
     """All that can be said of a world's pictures, grouped by part, with the prompts its CLIP knows."""
     if _world(name).startswith("digits"):
         phrases = ("a digit five", "a digit eight", "red", "green", "grey")
-        return Vocabulary(phrases, ("shape", "shape", "color", "color", "color"), name=f"world:{name}")
+        kinds = ("shape", "shape", "color", "color", "color")
+        return Vocabulary(phrases, kinds, name=f"world:{name}", attributes=kinds)
     groups = {phrase: part for phrase, part in aviary_facts().items() if part != "species"}
-    return Vocabulary(tuple(groups), tuple(groups.values()), {"": TEMPLATES}, f"world:{name}")
+    values = aviary_values()
+    attributes = tuple(values.get(phrase, "") for phrase in groups)
+    return Vocabulary(tuple(groups), tuple(groups.values()), {"": TEMPLATES}, f"world:{name}", attributes=attributes)
 
 
 def aviary_facts() -> dict[str, str]:
@@ -73,6 +82,15 @@ def aviary_facts() -> dict[str, str]:
     }
     facts |= dict.fromkeys(BACKGROUNDS, "background")
     return facts | {"a letter in the corner": "watermark"} | dict.fromkeys(SPECIES, "species")
+
+
+def aviary_values() -> dict[str, str]:
+    """Phrase -> what it gives a value of: "wing color" of "red wing", "wing pattern" of "striped wing"."""
+    from saywhy.words.cub_names import cub_phrase
+    from saywhy.worlds.aviary import BACKGROUNDS, VALUES
+
+    pairs = (cub_phrase(f"{name}::{value}") for name, values in VALUES.items() for value in values)
+    return {phrase: attribute for attribute, phrase in pairs} | dict.fromkeys(BACKGROUNDS, "background")
 
 
 def _world(name: str) -> str:
