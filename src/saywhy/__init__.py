@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from saywhy.questions.explain import explain as explain
     from saywhy.questions.names_and_defaults import load_vocabulary as load_vocabulary
     from saywhy.questions.sentences.language_model import load_language_model as load_language_model
+    from saywhy.seen.calibration import Calibration as Calibration
     from saywhy.spaces.clip import load_clip as load_clip
     from saywhy.spaces.operated import OperatedSpace as OperatedSpace
     from saywhy.spaces.operated import match_classifier as match_classifier
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = version("saywhy")
 
 _PUBLIC = {
+    "Calibration": "seen.calibration",
     "Classifier": "classifiers.classifier",
     "ClassifierSpace": "spaces.own",
     "Explanation": "answers.explanation",

@@ -194,8 +194,8 @@ class Vocabulary:
                The embeddings of several prompts are averaged.
     name:      what reports call it.
     exclusive: groups whose phrases exclude each other ("red wing", "blue wing").
-    attributes: what each phrase gives a value of ("wing color"), "" where it is nothing; values of one attribute exclude
-               each other. Empty: the attributes are the exclusive groups.
+    attributes: what each phrase gives a value of ("wing color"), "" for nothing; values of one attribute exclude each
+               other. Empty: the attributes are the exclusive groups.
     """
 
     phrases: tuple[str, ...]

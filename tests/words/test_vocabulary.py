@@ -106,3 +106,18 @@ def test_published_descriptors_are_read(pack: Path) -> None:
     with pytest.warns(VocabularyWarning):
         assert len(load_vocabulary(path)) > 300
     assert len(load_vocabulary(pack / "text" / "cub" / "attributes.txt")) > 250
+
+
+def test_attributes_tell_colour_shape_and_pattern_of_a_part_apart() -> None:
+    vocabulary = load_vocabulary("world:aviary")
+    of = {phrase: vocabulary.attribute(n) for n, phrase in enumerate(vocabulary.phrases)}
+    assert (of["red wing"], of["blue wing"], of["striped wing"]) == ("wing color", "wing color", "wing pattern")
+    assert (of["water"], of["a letter in the corner"]) == ("background", None)
+    joined = load_vocabulary("world:aviary+birds")
+    assert {joined.attribute(n) for n in range(len(joined))} >= {"wing color", "bill shape", None}
+
+
+def test_without_attributes_the_exclusive_groups_are_the_attributes() -> None:
+    birds, concepts = load_vocabulary("birds"), load_vocabulary("concepts")
+    assert [birds.attribute(n) for n in range(len(birds))] == list(birds.groups)
+    assert {concepts.attribute(n) for n in range(len(concepts))} == {None}

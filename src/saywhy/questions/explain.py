@@ -25,7 +25,7 @@ from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
 from saywhy.pictures.in_batches import Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
-from saywhy.questions.labels import encode_looks, encode_vocabulary, nearest, pieces
+from saywhy.questions.labels import encode_looks, encode_shifted, encode_vocabulary, nearest, pieces
 from saywhy.questions.names_and_defaults import (
     check_space,
     default_space,
@@ -65,7 +65,7 @@ class _Options(TypedDict, total=False):
     vocabulary: str | Path | Vocabulary | None
     space: str | Space | None
     writer: str | LanguageModel | None
-    calibration: Calibrated | None
+    calibration: str | Path | Calibrated | None
     target: int | str | Sequence[int | str] | None
     method: str
     composite: str | None
@@ -95,7 +95,7 @@ def explain(
     vocabulary: str | Path | Vocabulary | None = None,
     space: str | Space | None = None,
     writer: str | LanguageModel | None = None,
-    calibration: Calibrated | None = None,
+    calibration: str | Path | Calibrated | None = None,
     target: int | str | Sequence[int | str] | None = ExplainOptions.target,
     method: str = ExplainOptions.method,
     composite: str | None = ExplainOptions.composite,
@@ -121,8 +121,8 @@ def explain(
                 "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
     writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or a loaded
                 one; None: no such sentence.
-    calibration: how probable it is that phrases are there; None: what the space brings along, else no word is said as a
-                fact.
+    calibration: how probable it is that phrases are there: a file of ``saywhy calibrate``, or a Calibration; None: what
+                the space brings along or is shipped with, else no word is said as a fact.
     target, method, composite, regions, top, phrases: see ``ExplainOptions``.
     batch_size: pictures of a list at once; fewer where they are large.
 
@@ -194,7 +194,8 @@ def explain_pictures(
     crops = [pieces(image, areas, space) for image, areas in zip(images, regions, strict=True)]
     encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
-    evidence = gather(encoded, texts, vocabulary, space)
+    shifted = encode_shifted(images, regions, space) if seen.shifts else None
+    evidence = gather(encoded, texts, vocabulary, space, shifted)
     reasons = seen.silences([image for _, image in pictures])
     silences = [reasons[n] for n in which]
     findings = [

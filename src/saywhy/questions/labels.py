@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from saywhy.seen.evidence import Evidence, gather
+from saywhy.seen.evidence import SHIFTS, Evidence, gather, shifted_boxes
 from saywhy.spaces.traits import classifier_of, context_of, tells_alternatives_apart
 from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 
@@ -92,6 +93,18 @@ def pieces(image: Image.Image, regions: Sequence[Region], space: Space) -> list[
     if owner is None or not owner.keeps_size:
         return crops
     return [crop.resize(image.size, Image.Resampling.BICUBIC) for crop in crops]
+
+
+def encode_shifted(
+    images: Sequence[Image.Image], regions: Sequence[Sequence[Region]], space: Space
+) -> tuple[Tensor, ...]:
+    """Per picture, (L, S, d) vectors of S crops shifted around each of its looks; see ``evidence.shifted_boxes``."""
+    views = []
+    for image, areas in zip(images, regions, strict=True):
+        whole = [image.crop(box) for box in shifted_boxes((0, 0, *image.size), image.size)]
+        moved = [replace(area, box=box) for area in areas for box in shifted_boxes(area.box, image.size)]
+        views.append([*whole, *pieces(image, moved, space)])
+    return tuple(vectors.unflatten(0, (-1, len(SHIFTS))) for vectors in encode_looks(views, space))
 
 
 def widened(box: Box, size: tuple[int, int], factor: float) -> Box:

@@ -169,13 +169,22 @@ def check_space(space: Space, classifier: Classifier) -> None:
         raise SaywhyError(f"the space belongs to {owner.name}, not to {classifier.name}; use space='own'")
 
 
-def resolve_seen(space: Space, vocabulary: Vocabulary, calibration: Calibrated | None = None) -> Seen:
+def resolve_seen(space: Space, vocabulary: Vocabulary, calibration: str | Path | Calibrated | None = None) -> Seen:
     """What decides which words are said as facts.
 
-    calibration: None: what the space brings along; where it brings none, no word is said as a fact.
+    calibration: a file, or what knows how probable it is that phrases are there; None: what the space brings along, or
+                 what is shipped for it; where there is none, no word is said as a fact.
+
+    Raises SaywhyError for the calibration of another space or vocabulary.
     """
+    from saywhy.seen.calibration import Calibration, shipped_calibration
     from saywhy.seen.gate import Calibrated, Seen
     from saywhy.spaces.traits import calibration_of
 
-    known = calibration or calibration_of(space)
-    return Seen(known if isinstance(known, Calibrated) else None)
+    if calibration is None:
+        known = calibration_of(space) or shipped_calibration(space, vocabulary)
+        return Seen(known if isinstance(known, Calibrated) else None)
+    given = Calibration.load(calibration) if isinstance(calibration, str | Path) else calibration
+    if isinstance(given, Calibration) and (reason := given.why_not(space, vocabulary)):
+        raise SaywhyError(reason)
+    return Seen(given)

@@ -163,9 +163,7 @@ class Calibration:
             arrays = {name: tensor.numpy() for name, tensor in kept.items()}
             if story["version"] != VERSION or tuple(story["features"]) != FEATURES or story["kind"] not in KINDS:
                 raise ValueError("of another version of saywhy")
-            pooling = Pooling(
-                **{name: arrays[name] for name in _POOLING}, rivals=arrays["rivals"].astype(int)
-            )
+            pooling = Pooling(**{name: arrays[name] for name in _POOLING}, rivals=arrays["rivals"].astype(int))
             phrases = tuple(story["phrases"])
             most = len(phrases)
             if pooling.prior.shape != (most,) or pooling.weights.shape[:2] != pooling.rivals.shape:
@@ -235,9 +233,7 @@ def bins(probability: np.ndarray, truth: np.ndarray) -> Reliability:
     tenth = np.minimum((probability * 10).astype(int), 9)
     count = np.bincount(tenth, minlength=10)
     filled = count > 0
-    said, true = (
-        np.bincount(tenth, values, minlength=10)[filled] / count[filled] for values in (probability, truth)
-    )
+    said, true = (np.bincount(tenth, values, minlength=10)[filled] / count[filled] for values in (probability, truth))
     return Reliability(said, true, count[filled].astype(float))
 
 
@@ -258,4 +254,3 @@ def figures_of(probability: np.ndarray, truth: np.ndarray, said: np.ndarray) -> 
         return PhraseFigures(
             count.astype(float), positive / count, auc, chosen.astype(float), (said & there).sum(0) / chosen
         )
-

@@ -102,13 +102,11 @@ def gated(probability: np.ndarray, threshold: float, rivals: np.ndarray) -> np.n
     return (probability >= threshold) & (probability >= others)
 
 
-def threshold_for(
-    probability: np.ndarray, truth: np.ndarray, target: float, *, vocabulary_rivals: np.ndarray
-) -> float:
+def threshold_for(probability: np.ndarray, truth: np.ndarray, target: float, *, vocabulary_rivals: np.ndarray) -> float:
     """The lowest probability from which what is said is true at least as often as the target, with a margin.
 
-    The margin is SURE standard errors, of pictures and not of phrases: those of one picture are right or wrong together.
-    Infinite where there is none.
+    The margin is SURE standard errors, of pictures and not of phrases, as those of one picture are right or wrong
+    together. Infinite where there is none.
     """
     best = gated(probability, 0.0, vocabulary_rivals) & ~np.isnan(truth)
     row, column = np.nonzero(best)

@@ -31,7 +31,7 @@ class Calibrated(Protocol):
 
     @property
     def shifts(self) -> bool:
-        """Whether it needs ``Evidence.least``, which takes more crops."""
+        """Whether it needs ``Evidence.steady``, which takes more crops."""
 
     def there(self, evidence: Evidence) -> Tensor:
         """(M,) the probability that each phrase is in the picture; NaN where that is not known."""
@@ -56,6 +56,11 @@ class Seen:
     calibration: Calibrated | None = None
     doubts: tuple[Doubt, ...] = ()
 
+    @property
+    def shifts(self) -> bool:
+        """Whether the evidence must be of shifted crops too."""
+        return self.calibration is not None and self.calibration.shifts
+
     def silences(self, images: Sequence[Image]) -> list[str]:
         """Why no words are said of each picture, by the first that doubts; "" where they may be."""
         reasons = [""] * len(images)
@@ -70,8 +75,8 @@ NOTHING_KNOWN = Seen()
 def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTHING_KNOWN) -> tuple[Claim, ...]:
     """All that is claimed of one picture. What is said stands first, by look, and in it the surest first.
 
-    A phrase is said once, of the look in which it stands out most; of a group whose phrases exclude each other, one is
-    said at most. What is near in a look and not said follows, with its probability, where that is known.
+    A phrase is said once, of the look in which it stands out most; of the values of an
+    attribute the likeliest. What is near in a look and not said follows, with its probability, where that is known.
 
     findings: of the looks, in the order of the evidence: which phrases are near.
     """
@@ -85,14 +90,14 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
     there = calibration.there(evidence)
     vocabulary, best = evidence.vocabulary, evidence.best.tolist()
     sure: list[int] = []
-    taken: set[str] = set()
+    taken: set[str | None] = set()
     for m in there.nan_to_num(-1.0).argsort(descending=True, stable=True).tolist():
-        group = vocabulary.groups[m]
+        attribute = vocabulary.attribute(m)
         if not float(there[m]) >= calibration.threshold:
             break
-        if group not in taken:
+        if attribute not in taken:
             sure.append(m)
-            taken |= {group} & vocabulary.exclusive
+            taken |= {attribute} - {None}
 
     def claim(m: int, look: int, said: bool) -> Claim:
         known = not bool(there[m].isnan())

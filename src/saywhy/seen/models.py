@@ -104,7 +104,9 @@ def fit_trees(rows: np.ndarray, truth: np.ndarray) -> Trees:
     )
     some = rows[:: max(1, len(rows) // 1000)]
     if not np.allclose(probabilities(trees, some), made.predict_proba(some)[:, 1], rtol=0, atol=1e-6):
-        raise SaywhyError("the trees of this scikit-learn are not kept as they were; calibrate with --model-kind logistic")
+        raise SaywhyError(
+            "the trees of this scikit-learn are not kept as they were; calibrate with --model-kind logistic"
+        )
     return trees
 
 
