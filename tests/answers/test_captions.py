@@ -72,6 +72,57 @@ def test_it_is_saved_by_the_ending(ending: str, tmp_path: Path) -> None:
         answers().save(tmp_path / "answers.txt")
 
 
+LAYER = {"layer": "layer4", "channels": 512, "matched": 379}
+PUBLISHED = {"how": "best", "images": 60, "decisive": {}, "chance": 1.0, "shuffles": 0, "layers": [LAYER]}
+
+
+def test_where_nothing_matched_nothing_is_said_of_the_classifier(tmp_path: Path) -> None:
+    nothing = {**PUBLISHED, "chance": 0.0, "shuffles": 19, "layers": [{**LAYER, "matched": 0}]}
+    found = answers(matching=nothing)
+    document = found.document()
+    assert [one["kind"] for one in document["findings"]] == ["unmatched"]
+    assert "on 60 pictures no channel of CLIP goes with one of its by more than chance" in str(document["findings"])
+    assert document["concepts"] == document["claims"] == document["cautions"] == []
+    page = found.save(tmp_path / "a.html").read_text()
+    assert "Nothing can be said of digits" in page
+    assert "→ 0." not in page
+    floor = answers(matching={**nothing, "decisive": {"evidence": 0}}).document()["findings"][0]["sentence"]
+    assert "varies by more than the floor" in floor
+    assert Answers.from_json(found.to_json()).to_json() == found.to_json()
+
+
+def test_settings_as_published_carry_their_caution(tmp_path: Path) -> None:
+    default = {**PUBLISHED, "decisive": {"evidence": 2}, "chance": 0.0, "shuffles": 19}
+    assert answers(matching=default).document()["cautions"] == []
+    found = answers(surgery={"strength": 1.0, "unmatched": "keep"}, matching=PUBLISHED)
+    said = found.document()["cautions"]
+    for words, caution in zip(("--layers", "--unmatched keep", "--chance 1", "So it was"), said, strict=True):
+        assert words in caution
+    assert "Caution: So it was published" in found.save(tmp_path / "a.html").read_text()
+    (chance,) = answers(matching={**default, "chance": 0.05}).document()["cautions"]
+    assert "26 of 512 channels match by chance" in chance
+    (rough,) = answers(matching={**default, "shuffles": 1}).document()["cautions"]
+    assert "one shuffle of the pictures one in 2 unrelated" in rough
+    (mixed,) = answers(matching=default, surgery={"strength": 0.5, "unmatched": "mean"}).document()["cautions"]
+    assert "--strength 0.5" in mixed
+
+
+def test_captions_are_claims_of_which_none_is_a_fact() -> None:
+    for found in (answers(), answers(False)):
+        claims = found.document()["claims"]
+        assert [claim["text"] for claim in claims] == list(found.captions)
+        assert {(claim["there"], claim["said"], claim["about"]) for claim in claims} == {(None, False, "contrast")}
+        assert claims[0]["space"] == found.spaces[-1]
+
+
+def test_noise_of_other_groups_is_refused() -> None:
+    found = answers(noise=(0.01, 0.02))
+    assert Answers.from_json(found.to_json()).noise == (0.01, 0.02)
+    damaged = json.loads(found.to_json()) | {"noise": [0.01]}
+    with pytest.raises(SaywhyError, match="damaged"):
+        Answers.from_json(json.dumps(damaged))
+
+
 @pytest.mark.parametrize("operated", [True, False])
 def test_pages_escape_every_text_and_ask_nothing_of_anybody(operated: bool, tmp_path: Path) -> None:
     page = answers(operated).save(tmp_path / "a.html").read_text()

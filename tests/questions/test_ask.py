@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from saywhy.answers.captions import Answers
-from saywhy.answers.captions_findings import _judgement, answers_findings
-from saywhy.answers.captions_measures import concept_table, kept, verdict
+from saywhy.answers.captions_findings import _judgement, above, answers_findings, told
+from saywhy.answers.captions_measures import concept_table, contrast, kept, verdict
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
-from saywhy.questions.ask import ask, read_groups
+from saywhy.questions.ask import ask, chance_contrast, read_groups
 from tests.helpers import FakeSpace
 
 GROUPS = (("red", "green"), ("a five", "an eight", "a nine"))
@@ -119,13 +121,72 @@ def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pyte
     [
         (lambda: answers(scores()), "only after surgery"),
         (lambda: replace(answers(scores(), scores()), groups=(("red",), *GROUPS[1:])), "stands alone"),
-        (lambda: answers(torch.full((9, 5), 0.3), scores(9)), "no difference"),
+        (lambda: answers(torch.full((9, 5), 0.3), scores(9)), "does not tell"),
         (lambda: answers(scores(1), scores(1)), "there is one"),
     ],
 )
 def test_what_cannot_be_said_is_refused(found: object, message: str) -> None:
     with pytest.raises(SaywhyError, match=message):
         kept(found(), 0)  # type: ignore[operator]
+
+
+def test_of_a_contrast_that_is_not_in_the_pictures_there_is_no_share() -> None:
+    before = scores()
+    found = answers(before, before, noise=(0.05, 10.0))
+    assert kept(found, 0).value == pytest.approx(1)
+    with pytest.raises(SaywhyError, match=r'CLIP itself does not tell "a five \| an eight \| a nine" apart in these'):
+        kept(found, 1)
+    findings = answers_findings(found)
+    assert [(one["kind"], one["by chance"]) for one in findings] == [("kept", 0.05), ("alike", 10.0)]
+    assert told(findings) == [one["sentence"] for one in findings]  # without a verdict what is kept is said
+    x = before.double()[:, :2] - before.double()[:, :2].mean(1, keepdim=True)
+    assert findings[0]["contrast"] == pytest.approx(float((x - x.mean(0)).square().sum(1).mean().sqrt()))
+
+
+class Drawn(FakeSpace):
+    """Each text anywhere in a space of 40 dimensions."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, Tensor] = {}
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        for text in texts:
+            self.texts.setdefault(text, F.normalize(torch.randn(40), dim=0))
+        return torch.stack([self.texts[text] for text in texts])
+
+
+@pytest.mark.parametrize("along", [True, False])
+def test_a_contrast_is_in_the_pictures_where_they_vary_along_it(along: bool) -> None:
+    """Beside directions at random and words of no meaning."""
+    torch.manual_seed(1)
+    space = Drawn()
+    red, green = space.encode_texts(["a red digit", "a green digit"])
+    images = 0.3 * torch.randn(100, 40)
+    if along:
+        images += torch.randn(100, 1) * (red - green)
+    covariance = torch.cov(images.double().T, correction=0)
+    found = answers(images @ torch.stack([red, green, red, red, green]).T, images[:, :5])
+    chance = chance_contrast(["a red digit", "a green digit"], space, covariance)
+    assert (contrast(found, 0) > chance) == along
+    words = [text for text in space.texts if text.startswith("a ") and text.endswith(" digit")]
+    assert len(words) > 50  # what the captions have in common stays
+    assert chance_contrast(["alone"], space, covariance) == 0
+
+
+@pytest.mark.parametrize("captions", [["a watermark", "a", "no"], ["!", "?"], ["a b", "b a"]])
+def test_captions_without_words_of_their_own_have_a_chance_too(captions: list[str]) -> None:
+    assert chance_contrast(captions, Drawn(), torch.eye(40, dtype=torch.float64)) > 0
+
+
+def test_above_a_hundred_nothing_more_is_said_than_holds() -> None:
+    def of(*shares: tuple[float, float]) -> str:
+        return above([{"kind": "kept", "kept": {"low": low, "high": high}} for low, high in shares])
+
+    assert of((0.9, 1.2), (0.0, 0.02)) == ""
+    assert of((1.5, 1.7), (-0.01, 0.02)).endswith("than in CLIP itself, and with hardly anything else that was asked.")
+    assert of((1.5, 1.7), (0.6, 0.8)).endswith("than in CLIP itself.")
+    assert of((1.5, 1.7), (1.1, 1.2)).endswith("than in CLIP itself.")
+    assert of((1.5, 1.7)).endswith("than in CLIP itself.")  # nothing else was asked
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

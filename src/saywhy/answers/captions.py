@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import fill, shorten
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from saywhy.answers import packing
-from saywhy.answers.captions_findings import answers_findings
+from saywhy.answers.captions_findings import answers_findings, caption_claims, cautions, told
 from saywhy.answers.captions_measures import SUBSETS, concept_table
 from saywhy.answers.drawing import as_png, literal, new_figure
 from saywhy.answers.page_templates import page_templates
@@ -46,6 +46,8 @@ class Answers:
     judged:    whether classes and predictions have the same names, so that right and wrong can be told.
     model:     the classifier's name. surgery, matching: how it was put into the space, as plain values.
     failures:  the pictures that could not be read.
+    noise:     of each group, how far contrasts that say nothing spread over the pictures (``ask.chance_contrast``):
+               what CLIP's own must exceed for a share of it to be told. None where it is not known.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -61,6 +63,13 @@ class Answers:
     surgery: Mapping[str, Any] | None = None
     matching: Mapping[str, Any] | None = None
     failures: tuple[Failure, ...] = ()
+    noise: tuple[float, ...] | None = None
+
+    @property
+    def unmatched(self) -> bool:
+        """Whether surgery replaced nothing, as no channel has a match: then nothing here is the classifier's."""
+        layers = (self.matching or {}).get("layers", ())
+        return bool(layers) and not any(layer["matched"] for layer in layers)
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -142,7 +151,10 @@ def answers_document(answers: Answers) -> dict[str, Any]:
         "scale": answers.scale,
         "model": answers.model,
         "findings": answers_findings(answers),
-        "concepts": concept_table(answers),
+        "cautions": cautions(answers),
+        "concepts": [] if answers.unmatched else concept_table(answers),
+        "claims": caption_claims(answers),
+        "noise": answers.noise,
         "failures": {failure.name: failure.reason for failure in answers.failures},
     }
     if answers.surgery is not None:
@@ -184,6 +196,7 @@ def answers_from_json(text: str) -> Answers:
             surgery=d.get("surgery"),
             matching=d.get("matching"),
             failures=tuple(Failure(name, reason) for name, reason in d["failures"].items()),
+            noise=None if d.get("noise") is None else tuple(d["noise"]),
         )
         _check_parts(typed(read))
     return read
@@ -196,6 +209,8 @@ def _check_parts(answers: Answers) -> None:
         raise ValueError("the scores are of other pictures or captions")
     if any(len(some) != len(answers.pictures) for some in (answers.classes, answers.predicted) if some is not None):
         raise ValueError("the classes are of other pictures")
+    if answers.noise is not None and len(answers.noise) != len(answers.groups):
+        raise ValueError("the noise is of other groups")
     if len(answers.spaces) != len(scores) or not answers.pictures or not all(answers.groups):
         raise ValueError("something is missing")
 
@@ -203,16 +218,22 @@ def _check_parts(answers: Answers) -> None:
 def answers_to_html(answers: Answers, page: bool = True) -> str:
     """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
     of_all = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
+    shown = _without_surgery(answers) if answers.unmatched else answers
     card = {
-        "sentences": [said["sentence"] for said in of_all if said["kind"] != "kept"]
-        or [said["sentence"] for said in of_all],
+        "sentences": told(of_all),
+        "cautions": cautions(answers),
         "figure": "data:image/png;base64," + base64.b64encode(as_png(answers.figure(), DPI)).decode(),
-        "rows": [row for row in concept_table(answers) if row["pictures"] == "all"],
+        "rows": [row for row in concept_table(shown) if row["pictures"] == "all"],
         "answers": answers,
     }
     template = "answers.html" if page else "answers_notebook.html"
     title = "What the captions say"
     return page_templates().get_template(template).render(title=title, card=card, failures=answers.failures)
+
+
+def _without_surgery(answers: Answers) -> Answers:
+    """What the space itself sees, where surgery replaced nothing."""
+    return replace(answers, after=None, spaces=answers.spaces[:1], surgery=None, matching=None)
 
 
 def _plain(value: Any) -> Any:
@@ -249,8 +270,9 @@ ASIDE = 0.13  # of a row: what was before lies so far above, what is after below
 
 def draw_answers(answers: Answers) -> Figure:
     """A matplotlib figure: each caption's mean similarity before and after; bars of what is left of each group."""
-    rows = [row for row in concept_table(answers) if row["pictures"] == "all"]
     findings = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
+    answers = _without_surgery(answers) if answers.unmatched else answers
+    rows = [row for row in concept_table(answers) if row["pictures"] == "all"]
     kept = [finding for finding in findings if finding["kind"] == "kept"]
     height = 1.9 + 0.42 * len(rows) + 0.3 * len(answers.groups)
     figure = new_figure(figsize=(11.5 if kept else 7.5, height), layout="constrained")
@@ -262,7 +284,7 @@ def draw_answers(answers: Answers) -> Figure:
         middles = [_mean([y for y, row in zip(places, rows, strict=True) if row["group"] == group]) for group in groups]
         _draw_kept(axes[1], kept, middles, [_colour(group) for group in groups])
         axes[1].set_ylim(axes[0].get_ylim())
-    said = [finding["sentence"] for finding in findings if finding["kind"] in ("verdict", "nearest")]
+    said = told(findings)
     figure.suptitle(
         literal("\n".join(fill(shorten(sentence, 600), 125 if kept else 85) for sentence in said)), fontsize=9.5
     )

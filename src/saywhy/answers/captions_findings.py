@@ -2,41 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from saywhy.answers.captions_measures import SUBSETS, CaptionScores, concept_table, kept, quoted, verdict
+from saywhy.answers.captions_measures import SUBSETS, CaptionScores, concept_table, contrast, kept, quoted, verdict
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
+from saywhy.types import Claim
+
+SHUFFLES = 19  # of pictures, with which one pair of unrelated networks in twenty has a match
+COMPARED = "a comparison of captions over pictures, not whether each is there"
 
 
 @lru_cache(maxsize=2)  # as concept_table
 def answers_findings(answers: CaptionScores) -> list[dict[str, Any]]:
     """What the answers say: sentences with their numbers, as plain values, for each subset of the pictures.
 
-    After surgery a finding of kind "kept" for each group of two captions or more, or "alike" where CLIP itself sees no
-    difference or there is one picture; and, with exactly two such groups, one of kind "verdict". Without surgery
-    "nearest" for each group.
+    After surgery a finding of kind "kept" for each group of two captions or more, or "alike" where CLIP itself does not
+    tell them apart or there is one picture; and, with exactly two such groups, one of kind "verdict". Where no channel
+    has a match, one of kind "unmatched" and nothing else. Without surgery "nearest" for each group.
     """
     if answers.after is None:
         return _nearest(answers)
+    if answers.unmatched:
+        about = {"pictures": "all", "count": len(answers.pictures), "kind": "unmatched"}
+        return [{**about, "sentence": f"Nothing can be said of {answers.model}: {_why_unmatched(answers)}."}]
     findings = []
     groups = [n for n, captions in enumerate(answers.groups) if len(captions) > 1]
     for subset, chosen in answers.subsets().items():
         left: dict[int, Interval] = {}
         said = []
         for group in groups:
+            told_apart = {"contrast": contrast(answers, group, subset)}
+            if answers.noise is not None:
+                told_apart["by chance"] = answers.noise[group]
             try:
                 left[group] = kept(answers, group, subset)
-                said.append(_kept_finding(answers, subset, group, left[group]))
+                said.append(_kept_finding(answers, subset, group, left[group]) | told_apart)
             except SaywhyError as error:
-                said.append({"kind": "alike", "sentence": _sentence(error), "group": answers.groups[group]})
+                alike = {"kind": "alike", "sentence": _sentence(error), "group": answers.groups[group]}
+                said.append(alike | told_apart)
         if len(left) == len(groups) == 2:
             said.append(_verdict_finding(answers, subset, left))
         findings += [{"pictures": subset, "count": int(chosen.sum()), **finding} for finding in said]
     return findings
+
+
+def told(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The sentences of one subset's findings that say all: a verdict says what is kept, too."""
+    decided = any(finding["kind"] == "verdict" for finding in findings)
+    return [finding["sentence"] for finding in findings if not (decided and finding["kind"] == "kept")]
+
+
+def above(findings: Sequence[Mapping[str, Any]]) -> str:
+    """What a share above 100 % means, for one subset's findings; "" where none is above it for sure."""
+    shares = [finding["kept"] for finding in findings if finding["kind"] == "kept"]
+    more = [share for share in shares if share["low"] > 1]
+    if not more:
+        return ""
+    others = [share for share in shares if share["low"] <= 1]
+    only = len(more) == 1 and others and all(share["high"] < ALMOST_NOTHING for share in others)
+    rest = ", and with hardly anything else that was asked" if only else ""
+    return (
+        f"Above 100: a replaced channel keeps its full spread, and more of it goes with this than in CLIP itself{rest}."
+    )
+
+
+ALMOST_NOTHING = 0.1  # of a contrast
+
+
+def cautions(answers: CaptionScores) -> list[str]:
+    """What was measured against the settings of the surgery, where they are not the defaults; see docs/surgery.md."""
+    surgery, matching = answers.surgery or {}, answers.matching or {}
+    layers: Sequence[Mapping[str, Any]] = matching.get("layers", ())
+    if answers.after is None or answers.unmatched or not layers:
+        return []
+    said = []
+    chance, shuffles = matching.get("chance", 0.0), matching.get("shuffles", SHUFFLES)
+    channels = sum(layer["channels"] for layer in layers)
+    passed_on = not matching.get("decisive")
+    if passed_on:
+        said.append(
+            "Channels of layers (--layers) are what a classifier passes on, not what it decides by: networks with "
+            "random weights were called colour-biased that way."
+        )
+    if surgery.get("unmatched") == "keep":
+        said.append(
+            "With --unmatched keep a channel without a match is CLIP's own, and CLIP's opinion is in the answer."
+        )
+    if chance == 1:
+        said.append("With --chance 1 any correlation is a match.")
+    elif chance > 0:
+        said.append(f"With --chance {chance:g} some {round(chance * channels)} of {channels} channels match by chance.")
+    elif shuffles < SHUFFLES:
+        several = f"{shuffles} shuffles" if shuffles > 1 else "one shuffle"
+        said.append(f"With {several} of the pictures one in {shuffles + 1} unrelated networks has a match.")
+    if passed_on and surgery.get("unmatched") == "keep" and chance == 1:
+        said.append(
+            "So it was published. On the same coloured digits it calls a classifier that is 98 % right whatever the "
+            "colour colour-biased, as it calls one that goes by colour alone."
+        )
+    if surgery.get("strength", 1.0) < 1:
+        said.append(f"With --strength {surgery['strength']:g} the rest of each channel is CLIP's own.")
+    return said
+
+
+def caption_claims(answers: CaptionScores) -> list[dict[str, Any]]:
+    """Each caption as a claim, of all pictures: where it is nearest says nothing of whether it is there."""
+    if answers.unmatched:
+        return []
+    space, scores = answers.spaces[-1], answers.before if answers.after is None else answers.after
+    means = scores.mean(0).tolist()
+    return [
+        asdict(Claim(caption, "contrast", space, mean, there=None, basis=COMPARED, said=False))
+        for caption, mean in zip(answers.captions, means, strict=True)
+    ]
+
+
+def _why_unmatched(answers: CaptionScores) -> str:
+    matching = answers.matching or {}
+    if matching.get("decisive") and not any(matching["decisive"].values()):
+        return "over these pictures none of its evidence for classes varies by more than the floor (--floor)"
+    return (
+        f"on {matching.get('images')} pictures no channel of {answers.spaces[0]} goes with one of its by more than "
+        "chance (or --share leaves none)"
+    )
 
 
 def _kept_finding(answers: CaptionScores, subset: str, group: int, estimate: Interval) -> dict[str, Any]:

@@ -8,7 +8,7 @@ surgery: how much of what CLIP tells apart can still be told apart when it sees 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -35,6 +35,24 @@ class CaptionScores(Protocol):
 
     @property
     def after(self) -> Tensor | None: ...
+
+    @property
+    def unmatched(self) -> bool: ...
+
+    @property
+    def pictures(self) -> tuple[str, ...]: ...
+
+    @property
+    def model(self) -> str | None: ...
+
+    @property
+    def surgery(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def matching(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def noise(self) -> tuple[float, ...] | None: ...
 
     @property
     def spaces(self) -> tuple[str, ...]: ...
@@ -102,10 +120,23 @@ def kept(answers: CaptionScores, group: int, subset: str = "all") -> Interval:
     caption's mean over the pictures, are taken off, so that neither a shift of all captions nor their unequal base
     similarities count.
 
-    Raises SaywhyError without surgery, for one picture or a group of one caption, and where CLIP itself sees no
-    difference.
+    Raises SaywhyError without surgery, for one picture or a group of one caption, and where CLIP itself does not tell
+    the captions apart: of nothing there is no share. See ``contrast``.
     """
     return _with_interval(answers, subset, lambda parts, weights: _slope(parts[0], weights), [group])
+
+
+def contrast(answers: CaptionScores, group: int, subset: str = "all") -> float:
+    """How far CLIP itself tells the captions of a group apart in these pictures, before surgery.
+
+    The deviation over the pictures of their centred similarities (as for ``kept``), all captions taken together. Where
+    it does not exceed ``noise``, what any words or directions would give, the contrast is not in the pictures.
+    """
+    return _deviation(_contrasts(answers.before[answers.subsets()[subset]][:, answers.columns(group)]))
+
+
+def _deviation(contrasts: np.ndarray) -> float:
+    return float(np.square(contrasts - contrasts.mean(0)).sum(1).mean()) ** 0.5
 
 
 def verdict(answers: CaptionScores, group: int, other: int, subset: str = "all") -> Interval:
@@ -138,9 +169,9 @@ def _with_interval(
                 f"{answers.groups[group][0]!r} stands alone; what is kept is measured between the captions of a group"
             )
         pair = _contrasts(answers.before[chosen][:, columns]), _contrasts(answers.after[chosen][:, columns])
-        if np.square(pair[0] - pair[0].mean(0)).sum() < FLAT * pair[0].size:
+        if _deviation(pair[0]) <= max(FLAT**0.5, 0.0 if answers.noise is None else answers.noise[group]):
             raise SaywhyError(
-                f"in {quoted(answers, group)} {answers.spaces[0]} sees no difference between these pictures"
+                f"{answers.spaces[0]} itself does not tell {quoted(answers, group)} apart in these pictures"
             )
         parts.append(pair)
     count = len(parts[0][0])

@@ -103,6 +103,10 @@ def ask(
         float | None,
         typer.Option(min=0, max=1, help="Share of channels (0..1) that may match by chance.", rich_help_panel=MATCHING),
     ] = None,
+    shuffles: Annotated[
+        int | None,
+        typer.Option(min=1, help="Shuffles of the pictures, to know chance (default 19).", rich_help_panel=MATCHING),
+    ] = None,
     floor: Annotated[
         float | None,
         typer.Option(
@@ -162,7 +166,14 @@ def ask(
     from saywhy.questions.names_and_defaults import check_space_name
     from saywhy.spaces.clip import load_clip
 
-    how = {"layers": layers, "clip_layers": clip_layers, "how": pairing, "chance": chance, "floor": floor}
+    how = {
+        "layers": layers,
+        "clip_layers": clip_layers,
+        "how": pairing,
+        "chance": chance,
+        "shuffles": shuffles,
+        "floor": floor,
+    }
     surgery = {"strength": strength, "unmatched": unmatched}
     operation = Operation(
         clip=operate, file=matching, match_on=match_on, save=save, how=_given(how), surgery=_given(surgery), share=share
@@ -210,7 +221,7 @@ def ask(
             show_answers(answers, Terminal(quiet=quiet), matching=matched, by_class=by_class)
         if out is not None:  # at last: the answers are there even where the disk is full
             _save(answers, document, out)
-    raise typer.Exit(SOME_FAILED if answers.failures else OK)
+    raise typer.Exit(SOME_FAILED if answers.failures or answers.unmatched else OK)
 
 
 @final

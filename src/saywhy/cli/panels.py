@@ -134,12 +134,17 @@ def show_answers(
 ) -> None:
     """Everything of the answers: how well channels match, the captions, what is left of each group, the verdict.
 
+    Where no channel has a match there is nothing of the classifier's to show, and one line says so.
+
     matching: by which the surgery was done; None: how well channels match is not shown.
     by_class: also the pictures of each class, and those that the classifier gets right and wrong.
     """
-    from saywhy.answers.captions_findings import answers_findings
+    from saywhy.answers.captions_findings import above, answers_findings, cautions, told
     from saywhy.answers.captions_measures import concept_table
 
+    if answers.unmatched:
+        console.print(as_text(answers_findings(answers)[0]["sentence"], style="bold red"))
+        return
     if matching is not None:
         _titled("channels of CLIP with one of the classifier's in their place", _quality(matching.quality()), console)
         if matching.decisive:
@@ -148,9 +153,9 @@ def show_answers(
                 as_text(f"Matched: its evidence for classes, where it varies by more than the floor: {count} of them.")
             )
             console.print()
-        if not any(layer.matched.any() for layer in matching.layers):
-            console.print(Text("No channel has a match: nothing below is the classifier's.", style="bold red"))
-            console.print()
+    for caution in cautions(answers):
+        console.print(as_text(f"Caution: {caution}", style="yellow"))
+        console.print()
     findings, rows = answers_findings(answers), concept_table(answers)
     for subset in answers.subsets() if by_class else ("all",):
         captions = [row for row in rows if row["pictures"] == subset]
@@ -158,16 +163,14 @@ def show_answers(
             f"{_pictures(subset, captions[0]['count'])}: {' → '.join(answers.spaces)}", _concepts(captions), console
         )
         said = [finding for finding in findings if finding["pictures"] == subset]
-        kept = [finding for finding in said if finding["kind"] == "kept"]
-        if kept:
-            _titled(f"left of what {answers.spaces[0]} tells apart", _kept(kept), console)
-            if any(finding["kept"]["value"] > 1 for finding in kept):
-                console.print(Text("Above 100: what is replaced varies with this and with nothing else.", style="dim"))
+        if shares := [finding for finding in said if finding["kind"] in ("kept", "alike")]:
+            _titled(f"left of what {answers.spaces[0]} tells apart", _kept(shares), console)
+            if meaning := above(shares):
+                console.print(Text(meaning, style="dim"))
                 console.print()
-        for finding in said:
-            if finding["kind"] != "kept":
-                console.print(as_text(finding["sentence"], style="bold"))
-                console.print()
+        for sentence in told(said):
+            console.print(as_text(sentence, style="bold"))
+            console.print()
 
 
 def _pictures(subset: str, count: int) -> str:
@@ -219,10 +222,15 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _kept(findings: Sequence[Mapping[str, Any]]) -> Table:
-    table = _columns("group", "left, %", "95 % interval")
+    """CLIP's own contrast beside what chance gives, and the share that is left of it where there is one."""
+    table = _columns("group", "CLIP's own", "by chance", "left, %", "95 % interval")
     for finding in findings:
-        value, low, high = (str(round(100 * finding["kept"][key])) for key in ("value", "low", "high"))
-        table.add_row(as_text(" | ".join(finding["group"])), value, f"{low} to {high}")
+        own = [f"{finding[name]:.3f}" if name in finding else "-" for name in ("contrast", "by chance")]
+        left = ["-", "not told apart"]
+        if finding["kind"] == "kept":
+            value, low, high = (str(round(100 * finding["kept"][key])) for key in ("value", "low", "high"))
+            left = [value, f"{low} to {high}"]
+        table.add_row(as_text(" | ".join(finding["group"])), *own, *left)
     return table
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from saywhy.answers.captions import Answers
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
+from saywhy.metrics.blind_controls import random_words
 from saywhy.pictures.in_batches import Advance, Readable, bounded
 from saywhy.pictures.sources import LabelledImage, named
 from saywhy.questions.options import ASK_BATCH, AskOptions
@@ -69,9 +71,14 @@ def ask(
     spaces = [space] if operated is None else [space, operated]
     texts = [each.encode_texts(captions) for each in spaces]
     scores: list[list[Tensor]] = [[] for _ in spaces]
+    total, products = torch.zeros(()), torch.zeros(())  # of the pictures' vectors in the space, for their covariance
     for batch in bounded(((None, image) for image in images), batch_size):
         for each, text, scored in zip(spaces, texts, scores, strict=True):
-            scored.append(each.encode_images([image for _, image in batch]) @ text.T)
+            vectors = each.encode_images([image for _, image in batch])
+            scored.append(vectors @ text.T)
+            if each is space:
+                wide = vectors.double()
+                total, products = total + wide.sum(0), products + wide.T @ wide
     if not scores[0]:
         raise SaywhyError("there are no pictures to ask about")
     cosines = [torch.cat(batches) for batches in scores]
@@ -79,6 +86,10 @@ def ask(
     for what, names in (("names", pictures), ("classes", classes), ("predictions", predicted)):
         if names is not None and len(names) != count:
             raise SaywhyError(f"{len(names)} {what} for {count} pictures")
+    noise = None
+    if operated is not None:
+        covariance = products / count - torch.outer(total, total) / count**2
+        noise = tuple(chance_contrast(group, space, covariance) for group in groups)
     return Answers(
         groups=tuple(tuple(group) for group in groups),
         before=cosines[0],
@@ -88,7 +99,55 @@ def ask(
         predicted=None if predicted is None else tuple(predicted),
         scale=scale_of(space),
         spaces=tuple(each.name for each in spaces),
+        noise=noise,
     )
+
+
+DIRECTIONS, NONSENSE, LEVEL = 400, 40, 0.95  # draws of each kind of contrast that says nothing; their quantile
+
+
+def chance_contrast(captions: Sequence[str], space: Space, covariance: Tensor) -> float:
+    """How far contrasts that say nothing spread over pictures: what ``captions_measures.contrast`` must exceed.
+
+    Two kinds: captions of the same lengths and angles in random directions of the space (what any direction catches
+    of how these pictures differ), and the same captions with random letters for the words in which they differ (what
+    any words catch). Of each the 95 % quantile; of both the larger.
+
+    covariance: (d, d) float64, of the pictures' vectors in the space.
+    """
+    if len(captions) < 2:
+        return 0.0
+    generator = torch.Generator().manual_seed(0)
+    texts = space.encode_texts(list(captions)).double()
+    sizes = torch.linalg.svdvals(texts - texts.mean(0))[: len(captions) - 1]
+    directions = torch.randn(DIRECTIONS, len(sizes), len(covariance), generator=generator, dtype=torch.float64)
+    directions = sizes[:, None] * F.normalize(directions, dim=2)
+    found = [_spread(directions, covariance).quantile(LEVEL)]
+    if nonsense := _nonsense(captions):
+        vectors = space.encode_texts([text for group in nonsense for text in group]).double()
+        vectors = vectors.reshape(len(nonsense), len(captions), -1)
+        found.append(_spread(vectors - vectors.mean(1, keepdim=True), covariance).quantile(LEVEL))
+    return float(torch.stack(found).max())
+
+
+def _spread(captions: Tensor, covariance: Tensor) -> Tensor:
+    """(S,) deviations over pictures of what (S, m, d) captions, centred, are to them."""
+    return ((captions @ covariance) * captions).sum((1, 2)).clamp(min=0).sqrt()
+
+
+def _nonsense(captions: Sequence[str]) -> list[list[str]]:
+    """NONSENSE times the captions, with other letters in the words that not all of them have; or none at all."""
+    words = [caption.split() for caption in captions]
+    common = set.intersection(*map(set, words))
+    if any(set(some) <= common for some in words):  # "a watermark", "no a watermark": one has no word of its own
+        common = set()
+    own = [word for some in words for word in some if word not in common and any(map(str.isalnum, word))]
+    if not own:
+        return []
+    letters = iter(random_words(NONSENSE * len(own), own, seed=0))
+    return [
+        [" ".join(next(letters) if word in own else word for word in some) for some in words] for _ in range(NONSENSE)
+    ]
 
 
 ENOUGH = 50  # pictures, below which correlations and intervals are rough
@@ -176,5 +235,6 @@ def ask_pictures(
 def matching_summary(matching: Matching) -> dict[str, Any]:
     """How channels were matched, and how well, as plain values."""
     return {
-        "how": matching.how, "images": matching.images, "decisive": matching.decisive, "layers": matching.quality(),
+        "how": matching.how, "images": matching.images, "decisive": matching.decisive, "chance": matching.chance,
+        "shuffles": matching.shuffles, "layers": matching.quality(),
     }  # fmt: skip

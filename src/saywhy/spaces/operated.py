@@ -102,6 +102,7 @@ def match_classifier(
     chance: float = MatchOptions.chance,
     signed: bool = MatchOptions.signed,
     floor: float = MatchOptions.floor,
+    shuffles: int = MatchOptions.shuffles,
     batch_size: int = BATCH,
 ) -> Matching:
     """For each channel of CLIP's image tower the classifier's channel that goes with it on those pictures.
@@ -113,11 +114,13 @@ def match_classifier(
     how, chance, signed: see ``match``.
     floor:       evidence for a class is matched where its deviation over pictures and positions is above so many
                  logits; says nothing of other layers.
+    shuffles:    of the pictures, to know what chance gives (their cost: ``correlate``); none where ``chance`` is 1.
 
     Raises SaywhyError for unknown layers, an unknown ``how``, and fewer than two pictures.
     """
     check_way(how, chance)
-    correlations = correlate_classifier(clip, classifier, images, layers, clip_layers, batch_size)
+    shuffles = 0 if chance == 1 else shuffles
+    correlations = correlate_classifier(clip, classifier, images, layers, clip_layers, batch_size, shuffles)
     return matched(clip, classifier, correlations, how, chance, signed, floor)
 
 
@@ -128,6 +131,7 @@ def correlate_classifier(
     layers: str | Sequence[str] = MatchOptions.layers,
     clip_layers: str | Sequence[str] = MatchOptions.clip_layers,
     batch_size: int = BATCH,
+    shuffles: int = MatchOptions.shuffles,
 ) -> list[Correlation]:
     """The pass over the data that ``match_classifier`` makes: one Correlation for each of CLIP's layers."""
     tower = image_tower(clip)
@@ -140,7 +144,9 @@ def correlate_classifier(
         network, layers = class_evidence(classifier, first[0][:1]), [EVIDENCE]
     candidates = _layers(layers, network, first[0][:1])
     target_layers = _layers(clip_layers, tower, first[1][:1])
-    return correlate(network, tower, chain([first], batches), [(candidates, layer) for layer in target_layers])
+    return correlate(
+        network, tower, chain([first], batches), [(candidates, layer) for layer in target_layers], shuffles
+    )
 
 
 def matched(

@@ -94,10 +94,20 @@ def test_the_null_is_that_of_pictures_rolled_within_the_batch(batch: int) -> Non
     ours, theirs = resized(stored(source, "layer2", x), (4, 4)), stored(target, "layer3", x)
     (one,) = correlate(source, target, batches(6, batch), [(("layer2",), "layer3")])
     assert one.null is not None
-    torch.testing.assert_close(one.null, of_stored(rolled(ours, batch), theirs), **CLOSE)
-    (without,) = correlate(source, target, batches(6, batch), [(("layer2",), "layer3")], null=False)
+    torch.testing.assert_close(one.null[0], of_stored(rolled(ours, batch), theirs), **CLOSE)
+    (without,) = correlate(source, target, batches(6, batch), [(("layer2",), "layer3")], shuffles=0)
     assert without.null is None
     torch.testing.assert_close(without.values, one.values, rtol=0, atol=1e-6)
+
+
+def test_each_shuffle_hands_pictures_to_others() -> None:
+    """By 1, 2, 3 places; a last batch of two has one way only, and takes part in every shuffle with it."""
+    source, target, x = resnet(), clip_resnet(), pixels(6)
+    ours, theirs = resized(stored(source, "layer2", x), (4, 4)), stored(target, "layer3", x)
+    (one,) = correlate(source, target, batches(6, 4), [(("layer2",), "layer3")], shuffles=3)
+    assert one.null is not None
+    for order, found in zip(([3, 0, 1, 2], [2, 3, 0, 1], [1, 2, 3, 0]), one.null, strict=True):
+        torch.testing.assert_close(found, of_stored(ours[[*order, 5, 4]], theirs), **CLOSE)
 
 
 def test_a_last_batch_of_one_has_no_part_in_the_null() -> None:
@@ -106,7 +116,7 @@ def test_a_last_batch_of_one_has_no_part_in_the_null() -> None:
     (one,) = correlate(source, target, batches(21, 4), [(("layer1",), "layer2")])
     assert one.null is not None
     # The means are those of all pictures, so that it agrees as far as one picture in 21 goes.
-    torch.testing.assert_close(one.null, of_stored(rolled(ours, 4), theirs[:20]), rtol=0, atol=0.05)
+    torch.testing.assert_close(one.null[0], of_stored(rolled(ours, 4), theirs[:20]), rtol=0, atol=0.05)
 
 
 class Offset(nn.Module):
@@ -161,7 +171,7 @@ def test_more_pictures_need_no_more_memory() -> None:
     from saywhy.spaces.surgery.correlation import _Sums
 
     sizes = []
-    sums = _Sums([(("a",), "b")], null=True)
+    sums = _Sums([(("a",), "b")], shuffles=1)
     for seed in range(5):
         x = torch.randn(4, 6, 8, 8, generator=torch.Generator().manual_seed(seed))
         sums.add({"a": x}, {"b": x[:, :5]})
@@ -239,8 +249,8 @@ def silenced(network: nn.Sequential, channel: int, constant: float) -> nn.Sequen
 def test_constant_channels_are_never_matched(how: str, signed: bool, constant: float) -> None:
     network = two_convolutions()
     source, target = silenced(network, 5, constant), silenced(network, 3, constant)
-    for null in (True, False):
-        (one,) = correlate(source, target, batches(8, 4), [(("0",), "0")], null)
+    for shuffles in (0, 1, 3):
+        (one,) = correlate(source, target, batches(8, 4), [(("0",), "0")], shuffles)
         assert one.source_std[5] == one.target_std[3] == 0
         assert not one.values[5].any()
         assert not one.values[:, 3].any()
@@ -271,7 +281,7 @@ def made_up(values: list[list[float]], null: list[list[float]] | None = None) ->
     ours, theirs = strengths.shape
     ones = torch.ones(ours, dtype=torch.float64), torch.ones(theirs, dtype=torch.float64)
     return Correlation(
-        "t", (("s", ours),), strengths, None if null is None else torch.tensor(null),
+        "t", (("s", ours),), strengths, None if null is None else torch.tensor(null)[None],
         ones[0] * 0, ones[0], ones[1] * 0, ones[1], 10,
     )  # fmt: skip
 
@@ -298,11 +308,39 @@ def test_the_threshold_is_a_quantile_of_the_best_by_chance() -> None:
     values = [[0.5] * 5, [0.1] * 5]
     null = [[0.1, 0.2, 0.3, 0.4, 0.6], [0.0, -0.9, 0.0, 0.0, 0.0]]
     for chance, signed, threshold, matched in (
-        (0, False, 0.6, 0), (0.25, False, 0.4, 5), (1, False, 0.1, 5), (0, True, 0.9, 0), (0.25, True, 0.6, 0),
+        (0, False, 0.6, 0), (0.25, False, 0.4, 5), (1, False, 0.0, 5), (0, True, 0.9, 0), (0.25, True, 0.6, 0),
     ):  # fmt: skip
         (found,) = match([made_up(values, null)], chance=chance, signed=signed).layers
         assert found.threshold == pytest.approx(threshold)
         assert int(found.matched.sum()) == matched
+
+
+def test_channels_that_are_no_candidates_do_not_raise_the_threshold() -> None:
+    one = made_up([[0.5, 0.1], [0.9, 0.9]], [[0.2, 0.1], [0.95, 0.95]])
+    (found,) = match([one], candidates={"s": torch.tensor([True, False])}).layers
+    assert found.threshold == pytest.approx(0.2)
+    assert found.channels.tolist() == [0, -1]
+
+
+def test_of_unrelated_networks_one_in_twenty_has_a_match() -> None:
+    """Where values and null are of one kind; with one shuffle it is every second."""
+    some = []
+    for shuffles in (1, 19):
+        with_match = 0
+        for _ in range(200):
+            values, null = torch.randn(3, 16) / 9, torch.randn(shuffles, 3, 16) / 9
+            (found,) = match([replace(made_up(values.tolist()), null=null)]).layers
+            with_match += bool(found.matched.any())
+        some.append(with_match / 200)
+    assert some[0] == pytest.approx(0.5, abs=0.12)
+    assert some[1] == pytest.approx(0.05, abs=0.04)
+
+
+def test_what_chance_was_taken_is_kept(tmp_path: Path) -> None:
+    correlations = correlate(resnet(), clip_resnet(), batches(8, 4), [(("layer1",), "layer1")], shuffles=2)
+    for chance, shuffles in ((0.0, 2), (0.2, 2), (1.0, 0)):
+        found = Matching.load(match(correlations, chance=chance).save(tmp_path / f"{chance}.safetensors"))
+        assert (found.chance, found.shuffles) == (chance, shuffles)
 
 
 def test_noise_matches_nothing() -> None:
@@ -507,7 +545,7 @@ def test_what_cannot_be_correlated_is_refused(
 
 
 def test_pictures_one_at_a_time_will_do_without_a_null() -> None:
-    (one,) = correlate(resnet(), clip_resnet(), batches(3, 1), [(("layer1",), "layer1")], null=False)
+    (one,) = correlate(resnet(), clip_resnet(), batches(3, 1), [(("layer1",), "layer1")], shuffles=0)
     assert one.images == 3
     ours, theirs = (stored(network, "layer1", pixels(3)) for network in (resnet(), clip_resnet()))
     assert one.values.shape == (ours.shape[1], theirs.shape[1])

@@ -29,7 +29,7 @@ def matched(
     if pairs is None:
         theirs = stages(target, pixels(1, sizes[1]), class_tokens=True)
         pairs = [(stages(source, pixels(1, sizes[0]), class_tokens=True), layer) for layer in theirs]
-    return match(correlate(source, target, batches(12, 6, sizes), pairs, null=False), signed=signed)
+    return match(correlate(source, target, batches(12, 6, sizes), pairs, shuffles=0), signed=signed)
 
 
 def plain(network: nn.Module, x: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ def test_blocks_that_return_tuples() -> None:
 
     network, x = Blocks(), pixels(4, 16)
     assert stages(network, x) == ("layer.0", "layer.1")
-    matching = match(correlate(network, network, [(x, x)], [((n,), n) for n in ("layer.0", "layer.1")], null=False))
+    matching = match(correlate(network, network, [(x, x)], [((n,), n) for n in ("layer.0", "layer.1")], shuffles=0))
     torch.testing.assert_close(run_operated(network, network, matching, x, x), plain(network, x), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(run_operated(network, network, matching.shuffled(3), x, x), plain(network, x))
 

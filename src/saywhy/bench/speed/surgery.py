@@ -125,7 +125,7 @@ def _speed(make_source: Make, make_target: Make, batch: int, rounds: int, device
     matching = _every_channel(source, target, all_stages, x[:1])
     contenders: dict[str, Callable[[], float]] = {
         PLAIN: lambda: timed(lambda: _plain(source, target, x)),
-        "matching, stage with stage": lambda: _matching_seconds(source, target, x, one, null=False),
+        "matching, stage with stage": lambda: _matching_seconds(source, target, x, one, shuffles=0),
         "matching, stage with stage, and null": lambda: _matching_seconds(source, target, x, one),
         "matching, all stages with each, and null": lambda: _matching_seconds(source, target, x, all_stages),
         "surgery on every channel": lambda: timed(lambda: run_operated(source, target, matching, x, x)),
@@ -155,10 +155,10 @@ def _plain(source: nn.Module, target: nn.Module, pixels: Tensor) -> None:
         target(pixels)
 
 
-def _matching_seconds(source: nn.Module, target: nn.Module, x: Tensor, pairs: Pairs, null: bool = True) -> float:
+def _matching_seconds(source: nn.Module, target: nn.Module, x: Tensor, pairs: Pairs, shuffles: int = 1) -> float:
     """Of a batch after the first, passes and sums; without what is done once for all data, at the beginning and end."""
     spent: list[float] = []
-    correlate(source, target, _watched([x, x], spent), pairs, null)
+    correlate(source, target, _watched([x, x], spent), pairs, shuffles)
     return spent[1]
 
 

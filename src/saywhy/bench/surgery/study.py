@@ -8,12 +8,13 @@ that are dealt at random.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, final
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -29,6 +30,7 @@ from saywhy.classifiers.borrowing import untrained
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
+from saywhy.questions.ask import chance_contrast
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.operated import OperatedSpace, correlate_classifier, image_tower, match_classifier, matched
 from saywhy.spaces.surgery.matching import Matching
@@ -57,10 +59,21 @@ Row = dict[str, Any]
 @final
 @dataclass(frozen=True, eq=False)
 class QuestionSet:
-    """Pictures to ask about, with what CLIP itself says of them. before: (N, 4) cosines with COLOUR and SHAPE."""
+    """Pictures to ask about, with what CLIP itself says of them.
+
+    before: (N, 4) cosines with COLOUR and SHAPE. noise: of these two, what contrasts that say nothing reach.
+    """
 
     images: Sequence[Image.Image]
     before: Tensor
+    noise: tuple[float, ...]
+
+    @staticmethod
+    def of(images: Sequence[Image.Image], clip: ClipSpace, texts: Tensor) -> QuestionSet:
+        vectors = clip.encode_images(images)
+        covariance = torch.cov(vectors.double().T, correction=0)
+        noise = tuple(chance_contrast(group, clip, covariance) for group in (COLOUR, SHAPE))
+        return QuestionSet(images, vectors @ texts.T, noise)
 
 
 @final
@@ -85,7 +98,7 @@ class Study:
         train = pictures(digits("train", 0.0, MATCHED_ON, 5, mnist))
         order = np.random.default_rng(0).permutation(len(train))
         coloured, grey = (
-            QuestionSet(images, clip.encode_images(images) @ texts.T)
+            QuestionSet.of(images, clip, texts)
             for images in (pictures(digits("test", bias, ASKED, 9, mnist)) for bias in (0.0, None))
         )
         return Study(clip, mnist, texts, [train[n] for n in order], coloured, grey)
@@ -94,7 +107,10 @@ class Study:
         """COLOUR and SHAPE asked of pictures, in CLIP and in the operated space."""
         after = space.encode_images(asked.images) @ self.texts.T
         names = ("",) * len(asked.images)
-        return Answers((COLOUR, SHAPE), asked.before, after, names, None, None, self.clip.scale, (self.clip.name,) * 2)
+        return Answers(
+            (COLOUR, SHAPE), asked.before, after, names, None, None, self.clip.scale, (self.clip.name,) * 2,
+            noise=asked.noise,
+        )  # fmt: skip
 
     def ask(
         self, classifier: Classifier, matching: Matching, surgery: Surgery = DEFAULT_SURGERY
@@ -269,7 +285,8 @@ def _itself(study: Study) -> Row:
 def _two_by_two(study: Study, spaces: dict[str, OperatedSpace]) -> list[Row]:
     """The source's classifiers (all colours right in training; all grey) by the same pictures in colour and in grey.
 
-    Of grey pictures nothing can be kept of a colour; the table then says how much of the shape is.
+    Of grey pictures nothing can be kept of a colour, as CLIP itself sees none; the table then says how much of the
+    shape is.
     """
     rows = []
     for name, space in spaces.items():
@@ -278,15 +295,21 @@ def _two_by_two(study: Study, spaces: dict[str, OperatedSpace]) -> list[Row]:
         right = [accuracy(one, bias, study.mnist) for bias in (1.0, 0.0, None)]
         for pictured, asked in (("coloured", study.coloured), ("grey", study.grey)):
             answers = study.answers(asked, space)
-            in_colour = pictured == "coloured"
             rows.append({
                 "classifier": name, "right, biased colours": right[0], "right, any colour": right[1],
                 "right, grey": right[2], "flips": flips, "pictures": pictured,
-                "colour kept": f"{kept(answers, 0):+.3f}" if in_colour else None,
-                "shape kept": f"{kept(answers, 1):+.3f}",
-                "verdict": f"{verdict(answers, 0, 1):+.3f}" if in_colour else None,
+                "colour kept": _said(kept, answers, 0), "shape kept": _said(kept, answers, 1),
+                "verdict": _said(verdict, answers, 0, 1),
             })  # fmt: skip
     return rows
+
+
+def _said(measure: Callable[..., Interval], answers: Answers, *groups: int) -> str | None:
+    """The measure with its interval; None where CLIP itself does not tell the captions apart in these pictures."""
+    try:
+        return f"{measure(answers, *groups):+.3f}"
+    except SaywhyError:
+        return None
 
 
 def _strengths(study: Study, classifier: Classifier, matching: Matching) -> list[Row]:

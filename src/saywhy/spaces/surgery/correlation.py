@@ -1,7 +1,8 @@
 """Correlations between all channels of two networks, in one pass over the pictures, with their null.
 
-The null is the same correlations with pictures swapped between the networks: what chance gives. Sums stand for stored
-activations, and statistics are taken after the resizing, so that a network matches itself with a correlation of 1.
+The null is the same correlations with pictures swapped between the networks, several times: what chance gives. Sums
+stand for stored activations, and statistics are taken after the resizing, so that a network matches itself with a
+correlation of 1.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Correlation:
     layer:       of the target; everything is taken on its grid.
     sources:     (layer, channels) of the source, in the order of the rows below.
     values:      (C_s, C_t) float32, Pearson's correlation over pictures and positions; 0 for a constant channel.
-    null:        (C_s, C_t) float32, the same with every picture's maps of the source handed to another picture; None
-                 where it was not asked for.
+    null:        (S, C_s, C_t) float32, the same with every picture's maps of the source handed to another picture, S
+                 times to another one each; None where it was not asked for.
     source_mean, source_std: (C_s,), target_mean, target_std: (C_t,) float64, over pictures and positions.
     images:      how many pictures.
     """
@@ -51,25 +52,27 @@ def correlate(
     target: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     pairs: Sequence[tuple[Sequence[str], str]],
-    null: bool = True,
+    shuffles: int = 1,
 ) -> list[Correlation]:
     """Correlations of channels in one pass over the data; no activations are kept.
 
     batches: pixels for the source and for the target, of the same pictures, in an order that is random with respect to
-             what they show (the null hands each picture's maps to its neighbour in the batch).
+             what they show (the null hands each picture's maps on within the batch).
     pairs:   (layers of the source, layer of the target), one Correlation each. A layer that is named twice counts once.
-    null:    also correlate with pictures that are shuffled between the networks, in batches of more than one picture.
+    shuffles: how often to correlate also with pictures that are shuffled between the networks: each picture's maps go
+             to the one 1, 2, ... places on, around the batch. A batch of n has n - 1 such shuffles, one of one none.
 
-    Memory: 8 bytes * C_s * C_t for each pair, twice with the null, and the maps of one batch. What is returned takes
-    half as much.
-    Time: 2 * C_s * C_t * positions of the coarser map FLOP a picture, twice with the null, besides the forward passes.
+    Memory: 8 bytes * C_s * C_t for each pair, as much again for each shuffle, and the maps of one batch. What is
+    returned takes half as much.
+    Time: 2 * C_s * C_t * positions of the coarser map FLOP a picture, as much again for each shuffle, besides the
+    forward passes.
 
     Raises SaywhyError for unknown layers, layers whose output is not a map, pictures of several sizes, fewer than two
-    pictures, and, with the null, batches of no more than one.
+    pictures, and, with shuffles, batches of no more than one.
     """
     if not pairs or not all(layers for layers, _ in pairs):
         raise SaywhyError("name at least one layer of each network to correlate")
-    sums = _Sums(pairs, null)
+    sums = _Sums(pairs, shuffles)
     source_layers = list(dict.fromkeys(name for layers, _ in pairs for name in layers))
     target_layers = list(dict.fromkeys(layer for _, layer in pairs))
     with borrowed(source) as one, borrowed(target) as other, torch.no_grad():
@@ -83,7 +86,7 @@ def correlate(
             sums.add(source_maps, target_maps)
     if sums.images < 2:
         raise SaywhyError(f"correlations need at least two pictures; there {'is one' if sums.images else 'are none'}")
-    if null and not sums.null_images:
+    if shuffles and not sums.null_images:
         raise SaywhyError("the null swaps pictures within a batch; give batches of at least two")
     return [sums.correlation(n) for n in range(len(pairs))]
 
@@ -164,13 +167,13 @@ class _Sums:
     the source's is averaged, or else the target's is taken back (see _Finer); the sums are those on the target's grid.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], null: bool) -> None:
-        self.pairs, self.null = [(tuple(dict.fromkeys(layers)), layer) for layers, layer in pairs], null
+    def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], shuffles: int) -> None:
+        self.pairs, self.shuffles = [(tuple(dict.fromkeys(layers)), layer) for layers, layer in pairs], shuffles
         self.images = self.null_images = 0
         self.grids: dict[str, tuple[int, int]] = {}  # of the target's layers
         self.source: dict[tuple[str, tuple[int, int]], _Channels] = defaultdict(_Channels)
         self.target: dict[str, _Channels] = defaultdict(_Channels)
-        self.products: dict[tuple[int, str], Tensor] = {}  # (pair, source's layer) -> (C_s, C_t or, with null, 2 * C_t)
+        self.products: dict[tuple[int, str], Tensor] = {}  # (pair, source's layer) -> (1 + shuffles, C_s, C_t)
 
     def add(self, source_maps: Mapping[str, Tensor], target_maps: Mapping[str, Tensor]) -> None:
         """Maps (N, C, h, w) of the same pictures."""
@@ -198,31 +201,28 @@ class _Sums:
                 finer = _Finer((height, width), grid, maps.device)
             else:
                 maps, (height, width) = resized(maps, grid), grid
-            ours = self.source[name, grid].add(maps, finer).flatten(1)
+            ours = self.source[name, grid].add(maps, finer).flatten(2)
             for n in here:
                 layer = self.pairs[n][1]
                 if name not in self.pairs[n][0]:
                     continue
                 if (layer, (height, width)) not in theirs:
-                    theirs[layer, (height, width)] = self._with_null(targets[layer], finer)
+                    centred = targets[layer]
+                    theirs[layer, (height, width)] = (centred if finer is None else finer.back(centred)).flatten(2)
                 self._multiply((n, name), ours, theirs[layer, (height, width)])
 
-    def _with_null(self, centred: Tensor, finer: _Finer | None) -> Tensor:
-        """(C_t, N * positions); with the null (2 * C_t, ...): the same again, each picture's in its neighbour's place.
-
-        One product with the source's then does for both.
-        """
-        centred = centred if finer is None else finer.back(centred)
-        if self.null and centred.shape[1] > 1:
-            centred = torch.cat([centred, centred.roll(-1, 1)])
-        return centred.flatten(1)
-
     def _multiply(self, key: tuple[int, str], ours: Tensor, theirs: Tensor) -> None:
-        product = ours @ theirs.T
+        """Of (C, N, positions) maps: as they belong together, then with each picture's handed on around the batch."""
+        count = ours.shape[1]
         if key not in self.products:
-            columns = len(self.target[self.pairs[key[0]][1]].shift) * (2 if self.null else 1)
-            self.products[key] = product.new_zeros((len(ours), columns), dtype=torch.float64)
-        self.products[key][:, : product.shape[1]] += product
+            self.products[key] = ours.new_zeros((1 + self.shuffles, len(ours), len(theirs)), dtype=torch.float64)
+        for shuffle, product in enumerate(self.products[key]):
+            if shuffle and count == 1:
+                break
+            shift = 1 + (shuffle - 1) % (count - 1) if shuffle else 0
+            few = len(ours) < len(theirs)  # the fewer channels are copied
+            one, other = (ours.roll(shift, 1), theirs) if few else (ours, theirs.roll(-shift, 1))
+            product += one.flatten(1) @ other.flatten(1).T
 
     def correlation(self, n: int) -> Correlation:
         """Of the n-th pair. Its sums are given up."""
@@ -233,13 +233,13 @@ class _Sums:
         means, stds = zip(*(one.statistics() for one in sources), strict=True)
         counts = [len(mean) for mean in means]
         values = torch.empty(sum(counts), len(target_mean))
-        null = torch.empty_like(values) if self.null else None
-        shares = self.images, self.null_images
-        blocks = (values.split(counts), null.split(counts) if null is not None else ())
+        null = torch.empty(self.shuffles, *values.shape) if self.shuffles else None
+        shares = self.images, *[self.null_images] * self.shuffles
+        blocks = values.split(counts), *([] if null is None else [one.split(counts) for one in null])
         for k, (name, one, std) in enumerate(zip(layers, sources, stds, strict=True)):
             outer, scale = one.offset[:, None] * target.offset, std[:, None] * target_std
-            products = self.products.pop((n, name)).cpu().split(len(target_mean), 1)
-            for product, images, written in zip(products, shares, blocks, strict=False):
+            products = self.products.pop((n, name)).cpu()
+            for product, images, written in zip(products, shares, blocks, strict=True):
                 positions = target.positions * images / self.images
                 written[k].copy_(_divided(product / positions - outer, scale))
         return Correlation(

@@ -64,6 +64,8 @@ class Matching:
 
     source, target: whose layers these are; ``fingerprints`` of their weights refuse others on loading.
     decisive: layer of the source -> how many of its channels were candidates; empty where all of all layers were.
+    chance:   share of the target's channels that may have found a match by chance. shuffles: how often pictures were
+              shuffled to know it; 0: not at all, so that any correlation counts.
     """
 
     layers: tuple[LayerMatch, ...]
@@ -73,6 +75,8 @@ class Matching:
     target: str = "target"
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     decisive: Mapping[str, int] = field(default_factory=dict)
+    chance: float = 0.0
+    shuffles: int = 1
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -170,7 +174,8 @@ def match(
     how:    "best": the best correlation, a source channel may serve several; "one-to-one": the assignment with the
             highest sum of correlations above the threshold, in which each serves once.
     chance: share of the target's channels that may find a match by chance: the threshold is that quantile of their
-            best correlations with shuffled pictures. 0: their maximum. Without a null the threshold is 0.
+            best correlations over all shuffles of the pictures. 0: their maximum, which one pair of unrelated networks
+            in 1 + shuffles exceeds somewhere. 1, and without a null: the threshold is 0.
     signed: count a channel that runs the other way (a negative correlation) as going with it.
     candidates: layer of the source -> (C,) bool, the channels that may be matched; None: all.
 
@@ -178,7 +183,9 @@ def match(
     """
     check_way(how, chance)
     layers = tuple(_layer_match(layer, how, chance, signed, candidates) for layer in correlations)
-    return Matching(layers, how, min((layer.images for layer in correlations), default=0))
+    shuffles = 0 if chance == 1 else min((0 if one.null is None else len(one.null) for one in correlations), default=0)
+    images = min((layer.images for layer in correlations), default=0)
+    return Matching(layers, how, images, chance=chance, shuffles=shuffles)
 
 
 def check_way(how: str, chance: float) -> None:
@@ -195,11 +202,12 @@ def _layer_match(
     def sized(values: Tensor) -> Tensor:
         return values.abs() if signed else values
 
-    threshold = 0.0 if one.null is None else max(float(sized(one.null).max(0).values.quantile(1 - chance)), 0.0)
-    strength = sized(one.values)
+    strength, null = sized(one.values), None if one.null is None or chance == 1 else sized(one.null)
     if candidates is not None:
-        allowed = torch.cat([candidates[name] for name, _ in one.sources])
-        strength = torch.where(allowed[:, None], strength, 0)
+        allowed = torch.cat([candidates[name] for name, _ in one.sources])[:, None]
+        strength = torch.where(allowed, strength, 0)
+        null = None if null is None else torch.where(allowed, null, 0)
+    threshold = 0.0 if null is None else max(float(np.quantile(null.amax(1).numpy(), 1 - chance)), 0.0)
     if how == "best":
         channels = strength.argmax(0)
     else:

@@ -18,6 +18,8 @@ class MatchOptions:
     layers:      of the classifier: "evidence", a name of ``operated.LAYERS``, or names of layers.
     clip_layers: of CLIP: a name of ``operated.LAYERS``, or names of layers.
     how:         "best" or "one-to-one". chance: share of channels that may match by chance. signed: by sign too.
+    shuffles:    of the pictures, to know what chance gives. With 19 one pair of unrelated networks in twenty has a
+                 match at all; with one, half of them.
     floor:       logits: evidence for a class that varies by less over the pictures decides nothing, as the odds change
                  by a fifth. A network with random weights has such evidence; scaled up to CLIP's activations it would
                  speak as loudly as any other.
@@ -29,6 +31,14 @@ class MatchOptions:
     chance: float = 0.0
     signed: bool = False
     floor: float = 0.2
+    shuffles: int = 19
+
+    def __post_init__(self) -> None:
+        if self.shuffles < 1:
+            raise SaywhyError(
+                f"pictures must be shuffled at least once to know chance; --shuffles is {self.shuffles} (to take any "
+                "correlation: --chance 1)"
+            )
 
 
 @final
