@@ -55,7 +55,9 @@ def test_a_label_is_correct_where_its_part_is_in_the_crop_and_true_where_the_bir
     image = Image.new("RGB", (40, 10))
     boxes = {"LRP": [[(0, 0, 10, 10), (10, 0, 20, 10), (20, 0, 30, 10), (30, 0, 40, 10)]]}
     tally = {"LRP": Counts()}
-    labels = judge.score(0, [seen], [image], boxes, tally)
+    crops: list[lrp_clip.Crop] = []
+    labels = judge.score(0, [seen], [image], boxes, tally, crops)
+    assert [crop.words for crop in crops] == [[0, 1, 2, 3, 4]] * 4
     assert labels == {"LRP": [[[0, 1, 2, 3, 4]] * 4]}
     assert tally["LRP"].present == [True, True, False, True]
     assert tally["LRP"].correct == [1, 2, 999, 999]  # crown first, bill second, nothing there, no phrase for a tail
@@ -124,10 +126,14 @@ def test_every_cut_finds_the_relevant_corner(cut: str) -> None:
 def test_both_tables_and_the_figure_from_a_folder(tmp_path: Path) -> None:
     data = write_cub(tmp_path / "birds", "planted-bill", test=4, size=96)
     report = run_benchmark("lrp-clip", None, data=str(data), model="world:aviary-bill", space="own")
-    assert [row["crops from"] for row in report.rows] == [variant.name for variant in VARIANTS]
+    blind = [f"LRP, words {what}" for what in lrp_clip.OF_CONTROL.values()]
+    assert [row["crops from"] for row in report.rows] == [*(variant.name for variant in VARIANTS), *blind]
     by_name = {row["crops from"]: row for row in report.rows}
     assert by_name["LRP"]["crops"] == by_name["random boxes"]["crops"] > 0
     assert by_name["LRP"]["mean area"] == pytest.approx(by_name["random boxes"]["mean area"])
+    for name in blind:
+        assert by_name[name]["crops"] == by_name["LRP"]["crops"]
+        assert by_name[name]["part present"] == by_name["LRP"]["part present"]  # the same crops
     assert report.document()["pictures"] == 4
     assert len(report.more) == 1
     assert report.figures["lrp-clip.png"].startswith(b"\x89PNG")

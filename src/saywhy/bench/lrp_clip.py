@@ -3,7 +3,8 @@
 For each crop that an explanation shows: is an annotated body part in it, and does one of its first labels name such a
 part? "Correct" is the paper's: the label's part is in the crop. "True" is stricter: the picture (or its class) also has
 the attribute. Beside LRP's regions stand random boxes of the same sizes, other attribution methods, other ways to cut
-regions, and other signs of relevance. Intervals are 95 % percentile bootstraps over pictures.
+regions, and other signs of relevance; and beside LRP's words the same crops with words that did not look at them
+(metrics/word_controls.py). Intervals are 95 % percentile bootstraps over pictures.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from skimage.segmentation import slic
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.bench import Report
+from saywhy.bench.class_words import name_scores, row_scores
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import interval_of, resampled
+from saywhy.metrics.word_controls import controls, partners
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.questions.labels import label_images, widened
@@ -70,6 +73,21 @@ VARIANTS = (
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One crop, with what is there and what was said of it.
+
+    picture: its index. here: parts of which a point lies in it. attributes: of the bird. words: phrases, best first.
+    """
+
+    picture: int
+    here: frozenset[str]
+    attributes: frozenset[int]
+    area: float
+    words: list[int]
+
+
+@final
 @dataclass
 class Tally:
     """What was counted for one variant: a row per crop.
@@ -111,6 +129,8 @@ def run(
 
     judge = Judge.of(cub, vocabulary, meant, label_space)
     tallies = {variant.name: Tally() for variant in VARIANTS}
+    crops: list[Crop] = []
+    predicted: list[int] = []
     examples: list[Example] = []
     right: list[bool] = []
     rng = np.random.default_rng(0)
@@ -120,14 +140,16 @@ def run(
         images = [read_picture(bird.path) for bird in batch]
         pixels = classifier.preprocess(images)
         logits = classifier.logits(pixels).float().cpu()
-        said = [named.get(classifier.labels[i].lower()) for i in logits.argmax(1).tolist()]
+        predicted += logits.argmax(1).tolist()
+        said = [named.get(classifier.labels[i].lower()) for i in predicted[start:]]
         right += [s == b.label for s, b in zip(said, batch, strict=True) if s is not None]
         boxes = dict(_all_boxes(classifier, pixels, images, rng))
-        labels = judge.score(start, batch, images, boxes, tallies)
+        labels = judge.score(start, batch, images, boxes, tallies, crops)
         if len(examples) < 60:
             examples += _examples(judge, batch, images, boxes["LRP"], labels["LRP"], said, cub)
 
-    rows = [_row(variant.name, tallies[variant.name], len(birds)) for variant in VARIANTS]
+    tallies |= _controls(judge, crops, predicted, classifier)
+    rows = [_row(name, tally, len(birds)) for name, tally in tallies.items()]
     return Report(
         "lrp-clip",
         f"Table 1: crops of {len(birds)} pictures of {data}, {classifier.name}, words by {label_space.name}; "
@@ -283,9 +305,11 @@ class Judge:
         images: Sequence[Image.Image],
         boxes: dict[str, list[list[Box]]],
         tallies: dict[str, Tally],
+        crops: list[Crop],
     ) -> dict[str, list[list[list[int]]]]:
         """Adds the crops of a batch to the tallies; returns each variant's labels, as ``labels`` does for its boxes.
 
+        crops: those of LRP are put there.
         start: index of the batch's first picture.
         """
         flat = [[box for some in boxes.values() for box in some[n]] for n in range(len(birds))]
@@ -298,17 +322,59 @@ class Judge:
             tally = tallies[name]
             for n, (bird, some) in enumerate(zip(birds, all_boxes, strict=True)):
                 for box, phrases in zip(some, labels[name][n], strict=True):
-                    here = self.present(bird, box)
-                    named = [self.speaks_of[m] & here for m in phrases]
-                    has = [bool(self.meant[m] & bird.attributes) for m in phrases]
                     width, height = images[n].size
-                    tally.picture.append(start + n)
-                    tally.present.append(bool(here))
-                    tally.correct.append(_first([bool(parts) for parts in named]))
-                    tally.true.append(_first([bool(parts) and h for parts, h in zip(named, has, strict=True)]))
-                    tally.area.append((box[2] - box[0]) * (box[3] - box[1]) / (width * height))
-                    tally.parts.update(part for parts in named for part in parts)
+                    area = (box[2] - box[0]) * (box[3] - box[1]) / (width * height)
+                    crop = Crop(start + n, self.present(bird, box), bird.attributes, area, phrases)
+                    self.count(tally, crop, phrases)
+                    if name == "LRP":
+                        crops.append(crop)
         return labels
+
+    def count(self, tally: Tally, crop: Crop, words: Sequence[int]) -> None:
+        """Adds a crop with these words, its own or others."""
+        named = [self.speaks_of[m] & crop.here for m in words]
+        has = [bool(self.meant[m] & crop.attributes) for m in words]
+        tally.picture.append(crop.picture)
+        tally.present.append(bool(crop.here))
+        tally.correct.append(_first([bool(parts) for parts in named]))
+        tally.true.append(_first([bool(parts) and h for parts, h in zip(named, has, strict=True)]))
+        tally.area.append(crop.area)
+        tally.parts.update(part for parts in named for part in parts)
+
+
+def _controls(
+    judge: Judge, crops: Sequence[Crop], predicted: Sequence[int], classifier: Classifier
+) -> dict[str, Tally]:
+    """LRP's crops with words that did not look at them; dealt: those of a crop of the same rank in another picture."""
+    of_picture: dict[int, list[list[int]]] = {}
+    for crop in crops:
+        of_picture.setdefault(crop.picture, []).append(crop.words)
+    pictures = list(of_picture)
+    others = dict(zip(pictures, partners(len(pictures), 1)[0].tolist(), strict=True)) if pictures else {}
+    rank: Counter[int] = Counter()
+    words: dict[str, list[list[int]]] = {"dealt": []}
+    for crop in crops:
+        theirs = of_picture[pictures[others[crop.picture]]]
+        words["dealt"].append(theirs[rank[crop.picture] % len(theirs)])
+        rank[crop.picture] += 1
+    words |= controls(
+        [crop.words for crop in crops],
+        [predicted[crop.picture] for crop in crops],
+        by_name=name_scores(judge.vocabulary, judge.place, classifier.labels),
+        by_row=row_scores(judge.vocabulary, judge.place),
+    )
+    tallies = {}
+    for name, some in words.items():
+        tally = tallies[f"LRP, words {OF_CONTROL[name]}"] = Tally()
+        for crop, of_crop in zip(crops, some, strict=True):
+            judge.count(tally, crop, of_crop)
+    return tallies
+
+
+OF_CONTROL = {
+    "dealt": "of another picture", "constant": "said most often", "name": "of the class's name",
+    "row": "of the class's row",
+}  # fmt: skip
 
 
 def _first(hits: Sequence[bool]) -> int:
