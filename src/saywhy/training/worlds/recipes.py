@@ -22,6 +22,7 @@ from saywhy.training.worlds.aviary_clips import CLIP_TOWERS, train_captioned_cli
 from saywhy.training.worlds.classifiers import train_classifier, train_digits
 from saywhy.training.worlds.digit_clips import DIGIT_CLIP_TOWERS, DIGIT_PICTURES, train_digit_clip
 from saywhy.training.worlds.networks import PLANTED_SCENES, RANDOM_SCENES, SPECIES_SCENES, VIT, resumable_epochs
+from saywhy.training.worlds.typical import write_typical
 from saywhy.worlds import SAMPLES, WEIGHTS
 from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, render
 from saywhy.worlds.digits import INKS
@@ -138,10 +139,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="continue after the last saved epoch")
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument(
+        "--typical", action="store_true", help="train nothing; make anew what the models know (typical.safetensors)"
+    )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(RECIPES)
     if unknown:
         parser.error(f"no such model: {', '.join(sorted(unknown))}")
+    if options.typical:
+        for name in options.names or RECIPES:
+            if "language" not in name:
+                print(write_typical(options.out / name), flush=True)
+        return
     write_samples(SAMPLES / "aviary")
     for name in options.names or RECIPES:
         recipe = RECIPES[name]
@@ -149,4 +158,6 @@ def main(arguments: list[str] | None = None) -> None:
             options.out / name, resume=options.resume, **({"epochs": options.epochs} if options.epochs else {})
         )
         write_whole(options.out / name / "MODEL_CARD.md", _card(name, recipe.says, measured))
+        if "language" not in name:
+            write_typical(options.out / name)
         print(name, json.dumps(measured), flush=True)

@@ -1,0 +1,185 @@
+"""What networks know, from references: shipped ones of the worlds, pictures that a user names, or those of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Advance, Failure, Readable, Unopened, bounded
+from saywhy.pictures.sources import read_sources
+from saywhy.plumbing.caches import cache_directory, keeping, versions
+from saywhy.plumbing.tensors import reading_tensors
+from saywhy.seen.doubts import Flat, Foreign, is_flat
+from saywhy.seen.gate import Doubt
+from saywhy.seen.layer_statistics import BATCH, Eye
+from saywhy.seen.typical import FEWEST, ROUGH, Typical
+from saywhy.worlds import WEIGHTS
+
+SHIPPED = "typical.safetensors"
+"""Beside the weights of a world's model: what that model knows."""
+MOST = 400  # pictures of a reference
+OF_RUN = 200  # pictures of a run that stand for it
+ENOUGH = 100  # pictures from which a run says what is usual in it
+Reference = str | Path | Sequence[str | Path]
+"""Where its pictures are: files, folders, "world:NAME"; see ``pictures.sources``."""
+Bar = Callable[[str, int], AbstractContextManager[Advance]]
+"""What is done, and with how many pictures -> what is told how many more are done with."""
+
+
+@contextmanager
+def _no_bar(what: str, count: int) -> Iterator[Advance]:
+    yield lambda more: None
+
+
+def doubts_of(
+    eyes: Sequence[Eye],
+    reference: Reference | None = None,
+    run: Sequence[Unopened] = (),
+    *,
+    tell: Callable[[str], object] = lambda note: None,
+    bar: Bar = _no_bar,
+    seed: int = 0,
+) -> tuple[Doubt, ...]:
+    """What may keep words from a picture: that it is flat, and for each network, that it does not know the like.
+
+    eyes:      the networks that see the pictures.
+    reference: pictures that they know; None: the shipped reference of a world's network, else the pictures of the run,
+               from ENOUGH on; where there is neither, nothing is known, and nothing is doubted.
+    run:       the pictures that are asked about.
+    tell:      is told in a line what a user should know: how rough a reference is, what could not be read.
+
+    Raises SaywhyError for a reference without pictures, and one of fewer than FEWEST that can be read.
+    """
+    doubts: list[Doubt] = [Flat()]
+    found: list[Typical | None]
+    if reference is not None:
+        found = [*_of_reference(eyes, reference, tell, bar, seed)]
+    else:
+        ready = {n: typical for n, eye in enumerate(eyes) if (typical := shipped(eye.fingerprint)) is not None}
+        missing = [n for n in range(len(eyes)) if n not in ready]
+        ready |= dict(zip(missing, _of_run([eyes[n] for n in missing], run, tell, bar), strict=False))
+        found = [ready.get(n) for n in range(len(eyes))]
+    for eye, typical in zip(eyes, found, strict=True):
+        if typical is not None:
+            doubts.append(Foreign(replace(eye, layers=typical.layers), typical))
+    return tuple(doubts)
+
+
+def shipped(fingerprint: str) -> Typical | None:
+    """What the network with these weights knows, where it is one of the worlds'."""
+    path = _shipped().get(fingerprint)
+    return None if path is None else Typical.load(path)
+
+
+@cache
+def _shipped() -> dict[str, Path]:
+    """Fingerprint of a network -> file."""
+    found = {}
+    for path in sorted(WEIGHTS.glob(f"*/*/{SHIPPED}")):
+        with reading_tensors(path, "is no record of what is typical") as stored:
+            found[str(stored.story["fingerprint"])] = path
+    return found
+
+
+def learn(
+    eyes: Sequence[Eye],
+    pictures: Sequence[Unopened],
+    what: str,
+    tell: Callable[[Failure], object] = lambda failure: None,
+    bar: Bar = _no_bar,
+) -> list[Typical]:
+    """What is typical of pictures, as each network sees them, from one pass over them.
+
+    Pictures of one flat colour show nothing, and are left out; so are those that cannot be read, of which ``tell`` is
+    told. what: "scenes of the aviary".
+
+    Raises SaywhyError for fewer than FEWEST pictures, and as ``Typical.fit``.
+    """
+    found: list[list[Tensor]] = [[] for _ in eyes]
+    eyes = list(eyes)
+    with bar("looking at the reference", len(pictures)) as advance:
+        for batch in bounded(Readable(tell)(pictures, advance), BATCH):
+            images = [image for _, image in batch if not is_flat(image)]
+            for n, eye in enumerate(eyes if images else ()):
+                if eye.layers is None:
+                    eye = eyes[n] = replace(eye, layers=eye.early(images))
+                found[n].append(eye.statistics(images))
+    count = sum(map(len, found[0]))
+    if count < FEWEST:
+        raise SaywhyError(
+            f"a reference of {count} pictures does not say what is typical; give {FEWEST} or more, better {ROUGH}"
+        )
+    return [
+        Typical.fit(torch.cat(rows), f"{count} {what}", eye.layers or (), eye.fingerprint)
+        for eye, rows in zip(eyes, found, strict=True)
+    ]
+
+
+def _of_reference(
+    eyes: Sequence[Eye], reference: Reference, tell: Callable[[str], object], bar: Bar, seed: int
+) -> list[Typical]:
+    if not eyes:
+        return []
+    named = [reference] if isinstance(reference, str | Path) else list(reference)
+    sources = [str(one) for one in named]
+    where = f"pictures of {sources[0]}" + (" and others" if len(sources) > 1 else "")
+    found = _kept(eyes, read_sources(sources, MOST, seed), where, tell, bar)
+    if found[0].rough:
+        tell(f"a reference of {found[0].count} pictures is rough; {ROUGH} or more are better")
+    return found
+
+
+def _of_run(eyes: Sequence[Eye], run: Sequence[Unopened], tell: Callable[[str], object], bar: Bar) -> list[Typical]:
+    """From pictures spread over the run; [] where there are too few."""
+    if len(run) < ENOUGH or not eyes:
+        return []
+    spread = np.linspace(0, len(run) - 1, min(len(run), OF_RUN)).round().astype(int)
+    try:  # what cannot be read is told when it is asked about
+        return learn(eyes, [run[n] for n in spread.tolist()], "pictures of this run", bar=bar)
+    except SaywhyError as error:
+        tell(f"the pictures of this run do not say of which pictures words can be said: {error}")
+        return []
+
+
+def _kept(
+    eyes: Sequence[Eye], pictures: Sequence[Unopened], what: str, tell: Callable[[str], object], bar: Bar
+) -> list[Typical]:
+    """From the cache, where the same networks were shown the same files."""
+    paths = _paths(eyes, pictures, what)
+    if paths and all(path.is_file() for path in paths):
+        with keeping():
+            return [Typical.load(path) for path in paths]
+    found = learn(eyes, pictures, what, lambda failure: tell(failure.reason), bar)
+    with keeping():
+        for path, typical in zip(paths, found, strict=False):
+            typical.save(path)
+    return found
+
+
+def _paths(eyes: Sequence[Eye], pictures: Sequence[Unopened], what: str) -> list[Path]:
+    """Where in the cache; [] where a preprocessing draws at random, or pictures have no files."""
+    files = []
+    for picture in pictures:
+        if picture.name.startswith("world:"):
+            files.append((picture.name, versions("saywhy")))
+            continue
+        try:
+            status = os.stat(picture.name)
+        except (OSError, ValueError):
+            return []
+        files.append((os.path.realpath(picture.name), f"{status.st_size} {status.st_mtime_ns}"))
+    keys = [eye.key for eye in eyes]
+    if None in keys:
+        return []
+    names = [hashlib.sha256(f"{key} {what} {files}".encode()).hexdigest()[:24] for key in keys]
+    return [cache_directory() / "typical" / f"{name}.safetensors" for name in names]
