@@ -52,9 +52,12 @@ def _explained(model: str, source: str) -> list[Explanation]:
         resolve_vocabulary,
         resolve_writer,
     )
+    from saywhy.seen.layer_statistics import eyes_of
+    from saywhy.seen.references import doubts_of
 
     classifier = Classifier.load(model)
     space = resolve_space(default_space(classifier), classifier)
     words, writer = resolve_vocabulary(None, classifier), resolve_writer(default_writer(classifier))
     pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources([source])]
-    return explain_pictures(pictures, classifier, words, space, writer=writer, seen=resolve_seen(space, words))
+    seen = resolve_seen(space, words, doubts=doubts_of(eyes_of(space, classifier)))
+    return explain_pictures(pictures, classifier, words, space, writer=writer, seen=seen)

@@ -14,6 +14,7 @@ from saywhy.cli.console import (
     Terminal,
     errors,
     find_asked,
+    note,
     progress_bar,
     save_numbered,
     tell_each,
@@ -38,6 +39,7 @@ from saywhy.cli.options import (
     Json,
     Limit,
     Quiet,
+    Reference,
     Report,
     Seed,
     Sources,
@@ -118,6 +120,7 @@ def explain(
             rich_help_panel=ANSWER,
         ),
     ] = None,
+    reference: Reference = None,
     out: Report = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -147,6 +150,8 @@ def explain(
         resolve_writer,
     )
     from saywhy.questions.phrases import check_phrases
+    from saywhy.seen.layer_statistics import eyes_of
+    from saywhy.seen.references import doubts_of
     from saywhy.words.class_names import read_class_names
 
     if composite is not None and method != "lrp":
@@ -173,10 +178,11 @@ def explain(
         opinion = resolve_space(space or default_space(classifier), classifier, device)
         check_phrases(options.phrases, opinion)
         words = words or load_vocabulary(default_vocabulary(classifier))
-        seen = resolve_seen(opinion, words)
         language = language if writer is not None else resolve_writer(default_writer(classifier))
 
     console = Terminal(quiet=quiet)
+    doubts = doubts_of(eyes_of(opinion, classifier), reference, found.pictures, tell=note, bar=progress_bar, seed=seed)
+    seen = resolve_seen(opinion, words, doubts=doubts)
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
         return explain_pictures(batch, classifier, words, opinion, options, language, seen)

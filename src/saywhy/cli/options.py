@@ -35,6 +35,14 @@ Vocabulary = Annotated[
         rich_help_panel=ANSWER,
     ),
 ]
+Reference = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Pictures that the model knows, 100 or more: of others no words are said. Files, folders, world:NAME; may "
+        "be repeated.",
+        rich_help_panel=ANSWER,
+    ),
+]
 Limit = Annotated[
     int | None,
     typer.Option("--limit", "-n", min=1, help="Pictures at most, evenly over the classes.", rich_help_panel=RUNNING),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +24,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.outputs import MULTI, SINGLE
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
-from saywhy.pictures.in_batches import Failure, in_batches
+from saywhy.pictures.in_batches import Advance, Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_shifted, encode_vocabulary, nearest, pieces
@@ -38,6 +40,8 @@ from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.seen.evidence import gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
+from saywhy.seen.layer_statistics import eyes_of
+from saywhy.seen.references import Reference, doubts_of
 from saywhy.spaces.traits import KnowsClasses, classifier_of
 from saywhy.types import Claim, Contrast, Prediction, Sentence, Space, Vocabulary
 
@@ -66,6 +70,7 @@ class _Options(TypedDict, total=False):
     space: str | Space | None
     writer: str | LanguageModel | None
     calibration: str | Path | Calibrated | None
+    reference: Reference | None
     target: int | str | Sequence[int | str] | None
     method: str
     composite: str | None
@@ -96,6 +101,7 @@ def explain(
     space: str | Space | None = None,
     writer: str | LanguageModel | None = None,
     calibration: str | Path | Calibrated | None = None,
+    reference: Reference | None = None,
     target: int | str | Sequence[int | str] | None = ExplainOptions.target,
     method: str = ExplainOptions.method,
     composite: str | None = ExplainOptions.composite,
@@ -123,11 +129,14 @@ def explain(
                 one; None: no such sentence.
     calibration: how probable it is that phrases are there: a file of ``saywhy calibrate``, or a Calibration; None: what
                 the space brings along or is shipped with, else no word is said as a fact.
+    reference:  pictures that the networks know, 100 or more: files, folders or "world:NAME". Of a picture to which they
+                respond otherwise no words are said. None: of a world's networks its own; else, of a list of 100 or
+                more, its pictures.
     target, method, composite, regions, top, phrases: see ``ExplainOptions``.
     batch_size: pictures of a list at once; fewer where they are large.
 
-    Raises SaywhyError for a picture that cannot be read, of a list the first of a batch by its number and name, and for
-    unknown names.
+    Raises SaywhyError for a picture that cannot be read, of a list the first of a batch by its number and name, for
+    unknown names, and for a reference of too few pictures.
     """
     targets = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
     options = ExplainOptions(
@@ -145,7 +154,8 @@ def explain(
     check_space(opinion, classifier)
     check_phrases(options.phrases, opinion)
     language = resolve_writer(writer)
-    seen = resolve_seen(opinion, words, calibration)
+    doubts = doubts_of(eyes_of(opinion, classifier), reference, asked if several else (), tell=warnings.warn, bar=_bar)
+    seen = resolve_seen(opinion, words, calibration, doubts)
     if not several:
         return explain_pictures(first, classifier, words, opinion, options, language, seen)[0]
 
@@ -153,10 +163,11 @@ def explain(
         return explain_pictures(batch, classifier, words, opinion, options, language, seen)
 
     explanations = []
-    for picture, result in _bar(in_batches(asked, work, batch_size=batch_size), len(asked)):
-        if isinstance(result, Failure):
-            raise SaywhyError(f"picture {asked.index(picture) + 1} of {len(asked)}: {result.reason}")
-        explanations.append(result)
+    with _bar("explaining", len(asked)) as advance:
+        for picture, result in in_batches(asked, work, batch_size=batch_size, advance=advance):
+            if isinstance(result, Failure):
+                raise SaywhyError(f"picture {asked.index(picture) + 1} of {len(asked)}: {result.reason}")
+            explanations.append(result)
     return explanations
 
 
@@ -264,14 +275,17 @@ def _name(image: Any) -> str:
     return UNNAMED if isinstance(image, torch.Tensor) else picture_name(image)
 
 
-def _bar(results: Iterable[_T], count: int) -> Iterable[_T]:
-    """The same with a progress bar, where there are more than a few and somebody sees it."""
+@contextmanager
+def _bar(what: str, count: int) -> Iterator[Advance]:
+    """What advances a progress bar, which is there where pictures are more than a few and somebody sees it."""
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     console = Console(stderr=True)
     seen = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
-    return track(results, "explaining", total=count, console=console, transient=True, disable=count <= FEW or not seen)
+    with Progress(console=console, transient=True, disable=count <= FEW or not seen) as progress:
+        task = progress.add_task(what, total=count)
+        yield lambda more: progress.advance(task, more)
 
 
 def _read(image: Any, classifier: Classifier, display: Display) -> Image.Image:

@@ -17,7 +17,7 @@ from saywhy.words.vocabulary import PHOTO, joined_vocabularies, make_vocabulary,
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.sentences.language_model import LanguageModel
-    from saywhy.seen.gate import Calibrated, Seen
+    from saywhy.seen.gate import Calibrated, Doubt, Seen
     from saywhy.types import Space, Vocabulary
 
 
@@ -169,11 +169,17 @@ def check_space(space: Space, classifier: Classifier) -> None:
         raise SaywhyError(f"the space belongs to {owner.name}, not to {classifier.name}; use space='own'")
 
 
-def resolve_seen(space: Space, vocabulary: Vocabulary, calibration: str | Path | Calibrated | None = None) -> Seen:
-    """What decides which words are said as facts.
+def resolve_seen(
+    space: Space,
+    vocabulary: Vocabulary,
+    calibration: str | Path | Calibrated | None = None,
+    doubts: tuple[Doubt, ...] = (),
+) -> Seen:
+    """What decides which words are said as facts, and of which pictures none are said.
 
     calibration: a file, or what knows how probable it is that phrases are there; None: what the space brings along, or
                  what is shipped for it; where there is none, no word is said as a fact.
+    doubts:      what may silence a picture, as ``seen.references.doubts_of`` gives.
 
     Raises SaywhyError for the calibration of another space or vocabulary.
     """
@@ -183,8 +189,8 @@ def resolve_seen(space: Space, vocabulary: Vocabulary, calibration: str | Path |
 
     if calibration is None:
         known = calibration_of(space) or shipped_calibration(space, vocabulary)
-        return Seen(known if isinstance(known, Calibrated) else None)
+        return Seen(known if isinstance(known, Calibrated) else None, doubts)
     given = Calibration.load(calibration) if isinstance(calibration, str | Path) else calibration
     if isinstance(given, Calibration) and (reason := given.why_not(space, vocabulary)):
         raise SaywhyError(reason)
-    return Seen(given)
+    return Seen(given, doubts)

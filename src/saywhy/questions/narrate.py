@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -22,12 +21,12 @@ from saywhy.questions.sentences.language_filter import is_appropriate
 from saywhy.questions.sentences.language_model import LanguageModel
 from saywhy.questions.sentences.prefix import prefix_drafts
 from saywhy.questions.sentences.scoring import Scorer
+from saywhy.seen.doubts import FLAT_SAID, is_flat
 from saywhy.spaces.similarity import FEWEST, unusual_scores
 from saywhy.spaces.traits import reference_of
 from saywhy.types import Claim, Draft, Sentence, Space, Vocabulary, Word
 
 WHOLE = 0.3  # weight of the whole picture beside the mean of its pieces; docs/sentences.md says how it was chosen
-FLAT = 2  # of 255: a picture whose channels vary no more shows nothing
 _Facts = Callable[[Sequence[Draft]], Factual | str]
 METHODS = {
     "guided": "beam search on the closed-form optimum of each step; all pictures at once",
@@ -70,8 +69,8 @@ def narrate(
         raise unknown("way to write", method, METHODS)
     if not images:
         return []
-    flat = [_is_flat(image) for image in images]
-    shown = [n for n, is_flat in enumerate(flat) if not is_flat]
+    flat = [is_flat(image) for image in images]
+    shown = [n for n, nothing in enumerate(flat) if not nothing]
     sentences: list[Sentence] = []
     if shown:
         looks = [[images[n], *(crops[n] if crops else ())] for n in shown]
@@ -83,8 +82,8 @@ def narrate(
             facts = [partial(_of_facts, claims=claims[n], vocabulary=vocabulary, writer=writer) for n in shown]
         sentences = _written(scorer, seen_by, judge or space, writer, method, appropriate, allowed, facts, settings)
     rest = iter(sentences)
-    nothing = _refused("the picture is of one flat colour", space, judge or space, writer, method, 0)
-    return [nothing if is_flat else next(rest) for is_flat in flat]
+    refused = _refused(FLAT_SAID, space, judge or space, writer, method, 0)
+    return [refused if nothing else next(rest) for nothing in flat]
 
 
 def looked_at(looks: Sequence[Sequence[Image.Image]], space: Space) -> Tensor:
@@ -178,11 +177,6 @@ def _refused(
         text="", score=nan, unusual=nan, space=space.name, judge=judge.name, judged=nan, perplexity=nan, words=(),
         drafts=tuple(drafts), method=method, writer=writer.name, encodings=cost, refusal=why,
     )  # fmt: skip
-
-
-def _is_flat(image: Image.Image) -> bool:
-    values = np.asarray(image.convert("RGB"))
-    return bool((values.max((0, 1)) - values.min((0, 1)) <= FLAT).all())
 
 
 def _unusual(scorer: Scorer, picture: int, text: str) -> float:

@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
+from saywhy.pictures.channels import ChannelPicture
 from saywhy.seen.layer_statistics import Eye
 from saywhy.seen.typical import Typical
 
@@ -17,13 +18,12 @@ FLAT_SAID = "the picture is of one flat colour"
 
 
 def is_flat(image: Image.Image) -> bool:
-    """Whether a picture shows nothing but one colour."""
-    return all(high - low <= FLAT for low, high in _extrema(image.convert("RGB")))
-
-
-def _extrema(image: Image.Image) -> list[tuple[int, int]]:
-    values = np.asarray(image)
-    return list(zip(values.min((0, 1)).tolist(), values.max((0, 1)).tolist(), strict=True))
+    """Whether a picture shows nothing but one colour; of given channels, whether none of them varies."""
+    if isinstance(image, ChannelPicture):
+        flat = image.tensor.flatten(1)
+        return bool((flat == flat[:, :1]).all())
+    values = np.asarray(image.convert("RGB"))
+    return bool((np.ptp(values, (0, 1)) <= FLAT).all())
 
 
 @final
@@ -47,7 +47,7 @@ class Foreign:
     def silences(self, images: Sequence[Image.Image]) -> list[str]:
         """Whose network does not know each picture, and what it knows; "" where it knows it."""
         said = (
-            f"{self.eye.name} does not know pictures like this one: its first layers respond to it otherwise than to "
+            f"{self.eye.name} does not know pictures like this one; its first layers respond to it otherwise than to "
             f"{self.typical.basis}"
         )
         return ["" if known else said for known in self.typical.knows(self.eye.statistics(images))]
