@@ -100,7 +100,7 @@ def test_what_is_no_source_is_refused(folder: Path) -> None:
 def test_a_folder_in_cubs_layout(tmp_path: Path) -> None:
     root = write_cub(tmp_path, train=6, test=6, size=64)
     data = read_phrases(root)
-    assert not data.by_class
+    assert data.shares is None
     crown = data.vocabulary.phrases.index("red crown")
     has = ["red crown" in phrases_of(SPECIES[name]) for name in data.classes or ()]
     assert (data.there[:, crown] == THERE).tolist() == has
@@ -110,7 +110,9 @@ def test_a_folder_in_cubs_layout(tmp_path: Path) -> None:
     assert (hooked.there != data.there).sum() == 1
     assert (hooked.there == UNKNOWN).sum() == 1
     labels.unlink()  # then the table of classes counts
-    assert read_phrases(root).by_class
+    by_class = read_phrases(root)
+    assert by_class.shares is not None
+    np.testing.assert_array_equal(by_class.shares, data.there)
     np.testing.assert_array_equal(read_phrases(root).there, data.there)
     assert len(read_phrases(root, limit=5)) == 5
 

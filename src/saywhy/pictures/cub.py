@@ -53,6 +53,8 @@ class CubData:
 
     attributes: CUB's names ("has_bill_shape::hooked").
     skipped:    (file, why) of pictures that are listed and cannot be used.
+    percent:    (classes, attributes) of annotators who say that a class has an attribute, where that is what the birds'
+                attributes are made from; else None.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class CubData:
     attributes: tuple[str, ...]
     birds: tuple[Bird, ...]
     skipped: tuple[tuple[str, str], ...]
+    percent: np.ndarray | None = None
 
 
 def read_cub(root: str | Path, split: str | None = None) -> CubData:
@@ -115,7 +118,9 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
         map_beside = mask if os.path.exists(mask) else None
         box = _box(boxes.get(n), f"{root / 'bounding_boxes.txt'}: picture {n}")
         birds.append(Bird(path, labels[n], box, parts.get(n, {}), has, map_beside, unknown))
-    return CubData(root, classes, attributes, tuple(birds), tuple(skipped))
+    return CubData(
+        root, classes, attributes, tuple(birds), tuple(skipped), None if of_pictures is not None else of_classes
+    )
 
 
 def _table(path: Path) -> dict[str, str]:

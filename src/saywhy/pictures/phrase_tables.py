@@ -54,7 +54,8 @@ class PhraseData:
     pictures:   unopened; their label is the class, by name, or None.
     vocabulary: M phrases, with their groups and templates.
     there:      (N, M) int8: THERE, ABSENT or UNKNOWN.
-    by_class:   whether the truth is that of the class, and not of the picture.
+    shares:     (N, M) 0..1 of the people asked who say that it is there, where the truth is that of the class and not of
+                the picture; else None.
     skipped:    (picture, why) of those that are listed and cannot be used.
     """
 
@@ -62,7 +63,7 @@ class PhraseData:
     pictures: tuple[LabelledImage, ...]
     vocabulary: Vocabulary
     there: np.ndarray
-    by_class: bool = False
+    shares: np.ndarray | None = None
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -76,7 +77,9 @@ class PhraseData:
 
     def take(self, rows: Sequence[int] | np.ndarray) -> PhraseData:
         """The pictures of these numbers, in this order."""
-        return replace(self, pictures=tuple(self.pictures[n] for n in rows), there=self.there[np.asarray(rows, int)])
+        rows = np.asarray(rows, int)
+        shares = None if self.shares is None else self.shares[rows]
+        return replace(self, pictures=tuple(self.pictures[n] for n in rows), there=self.there[rows], shares=shares)
 
 
 def read_phrases(source: str | Path, limit: int | None = None, seed: int = 0) -> PhraseData:
@@ -126,10 +129,12 @@ def _cub(root: Path) -> PhraseData:
     columns = [of_attributes[:, sorted(stands_for)] for stands_for in meant]
     there = [np.where((c == THERE).any(1), THERE, np.where((c == UNKNOWN).any(1), UNKNOWN, ABSENT)) for c in columns]
     pictures = [LabelledImage(str(b.path), cub.classes[b.label], partial(read_picture, b.path)) for b in cub.birds]
-    by_class = not (cub.root / "attributes" / "image_attribute_labels.txt").exists()
-    return PhraseData(
-        root.name, tuple(pictures), vocabulary, np.stack(there, 1).astype(np.int8), by_class, cub.skipped
-    )  # fmt: skip
+    shares = None
+    if cub.percent is not None:
+        percent = np.pad(cub.percent, ((0, 0), (0, len(cub.attributes) - cub.percent.shape[1])))
+        of_class = np.stack([percent[:, sorted(stands_for)].max(1) for stands_for in meant], 1) / 100
+        shares = of_class[[bird.label for bird in cub.birds]].astype(np.float32)
+    return PhraseData(root.name, tuple(pictures), vocabulary, np.stack(there, 1).astype(np.int8), shares, cub.skipped)
 
 
 def _table(path: Path) -> PhraseData:
@@ -165,7 +170,7 @@ def _table(path: Path) -> PhraseData:
         [(groups.get(phrase, ""), phrase) for phrase in phrases], name=path.stem, templates={"": PHOTO}
     )
     skipped = tuple((name, "listed in the table, and there is no such file") for name in names if name not in index)
-    return PhraseData(path.name, tuple(pictures), vocabulary, there, False, skipped)
+    return PhraseData(path.name, tuple(pictures), vocabulary, there, None, skipped)
 
 
 def _parquet(path: Path) -> list[tuple[int, dict[str, str]]]:

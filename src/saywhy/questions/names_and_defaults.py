@@ -69,6 +69,7 @@ def _built_in(name: str) -> Vocabulary:
 
 SPACES = {
     "own": "the classifier's own features, texts mapped to the rows of its head (needs a linear head)",
+    "concepts:FILE": "the classifier's own features, phrases learned from pictures by `saywhy train concepts`",
     "clip": "CLIP ViT-B-32 (LAION-2B) by open_clip, from a hub or its cache",
     "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
     "clip:DIR": "an open_clip local directory",
@@ -88,7 +89,7 @@ def check_space_name(name: str) -> None:
     kind, _, where = name.partition(":")
     if name == "clip" or (where and kind in ("clip", "world")):
         check_clip(name)
-    elif where and kind in ("tuned", "operated"):
+    elif where and kind in ("tuned", "operated", "concepts"):
         file = Path(where, ADAPTER) if kind == "tuned" else Path(where)
         if not os.path.isfile(file):
             raise SaywhyError(f"the space {name!r}: there is no file {file}")
@@ -97,7 +98,7 @@ def check_space_name(name: str) -> None:
 
 
 def resolve_space(name: str, classifier: Classifier | None, device: str | None = None) -> Space:
-    """The space of that name; "own" and "operated:FILE" belong to a classifier.
+    """The space of that name; "own", "concepts:FILE" and "operated:FILE" belong to a classifier.
 
     device: of a CLIP; None: a GPU where there is one.
 
@@ -111,7 +112,7 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
         from saywhy.spaces.tuned import load_tuned
 
         return load_tuned(name.removeprefix("tuned:"), device=device)
-    if name != "own" and not name.startswith("operated:"):
+    if name != "own" and not name.startswith(("operated:", "concepts:")):
         raise unknown("space", name, SPACES)
     if classifier is None:
         raise SaywhyError(f"the space {name!r} belongs to a classifier; give one with --model")
@@ -120,6 +121,10 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
         from saywhy.spaces.text_encoder import load_encoder
 
         return ClassifierSpace(classifier, load_encoder())
+    if name.startswith("concepts:"):
+        from saywhy.spaces.concepts import ConceptSpace
+
+        return ConceptSpace.load(name.removeprefix("concepts:"), classifier)
     from saywhy.spaces.operated import load_operated
 
     return load_operated(name.removeprefix("operated:"), classifier, device=device)

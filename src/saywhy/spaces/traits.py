@@ -11,6 +11,7 @@ These members are optional. Whoever asks for one of them asks here, so that each
     class_direction(n) -> (d,)  what speaks for class n; else there is no contrast with the runner-up
     text_maps(images, texts)    where each text is in its picture (attribution.LooksForTexts); else no map of a text
     text_frame(image)           where these maps lie on a picture
+    vocabulary: Vocabulary      the phrases it knows, where it knows no others; else any
     calibration                 how probable it is that phrases are there (seen.gate.Calibrated); else it is not known
     classifier: Classifier      whose opinion it is; else it is of no classifier
     clip: ClipSpace             the CLIP it is made from; else itself, where it is one
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.similarity import Usual
-from saywhy.types import Space
+from saywhy.types import Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
@@ -75,6 +76,11 @@ def scale_of(space: Space) -> float:
 def calibration_of(space: Space) -> object | None:
     """What the space itself knows of how probable it is that phrases are there; None where it knows nothing."""
     return getattr(space, "calibration", None)
+
+
+def vocabulary_of(space: Space) -> Vocabulary | None:
+    """The phrases that the space knows; None where it knows any."""
+    return getattr(space, "vocabulary", None)
 
 
 def classifier_of(space: Space) -> Classifier | None:
