@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import load_language_model as load_language_model
     from saywhy.seen.calibration import Calibration as Calibration
     from saywhy.spaces.clip import load_clip as load_clip
+    from saywhy.spaces.concepts import ConceptSpace as ConceptSpace
     from saywhy.spaces.operated import OperatedSpace as OperatedSpace
     from saywhy.spaces.operated import match_classifier as match_classifier
     from saywhy.spaces.own import ClassifierSpace as ClassifierSpace
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Calibration": "seen.calibration",
     "Classifier": "classifiers.classifier",
     "ClassifierSpace": "spaces.own",
+    "ConceptSpace": "spaces.concepts",
     "Explanation": "answers.explanation",
     "Heatmap": "types",
     "OperatedSpace": "spaces.operated",

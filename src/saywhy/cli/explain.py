@@ -105,7 +105,7 @@ def explain(
         typer.Option(
             "--space",
             "-s",
-            help="Whose opinion: own, clip, clip:ARCH/TAG, clip:DIR, world:NAME, operated:FILE",
+            help="Whose opinion: own, concepts:FILE, clip, clip:ARCH/TAG, clip:DIR, world:NAME, operated:FILE",
             autocompletion=completion.among(completion.spaces),
             rich_help_panel=ANSWER,
         ),
@@ -142,11 +142,11 @@ def explain(
     from saywhy.questions.names_and_defaults import (
         check_space_name,
         default_space,
-        default_vocabulary,
         default_writer,
         load_vocabulary,
         resolve_seen,
         resolve_space,
+        resolve_vocabulary,
         resolve_writer,
     )
     from saywhy.questions.phrases import check_phrases
@@ -177,7 +177,7 @@ def explain(
         check_target(options.target, classifier)  # an unknown class is said before any picture is read
         opinion = resolve_space(space or default_space(classifier), classifier, device)
         check_phrases(options.phrases, opinion)
-        words = words or load_vocabulary(default_vocabulary(classifier))
+        words = resolve_vocabulary(words, classifier, opinion)
         language = language if writer is not None else resolve_writer(default_writer(classifier))
 
     console = Terminal(quiet=quiet)

@@ -1,4 +1,4 @@
-"""The commands ``saywhy train classifier | language | prompts``."""
+"""The commands ``saywhy train concepts | classifier | language | prompts``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,41 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from saywhy.cli.console import complain, errors, writable
+from saywhy.cli.console import as_text, complain, errors, note, writable
+from saywhy.cli.loading import (
+    Checkpoint,
+    Ema,
+    Labels,
+    Model,
+    NumClasses,
+    Output,
+    RandomWeights,
+    Task,
+    Threshold,
+    load_classifier,
+)
+from saywhy.cli.options import Device, Quiet
 from saywhy.cli.stopping import exit_code
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.texts import parse_toml
 
+if TYPE_CHECKING:
+    from saywhy.classifiers.classifier import Classifier
+    from saywhy.pictures.phrase_tables import PhraseData
+    from saywhy.spaces.concepts import Probes
+
+NOTED = 12  # notes about pictures or phrases
+SHOWN = 40  # phrases in the terminal's table
+
 train = typer.Typer(
-    help="Train a classifier to explain, or a language model to word explanations.", no_args_is_help=True
+    help="Learn concepts from pictures; train a classifier, or a language model to word explanations.",
+    no_args_is_help=True,
 )
 LEARNING, PICTURES = "Learning (as the recipe says, unless given)", "Pictures and texts"
 
@@ -205,3 +229,135 @@ def train_language_command(
         complain(f"stopped; continue with the same command and --resume (in {out}: the last whole epoch)")
         raise typer.Exit(exit_code(stop)) from None
     print(json.dumps(measured))
+
+
+@train.command("concepts")
+def train_concepts(
+    model: Model,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="What is true of pictures: a folder in CUB-200-2011's layout, a .csv or .parquet of "
+            "picture,phrase[,there,class,group], world:aviary; with --labels-from a folder of pictures."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File for the probes (explain: --space concepts:OUT).")],
+    labels_from: Annotated[
+        str | None, typer.Option(help="A CLIP that labels the pictures: clip, clip:ARCH/TAG, clip:DIR, world:NAME")
+    ] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option(help="The phrases that the CLIP looks for (with --labels-from).")
+    ] = None,
+    precision: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Share of what is said that is to be true.")
+    ] = 0.95,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="Pictures at most, drawn at random.")
+    ] = None,
+    labels: Labels = None,
+    checkpoint: Checkpoint = None,
+    num_classes: NumClasses = None,
+    ema: Ema = False,
+    task: Task = None,
+    threshold: Threshold = None,
+    output: Output = None,
+    random_weights: RandomWeights = False,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Learn phrases from pictures, as directions in the classifier's own features, each with its held-out quality."""
+    from saywhy.classifiers.feature_cache import cached_features
+    from saywhy.pictures.phrase_tables import read_phrases
+    from saywhy.spaces.concepts import features_of
+    from saywhy.training.concepts import cannot_tell, fit_probes, reach
+
+    if vocabulary is not None and labels_from is None:
+        raise SaywhyError("--vocabulary is for --labels-from; the phrases of a table are its own")
+    if out.is_dir():
+        raise SaywhyError(f"--out {out}: is a folder; name a file, such as {out / 'probes.safetensors'}")
+    told = read_phrases(data, limit) if labels_from is None else None
+    with errors.status("loading the model", spinner="dots"):
+        classifier = load_classifier(
+            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
+            threshold=threshold, output=output, random_weights=random_weights, device=device,
+        )  # fmt: skip
+    _ = classifier.head_place  # without a linear head there are no features
+    teacher = ""
+    if told is None:
+        told, teacher = _labelled(str(labels_from), data, vocabulary, limit, classifier, device)
+    for name, why in told.skipped[:NOTED]:
+        note(f"{name} is left out: {why}")
+    if len(told.skipped) > NOTED:
+        note(f"{len(told.skipped) - NOTED} more pictures are left out")
+    if all(os.path.isfile(picture.name) for picture in told.pictures):
+        features = cached_features(classifier, [Path(picture.name) for picture in told.pictures])
+    else:
+        features = features_of(classifier, [picture.open() for picture in told.pictures])
+    probes, held = fit_probes(
+        features, told, classifier.fingerprint, precision=precision, teacher=teacher, quiet=errors.quiet
+    )
+    probes.save(out)
+    _show_probes(probes)
+    for sentence in cannot_tell(probes)[:NOTED]:
+        note(sentence)
+    reached = {f"{target:g}": reach(held, probes, target)[1] for target in sorted({0.8, 0.9, 0.95, precision})}
+    if probes.threshold > 1:
+        best = ", ".join(f"{name}: {words:.1f}" for name, words in reached.items())
+        note(
+            f"nothing is said: no probability gives a precision of {precision:g}; words a picture by precision: {best}"
+        )
+    areas = [value for value in probes.auc[:, 0].tolist() if value == value]
+    lost = [phrase for phrase, held in zip(probes.phrases, probes.held.tolist(), strict=True) if not held]
+    measured = {
+        "out": str(out), "pictures": len(told), "phrases": len(probes.phrases), "held": int(probes.held.sum()),
+        "left out": len(probes.left_out), "mean AUC": sum(areas) / max(1, len(areas)),
+        "threshold": None if probes.threshold > 1 else probes.threshold, "precision": precision,
+        "words a picture": reached, "cannot tell": lost,
+        "basis": probes.basis,
+    }  # fmt: skip
+    print(json.dumps(measured))
+
+
+def _labelled(
+    name: str, data: str, vocabulary: str | None, limit: int | None, classifier: Classifier, device: str | None
+) -> tuple[PhraseData, str]:
+    """The pictures of a folder, or of whatever else names some, as a CLIP labels them; and whose labels these are."""
+    from saywhy.pictures.sources import known, read_sources
+    from saywhy.questions.names_and_defaults import check_space_name, resolve_seen, resolve_space, resolve_vocabulary
+    from saywhy.questions.teaching import labelled_by
+    from saywhy.spaces.traits import clip_of
+
+    check_space_name(name)
+    pictures = read_sources([data], limit)
+    space = resolve_space(name, classifier, device)
+    if clip_of(space) is None:
+        raise SaywhyError(f"--labels-from {name}: only a CLIP can label pictures; {space.name} is none")
+    words = resolve_vocabulary(vocabulary, classifier)
+    seen = resolve_seen(space, words)
+    if seen.calibration is None:
+        note(f"{space.name} has no calibration: the labels are what stands out in each picture, and some are wrong")
+    called = Path(data).name or data
+    return labelled_by(space, known(pictures, classifier.labels), classifier, words, seen, called), space.name
+
+
+def _show_probes(probes: Probes) -> None:
+    """The phrases, best held first, on standard error."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("phrase")
+    for column in ("pictures", "AUC", "95 %", "said", "right"):
+        table.add_column(column, justify="right")
+    order = sorted(range(len(probes.phrases)), key=lambda m: (not probes.held[m], -float(probes.auc[m, 0])))
+    for m in order[:SHOWN]:
+        area, low, high = probes.auc[m].tolist()
+        has, _, said, right = probes.counts[m].tolist()
+        share = f"{right / said:.0%}" if said else ""
+        style = "" if probes.held[m] else "dim"
+        cells = (str(has), f"{area:.2f}", f"{low:.2f} to {high:.2f}", str(said), share)
+        table.add_row(as_text(probes.phrases[m], style), *(Text(cell, style) for cell in cells))
+    errors.print(table)
+    rest = len(order) - min(SHOWN, len(order))
+    if rest:
+        errors.print(f"... and {rest} more", style="dim")
+    if probes.left_out:
+        phrase, why = probes.left_out[0]
+        note(f"{len(probes.left_out)} phrases are left out, {phrase!r} for one: {why}")

@@ -54,8 +54,8 @@ class PhraseData:
     pictures:   unopened; their label is the class, by name, or None.
     vocabulary: M phrases, with their groups and templates.
     there:      (N, M) int8: THERE, ABSENT or UNKNOWN.
-    shares:     (N, M) 0..1 of the people asked who say that it is there, where the truth is that of the class and not of
-                the picture; else None.
+    shares:     (N, M) 0..1 of the people asked who say that it is there, where the truth is that of the class and not
+                of the picture; else None.
     skipped:    (picture, why) of those that are listed and cannot be used.
     """
 

@@ -123,8 +123,8 @@ def explain(
     display:    of a tensor, what is looked at: the number of a channel, of three, or a picture; None: the first three,
                 or the first.
     vocabulary: a name, a file or a Vocabulary; None: general concepts, or the world's own.
-    space:      whose opinion the words are: "own", "clip", "clip:ARCH/TAG", "clip:DIR", "world:NAME",
-                "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
+    space:      whose opinion the words are: "own", "concepts:FILE", "clip", "clip:ARCH/TAG", "clip:DIR",
+                "world:NAME", "operated:FILE", or a Space; None: the classifier's own where it has a linear head.
     writer:     a language model that words a sentence: a transformers name or folder, "world:aviary", or a loaded
                 one; None: no such sentence.
     calibration: how probable it is that phrases are there: a file of ``saywhy calibrate``, or a Calibration; None: what
@@ -149,9 +149,10 @@ def explain(
     several = isinstance(image, list | tuple)
     asked = [_Listed(_name(one), partial(_read, one, classifier, display)) for one in (image if several else [image])]
     first = [] if several else [(asked[0].name, asked[0].open())]  # what is wrong with it is said before spaces load
-    words = resolve_vocabulary(vocabulary, classifier)
+    given = None if vocabulary is None else resolve_vocabulary(vocabulary, classifier)
     opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
     check_space(opinion, classifier)
+    words = resolve_vocabulary(given, classifier, opinion)
     check_phrases(options.phrases, opinion)
     language = resolve_writer(writer)
     doubts = doubts_of(eyes_of(opinion, classifier), reference, asked if several else (), tell=warnings.warn, bar=_bar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,11 +145,21 @@ def default_vocabulary(classifier: Classifier) -> str:
     return next((name for name in VOCABULARIES if ":" in name and classifier.name.startswith(name)), "concepts")
 
 
-def resolve_vocabulary(vocabulary: str | Path | Vocabulary | None, classifier: Classifier) -> Vocabulary:
-    """The vocabulary of that name or in that file; a Vocabulary stays as it is; None: the classifier's default."""
+def resolve_vocabulary(
+    vocabulary: str | Path | Vocabulary | None, classifier: Classifier, space: Space | None = None
+) -> Vocabulary:
+    """The vocabulary of that name or in that file; a Vocabulary stays as it is; None: the space's own phrases, where it
+    knows no others, else the classifier's default.
+
+    A space that knows its own phrases only is asked for them as they are, without prompts.
+    """
+    from saywhy.spaces.traits import vocabulary_of
+
+    own = None if space is None else vocabulary_of(space)
     if vocabulary is None:
-        return load_vocabulary(default_vocabulary(classifier))
-    return load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
+        return own or load_vocabulary(default_vocabulary(classifier))
+    words = load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
+    return words if own is None else replace(words, templates={"": ("{}",)})
 
 
 def default_writer(classifier: Classifier) -> str | None:

@@ -48,7 +48,7 @@ class Scored(Protocol):
 class Probes:
     """M phrases as directions in the features of one classifier, and how well it holds each.
 
-    phrases, groups: M texts, and the group of each. exclusive: groups whose phrases exclude each other.
+    phrases, groups, attributes: M texts, the group of each, and what it gives a value of, as in a Vocabulary.
     weights:   (M, d), for features as ``standardised``; a phrase's score is the product, 0 on average.
     mean, scale: (d,) of features of unit length.
     base:      (M,) the share of pictures that have it.
@@ -57,7 +57,7 @@ class Probes:
     held:      (M,) bool: whether the features hold it, by the interval's lower end.
     counts:    (M, 4) pictures that have it and that do not; of those it was said of in the folds: how many, how many
                rightly.
-    platt:     (5,) intercept, and weights of log-odds of the base rate, score over spread, this times (AUC - .5), score.
+    platt:     (5,) intercept, and weights of ``platt_terms``.
     reference: (K, d) standardised features of pictures: what is usual.
     threshold: the probability from which a phrase is said; infinite where none reaches the precision asked for.
     precision: that precision.
@@ -69,7 +69,7 @@ class Probes:
 
     phrases: tuple[str, ...]
     groups: tuple[str, ...]
-    exclusive: tuple[str, ...]
+    attributes: tuple[str, ...]
     weights: Tensor
     mean: Tensor
     scale: Tensor
@@ -113,12 +113,12 @@ class Probes:
     def load(path: Path) -> Probes:
         """What ``save`` wrote. Raises SaywhyError for a file that holds no probes."""
         with reading_tensors(path, "holds no concept probes", key=_STORY) as file:
-            story = dict(file.story)
+            story: dict[str, Any] = dict(file.story)
             story["threshold"] = inf if story["threshold"] is None else float(story["threshold"])
-            for name in ("phrases", "groups", "exclusive"):
+            for name in ("phrases", "groups", "attributes"):
                 story[name] = tuple(story[name])
             story["left_out"] = tuple((phrase, why) for phrase, why in story["left_out"])
-            probes = typed(Probes(**story, **file.tensors))
+            probes = typed(Probes(**(story | file.tensors)))
             probes._check()
         return probes
 
@@ -132,20 +132,32 @@ class Probes:
         for name, shape in shapes.items():
             if tuple(getattr(self, name).shape) != shape:
                 raise ValueError(f"{name} is of shape {tuple(getattr(self, name).shape)}, not {shape}")
-        if not many == len(self.phrases) == len(self.groups) == len(set(self.phrases)):
+        if {many} != {len(self.phrases), len(self.groups), len(self.attributes), len(set(self.phrases))}:
             raise ValueError(f"{many} directions, {len(self.phrases)} phrases")
         if not self.weights.isfinite().all() or not self.platt.isfinite().all():
             raise ValueError("its weights are not finite")
 
 
 def platt_terms(scores: Tensor, base: Tensor, spread: Tensor, auc: Tensor) -> Tensor:
-    """(N, M, 5) what the log-odds of a phrase are made of; see ``Probes.platt``. scores: (N, M). The others: (M,).
+    """(N, M, 5) what the log-odds of a phrase are made of. scores: (N, M). The others: (M,).
+
+    1, log-odds of the base rate, score over spread, that times (AUC - .5), score.
 
     The base rate stays in: a score alone says how unusual a picture is, and not how probable a phrase.
     """
     unusual = scores / spread
     parts = (torch.ones_like(scores), base.logit().expand_as(scores), unusual, unusual * (auc.nan_to_num(0.5) - 0.5))
     return torch.stack([*parts, scores], -1)
+
+
+def features_of(classifier: Classifier, images: Sequence[Image.Image]) -> Tensor:
+    """(N, d) of N pictures, on the CPU. Raises SaywhyError for a classifier without a linear head."""
+    return torch.cat(
+        [
+            classifier.features(classifier.preprocess(images[start : start + BATCH])).float().cpu()
+            for start in range(0, len(images), BATCH)
+        ]
+    )
 
 
 @final
@@ -189,13 +201,7 @@ class ConceptSpace:
 
     def features(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, d) the classifier's features, as they are."""
-        pixels = self.classifier.preprocess
-        return torch.cat(
-            [
-                self.classifier.features(pixels(images[start : start + BATCH])).float().cpu()
-                for start in range(0, len(images), BATCH)
-            ]
-        )
+        return features_of(self.classifier, images)
 
     def encode_features(self, features: Tensor) -> Tensor:
         """(N, d + 1) unit vectors of pictures whose features (N, d) are known."""
@@ -213,9 +219,9 @@ class ConceptSpace:
         for one in (plain, bare):
             if one in self._rows:
                 return self._rows[one]
-        left_out = dict(self.probes.left_out)
-        if bare in left_out:
-            raise SaywhyError(f"{text!r} was left out of the probes: {left_out[bare]}")
+        for phrase, why in self.probes.left_out:
+            if phrase.casefold() in (plain, bare):
+                raise SaywhyError(f"{phrase!r} was left out of the probes: {why}")
         raise unknown("probe for", text, self.probes.phrases, see="its phrases, by `saywhy train concepts`", cutoff=0.5)
 
     def scores(self, cosines: Tensor, rows: Sequence[int]) -> Tensor:
@@ -284,9 +290,10 @@ class ProbeCalibration:
 def _vocabulary(probes: Probes) -> Vocabulary:
     """The phrases that the features hold; all of them where there is none such."""
     kept = [m for m, held in enumerate(probes.held.tolist()) if held] or list(range(len(probes.phrases)))
-    groups = tuple(probes.groups[m] for m in kept)
-    exclusive = frozenset(probes.exclusive) & frozenset(groups)
-    return Vocabulary(tuple(probes.phrases[m] for m in kept), groups, name=probes.learned_from, exclusive=exclusive)
+    phrases, groups, attributes = (
+        tuple(of[m] for m in kept) for of in (probes.phrases, probes.groups, probes.attributes)
+    )
+    return Vocabulary(phrases, groups, name=probes.learned_from, attributes=attributes if any(attributes) else ())
 
 
 def _on_sphere(vectors: Tensor) -> Tensor:

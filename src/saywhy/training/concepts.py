@@ -21,13 +21,14 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.pictures.phrase_tables import ABSENT, THERE, UNKNOWN, PhraseData
 from saywhy.spaces.concepts import Probes, platt_terms
+from saywhy.types import Vocabulary
 
 FOLDS = 8
 FEWEST_PICTURES = 8  # that have a phrase, and that do not
 FEWEST_CLASSES = 3  # the same, of classes, where these are held out
 FEWEST_FOLDED = 6  # classes from which on classes are held out
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-"""Of the regularisation, tried in the folds: half of it times the squared length of a direction is added to the loss."""
+"""Of the regularisation, tried in the folds; see ``directions``."""
 PRECISION = 0.95
 FEWEST_SAID = 30  # (picture, phrase) pairs from which a precision is read
 CHANCE = 0.5  # of the AUC: a phrase is held where its interval lies above
@@ -135,7 +136,7 @@ def fit_probes(
     probes = Probes(
         phrases=data.vocabulary.phrases,
         groups=data.vocabulary.groups,
-        exclusive=tuple(sorted(data.vocabulary.exclusive)),
+        attributes=tuple(_attributes(data.vocabulary)),
         weights=directions((unit - mean) / scale, shares, known, strength),
         mean=mean,
         scale=scale,
@@ -194,7 +195,7 @@ def directions(inputs: Tensor, shares: Tensor, known: Tensor, strength: float) -
         found = F.binary_cross_entropy_with_logits(inputs @ weights.T + intercepts, shares, each, reduction="sum")
         found = found + strength / 2 * weights.square().sum()
         found.backward()
-        return float(found)
+        return float(found.detach())
 
     solver.step(loss)
     return weights.detach()
@@ -222,11 +223,21 @@ def _targets(data: PhraseData) -> Tensor:
 
 
 def _phrases(data: PhraseData, kept: np.ndarray) -> PhraseData:
-    v = data.vocabulary
-    words = replace(v, phrases=tuple(v.phrases[m] for m in kept), groups=tuple(v.groups[m] for m in kept))
-    words = replace(words, exclusive=words.exclusive & set(words.groups))
+    given = data.vocabulary
+    names, groups, attributes = ([of[m] for m in kept] for of in (given.phrases, given.groups, _attributes(given)))
+    words = Vocabulary(
+        tuple(names),
+        tuple(groups),
+        given.templates,
+        given.name,
+        attributes=tuple(attributes) if any(attributes) else (),
+    )
     shares = None if data.shares is None else data.shares[:, kept]
     return replace(data, vocabulary=words, there=data.there[:, kept], shares=shares)
+
+
+def _attributes(vocabulary: Vocabulary) -> list[str]:
+    return [vocabulary.attribute(m) or "" for m in range(len(vocabulary))]
 
 
 def _enough(data: PhraseData, groups: np.ndarray, by_class: bool) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
@@ -239,9 +250,10 @@ def _enough(data: PhraseData, groups: np.ndarray, by_class: bool) -> tuple[np.nd
             kept.append(m)
             continue
         few = int(pictures[1] < pictures[0]) if min(pictures) < FEWEST_PICTURES else int(classes[1] < classes[0])
-        what = f"{pictures[few]} pictures" + (f" of {classes[few]} classes" if by_class else "")
+        many = "one picture" if pictures[few] == 1 else f"{pictures[few] or 'no'} pictures"
+        of = f" of {classes[few]} classes" if by_class and classes[few] > 1 else ""
         least = f"{FEWEST_PICTURES}" + (f" of {FEWEST_CLASSES} classes" if by_class else "")
-        left_out.append((phrase, f"only {what} {'do not have' if few else 'have'} it; {least} are needed"))
+        left_out.append((phrase, f"{many}{of} {'without' if few else 'with'} it; {least} are needed"))
     return np.array(kept, int), tuple(left_out)
 
 
