@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.metrics.calibration import forecasts
-from saywhy.metrics.temperatures import calibrated_scoring, logits
+from saywhy.metrics.temperatures import calibrated_scoring, logits, visible_threshold
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.in_memory import ResidentBank
 from saywhy.spaces.pairs.ranking import probabilities, rank
@@ -174,3 +174,67 @@ def test_what_cannot_be_fitted_is_refused() -> None:
             calibrated_scoring(wrong, sharp(bank), gold)
     with pytest.raises(SaywhyError, match="for 4 pictures"):
         calibrated_scoring(images[:3], sharp(bank), gold)
+
+
+# -- what is visible --------------------------------------------------------------------------------------------------
+
+
+def shown(pictures: int, rationales: int, seed: int) -> Gold:
+    """Each picture has one true rationale, and no category lists any."""
+    true = np.random.default_rng(seed).integers(0, rationales, pictures).tolist()
+    return Gold(np.zeros(pictures, int), tuple(frozenset({r}) for r in true))
+
+
+@pytest.mark.parametrize("pictures", [20, 200])
+def test_noise_shows_no_rationale(pictures: int) -> None:
+    """Where scores are noise there is a best threshold too: below zero in half of all draws."""
+    found = []
+    for seed in range(40):
+        standing = torch.from_numpy(np.random.default_rng([seed, 1]).standard_normal((pictures, 12)))
+        visible = visible_threshold(standing, shown(pictures, 12, seed), [()])
+        found.append(visible.threshold)
+        assert "held-out pictures" in visible.basis
+    given = [threshold for threshold in found if threshold is not None]
+    assert len(given) <= 5  # of 40, 1 on average
+    assert all(threshold > 1 for threshold in given)
+
+
+@pytest.mark.parametrize("apart", [0.5, 2.0, 6.0])
+def test_few_absent_rationales_are_visible(apart: float) -> None:
+    """However best true and absent ones are told apart; on pictures that did not choose."""
+    rng = np.random.default_rng(0)
+
+    def standing(gold: Gold) -> torch.Tensor:
+        scores = rng.standard_normal((len(gold.categories), 12))
+        for n, true in enumerate(gold.rationales):
+            scores[n, list(true)] += apart
+        return torch.from_numpy(scores)
+
+    first, other = shown(300, 12, 1), shown(300, 12, 2)
+    visible = visible_threshold(standing(first), first, [()])
+    assert visible.threshold is not None
+    assert "AUC" in visible.basis
+    seen = standing(other) >= visible.threshold
+    true = torch.zeros_like(seen)
+    for n, rationales in enumerate(other.rationales):
+        true[n, list(rationales)] = True
+    assert seen[~true].double().mean() < 0.07
+    assert seen[true].double().mean() > seen[~true].double().mean()
+
+
+def test_a_list_of_the_category_counts_for_neither() -> None:
+    standing = torch.tensor([[3.0, 9.0, 0.0]]).repeat(30, 1) + torch.arange(30)[:, None] / 100
+    gold = Gold(np.zeros(30, int), (frozenset({0}),) * 30)
+    visible = visible_threshold(standing, gold, [(0, 1)])
+    assert visible.threshold is not None
+    assert 0.29 < visible.threshold <= 3.0
+
+
+def test_what_is_visible_needs_something_absent_and_some_order() -> None:
+    standing = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    gold = Gold(np.zeros(20, int), (frozenset({0}),) * 20)
+    listed = visible_threshold(standing, gold, [(0, 1, 2)])
+    assert (listed.threshold, listed.basis) == (None, "nothing is known to be absent from the 20 held-out pictures")
+    turned = visible_threshold(torch.tensor([[-1.0, 1.0, 1.0]]).repeat(20, 1), gold, [()])
+    assert turned.threshold is None
+    assert "not told apart (AUC 0.00 (0.00 to 0.00) on 20 held-out pictures)" in turned.basis

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from saywhy.answers.why import Reason, Why, say
+from saywhy.answers.why import Reason, Why, say, untold
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import WhyOptions
 from saywhy.questions.why import METHODS, why, why_pictures
@@ -69,7 +69,7 @@ def painted(**boxes: tuple[int, int, int, int]) -> Image.Image:
 
 
 RED = painted(red=(0, 0, 64, 48), blue=(96, 72, 128, 96))
-USUAL = Usual(torch.tensor([0.3] * 4), torch.tensor([0.1] * 4))
+USUAL = Usual(torch.tensor([0.3] * 4), torch.tensor([0.1] * 4), 2.0, "tested on pictures")
 
 
 def asked(image: Image.Image = RED, **options: object) -> Why:
@@ -114,8 +114,9 @@ def test_where_nothing_listed_stands_out_nothing_is_claimed() -> None:
     clip = colour_clip()
     pictures = [painted(red=(0, 0, 60 + n, 50), blue=(96, 60 + n, 128, 96)) for n in range(12)]
     usual = usual_scores(clip.encode_images(pictures), bank_for(clip, WORDS).rationales)
-    found = asked(usual=usual)
+    found = asked(usual=replace(usual, visible_from=2.0))
     assert found.visible is False
+    assert not any(claim.said for claim in found.claims)
     assert found.sentence == "This looks like a red robin, but none of its listed rationales is visible."
     assert asked(usual=usual, visible_from=-5.0).sentence.startswith(
         "This is a red robin because there is a red breast"
@@ -126,7 +127,71 @@ def test_few_rationales_and_no_reference_say_nothing_of_what_stands_out() -> Non
     found = asked()
     assert found.visible is None
     assert {(reason.visible, reason.unusual) for reason in found.reasons} == {(None, None)}
-    assert "because there is a red breast" in found.sentence
+    assert found.sentence == "This looks like a red robin; whether there is a red breast cannot be told."
+
+
+def test_what_is_usual_alone_says_nothing_of_what_is_visible() -> None:
+    """How far a rationale stands out is known, and not how far true and absent ones do."""
+    found = asked(usual=Usual(USUAL.mean, USUAL.std))
+    assert all(reason.unusual is not None and reason.visible is None for reason in found.reasons)
+    assert found.visible is None
+    assert found.sentence.endswith("cannot be told.")
+    assert untold(found) == (
+        "whether a rationale is visible cannot be told: no pictures say how far true and absent rationales stand out"
+    )
+    for text in (found.to_json(), found._repr_html_()):
+        assert "how far true and absent rationales stand out" in text
+    assert untold(asked(usual=USUAL)) == ""
+
+
+def test_claims_say_what_may_be_said_and_what_that_rests_on() -> None:
+    found = asked(usual=USUAL)
+    assert (
+        [claim.text for claim in found.claims if claim.said]
+        == [reason.rationale for reason in found.reasons if reason.visible]
+        != []
+    )
+    assert {(claim.about, claim.there, claim.basis) for claim in found.claims} == {
+        ("picture", None, "tested on pictures")
+    }
+    assert [claim.said for claim in found.claims] == sorted((claim.said for claim in found.claims), reverse=True)
+    assert json.loads(found.to_json())["claims"][0]["said"] is True
+    assert Why.from_json(found.to_json()).claims == found.claims
+    asked_for = asked(visible_from=0.5, usual=Usual(USUAL.mean, USUAL.std)).claims[0]
+    assert (asked_for.said, asked_for.basis) == (True, "visible from +0.5 sd on, as was asked for")
+
+
+def test_an_answer_of_an_earlier_saywhy_is_read() -> None:
+    document = json.loads(asked().to_json())
+    for name in ("claims", "rival"):
+        del document[name]
+    del document["settings"]["visible because"]
+    read = Why.from_json(json.dumps(document))
+    assert (read.claims, read.rival) == ((), None)
+    assert "cannot be told" in untold(read)
+
+
+def test_the_likeliest_category_is_said_and_the_vote_where_it_differs() -> None:
+    """Three weak pairs of one category outvote a strong one of another."""
+    clip, words = colour_clip(), replace(WORDS, lists=((0,), (1, 3), (2,)))
+    bank = bank_for(clip, words)
+    image = clip.encode_images([RED])[0]
+    texts = torch.nn.functional.normalize(torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    texts = texts - (texts @ image)[..., None] * image  # nothing fits ...
+    texts = torch.nn.functional.normalize(texts, dim=-1)
+    texts[1, 0] = image  # ... but one pair of the blue tit, and, less so, three of the red robin
+    texts[0, :3] = torch.nn.functional.normalize(0.7 * image + 0.7 * texts[0, :3], dim=-1)
+    bank = replace(bank, texts=texts)
+    options = {"scoring": Scoring(("pair",)), "k": 4, "method": "none"}
+    found = why(RED, clip, words, bank, **options)
+    voted = why(RED, clip, words, bank, decide="vote", **options)
+    assert (found.category, found.rival) == ("blue tit", "red robin")
+    assert (voted.category, voted.rival) == ("red robin", "blue tit")
+    assert found.sentence.endswith("; the best pairs vote for a red robin.")
+    assert voted.sentence.endswith("; it is voted for, a blue tit is likelier.")
+    assert found.probability > voted.probability
+    assert "red robin" in found._repr_html_()
+    assert asked(k=1).rival is None
 
 
 def test_a_category_without_a_list_has_no_visible_rationale() -> None:
@@ -183,7 +248,7 @@ def reason(rationale: str, visible: bool | None) -> Reason:
     [
         ([True, True, True], True, "This is an owl because there is r0 and r1."),
         ([False, True, True], True, "This is an owl because there is r1 and r2."),
-        ([None], None, "This is an owl because there is r0."),
+        ([None], None, "This looks like an owl; whether there is r0 cannot be told."),
         ([False, False], True, "This looks like an owl; the best reason found, r0, does not stand out."),
         ([True], False, "This looks like an owl, but none of its listed rationales is visible."),
     ],

@@ -101,8 +101,23 @@ def test_what_is_usual_is_kept_with_the_prompts(clip: ClipSpace, tmp_path: Path)
     assert again is not None
     assert torch.equal(again.mean, usual.mean)
     assert torch.equal(again.std, usual.std)
+    assert (again.visible_from, again.basis) == (None, usual.basis)
+    tested = replace(usual, visible_from=1.5, basis="AUC 0.9")
+    path = replace(tuned(clip), usual=tested).save(tmp_path / "tested")
+    kept = load_tuned(tmp_path / "tested").usual
+    assert kept is not None
+    assert (kept.visible_from, kept.basis) == (1.5, "AUC 0.9")
     tuned(clip).save(tmp_path / "does not")
     assert load_tuned(tmp_path / "does not").usual is None
+    with safe_open(path, "pt") as file:  # as an earlier saywhy wrote it: whatever told noise apart best
+        about, tensors = json.loads(file.metadata()["saywhy"]), {n: file.get_tensor(n) for n in ("prompts", "usual")}
+    del about["visible basis"]
+    save_file(tensors, path, metadata={"saywhy": json.dumps(about | {"visible from": -0.63})})
+    old = load_tuned(tmp_path / "tested").usual
+    assert old is not None
+    assert torch.equal(old.mean, usual.mean)
+    assert old.visible_from is None
+    assert "continue its run with --resume" in old.basis
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from saywhy.answers.page_templates import jpeg, macro, page_templates
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
-from saywhy.types import Geometry, Picture
+from saywhy.types import Claim, Geometry, Picture
 from saywhy.words.rationale_words import with_article
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ class Why:
 
     probability:  P(c | I) of the category.
     reasons:      best first.
-    visible:      whether any of the category's own rationales stands out; None where that is not known.
+    visible:      whether any of the category's own rationales stands out; None where that cannot be told.
     sentence:     for people; see ``say``.
+    claims:       of each rationale of the reasons, whether it may be said and what that rests on; first what may be.
+    rival:        what the other way of deciding says: the vote of the best pairs, or the likeliest category. None where
+                  both agree.
     alternatives: best first.
     space:        whose opinion it is.
     """
@@ -86,6 +89,8 @@ class Why:
     reasons: tuple[Reason, ...]
     visible: bool | None
     sentence: str
+    claims: tuple[Claim, ...]
+    rival: str | None
     alternatives: tuple[Alternative, ...]
     space: str
     settings: dict[str, Any]
@@ -119,23 +124,48 @@ class Why:
         return why_to_html(self, page=False)
 
 
-def say(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True) -> str:
-    """The answer in one sentence, which names no rationale that is known not to stand out as if it did.
+def say(
+    category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool = True, dissenting: str = ""
+) -> str:
+    """The answer in one sentence, which states no rationale that is not known to stand out.
 
     visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are
-    named only where none of its own is among the reasons.
+    named only where none of its own is among the reasons. dissenting: see ``dissent``.
     """
+    return f"{_said(category, reasons, visible, listed)}{dissenting and f'; {dissenting}'}."
+
+
+def _said(category: str, reasons: Sequence[Reason], visible: bool | None, listed: bool) -> str:
+    looks = f"This looks like {with_article(category)}"
     if not listed:
-        return f"This looks like {with_article(category)}, but no rationale is listed for it."
+        return f"{looks}, but no rationale is listed for it"
     if visible is False:
-        return f"This looks like {with_article(category)}, but none of its listed rationales is visible."
-    standing = [reason for reason in reasons if reason.visible is not False]
-    own = [reason for reason in standing if reason.listed]
-    seen = [reason.rationale for reason in own or standing][:SAID]
+        return f"{looks}, but none of its listed rationales is visible"
+    own = [reason for reason in reasons if reason.listed]
+    if visible is None:
+        return f"{looks}; whether there is {(own or reasons)[0].rationale} cannot be told"
+    standing = [reason for reason in reasons if reason.visible]
+    seen = [reason.rationale for reason in [r for r in standing if r.listed] or standing][:SAID]
     if not seen:
-        best = reasons[0].rationale
-        return f"This looks like {with_article(category)}; the best reason found, {best}, does not stand out."
-    return f"This is {with_article(category)} because there is {' and '.join(seen)}."
+        return f"{looks}; the best reason found, {reasons[0].rationale}, does not stand out"
+    return f"This is {with_article(category)} because there is {' and '.join(seen)}"
+
+
+def untold(why: Why) -> str:
+    """Why it cannot be told whether its rationales are visible; "" where it can."""
+    if not any(reason.visible is None for reason in why.reasons):
+        return ""
+    because = why.settings.get("visible because", "no pictures say how far true and absent rationales stand out")
+    return f"whether a rationale is visible cannot be told: {because}"
+
+
+def dissent(rival: str | None, decide: str) -> str:
+    """Where the two ways to decide differ, what the one that was not asked says, in one clause; "" for no rival."""
+    if rival is None:
+        return ""
+    if decide == "vote":
+        return f"it is voted for, {with_article(rival)} is likelier"
+    return f"the best pairs vote for {with_article(rival)}"
 
 
 def why_to_json(why: Why) -> str:
@@ -147,6 +177,8 @@ def why_to_json(why: Why) -> str:
             "category": why.category,
             "probability": why.probability,
             "visible": why.visible,
+            "claims": [asdict(claim) for claim in why.claims],
+            "rival": why.rival,
             "reasons": [
                 vars(reason) | {"heat": None if reason.heat is None else packing.pack_floats(reason.heat)}
                 for reason in why.reasons
@@ -175,6 +207,8 @@ def why_from_json(text: str) -> Why:
             ),
             visible=d["visible"],
             sentence=d["sentence"],
+            claims=tuple(Claim(**claim) for claim in d.get("claims", ())),
+            rival=d.get("rival"),
             alternatives=tuple(Alternative(**other) for other in d["alternatives"]),
             space=d["space"],
             settings=d["settings"],
@@ -269,6 +303,6 @@ def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
         }
         for n, reason in enumerate(why.reasons)
     ]
-    shown = {"why": why, "picture": place(why.picture.jpeg, "picture"), "reasons": reasons}
+    shown = {"why": why, "untold": untold(why), "picture": place(why.picture.jpeg, "picture"), "reasons": reasons}
     entry = Entry(why.category, place(small(picture), "thumbnail"))
     return macro("why_card.html", "why_card")(shown, number), entry

@@ -242,14 +242,16 @@ def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> 
 
 def show_why(why: Why, console: Console) -> None:
     """One answer: the sentence, a row for each rationale, and what else was considered."""
+    from saywhy.answers.why import untold
+
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    for name in ("because of", "P(r)", "P(c | r)", "stands out"):
+    for name in ("because of", "P(r)", "P(c | r)", "above usual"):
         table.add_column(name, justify="left" if name == "because of" else "right")
     for reason in why.reasons:
         out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
         numbers = f"{reason.probability:.2f}", f"{reason.given:.2f}", out
         name = reason.rationale if reason.listed else f"{reason.rationale} (not in its list)"
-        table.add_row(as_text(name), *numbers, style="dim" if reason.visible is False else "")
+        table.add_row(as_text(name), *numbers, style="" if reason.visible else "dim")
     parts: list[RenderableType] = [
         as_text(why.sentence, style="bold"),
         Text(),
@@ -260,8 +262,8 @@ def show_why(why: Why, console: Console) -> None:
     if why.alternatives:
         others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
         parts += [Text(), as_text(f"also considered: {others}", style="dim")]
-    if why.visible is None:
-        parts.append(Text("whether a rationale stands out is not known: too few, and no --reference", style="dim"))
+    if because := untold(why):
+        parts.append(as_text(because, style="dim"))
     if not why.settings["exact"]:
         parts.append(Text("not exact: among the likeliest rationales and categories only", style="dim"))
     console.print(Panel(Group(*parts), title=as_text(why.picture.name), title_align="left", border_style="dim"))

@@ -69,7 +69,7 @@ def why(
     visible_from: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviations above usual from which a rationale is visible (default: as tuned, or 2)."
+            help="Standard deviations above usual from which a rationale is visible (default: as measured in tuning)."
         ),
     ] = None,
     shortlist: Annotated[
@@ -82,6 +82,13 @@ def why(
         ),
     ] = None,
     k: Annotated[int, typer.Option(min=1, help="Best pairs that vote.", rich_help_panel=SCORE)] = WhyOptions.k,
+    decide: Annotated[
+        str,
+        typer.Option(
+            help="The category: probability (highest P(c)), or vote of the best pairs, as published.",
+            rich_help_panel=SCORE,
+        ),
+    ] = WhyOptions.decide,
     conditional: Annotated[
         str, typer.Option(help="all: as published; category: P(c | r) proper", rich_help_panel=SCORE)
     ] = "all",
@@ -109,7 +116,7 @@ def why(
     from saywhy.spaces.traits import usual_of
 
     options = WhyOptions(
-        scoring=_scoring(objective, conditional, weight), k=k, method=method, visible_from=visible_from
+        scoring=_scoring(objective, conditional, weight), k=k, decide=decide, method=method, visible_from=visible_from
     )
     check_space_name(space)
     given = None if rationales is None else _read_words(rationales)
@@ -122,6 +129,8 @@ def why(
     usual = usual_of(opinion) if rationales is None else None
     if reference:
         usual = _usual_on(reference, opinion, words, seed)
+    if not options.scoring.divides and conditional == "category":
+        note("without a term of the rationale both conditionals rank alike")
     console = Terminal(quiet=quiet)
 
     def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:

@@ -7,12 +7,14 @@ each, fitted on pictures that were not trained on (Guo et al. 2017).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from saywhy.intervals import Interval, interval_of, resampled
 from saywhy.metrics.calibration import Blocks, fit_temperature
 from saywhy.pictures.truth import Gold
 from saywhy.spaces.pairs.bank import Bank, WordBank
@@ -20,7 +22,9 @@ from saywhy.spaces.pairs.conditional import category_scores, conditional_scores
 from saywhy.spaces.pairs.ranking import grids, log_joint, probabilities, rank
 from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
-from saywhy.spaces.similarity import UNUSUAL
+
+ABSENT_SHARE = 0.05  # of absent rationales that may be called visible
+RESAMPLED = 500  # draws of pictures for the interval of an AUC
 
 
 def calibrated_scoring(images: Tensor, scorer: PairScorer[WordBank], gold: Gold) -> Scoring:
@@ -73,11 +77,21 @@ def _pair_logits(images: Tensor, scorer: PairScorer[Bank]) -> Blocks:
     return blocks
 
 
-def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> float:
-    """How far a rationale must stand out to be called visible: where true and absent ones are best told apart.
+@final
+@dataclass(frozen=True)
+class Visibility:
+    """How far a rationale must stand out to be called visible. threshold: None: that cannot be told. basis: why."""
 
-    Youden's point of the ROC curve: the share of true rationales above it less that of absent ones is greatest. A
-    rationale that is in view in a third of all pictures can never stand two deviations above its mean, as 2 asks.
+    threshold: float | None
+    basis: str
+
+
+def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int]]) -> Visibility:
+    """From where a rationale is called visible, if true and absent ones are told apart at all.
+
+    They are, where the AUC of true against absent ones is above a half, with the lower end of its interval (over
+    pictures) too. Then it is where both are best told apart (Youden's point of the ROC curve), but no lower than what
+    ABSENT_SHARE of the absent ones reach; and more of the true ones must reach it.
 
     standing: (N, R), ``standing_out`` of pictures that were not trained on. gold: what is true of them; what is on the
     list of a picture's category may be in view too, and counts for neither.
@@ -89,7 +103,41 @@ def visible_threshold(standing: Tensor, gold: Gold, lists: Sequence[Sequence[int
     for n, (category, rationales) in enumerate(zip(gold.categories.tolist(), gold.rationales, strict=True)):
         known[n, list(lists[category])] = False
         true[n, list(rationales)] = known[n, list(rationales)] = True
-    if (known == true).all():  # nothing is known to be absent
-        return UNUSUAL
-    false_rate, true_rate, thresholds = roc_curve(true[known].numpy(), standing[known].numpy())
-    return float(thresholds[1:][np.argmax((true_rate - false_rate)[1:])])  # the first is above all scores
+    held = f"{len(standing)} held-out pictures"
+    if (known == true).all():
+        return Visibility(None, f"nothing is known to be absent from the {held}")
+    pictures = known.nonzero()[:, 0].numpy()
+    labels, scores = true[known].numpy(), standing[known].numpy()
+    auc = _auc(scores, labels, pictures)
+    told = f"AUC {auc} on {held}"
+    if not auc.low > 0.5:
+        return Visibility(None, f"true and absent rationales are not told apart ({told})")
+    false_rate, true_rate, thresholds = roc_curve(labels, scores)
+    best = thresholds[1:][np.argmax((true_rate - false_rate)[1:])]  # the first is above all scores
+    threshold = max(float(best), float(np.quantile(scores[~labels], 1 - ABSENT_SHARE, method="higher")))
+    of_true, of_absent = (float((scores[which] >= threshold).mean()) for which in (labels, ~labels))
+    told = f"{of_true:.0%} of true and {of_absent:.0%} of absent rationales reach that; {told}"
+    if of_true <= of_absent:
+        return Visibility(None, f"absent rationales stand out as far as true ones ({told})")
+    return Visibility(threshold, told)
+
+
+def _auc(scores: np.ndarray, labels: np.ndarray, pictures: np.ndarray) -> Interval:
+    """The chance that a true rationale scores above an absent one, with its interval over pictures.
+
+    scores, labels, pictures: (K,) of each known pair of picture and rationale: its score, whether it is true, its
+    picture.
+    """
+    _, places = np.unique(scores, return_inverse=True)
+
+    def of(weights: np.ndarray) -> np.ndarray:
+        found = []
+        for weight in weights:
+            of_each = weight[pictures]
+            true, absent = (np.bincount(places, of_each * which) for which in (labels, ~labels))
+            below = absent.cumsum() - absent / 2
+            found.append((true * below).sum() / max(true.sum() * absent.sum(), 1e-12))
+        return np.array(found)
+
+    count = int(pictures.max()) + 1
+    return interval_of(float(of(np.ones((1, count)))[0]), resampled(count, of, RESAMPLED))

@@ -18,6 +18,8 @@ from saywhy.spaces.surgery.options import DEFAULT_MATCH, DEFAULT_SURGERY, MatchO
 BATCH = 16  # pictures at once
 ASK_BATCH = 64  # the same where only captions are asked of them
 EVERY = "all"  # a target: every label that the classifier says
+DECISIONS = ("probability", "vote")
+"""How ``why`` chooses the category: that of the highest P(c | I), or by the vote of the best pairs, as published."""
 NO_MAPS = "none"  # a method that makes no heatmaps
 
 
@@ -58,17 +60,19 @@ class WhyOptions:
     """How to ask for which rationales a picture's category is chosen.
 
     scoring:      of pairs of category and rationale: terms, conditional, weight and temperatures.
-    k:            how many of the best pairs vote; all where there are fewer.
+    k:            how many of the best pairs are reasons or alternatives, and vote; all where there are fewer.
+    decide:       of DECISIONS. The likeliest category is right more often than the vote (docs/rationales.md).
     method:       of the heatmaps, one of ``text_heat.METHODS`` or "none". LRP: in the aviary its maps lie on the
                   right part more often than gScoreCAM's, which is what ECOR showed, and it takes one pass, not 300.
-    visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as the
-                  space was tuned, else ``similarity.UNUSUAL``.
+    visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as
+                  measured when the space was tuned; where nothing was, it cannot be told.
 
     Raises SaywhyError for an unknown method, k below one, or a threshold that is not a number.
     """
 
     scoring: Scoring = ECOR
     k: int = 5
+    decide: str = "probability"
     method: str = "lrp"
     visible_from: float | None = None
 
@@ -77,6 +81,8 @@ class WhyOptions:
 
         if self.method not in (*METHODS, NO_MAPS):
             raise unknown("method", self.method, (*METHODS, NO_MAPS))
+        if self.decide not in DECISIONS:
+            raise unknown("way to decide", self.decide, DECISIONS)
         if self.k < 1:
             raise SaywhyError(f"k must be at least 1; it is {self.k}")
         if self.visible_from is not None and not isfinite(self.visible_from):

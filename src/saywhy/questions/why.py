@@ -1,12 +1,12 @@
 """Why is this picture what it is? A category, and the rationales that it is chosen for, each with where it is (ECOR).
 
-The path of one picture: rank pairs of category and rationale, vote, say what each is believed to be, and look where
-the picture shows it. Nothing is claimed of a category none of whose own rationales stands out.
+The path of one picture: rank pairs of category and rationale, say what each is believed to be, decide, and look where
+the picture shows it. No rationale is said of which nobody knows whether it stands out, or which does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import final
@@ -16,21 +16,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.answers.why import Alternative, Reason, Why, say
+from saywhy.answers.claims import WHOLE
+from saywhy.answers.why import Alternative, Reason, Why, dissent, say
 from saywhy.attribution.gscorecam import Track
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.options import NO_MAPS, WhyOptions
 from saywhy.spaces.pairs.bank import Bank
-from saywhy.spaces.pairs.ranking import Answer, Ranked, decide, probabilities, rank, shortlist
+from saywhy.spaces.pairs.ranking import Answer, Ranked, probabilities, rank, rank_with, shortlist
+from saywhy.spaces.pairs.ranking import decide as pick
 from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.seeing import Seeing
-from saywhy.spaces.similarity import UNUSUAL, Usual, standing_out
+from saywhy.spaces.similarity import Usual, standing_out
 from saywhy.spaces.text_heat import METHODS as TEXT_METHODS
 from saywhy.spaces.text_heat import text_heat
 from saywhy.spaces.traits import tower_of
-from saywhy.types import Space
+from saywhy.types import Claim, Space
 from saywhy.words.rationale_words import RationaleWords
 
 METHODS = (*TEXT_METHODS, NO_MAPS)
@@ -44,6 +46,7 @@ def why(
     *,
     scoring: Scoring = WhyOptions.scoring,
     k: int = WhyOptions.k,
+    decide: str = WhyOptions.decide,
     method: str = WhyOptions.method,
     visible_from: float | None = WhyOptions.visible_from,
     inverse: Bank | None = None,
@@ -57,7 +60,7 @@ def why(
 
     Raises SaywhyError for a picture that cannot be read, and as ``why_pictures``.
     """
-    options = WhyOptions(scoring=scoring, k=k, method=method, visible_from=visible_from)
+    options = WhyOptions(scoring=scoring, k=k, decide=decide, method=method, visible_from=visible_from)
     pictures = [(picture_name(image), read_picture(image))]
     return next(why_pictures(pictures, space, words, bank, options, inverse=inverse, usual=usual))
 
@@ -85,47 +88,55 @@ def why_pictures(
     Raises SaywhyError for a space that is not a CLIP, and as ``rank``.
     """
     options = options or WhyOptions()
-    scoring, method, visible_from = options.scoring, options.method, options.visible_from
+    scoring, method, by_vote = options.scoring, options.method, options.decide == "vote"
     tower, clip = tower_of(space)
     k = min(options.k, len(words.categories) * len(words.rationales))
     images = space.encode_images([image for _, image in pictures])
     rationales = space.encode_texts(words.rationale_texts()) if bank is None else bank.rationales
     beliefs = (
-        _believe_shortlists(images, space, words, rationales, scoring, k)
+        _believe_shortlists(images, space, words, rationales, scoring, k, by_vote)
         if bank is None
-        else iter([_believe(images, PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale), k)])
+        else iter(
+            [_believe(images, PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale), k, by_vote)]
+        )
     )
     unusual = standing_out(images, rationales, usual)
-    if visible_from is None:
-        visible_from = UNUSUAL if usual is None else usual.visible_from
+    cosines = images @ rationales.T
+    visible = _visible(options, usual)
     settings = {
         "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
-        "temperatures": dict(scoring.temperatures), "k": k, "method": method, "exact": bank is not None,
-        "usual": "the rationales" if usual is None else "a reference", "visible from": visible_from,
+        "temperatures": dict(scoring.temperatures), "k": k, "decide": options.decide, "method": method,
+        "exact": bank is not None, "usual": "the rationales" if usual is None else "a reference",
+        "visible from": visible.visible_from, "visible because": visible.basis,
         "categories": len(words.categories),
         "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": version("saywhy"),
         "torch": torch.__version__,
     }  # fmt: skip
     rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
     for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
-        answer = decide(belief.ranked, row, k)
-        reasons = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible_from)
+        answer = pick(belief.ranked, row, k, None if by_vote else int(belief.likeliest[row]))
+        reasons = _reasons(answer, belief, row, words, None if unusual is None else unusual[n], visible)
         if method != NO_MAPS:
             texts = _texts(words, answer, belief.ranked.rationales[row], space, "inverse" in scoring.terms)
             pixels = clip.transform(image)[None].to(clip.device)
             maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
             reasons = [replace(reason, heat=heat) for reason, heat in zip(reasons, maps, strict=True)]
         own = words.lists[answer.category]
-        visible = None if unusual is None else bool((unusual[n, list(own)] >= visible_from).any())
+        of_own = None if unusual is None or not own else float(unusual[n, list(own)].amax())
+        any_visible = _reached(of_own, visible) if own else False
         category = words.categories[answer.category]
+        other = int(belief.likeliest[row]) if by_vote else answer.voted
+        rival = None if other == answer.category else words.categories[other]
         yield Why(
             picture=display_copy(image, name),
             geometry=probe_geometry(clip.transform, image.size),
             category=category,
             probability=float(belief.categories[row, answer.reasons[0]]),
             reasons=tuple(reasons),
-            visible=visible,
-            sentence=say(category, reasons, visible, bool(own)),
+            visible=any_visible,
+            sentence=say(category, reasons, any_visible, bool(own), dissent(rival, options.decide)),
+            claims=_claims(reasons, dict(zip(words.rationales, cosines[n].tolist(), strict=True)), space.name, visible),
+            rival=rival,
             alternatives=_alternatives(answer, belief, row, words),
             space=space.name,
             settings=settings,
@@ -138,28 +149,34 @@ def why_pictures(
 @final
 @dataclass(frozen=True, eq=False)
 class _Belief:
-    """Ranked pairs of n pictures, and of each pair (n, K): P(r | I), P(c | r, I) and P(c | I)."""
+    """Ranked pairs of n pictures, of each pair (n, K): P(r | I), P(c | r, I) and P(c | I), and (n,) the likeliest
+    category."""
 
     ranked: Ranked
     rationales: np.ndarray
     given: np.ndarray
     categories: np.ndarray
+    likeliest: np.ndarray
 
 
-def _believe(images: Tensor, scorer: PairScorer[Bank], k: int) -> _Belief:
+def _believe(images: Tensor, scorer: PairScorer[Bank], k: int, by_vote: bool) -> _Belief:
     # Temperatures make probabilities right and, differing between terms, rankings worse than those that were measured.
     ranked = rank(images, scorer.plain, k)
     all_of = probabilities(images, scorer, ranked)
+    likeliest = all_of.categories.argmax(1).numpy()
+    if not by_vote and (longer := rank_with(images, scorer.plain, ranked, likeliest)) is not ranked:
+        ranked, all_of = longer, probabilities(images, scorer, longer)
     return _Belief(
         ranked,
         np.take_along_axis(all_of.rationales.numpy(), ranked.rationales, 1),
         all_of.given.numpy(),
         np.take_along_axis(all_of.categories.numpy(), ranked.categories, 1),
+        likeliest,
     )
 
 
 def _believe_shortlists(
-    images: Tensor, space: Seeing, words: RationaleWords, rationales: Tensor, scoring: Scoring, k: int
+    images: Tensor, space: Seeing, words: RationaleWords, rationales: Tensor, scoring: Scoring, k: int, by_vote: bool
 ) -> Iterator[_Belief]:
     """One belief for each picture: probabilities are among its shortlist."""
     categories = space.encode_texts(words.category_texts())
@@ -167,12 +184,13 @@ def _believe_shortlists(
         part = shortlist(image, space, words, rationales, categories, "inverse" in scoring.terms)
         most = min(k, part.texts.shape[0] * part.texts.shape[1])
         scorer = PairScorer(pairs=part, inverse=part.inverse, scoring=scoring, scale=space.scale)
-        belief = _believe(image[None], scorer, most)
-        yield replace(belief, ranked=part.named(belief.ranked))
+        belief = _believe(image[None], scorer, most, by_vote)
+        likeliest = part.category_indices.numpy()[belief.likeliest]
+        yield replace(belief, ranked=part.named(belief.ranked), likeliest=likeliest)
 
 
 def _reasons(
-    answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible_from: float
+    answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible: _Visible
 ) -> list[Reason]:
     reasons = []
     for position in answer.reasons:
@@ -187,11 +205,43 @@ def _reasons(
                 given=float(belief.given[row, position]),
                 listed=r in words.lists[answer.category],
                 unusual=out,
-                visible=None if out is None else out >= visible_from,
+                visible=_reached(out, visible),
                 heat=None,
             )
         )
     return reasons
+
+
+@final
+@dataclass(frozen=True)
+class _Visible:
+    """From how many standard deviations a rationale is said to be visible; None: it cannot be told. basis: why."""
+
+    visible_from: float | None
+    basis: str
+
+
+def _visible(options: WhyOptions, usual: Usual | None) -> _Visible:
+    if options.visible_from is not None:
+        return _Visible(options.visible_from, f"visible from {options.visible_from:+.1f} sd on, as was asked for")
+    if usual is None:
+        return _Visible(None, "no pictures say how far true and absent rationales stand out")
+    return _Visible(usual.visible_from, usual.basis)
+
+
+def _reached(unusual: float | None, visible: _Visible) -> bool | None:
+    return None if unusual is None or visible.visible_from is None else unusual >= visible.visible_from
+
+
+def _claims(
+    reasons: Sequence[Reason], cosines: Mapping[str, float], space: str, visible: _Visible
+) -> tuple[Claim, ...]:
+    """Of each rationale that is given, whether it may be said; what may be stands first. cosines: by rationale."""
+    claims = [
+        Claim(reason.rationale, WHOLE, space, cosines[reason.rationale], None, visible.basis, reason.visible is True)
+        for reason in reasons
+    ]
+    return tuple(sorted(claims, key=lambda claim: not claim.said))
 
 
 def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWords) -> tuple[Alternative, ...]:

@@ -46,12 +46,14 @@ def deviations(scores: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 class Usual:
     """What texts score on pictures in general: mean and deviation of their cosines, (R,) float32 each.
 
-    visible_from: deviations above the mean from which a rationale is taken to be visible; see ``visible_threshold``.
+    visible_from: deviations above the mean from which a rationale is taken to be visible; None: that cannot be told.
+    basis:        what that rests on, or why not; see ``visible_threshold``.
     """
 
     mean: Tensor
     std: Tensor
-    visible_from: float = UNUSUAL
+    visible_from: float | None = None
+    basis: str = "no pictures say how far true and absent rationales stand out"
 
     def deviations(self, scores: Tensor) -> Tensor:
         """(N, R) how many standard deviations (N, R) cosines lie above what is usual."""

@@ -102,6 +102,7 @@ class TunedSpace:
             "bank": self.bank_key,
             "temperatures": dict(self.temperatures),
             "visible from": None if self.usual is None else self.usual.visible_from,
+            "visible basis": None if self.usual is None else self.usual.basis,
             "words": asdict(self.words),
             "saywhy": version("saywhy"),
         }
@@ -152,7 +153,7 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
         usual = None
         if "usual" in file.tensors:
             mean, std = file.tensors["usual"]
-            usual = Usual(mean, std, float(about["visible from"]))
+            usual = Usual(mean, std, *_visibility(about))
         words = _words(about["words"])
         if usual is not None and not usual.mean.shape == usual.std.shape == (len(words.rationales),):
             raise ValueError("the usual scores are those of other rationales")
@@ -167,6 +168,14 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
         if not torch.isfinite(prompts).all():
             raise ValueError("its prompts are not finite")
     return prompts, usual, about, words
+
+
+def _visibility(about: Mapping[str, Any]) -> tuple[float | None, str]:
+    """From where a rationale is visible, and on what that rests. Of an earlier saywhy nobody tested it."""
+    threshold, basis = about["visible from"], about.get("visible basis")
+    if basis is None:
+        return None, "an earlier saywhy tuned this, and did not test it: continue its run with --resume"
+    return None if threshold is None else float(threshold), str(basis)
 
 
 def _words(saved: Mapping[str, Any]) -> RationaleWords:

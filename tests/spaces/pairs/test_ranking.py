@@ -13,15 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.metrics.temperatures import visible_threshold
-from saywhy.pictures.truth import Gold
 from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs import ranking as rationales
 from saywhy.spaces.pairs.bank import Bank
-from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, shortlist
+from saywhy.spaces.pairs.ranking import Ranked, decide, log_joint, probabilities, rank, rank_with, shortlist
 from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import CONDITIONALS, Scoring
-from saywhy.spaces.similarity import UNUSUAL, standing_out, usual_scores
+from saywhy.spaces.similarity import standing_out, usual_scores
 from saywhy.types import Space
 from saywhy.words.rationale_words import RationaleWords
 from tests.helpers import unit
@@ -393,16 +391,18 @@ def test_many_pictures_take_no_more_memory_than_a_sweep_s() -> None:
     assert rationales.columns_for(1) == rationales.COLUMNS
 
 
-def test_what_is_visible_is_told_where_true_and_absent_rationales_part() -> None:
-    """In view in half of the pictures, a rationale stands one deviation above its mean and never two."""
-    shown = torch.arange(40) % 2 == 0
-    standing = torch.stack([torch.where(shown, 1.0, -1.0), torch.where(shown, -1.0, 1.0)], 1)
-    gold = Gold(np.zeros(40, int), tuple(frozenset({0 if here else 1}) for here in shown.tolist()))
-    threshold = visible_threshold(standing, gold, [()])
-    assert -1 < threshold <= 1
-
-
-def test_a_threshold_needs_something_absent() -> None:
-    standing = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
-    gold = Gold(np.zeros(20, int), (frozenset({0}),) * 20)
-    assert visible_threshold(standing, gold, [(0, 1, 2)]) == UNUSUAL
+def test_a_ranking_goes_on_until_it_names_the_category() -> None:
+    bank, images = held(), unit(9, 16)
+    scorer = scorer_of(bank)
+    short, whole = rank(images, scorer, 2), rank(images, scorer, 35)
+    last = whole.categories[:, -1]
+    longer = rank_with(images, scorer, short, last)
+    assert np.array_equal(longer.categories, whole.categories[:, : longer.categories.shape[1]])
+    assert rank_with(images, scorer, short, short.categories[:, 0]) is short
+    for n, category in enumerate(last.tolist()):
+        found = decide(longer, n, 2, category)
+        first = int((whole.categories[n] == category).argmax())
+        named = [position for position in range(2) if whole.categories[n, position] == category]
+        assert (found.category, found.reasons) == (category, tuple(named) or (first,))
+        assert found.voted == decide(longer, n, 2).category
+        assert all(position < 2 and whole.categories[n, position] != category for position in found.alternatives)

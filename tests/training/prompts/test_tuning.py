@@ -250,7 +250,10 @@ def test_the_prompts_that_do_best_on_what_is_held_out_are_kept(
     assert torch.equal(space.prompts, seen[1])
     assert not torch.equal(space.prompts, seen[2])
     assert [row["validation"]["RR"] for row in history(tmp_path)] == [0.2, 0.6, 0.6, 0.1]
-    assert "kept: the prompts of epoch 2 (held out: RR 60.0%, accuracy 50.0%)\n" in capsys.readouterr().err
+    assert (
+        "kept: the prompts of epoch 2 (held out: RR 60.0%, accuracy 50.0%); whether a rationale is visible cannot be "
+        in (capsys.readouterr().err)
+    )
 
 
 def test_a_recipe_for_a_gpu_runs_on_a_cpu_and_says_so(
@@ -357,6 +360,22 @@ def test_looking_back_is_done_once(
     again = run(data, clip, tmp_path / "whole", settings, validation=data, resume=True)
     assert again.temperatures == whole.temperatures
     assert (tmp_path / "whole" / ADAPTER).read_bytes() == kept
+
+
+def test_a_run_of_an_earlier_saywhy_is_looked_back_at_again(
+    data: RationaleData, clip: ClipSpace, tmp_path: Path
+) -> None:
+    """It called visible what told noise apart best."""
+    whole = run(data, clip, tmp_path, validation=data)
+    assert whole.usual is not None
+    path = tmp_path / "training.pt"
+    state = torch.load(path, weights_only=True)
+    del state["done"]["visible_basis"]
+    state["done"]["visible_from"] = -0.63
+    torch.save(state, path)
+    again = run(data, clip, tmp_path, validation=data, resume=True).usual
+    assert again is not None
+    assert (again.visible_from, again.basis) == (whole.usual.visible_from, whole.usual.basis)
 
 
 def stop(*arguments: Any) -> None:

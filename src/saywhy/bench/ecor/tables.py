@@ -30,13 +30,13 @@ from saywhy.checks.picture_change import PictureChange, picture_change
 from saywhy.checks.rationale_use import Use, rationale_use
 from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
 from saywhy.errors import SaywhyError
-from saywhy.intervals import Interval
+from saywhy.intervals import Interval, difference, interval
 from saywhy.metrics.blind_controls import Measured, compare, exchanged, measure, own_list_draw
 from saywhy.metrics.calibration import forecasts
 from saywhy.metrics.doubly_right import WR, folder_names, outcomes, rates
 from saywhy.metrics.temperatures import calibrated_scoring, logits, visible_threshold
 from saywhy.pictures.truth import evenly, gold_of
-from saywhy.spaces.pairs.ranking import Ranked, vote
+from saywhy.spaces.pairs.ranking import Ranked, decide, probabilities, rank_with, vote
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.similarity import FEWEST, UNUSUAL, standing_out, usual_scores
 from saywhy.training.prompts.settings import read_recipe, with_settings
@@ -74,7 +74,9 @@ _BOTTLENECK = ("method", "category", "from all rationales", "gap", "gap low", "g
                "gap of five", "chance")  # fmt: skip
 _CALIBRATION = ("method", "of", "accuracy", "ECE", "ECE, calibrated", "Brier", "Brier, calibrated", "NLL",
                 "NLL, calibrated")  # fmt: skip
-_VISIBLE = ("method", "visible from", "true ones", "absent ones", "true ones, at 2", "absent ones, at 2")
+_VISIBLE = ("method", "visible from", "true ones", "absent ones", "true ones, at 2", "absent ones, at 2", "because")
+_DECIDED = ("pictures", "method", "differ", "vote", "vote low", "vote high", "likeliest", "likeliest low",
+            "likeliest high", "gain", "gain low", "gain high", "RR, vote", "RR, likeliest")  # fmt: skip
 _SWEEP = ("weight", "conditional", "validation RR", "RR", "category")
 _COMPAT = ("method", "strict RR", "compat RR", "compat, folders' names RR", "strict category", "compat category",
            "compat, folders' names category")  # fmt: skip
@@ -134,6 +136,7 @@ def run(
             _VISIBLE,
             _visible(study),
         ),
+        ("the category (percent right): the vote of the best pairs, or the highest P(c)", _DECIDED, _decided(study)),
         ("one family: weight and conditional of ECOR's second term", _SWEEP, _sweep(study)),
         (f"the published evaluation, k = {TOP}", _COMPAT, _compat(study)),
     ]
@@ -446,19 +449,62 @@ def _visible(study: Study) -> list[Row]:
         standing = [standing_out(vectors, texts, usual) for vectors in (held, asked)]
         assert standing[0] is not None
         assert standing[1] is not None
-        threshold = visible_threshold(standing[0], gold_of(study.validation.images), lists)
+        visible = visible_threshold(standing[0], gold_of(study.validation.images), lists)
+        threshold = float("inf") if visible.threshold is None else visible.threshold
         true = [(n, r) for n, rationales in enumerate(study.test.gold.rationales) for r in rationales]
         known = (study.test.known or study.test.gold).rationales
         others = absent_rationales(study.test.words, study.test.gold.categories.tolist(), known)
         absent = [(n, int(r)) for n, rationales in enumerate(others) for r in rationales]
         of_true, of_absent = (standing[1][tuple(np.array(places).T)] for places in (true, absent))
         rows.append({
-            "method": NAMES[name], "visible from": threshold,
+            "method": NAMES[name], "visible from": visible.threshold, "because": visible.basis,
             "true ones": 100 * float((of_true >= threshold).float().mean()),
             "absent ones": 100 * float((of_absent >= threshold).float().mean()),
             "true ones, at 2": 100 * float((of_true >= UNUSUAL).float().mean()),
             "absent ones, at 2": 100 * float((of_absent >= UNUSUAL).float().mean()),
         })  # fmt: skip
+    return rows
+
+
+def _decided(study: Study) -> list[Row]:
+    """Both ways to decide in ``saywhy why``, on the pictures that choose between them (validation) and on the others.
+
+    RR: the category is right, and one of its reasons is the right rationale.
+    """
+    rows = []
+    choosing = EvaluationSet.of("validation", study.validation)
+    for evaluated in (choosing, *_asked(study)):
+        truth = evaluated.gold
+        for name in MAIN:
+            right: dict[str, list[list[bool]]] = {"vote": [], "likeliest": []}
+            doubly: dict[str, list[list[bool]]] = {"vote": [], "likeliest": []}
+            differ = []
+            for seed in study.runs(name):
+                vectors = study.vectors(name, seed, evaluated.data)
+                scorer = study.scorer(evaluated.words, scoring_of(name))
+                ranked = study.ranked(name, seed, evaluated)
+                likeliest = probabilities(vectors, scorer, ranked).categories.argmax(1).numpy()
+                ranked = rank_with(vectors, scorer, ranked, likeliest)
+                k = min(TOP, ranked.categories.shape[1])
+                answers = {
+                    "vote": [decide(ranked, n, k) for n in range(len(likeliest))],
+                    "likeliest": [decide(ranked, n, k, int(c)) for n, c in enumerate(likeliest)],
+                }
+                for way, given in answers.items():
+                    hit = [answer.category == c for answer, c in zip(given, truth.categories, strict=True)]
+                    named = [{int(r) for r in ranked.rationales[n, list(a.reasons)]} for n, a in enumerate(given)]
+                    seen = [bool(some & true) for some, true in zip(named, truth.rationales, strict=True)]
+                    right[way].append(hit)
+                    doubly[way].append([one and other for one, other in zip(hit, seen, strict=True)])
+                differ.append(np.mean([answer.category != answer.voted for answer in answers["likeliest"]]))
+            percent = {way: 100 * np.array(found, float) for way, found in right.items()}
+            rows.append(
+                {"pictures": evaluated.name, "method": NAMES[name], "differ": 100 * float(np.mean(differ))}
+                | _with_interval("vote", interval(percent["vote"]))
+                | _with_interval("likeliest", interval(percent["likeliest"]))
+                | _with_interval("gain", difference(percent["likeliest"], percent["vote"]))
+                | {f"RR, {way}": 100 * float(np.mean(found)) for way, found in doubly.items()}
+            )
     return rows
 
 

@@ -49,14 +49,15 @@ class Probabilities:
 @final
 @dataclass(frozen=True)
 class Answer:
-    """What was voted for one picture. Pairs are given by their place in the ranking, 0 for the best.
+    """What was decided for one picture. Pairs are given by their place in the ranking, 0 for the best.
 
-    category:     index of the category with most of the first k pairs; on a tie, the better ranked.
-    reasons:      pairs with that category, whose rationales are returned.
-    alternatives: the other pairs.
+    category:     index. voted: that with most of the first k pairs; on a tie, the better ranked.
+    reasons:      of the first k, the pairs with the category; its best pair, where it has none among them.
+    alternatives: the other pairs of the first k.
     """
 
     category: int
+    voted: int
     reasons: tuple[int, ...]
     alternatives: tuple[int, ...]
 
@@ -112,6 +113,17 @@ def rank(images: Tensor, scorer: PairScorer[Bank], k: int) -> Ranked:
         raise SaywhyError("scores of pictures and texts are not finite; the space's weights or the bank are damaged")
     indices, width = places.numpy(), len(scorer.bank.rationales)
     return Ranked(indices // width, indices % width, scores.numpy())
+
+
+def rank_with(images: Tensor, scorer: PairScorer[Bank], ranked: Ranked, categories: np.ndarray) -> Ranked:
+    """The ranking, made longer until each picture has a pair of its own category in it.
+
+    categories: (N,) indices. Each doubling sweeps over the bank once. Arguments and errors as of ``rank``.
+    """
+    pairs = len(scorer.bank.categories) * len(scorer.bank.rationales)
+    while not (ranked.categories == categories[:, None]).any(1).all():
+        ranked = rank(images, scorer, min(pairs, 2 * ranked.categories.shape[1]))
+    return ranked
 
 
 def probabilities(images: Tensor, scorer: PairScorer[Bank], ranked: Ranked) -> Probabilities:
@@ -254,15 +266,19 @@ def _cosines(images: Tensor, block: Tensor) -> Tensor:
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
-def decide(ranked: Ranked, n: int, k: int) -> Answer:
-    """The vote of picture n's first k pairs: the most frequent category (methods note 2.2, points 12 and 13)."""
+def decide(ranked: Ranked, n: int, k: int, category: int | None = None) -> Answer:
+    """What picture n is, and the pairs that it is because of (methods note 2.2, points 12 and 13).
+
+    category: None: the vote of the first k pairs, as published; else a category that is somewhere in the ranking.
+    """
     ballot = Ranked(ranked.categories[n : n + 1, :k], ranked.rationales[n : n + 1, :k], ranked.scores[n : n + 1, :k])
-    named = ballot.categories[0].tolist()
-    category = int(vote(ballot, len(named))[0])
+    first = ballot.categories[0].tolist()
+    voted = int(vote(ballot, len(first))[0])
+    category = voted if category is None else category
+    named = tuple(position for position, c in enumerate(first) if c == category)
+    best = int((ranked.categories[n] == category).argmax())
     return Answer(
-        category,
-        tuple(position for position, c in enumerate(named) if c == category),
-        tuple(position for position, c in enumerate(named) if c != category),
+        category, voted, named or (best,), tuple(position for position, c in enumerate(first) if c != category)
     )
 
 

@@ -20,7 +20,7 @@ from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.tensors import reading_checkpoint, write_checkpoint
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.pairs.on_disk import PromptBank
-from saywhy.spaces.similarity import UNUSUAL, Usual
+from saywhy.spaces.similarity import Usual
 from saywhy.spaces.tuned import TunedSpace
 from saywhy.spaces.visual_prompts import PromptedTower
 from saywhy.training.prompts.batches import Plan
@@ -53,7 +53,7 @@ class _Done:
 
     losses, read: of each term the sum, and the number of pictures, since the last row of the history.
     best:         the prompts that did best on the validation pictures, with what was measured; None before.
-    temperatures, usual, visible_from: of the space, found at the end; usual: (2, R) mean and deviation.
+    temperatures, usual, visible_from, visible_basis: of the space, found at the end; usual: (2, R) mean and deviation.
     """
 
     step: int = 0
@@ -64,7 +64,8 @@ class _Done:
     best_measured: tuple[float, ...] = ()
     temperatures: dict[str, float] = field(default_factory=dict)
     usual: Tensor | None = None
-    visible_from: float = UNUSUAL
+    visible_from: float | None = None
+    visible_basis: str = "no pictures were held out to find it"
 
 
 @final
@@ -88,7 +89,7 @@ class Run:
         prompts = self.tower.prompts.detach().cpu().clone() if self.done.best is None else self.done.best
         usual = None
         if self.done.usual is not None:
-            usual = Usual(self.done.usual[0], self.done.usual[1], self.done.visible_from)
+            usual = Usual(self.done.usual[0], self.done.usual[1], self.done.visible_from, self.done.visible_basis)
         return TunedSpace(
             self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
             self.done.temperatures, usual,
@@ -128,6 +129,8 @@ class Run:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             vars(self.done).update(state["done"])
+            if "visible_basis" not in state["done"]:
+                self.done.usual = None  # an earlier saywhy looked back, and did not test what is visible
             _set_random_state(state["random"])
 
     def _identity(self) -> dict[str, Any]:

@@ -277,7 +277,8 @@ def _look_back(run: Run, workers: int) -> None:
     run.done.usual = torch.stack([usual.mean, usual.std])
     standing = standing_out(seen, run.bank.rationales, usual)
     if run.validation is not None and standing is not None:
-        run.done.visible_from = visible_threshold(standing, gold_of(shown), run.bank.words.lists)
+        visible = visible_threshold(standing, gold_of(shown), run.bank.words.lists)
+        run.done.visible_from, run.done.visible_basis = visible.threshold, visible.basis
         fitted = calibrated_scoring(seen, _scorer(run, run.bank), gold_of(shown))
         run.done.temperatures = dict(fitted.temperatures)
 
@@ -303,7 +304,13 @@ def _kept(run: Run) -> str:
     """Which prompts the space has, and what they were chosen by."""
     row = kept_row(run.done.history)
     chosen = _held_out(row) or "the last: nothing was held out to choose by; see --validation"
-    return f"kept: the prompts of epoch {row['epoch']:g} ({chosen})"
+    done = run.done
+    seen = (
+        "whether a rationale is visible cannot be told"
+        if done.visible_from is None
+        else (f"a rationale is visible from {done.visible_from:+.1f} sd")
+    )
+    return f"kept: the prompts of epoch {row['epoch']:g} ({chosen}); {seen}: {done.visible_basis}"
 
 
 @final
