@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 
 import saywhy
 from saywhy.answers.explanation import Explanation
+from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.questions.explain import explain, explain_pictures
 from saywhy.seen.evidence import Evidence
@@ -195,3 +198,53 @@ def test_the_first_bad_picture_of_a_list_is_named(tmp_path: Path) -> None:
         explain([picture()], target="tepot", **options)
     with pytest.raises(SaywhyError, match="batch_size"):
         explain([picture()], batch_size=0, **options)
+
+
+class Features:
+    """A space of a classifier's features as they are."""
+
+    name = "the features"
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier, self.runs = classifier, 0
+
+    def encode_features(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(features, dim=1)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        self.runs += 1
+        return self.encode_features(self.classifier.features(self.classifier.preprocess(images)))
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.randn(len(texts), 16, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_space_of_the_classifiers_features_sees_regions_in_the_same_pass() -> None:
+    classifier = tiny_classifier()
+    space = Features(classifier)
+    images = [picture(), picture(200, 120).rotate(90)]
+    both = explain(images, model=classifier, vocabulary=WORDS, space=space, target=("toucan", "teapot"))
+    assert space.runs == 0
+    whole = space.encode_images(images) @ space.encode_texts(WORDS.phrases).T
+    for e, cosines in zip(both, whole, strict=True):
+        for one in e.each:
+            assert one.settings["regions seen"] == "in the last map"
+            assert [label.score for label in one.concepts.labels] == pytest.approx(
+                cosines.topk(3).values.tolist(), abs=1e-4
+            )
+            assert len(one.findings) == len(one.regions) > 0
+    alone = explain(images[1], model=classifier, vocabulary=WORDS, space=space, target=("toucan", "teapot"))
+    for a, b in zip(alone.each, both[1].each, strict=True):
+        for mine, theirs in zip(a.findings, b.findings, strict=True):
+            assert [x.score for x in mine.labels] == pytest.approx([x.score for x in theirs.labels], abs=1e-4)
+
+
+def test_where_the_pass_does_not_give_them_regions_are_seen_as_crops() -> None:
+    classifier = tiny_classifier()
+    space = Features(classifier)
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space, calibration=Certain())  # fitted on crops
+    assert space.runs == 1
+    assert e.settings["regions seen"] == "as crops"
+    other = Features(replace(classifier, network=deepcopy(classifier.network)))
+    assert explain(picture(), model=classifier, vocabulary=WORDS, space=other).settings["regions seen"] == "as crops"
+    assert "regions seen" not in explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace()).settings

@@ -22,6 +22,10 @@ BENCHMARKS = {
         "speed.lrp",
         "time of LRP over one forward plus one backward pass, and over zennit and LXT where installed",
     ),
+    "explain-speed": (
+        "speed.explain",
+        "time of an explanation in the classifier's own space over its heatmap, regions in the map or as crops",
+    ),
     "architectures": (
         "architectures",
         "some 130 architectures at random weights: head, conservation by composite, one picture as in a batch of two",

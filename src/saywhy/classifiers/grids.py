@@ -117,7 +117,7 @@ def find_layouts(network: nn.Module, pixels: Tensor) -> dict[str, Seen]:
     token = looking.set(True)
     try:
         with torch.no_grad(), borrowed(network) as shadow, ExitStack() as stack:
-            places = _Places(pixels[:1])
+            places = Places(pixels[:1])
             for name, module in shadow.named_modules():
                 if name:
                     stack.callback(module.register_forward_hook(_noting(name, places, seen)).remove)
@@ -133,7 +133,7 @@ def first_tensor(output: Any) -> Any:
     return output[0] if isinstance(output, list | tuple) and output else output
 
 
-def _noting(name: str, places: _Places, seen: dict[str, Seen]) -> Callable[..., None]:
+def _noting(name: str, places: Places, seen: dict[str, Seen]) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         layout = places.layout(first_tensor(output))
         before = seen.pop(name, None)
@@ -144,7 +144,7 @@ def _noting(name: str, places: _Places, seen: dict[str, Seen]) -> Callable[..., 
     return hook
 
 
-class _Places(TorchFunctionMode):
+class Places(TorchFunctionMode):
     """Follows where in the picture the values of each tensor stand.
 
     A companion is complex: row + column * i, both above 0, in pixels of the picture; 0 where a value has no place.

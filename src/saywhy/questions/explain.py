@@ -22,12 +22,14 @@ from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.outputs import MULTI, SINGLE
+from saywhy.classifiers.pooling import Look, pool_of
+from saywhy.classifiers.pooling import look as look_at
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
 from saywhy.pictures.in_batches import Advance, Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
-from saywhy.questions.labels import encode_looks, encode_shifted, encode_vocabulary, nearest, pieces
+from saywhy.questions.labels import encode_looks, encode_pooled, encode_shifted, encode_vocabulary, nearest, pieces
 from saywhy.questions.names_and_defaults import (
     check_space,
     default_space,
@@ -42,7 +44,7 @@ from saywhy.seen.evidence import gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import Reference, doubts_of
-from saywhy.spaces.traits import KnowsClasses, classifier_of
+from saywhy.spaces.traits import KnowsClasses, KnowsFeatures, calibration_of, classifier_of
 from saywhy.types import Claim, Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
@@ -190,7 +192,8 @@ def explain_pictures(
     """
     options = options or ExplainOptions()
     pixels = classifier.preprocess([image for _, image in pictures])
-    plain = classifier.logits(pixels).float().cpu()
+    look = _look(classifier, pixels, space, seen)
+    plain = (classifier.logits(pixels) if look is None else look.logits).float().cpu()
     predictions = [_best(classifier, row) for row in plain]
     chosen = [_targets(classifier, options.target, row) for row in plain]
     asked = [(n, target) for n, targets in enumerate(chosen) for target in targets]
@@ -204,7 +207,10 @@ def explain_pictures(
     geometries = [classifier.frame_on(image) for image in images]
     regions = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
     crops = [pieces(image, areas, space) for image, areas in zip(images, regions, strict=True)]
-    encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
+    if look is not None and isinstance(space, KnowsFeatures):
+        encoded = encode_pooled(look, which, regions, heatmaps.values, space)
+    else:
+        encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
     texts = encode_vocabulary(vocabulary, space)
     shifted = encode_shifted(images, regions, space) if seen.shifts else None
     evidence = gather(encoded, texts, vocabulary, space, shifted)
@@ -241,6 +247,8 @@ def explain_pictures(
             "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
             "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
         }  # fmt: skip
+        if isinstance(space, KnowsFeatures):
+            settings["regions seen"] = "as crops" if look is None else "in the last map"
         if classifier.task != SINGLE:
             settings["task"] = classifier.task
         if isinstance(image, ChannelPicture):
@@ -270,6 +278,20 @@ def explain_pictures(
             )
         )
     return [replace(first, more=tuple(more)) for first, *more in explanations]
+
+
+def _look(classifier: Classifier, pixels: torch.Tensor, space: Space, seen: Seen) -> Look | None:
+    """One pass that gives the classifier's own space all that it needs; None where regions have to be seen as crops.
+
+    That is so where the network takes no mean over positions, and for a calibration that was fitted on crops.
+    """
+    fitted = seen.calibration is not None and seen.calibration is not calibration_of(space)
+    if fitted or not isinstance(space, KnowsFeatures) or space.classifier.network is not classifier.network:
+        return None
+    if pool_of(classifier, pixels) is None:
+        return None
+    found = look_at(classifier, pixels)
+    return found if found.pools else None
 
 
 def _name(image: Any) -> str:

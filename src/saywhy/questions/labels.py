@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from saywhy.classifiers.pooling import Look
 from saywhy.seen.evidence import SHIFTS, Evidence, gather, shifted_boxes
-from saywhy.spaces.traits import classifier_of, context_of, tells_alternatives_apart
+from saywhy.spaces.traits import KnowsFeatures, classifier_of, context_of, tells_alternatives_apart
 from saywhy.types import Box, Finding, Label, Region, Space, Vocabulary
 
 
@@ -43,6 +44,23 @@ def against_alternatives(phrases: Tensor, groups: Sequence[str | None]) -> Tenso
 def encode_looks(looks: Sequence[Sequence[Image.Image]], space: Space) -> tuple[Tensor, ...]:
     """Per picture, vectors of its looks (the whole, and pieces of it): one batched encoding of all."""
     return space.encode_images([look for views in looks for look in views]).split([len(views) for views in looks])
+
+
+def encode_pooled(
+    look: Look, which: Sequence[int], regions: Sequence[Sequence[Region]], relevance: Tensor, space: KnowsFeatures
+) -> tuple[Tensor, ...]:
+    """As ``encode_looks``, of pictures and their regions, from the pass that is at hand: of each region, what the last
+    map holds where its relevance lies.
+
+    look: which pools. which: of each of N explanations its picture in the look. regions: of each.
+    relevance: (N, H, W) signed, in which the regions were cut.
+    """
+    parts = [(n, region) for n, areas in enumerate(regions) for region in areas]
+    weights = [relevance[n].clamp(min=0) * torch.from_numpy(region.mask) for n, region in parts]
+    pooled = look.pooled(torch.stack(weights), [which[n] for n, _ in parts]) if parts else look.features[:0]
+    of_regions = pooled.split([len(areas) for areas in regions])
+    features = [row for n, own in zip(which, of_regions, strict=True) for row in (look.features[n : n + 1], own)]
+    return space.encode_features(torch.cat(features).float().cpu()).split([1 + len(areas) for areas in regions])
 
 
 def label_images(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from torch import Tensor
 
 from saywhy.spaces.similarity import unusual_scores
@@ -50,7 +51,9 @@ def gather(
     shifted: of each picture, (L, S, d) vectors of S crops shifted around each look.
     """
     reference = reference_of(space)
-    found = [Evidence(vocabulary, *unusual_scores(vectors, texts, reference)) for vectors in looks]
+    scores, unusual = unusual_scores(torch.cat(tuple(looks)), texts, reference)
+    counts = [len(vectors) for vectors in looks]
+    found = [Evidence(vocabulary, *each) for each in zip(scores.split(counts), unusual.split(counts), strict=True)]
     if shifted is None:
         return found
     return [

@@ -14,6 +14,7 @@ These members are optional. Whoever asks for one of them asks here, so that each
     vocabulary: Vocabulary      the phrases it knows, where it knows no others; else any
     calibration                 how probable it is that phrases are there (seen.gate.Calibrated); else it is not known
     classifier: Classifier      whose opinion it is; else it is of no classifier
+    encode_features(f)          (N, d) of the classifier's features (N, f); else its regions are looked at as crops
     clip: ClipSpace             the CLIP it is made from; else itself, where it is one
     tower: Module               the image tower in the place of that CLIP's; else that CLIP's
     words, usual                the rationales it was tuned on, and what they usually score; else None
@@ -38,6 +39,18 @@ if TYPE_CHECKING:
 
 SCALE = 100.0  # of cosines, where a space says none
 OBJECTIVE = "ecor"  # what a space is asked for, where it was tuned for nothing
+
+
+@runtime_checkable
+class KnowsFeatures(Protocol):
+    """A space of what a classifier's features show, so that pictures need not be run through it again."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """Whose features they are."""
+
+    def encode_features(self, features: Tensor) -> Tensor:
+        """(N, d) unit vectors of pictures, or parts of them, whose features (N, f) are known."""
 
 
 @runtime_checkable
