@@ -242,8 +242,14 @@ def test_a_space_of_the_classifiers_features_sees_regions_in_the_same_pass() -> 
 def test_where_the_pass_does_not_give_them_regions_are_seen_as_crops() -> None:
     classifier = tiny_classifier()
     space = Features(classifier)
-    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space, calibration=Certain())  # fitted on crops
-    assert space.runs == 1
+    assert explain(picture(), model=classifier, vocabulary=WORDS, space=space, calibration=Certain()).claims[0].said
+    assert space.runs == 0
+
+    class Shifting(Certain):
+        shifts = True
+
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space, calibration=Shifting())  # it needs crops
+    assert space.runs == 2
     assert e.settings["regions seen"] == "as crops"
     other = Features(replace(classifier, network=deepcopy(classifier.network)))
     assert explain(picture(), model=classifier, vocabulary=WORDS, space=other).settings["regions seen"] == "as crops"

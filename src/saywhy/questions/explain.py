@@ -40,11 +40,12 @@ from saywhy.questions.names_and_defaults import (
 )
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
+from saywhy.seen.calibration import Calibration
 from saywhy.seen.evidence import gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import Reference, doubts_of
-from saywhy.spaces.traits import KnowsClasses, KnowsFeatures, calibration_of, classifier_of
+from saywhy.spaces.traits import KnowsClasses, KnowsFeatures, classifier_of
 from saywhy.types import Claim, Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ def _look(classifier: Classifier, pixels: torch.Tensor, space: Space, seen: Seen
 
     That is so where the network takes no mean over positions, and for a calibration that was fitted on crops.
     """
-    fitted = seen.calibration is not None and seen.calibration is not calibration_of(space)
+    fitted = seen.shifts or isinstance(seen.calibration, Calibration)
     if fitted or not isinstance(space, KnowsFeatures) or space.classifier.network is not classifier.network:
         return None
     if pool_of(classifier, pixels) is None:
