@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.metrics import sentence_scores as sentence_metrics
 from saywhy.metrics.sentence_scores import Painter
+from saywhy.spaces.text_to_weights import MAPPERS
 from tests.helpers import FakeSpace, tiny_classifier
 
 COLOURS = {"red": (220, 10, 10), "green": (10, 220, 10), "blue": (10, 10, 220)}
@@ -60,8 +62,12 @@ def test_true_sentences_beat_those_of_other_pictures(files: Path) -> None:
     )
     rows = {row["sentences"]: row for row in report.rows}
     assert list(rows) == [
-        name + part for name in ("annotators", "grey", "class name") for part in ("", f", {nle.OTHERS}")
+        name + part
+        for name in ("annotators", "grey", "class name")
+        for part in ("", f", {nle.OTHERS}", f", {nle.SAME}")
     ]
+    assert rows["annotators"]["CLIP-S"] > rows[f"annotators, {nle.SAME}"]["CLIP-S"] + 30
+    assert rows["grey"]["CLIP-S"] == pytest.approx(rows[f"grey, {nle.SAME}"]["CLIP-S"])  # it says one thing anyway
     right, wrong = rows["annotators"], rows[f"annotators, {nle.OTHERS}"]
     assert right["CLIP-S"] > wrong["CLIP-S"] + 30
     assert right["LPIPS(A)"] < wrong["LPIPS(A)"]
@@ -98,8 +104,20 @@ def test_each_metric_that_cannot_be_had_is_left_out_alone(files: Path, monkeypat
 
 
 def test_sentences_written_now(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def narrate(images: Any, space: Any, writer: Any, *, method: str = "guided") -> list[SimpleNamespace]:
+    asked: list[tuple[Any, ...]] = []
+
+    def narrate(
+        images: Any,
+        space: Any,
+        writer: Any,
+        *,
+        method: str,
+        judge: Any = None,
+        encoded: Any = None,
+        sentences: int = 20,
+    ) -> list[SimpleNamespace]:
         assert space.name == "the classifier itself"
+        asked.append((method, sentences, type(space.mapper).__name__, judge is not None, encoded is not None))
         return [SimpleNamespace(text="a red thing") for _ in images]
 
     monkeypatch.setattr("saywhy.questions.narrate.narrate", narrate)
@@ -107,7 +125,20 @@ def test_sentences_written_now(files: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Classifier, "load", staticmethod(lambda source: tiny_classifier()))
     report = run_benchmark("nle", images=str(files), model="tiny", writer="lm")
     assert report.summary["sentences"]["saywhy"] == ["a red thing"] * 3
-    assert [row["sentences"] for row in report.rows][::2] == ["class name", "saywhy"]
+    assert [row["sentences"] for row in report.rows][::3] == ["class name", "saywhy", "class row"]
+    assert asked == [("guided", 20, "KernelRidge", False, False), ("guided", 20, "KernelRidge", False, True)]
+
+    asked.clear()
+    monkeypatch.setitem(MAPPERS, "mlp", partial(MAPPERS["mlp"], epochs=1))
+    options = {"methods": "prefix:3", "mappers": "default,mlp", "selectors": "clip"}
+    report = run_benchmark("nle", images=str(files), model="tiny", writer="lm", **options)
+    assert asked[:2] == [("prefix", 3, "KernelRidge", True, False), ("prefix", 3, "MLP", True, False)]
+    assert set(report.summary["sentences"]) == {
+        "class name", "saywhy: prefix:3, default, clip", "saywhy: prefix:3, mlp, clip", "class row",
+    }  # fmt: skip
+    for option, wrong in (("methods", "guided:3"), ("mappers", "mpl"), ("selectors", "me"), ("methods", "prefix:0")):
+        with pytest.raises(SaywhyError, match=f"--{option} {wrong}: there are"):
+            run_benchmark("nle", images=str(files), model="tiny", writer="lm", **{option: wrong})
 
 
 def test_what_it_needs(files: Path) -> None:

@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     encoder = ClipTextEncoder("words", "words", words.encode_texts, words.encode_texts)
     monkeypatch.setattr(Classifier, "load", staticmethod(lambda source: classifier))
     monkeypatch.setattr(text_encoder, "load_encoder", lambda: encoder)
-    monkeypatch.setattr(sentences, "_aviary", lambda count: [{"space": "none"}])
+    monkeypatch.setattr(sentences, "_aviary", lambda count: ([{"space": "none"}], [{"space": "none"}]))
     monkeypatch.setattr(sentences, "_two_classifiers", lambda count: [])
     (tmp_path / "photos").mkdir()
     for n in range(2):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from saywhy.bench import run_benchmark
-from saywhy.bench.zsl import PICTURES, PROMPTS, Task, _measured, read_pictures, run, split, wordnet_parents
+from saywhy.bench.zsl import PICTURES, PROMPTS, Task, _measured, _scores, read_pictures, run, split, wordnet_parents
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.words.class_names import plain
@@ -79,6 +79,17 @@ def test_names_that_mean_something_beat_those_that_do_not(folders: Path) -> None
     assert report.more[1][2][0]["AUSUC"] == pytest.approx(rows["default", "halves"]["AUSUC"])
     assert not [title for title in titles if "WordNet" in title]  # forty birds are no ImageNet
     assert report.figures["zsl.png"].startswith(b"\x89PNG")
+
+
+def test_icis_is_scored_by_rows_and_biases_beside_the_heads_own() -> None:
+    features, weight = torch.randn(6, 4), torch.randn(3, 4)
+    task = Task(features, torch.arange(6) % 3, weight, torch.randn(3), unit(3, 5), "")
+    unseen, rows = torch.tensor([2]), torch.randn(3, 5)
+    found = _scores(task, unseen, rows, "features")
+    torch.testing.assert_close(found[:, :2], (features @ weight.T + task.bias)[:, :2])
+    torch.testing.assert_close(found[:, 2], features @ rows[2, :-1] + rows[2, -1])
+    same = _scores(task, unseen, torch.nn.functional.normalize(rows[:, :-1], dim=1), "halves")
+    torch.testing.assert_close(_scores(task, unseen, rows, "halves"), same)
 
 
 def test_a_table_names_the_same_pictures(folders: Path, table: Path) -> None:

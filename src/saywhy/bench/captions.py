@@ -21,6 +21,8 @@ from saywhy.plumbing.texts import read_json
 from saywhy.words.caption_files import match_references, read_magic, read_references, read_results
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from saywhy.types import Space
 
 PUBLISHED = {
@@ -136,17 +138,37 @@ def find_picture(folder: str | Path, name: str) -> Path | None:
     return None
 
 
-def write_sentences(pictures: Sequence[Path], space: Space, writer: str) -> list[str]:
-    """A sentence a picture, by the language model ``writer``, led by a space."""
+def write_sentences(
+    pictures: Sequence[Path],
+    space: Space,
+    writer: str,
+    *,
+    method: str = "guided",
+    judge: Space | None = None,
+    vectors: Sequence[Tensor] | None = None,
+) -> list[str]:
+    """A sentence a picture, by the language model ``writer``, led by a space.
+
+    method:  of ``narrate``; "prefix:5" writes five drafts in place of twenty. judge: who chooses among the drafts.
+    vectors: (1, d) in the space, what each sentence must fit in the place of its picture.
+    """
     from saywhy.pictures.reading import read_picture
     from saywhy.questions.narrate import narrate
     from saywhy.questions.sentences.language_model import load_language_model
 
     language = load_language_model(writer)
+    name, _, drafts = method.partition(":")
+    settings: dict[str, Any] = {"method": name}
+    if drafts:
+        settings["sentences"] = int(drafts)
+    if judge is not None:
+        settings["judge"] = judge
     texts: list[str] = []
     for start in range(0, len(pictures), BATCH):
         batch = [read_picture(path) for path in pictures[start : start + BATCH]]
-        texts += [sentence.text for sentence in narrate(batch, space, language)]
+        if vectors is not None:
+            settings["encoded"] = vectors[start : start + BATCH]
+        texts += [sentence.text for sentence in narrate(batch, space, language, **settings)]
     return texts
 
 

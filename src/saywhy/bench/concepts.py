@@ -53,7 +53,9 @@ def run(
     texts = space.encode_texts(phrases)
     held_out = torch.arange(1, len(task.labels), 2)
     scores = space.encode_features(task.features[held_out]) @ texts.T
-    rows = _descriptor_rows(scores, task.labels[held_out], by_class, phrases)
+    labels = task.labels[held_out]
+    rows = _descriptor_rows(scores, labels, by_class, phrases)
+    blind = _control_rows(scores, task.features[held_out], space, texts, labels, by_class, phrases)
     count, first = read_folds(folds)
     chosen = split(len(names), count)[:first]
     table = _table_3(task, names, chosen, phrases, load_encoder())
@@ -63,7 +65,10 @@ def run(
         tuple(rows[0]),
         rows,
         {"pictures": len(held_out), "descriptors": len(phrases)},
-        [("Table 3: class name, and class name with concepts", tuple(table[0]), table)],
+        [
+            ("the first phrase of each picture, and phrases that did not look at it", tuple(blind[0]), blind),
+            ("Table 3: class name, and class name with concepts", tuple(table[0]), table),
+        ],
     )
 
 
@@ -100,6 +105,30 @@ def _descriptor_rows(
                 "found in top 15 %": 100 * float(np.mean(precisions)), "first is one %": 100 * float(np.mean(first)),
             }
         )  # fmt: skip
+    return rows
+
+
+def _control_rows(
+    scores: Tensor, features: Tensor, space: Any, texts: Tensor, labels: Tensor, by_class: Sequence[Sequence[str]],
+    phrases: Sequence[str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The best phrase and the best five: the share that the true class's descriptors have, beside controls."""
+    from saywhy.bench.class_words import name_scores, row_scores
+    from saywhy.metrics.word_controls import controls, word_rows
+
+    index = {phrase: m for m, phrase in enumerate(phrases)}
+    own = np.zeros((len(by_class), len(phrases)))
+    for c, descriptors in enumerate(by_class):
+        own[c, [index[phrase] for phrase in descriptors]] = 1
+    head = space.classifier.head
+    predicted = (features @ head.weight.T + head.bias).argmax(1).tolist()
+    by_name = name_scores(phrases, texts, space, space.classifier.labels)
+    by_row = row_scores(texts, space)
+    rows = []
+    for count in (1, 5):
+        words = scores.topk(count, dim=1).indices.tolist()
+        others = controls(words, predicted, by_name=by_name, by_row=by_row)
+        rows += [{"best": count} | row for row in word_rows(words, own[labels.numpy()], others)]
     return rows
 
 

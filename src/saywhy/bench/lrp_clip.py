@@ -30,7 +30,7 @@ from saywhy.intervals import interval_of, resampled
 from saywhy.metrics.word_controls import controls, partners
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
-from saywhy.questions.labels import label_images, widened
+from saywhy.questions.labels import encode_vocabulary, label_images, widened
 from saywhy.questions.names_and_defaults import default_space, resolve_space
 from saywhy.spaces.traits import context_of
 from saywhy.types import Box, Geometry, Space, Vocabulary
@@ -346,6 +346,7 @@ def _controls(
     judge: Judge, crops: Sequence[Crop], predicted: Sequence[int], classifier: Classifier
 ) -> dict[str, Tally]:
     """LRP's crops with words that did not look at them; dealt: those of a crop of the same rank in another picture."""
+    texts = encode_vocabulary(judge.vocabulary, judge.place)
     of_picture: dict[int, list[list[int]]] = {}
     for crop in crops:
         of_picture.setdefault(crop.picture, []).append(crop.words)
@@ -360,8 +361,8 @@ def _controls(
     words |= controls(
         [crop.words for crop in crops],
         [predicted[crop.picture] for crop in crops],
-        by_name=name_scores(judge.vocabulary, judge.place, classifier.labels),
-        by_row=row_scores(judge.vocabulary, judge.place),
+        by_name=name_scores(judge.vocabulary.phrases, texts, judge.place, classifier.labels),
+        by_row=row_scores(texts, judge.place),
     )
     tallies = {}
     for name, some in words.items():

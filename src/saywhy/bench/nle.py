@@ -1,12 +1,14 @@
 """Do sentences fit the pictures they explain? Table 2 of Sammani and Deligiannis (ICLR 2025), for anyone's sentences.
 
-Each set of sentences gets a row, and a second one in which every picture has the sentence of another: what a metric
-says of sentences that have nothing to do with the picture is what the first row must beat.
+Each set of sentences gets a row, one in which every picture has the sentence of another, and one in which all have the
+set's most frequent sentence: what a metric says of sentences that have nothing to do with the picture is what the first
+row must beat. So must it beat "class name" and, of sentences written now, those written for the predicted class's row.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from saywhy.types import Space
 
 JUDGE = "clip:ViT-B-32/openai"  # the CLIP of Hessel et al. (2021); the paper does not say which it used
-OTHERS = "of another picture"
+OTHERS, SAME = "of another picture", "one for all"
+SELECTORS = ("own", "clip")
 COLUMNS = ("sentences", "CLIP-S", "LPIPS(A)", "sd(A)", "LPIPS(S)", "sd(S)", "Cosine", "sd")
 
 
@@ -40,6 +43,9 @@ def run(
     images: Annotated[str | None, "Folder of the pictures."] = None,
     model: Annotated[str | None, "The classifier that is explained."] = None,
     writer: Annotated[str | None, "A language model that writes sentences now."] = None,
+    methods: Annotated[str, "How it writes: guided, prefix, prefix:5 (of narrate), with commas."] = "guided",
+    mappers: Annotated[str, "Texts to rows: default, mlp (the paper's) and others, with commas."] = "default",
+    selectors: Annotated[str, "Who chooses among drafts: own, clip (the judge), with commas."] = "own",
     sentences: Annotated[str | None, "Files of sentences to compare: FILE or NAME=FILE, with commas."] = None,
     painter: Annotated[str | None, "A diffusers text-to-image pipeline."] = None,
     space: Annotated[str | None, "The CLIP that judges."] = None,
@@ -51,7 +57,9 @@ def run(
                of a picture the first counts.
     sentences: files of the same form to compare, "FILE" or "NAME=FILE", joined by commas.
     model:     the classifier explained. Adds the row "class name" ("an image of a {predicted class}"), and the Cosine.
-    writer:    a language model, which writes sentences in the classifier's own space: the row "saywhy".
+    writer:    a language model, which writes sentences in the classifier's own space: the rows "saywhy", each with its
+               method, mapper and selector where there are several, and "class row": written for the predicted class's
+               row, without the picture. The paper's: --methods prefix --mappers mlp --selectors clip.
     painter:   a diffusers text-to-image pipeline, by name or folder.
     space:     the CLIP that judges (default JUDGE).
     limit:     pictures at most, chosen at random but always the same.
@@ -59,7 +67,6 @@ def run(
     sd: standard deviation, over the painter's seeds, of the mean over pictures.
     """
     from saywhy.classifiers.classifier import Classifier
-    from saywhy.questions.names_and_defaults import resolve_space
 
     if not images or not (data or sentences or model):
         raise SaywhyError(
@@ -76,7 +83,8 @@ def run(
     if classifier is not None:
         sets["class name"] = _class_names(classifier, pictures)
     if writer and classifier is not None:
-        sets["saywhy"] = write_sentences(list(paths.values()), resolve_space("own", classifier), writer)
+        ways = _ways(methods, mappers, selectors)
+        sets |= _written(classifier, list(paths.values()), pictures, writer, ways, space or JUDGE)
 
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -142,6 +150,46 @@ def _class_names(classifier: Classifier, pictures: Sequence[Image]) -> list[str]
     return [CLASS_PROMPT.replace("{}", common_name(classes[0].name)) for classes in best]
 
 
+def _ways(methods: str, mappers: str, selectors: str) -> list[tuple[str, str, str]]:
+    """Every (method, mapper, selector). Raises SaywhyError for one that is not known, before anything is written."""
+    from saywhy.questions.narrate import METHODS
+    from saywhy.spaces.text_to_weights import MAPPERS
+
+    asked = [[name.strip() for name in names.split(",")] for names in (methods, mappers, selectors)]
+    known = METHODS, ("default", *MAPPERS), SELECTORS
+    for names, some, option in zip(asked, known, ("--methods", "--mappers", "--selectors"), strict=True):
+        for name in names:
+            what, _, count = name.partition(":")
+            if what not in some or (count and not (what == "prefix" and count.isdecimal() and int(count))):
+                raise SaywhyError(f"{option} {name}: there are {', '.join(some)}")
+    return [(method, mapper, selector) for method in asked[0] for mapper in asked[1] for selector in asked[2]]
+
+
+def _written(
+    classifier: Classifier, paths: Sequence[Path], pictures: Sequence[Image], writer: str,
+    ways: Sequence[tuple[str, str, str]], judge: str,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Sentences by each way; and by the first one for the predicted class's row in the place of the picture."""
+    from saywhy.spaces.own import ClassifierSpace, class_prompts
+    from saywhy.spaces.text_encoder import load_encoder
+    from saywhy.spaces.text_to_weights import fit
+
+    encoder = load_encoder()
+    spaces, written = {}, {}
+    for method, mapper, selector in ways:
+        if mapper not in spaces:
+            texts = encoder.encode(class_prompts(classifier.labels))
+            fitted = None if mapper == "default" else fit(texts, classifier.head.weight, method=mapper)
+            spaces[mapper] = ClassifierSpace(classifier, encoder, fitted)
+        name = "saywhy" if len(ways) == 1 else f"saywhy: {method}, {mapper}, {selector}"
+        chooses = None if selector == "own" else _judge(judge)
+        written[name] = write_sentences(paths, spaces[mapper], writer, method=method, judge=chooses)
+    space = spaces[ways[0][1]]
+    classes = [best[0].index for best in classifier.predict(pictures, top=1)]
+    rows = [space.class_direction(index)[None] for index in classes]
+    return written | {"class row": write_sentences(paths, space, writer, method=ways[0][0], vectors=rows)}
+
+
 # -- what scores it ---------------------------------------------------------------------------------------------------
 
 T = TypeVar("T")
@@ -201,11 +249,14 @@ def _rows(
     painter: Painter | None,
     metrics: dict[str, Metric],
 ) -> list[dict[str, Any]]:
-    """The row of a set of sentences, and the row of the same sentences and paintings with other pictures."""
+    """The row of a set of sentences, and those of the other pictures' sentences and paintings, and of one for all."""
     from saywhy.metrics.sentence_scores import SEEDS, clip_scores, over_seeds, paint
 
     everyone = list(range(len(pictures)))
-    orders = {name: everyone, f"{name}, {OTHERS}": _partners(len(pictures))} if len(pictures) > 1 else {name: everyone}
+    orders = {name: everyone}
+    if len(pictures) > 1:
+        most = texts.index(Counter(texts).most_common(1)[0][0])
+        orders |= {f"{name}, {OTHERS}": _partners(len(pictures)), f"{name}, {SAME}": [most] * len(pictures)}
     rows: dict[str, dict[str, Any]] = {row: {"sentences": row} for row in orders}
     if judge is not None:
         for row, order in orders.items():

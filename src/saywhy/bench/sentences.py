@@ -49,9 +49,10 @@ def run(
     examples: list[dict[str, Any]] = []
     if writer:
         rows, examples = _photographs(limit or 50, model, images, writer, methods)
-    truth = _aviary(int(scenes))
+    truth, words = _aviary(int(scenes))
     more = [
         ("The aviary: is what the sentence names there?", tuple(truth[0]), truth),
+        ("... and as many words that did not look", tuple(words[0]), words),
         *_two_classifiers(max(8, int(scenes) // 2)),
     ]
     if examples:
@@ -159,9 +160,15 @@ def named(text: str, phrases: Sequence[str]) -> list[str]:
     return [phrase for phrase in phrases if f" {phrase} " in said or f" {phrase}s " in said]
 
 
-def _aviary(count: int) -> list[dict[str, Any]]:
-    """Whose sentences name an attribute that the bird has, and how many of those named; and for another picture."""
+def _aviary(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Whose sentences name an attribute that the bird has, and how many of those named; and for another picture.
+
+    The second table: the share of named attributes that is true, beside as many that did not look at the picture
+    (metrics/word_controls.py).
+    """
+    from saywhy.bench.class_words import name_scores, row_scores
     from saywhy.classifiers.classifier import Classifier
+    from saywhy.metrics.word_controls import controls, word_rows
     from saywhy.questions.names_and_defaults import resolve_space
     from saywhy.worlds import aviary_facts
     from saywhy.worlds.aviary import phrases_of
@@ -170,13 +177,22 @@ def _aviary(count: int) -> list[dict[str, Any]]:
     phrases = [p for p, part in aviary_facts().items() if part not in ("species", "watermark", "background")]
     scenes = [draw("species", 770_000 + n, 384)[0] for n in range(count)]
     true = [set(phrases_of(scene.attributes)) for scene in scenes]
+    known = np.array([[phrase in some for phrase in phrases] for some in true], float)
     classifier = Classifier.load("world:aviary")
-    rows = []
+    predicted = [best[0].index for best in classifier.predict([scene.image for scene in scenes], top=1)]
+    rows, words = [], []
     for name in SPACES:
         space = resolve_space(name, classifier)
+        texts = space.encode_texts(phrases)
+        by_name, by_row = name_scores(phrases, texts, space, classifier.labels), row_scores(texts, space)
         for looks in ("regions", "whole"):
             sentences = _of_scenes([scene.image for scene in scenes], classifier, space, looks == "regions", ASKING)
             said = [named(s.text, phrases) for s in sentences]
+            indices = [[phrases.index(phrase) for phrase in some] for some in said]
+            words += [
+                {"space": space.name, "seen": looks, **row}
+                for row in word_rows(indices, known, controls(indices, predicted, by_name=by_name, by_row=by_row))
+            ]
             right = [[phrase in true[n] for phrase in some] for n, some in enumerate(said)]
             shift = 7 if count > 7 else 1
             other = [any(p in true[(n + shift) % count] for p in some) for n, some in enumerate(said)]
@@ -191,7 +207,7 @@ def _aviary(count: int) -> list[dict[str, Any]]:
                     "example": sentences[0].text,
                 }
             )  # fmt: skip
-    return rows
+    return rows, words
 
 
 def _of_scenes(

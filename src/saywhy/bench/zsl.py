@@ -26,6 +26,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.sources import TABLE, list_pictures
 from saywhy.plumbing.names import unknown
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
+from saywhy.spaces.text_to_weights.icis import ICIS
 from saywhy.words.class_names import folder_names, plain
 
 PROMPTS = (  # Table 7
@@ -39,6 +40,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {  # Table 6: name -> switches of the MLP
     "mlp-input-dropout": {"soft_dropout": False},
 }
 PICTURES = ("features", "halves")  # the paper's picture vector, and ours (classifier_space.picture_vectors)
+KEPT = {"icis": "icis, rows and biases"}  # what a mapper's rows are kept under, where that is not its name
 LOSSES = (0.01, 0.03, 0.05)  # of Train@1
 
 
@@ -194,16 +196,23 @@ def _check(names: Sequence[str]) -> None:
 
 
 def _generated(name: str, task: Task, unseen: Tensor) -> tuple[Tensor, float]:
-    """(C, d) rows for all classes by a mapper fitted on the seen ones, and the seconds it took. Slow fits are kept."""
+    """(C, d) rows for all classes by a mapper fitted on the seen ones, and the seconds it took. Slow fits are kept.
+
+    Of ICIS (C, d + 1): rows as they are decoded, and the bias last.
+    """
     from saywhy.plumbing.caches import cache_directory, keeping
 
-    digest = hashlib.sha256(f"{task.key}|{name}|{unseen.tolist()}".encode()).hexdigest()[:24]
+    digest = hashlib.sha256(f"{task.key}|{KEPT.get(name, name)}|{unseen.tolist()}".encode()).hexdigest()[:24]
     kept = cache_directory() / "zsl" / f"{digest}.safetensors"
     if kept.is_file():
         with suppress(SaywhyError), reading_tensors(kept, "holds no rows") as file:
             return file.tensors["rows"], float(file.story)
     mapper, seconds = _fitted(name, task, unseen)
-    rows = mapper(task.texts)
+    if isinstance(mapper, ICIS):
+        weight, bias = mapper.head(task.texts)
+        rows = torch.cat([weight, bias[:, None]], 1)
+    else:
+        rows = mapper(task.texts)
     if seconds > 10:
         with keeping():
             write_tensors(kept, {"rows": rows}, seconds, make_folder=True)
@@ -215,7 +224,7 @@ def _fitted(name: str, task: Task, unseen: Tensor) -> tuple[Callable[[Tensor], T
 
     seen = all_but(unseen, len(task.texts))
     texts, weight = task.texts[seen], task.weight[seen]
-    settings: dict[str, Any] = {"unseen": task.texts[unseen]} if name == "icis" else {}
+    settings: dict[str, Any] = {"unseen": task.texts[unseen], "bias": task.bias[seen]} if name == "icis" else {}
     start = time.perf_counter()
     if name == "mean":
         return mean_row(weight), time.perf_counter() - start
@@ -229,9 +238,18 @@ def _fitted(name: str, task: Task, unseen: Tensor) -> tuple[Callable[[Tensor], T
 
 
 def _scores(task: Task, unseen: Tensor, rows: Tensor, picture: str) -> Tensor:
-    """(N, C). The picture's vector knows of the head what is not hidden."""
+    """(N, C). The picture's vector knows of the head what is not hidden.
+
+    ICIS as published puts its rows and biases beside the head's own ones, and reads the logits.
+    """
     from saywhy.spaces.own import picture_vectors
 
+    if rows.shape[1] > task.features.shape[1]:
+        if picture == "features":
+            seen = all_but(unseen, len(task.texts))
+            weight = torch.where(seen[:, None], task.weight, rows[:, :-1])
+            return task.features @ weight.T + torch.where(seen, task.bias, rows[:, -1])
+        rows = F.normalize(rows[:, :-1], dim=1)
     if picture == "features":
         return F.normalize(task.features, dim=1) @ rows.T
     seen = all_but(unseen, len(task.texts))

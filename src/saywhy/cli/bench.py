@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from saywhy.cli.console import Terminal, told_when_interrupted, two_columns, writable
 from saywhy.plumbing.files import write_whole
@@ -83,15 +85,55 @@ def _measure(names: Sequence[str], limit: int | None, out: Path | None, options:
     print(json.dumps(reports[names[0]] if len(names) == 1 else reports))
 
 
+WIDEST = 32  # characters of a cell that are kept on one line; a longer text may take several
+
+
 def show_report(report: Report, console: Console) -> None:
-    """A benchmark's tables."""
+    """A benchmark's tables; one that is wider than the terminal comes in parts, each with what its rows are called."""
     for title, columns, rows in ((report.title, report.columns, report.rows), *report.more):
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for column in columns:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*(_cell(row.get(column)) for column in columns))
-        console.print(table)
+        cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+        console.print(Text(title, style="bold"))
+        for part in _parts(columns, cells, console.width):
+            table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+            for column in part:
+                table.add_column(Text(column), min_width=_width(column, cells[column]))
+            for n in range(len(rows)):
+                table.add_row(*(Text(cells[column][n]) for column in part))
+            console.print(table)
+            console.print()
+
+
+def _parts(columns: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[list[str]]:
+    """The columns in parts that fit, each beginning with those that tell the rows apart (three at most)."""
+    names = list(columns[: _telling(columns, cells)])
+    room = width - sum(_width(name, cells[name]) + GAP for name in names)
+    parts = [list(names)]
+    left = room
+    for column in columns[len(names) :]:
+        needed = _width(column, cells[column]) + GAP
+        if needed > left and len(parts[-1]) > len(names):
+            parts.append(list(names))
+            left = room
+        parts[-1].append(column)
+        left -= needed
+    return parts
+
+
+GAP = 2  # characters between columns
+
+
+def _telling(columns: Sequence[str], cells: Mapping[str, Sequence[str]]) -> int:
+    """How many of the first columns it takes that no two rows are called the same; 1 where three do not do."""
+    for count in range(1, min(3, len(columns)) + 1):
+        called = list(zip(*(cells[column] for column in columns[:count]), strict=True))
+        if len(set(called)) == len(called):
+            return count
+    return 1
+
+
+def _width(column: str, cells: Sequence[str]) -> int:
+    """Characters that a column needs so that no short cell and no word of its head is broken."""
+    return max([len(word) for word in column.split()] + [min(len(cell), WIDEST) for cell in cells], default=1)
 
 
 def _cell(value: object) -> str:

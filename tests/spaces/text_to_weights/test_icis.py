@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from saywhy.spaces.text_to_weights import icis
+from saywhy.spaces.text_to_weights import fit, icis
 from saywhy.spaces.text_to_weights.icis import fit_icis
 from tests.helpers import unit
 
@@ -34,6 +34,20 @@ def test_of_unseen_classes_the_texts_count_and_no_weight(monkeypatch: pytest.Mon
     # Whatever stands where their weights would be is never looked at.
     monkeypatch.setattr(torch.Tensor, "new_zeros", lambda self, *shape: torch.full(shape, float("nan")))
     assert torch.equal(fit_icis(texts, targets, unseen=unseen, epochs=5, rate=1e-3)(new), with_texts)
+
+
+def test_it_learns_biases_with_the_rows() -> None:
+    """As published: a row and its bias are one target. The rest of the head's rows says nothing of the biases here."""
+    texts, weights = unit(20, 8), 3 * unit(20, 12)
+    bias = torch.linspace(-4, 4, 20)
+    mapper = fit(texts, weights, method="icis", bias=bias, epochs=150, rate=3e-3)
+    rows, biases = mapper.head(texts)  # type: ignore[attr-defined]
+    assert (rows.shape, biases.shape) == ((20, 12), (20,))
+    learned = biases / rows.norm(dim=1)
+    assert float(torch.corrcoef(torch.stack([learned, bias / 3]))[0, 1]) > 0.9
+    torch.testing.assert_close(mapper(texts), F.normalize(rows, dim=1))
+    without = fit(texts, weights, method="icis", epochs=1)
+    assert not without.head(texts)[1].any()  # type: ignore[attr-defined]
 
 
 def test_training_ends_where_nothing_falls_any_more() -> None:

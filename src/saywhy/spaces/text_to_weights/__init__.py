@@ -48,7 +48,7 @@ def fit(texts: Tensor, weights: Tensor, *, method: str = DEFAULT_MAPPER, **setti
     texts:    (C, k) embeddings of the class names.
     weights:  (C, d) rows of the head; their directions are the targets. What all rows share is subtracted first (a
               softmax ignores it), but for the two published methods.
-    settings: those of the method's own function.
+    settings: those of the method's own function; with ``bias`` (of "icis") rows are not made unit.
 
     Raises SaywhyError for an unknown method, and where there is not one text per row.
     """
@@ -60,7 +60,9 @@ def fit(texts: Tensor, weights: Tensor, *, method: str = DEFAULT_MAPPER, **setti
             f"there are {len(texts)} texts and {len(weights)} classes"
         )
     targets = weights.float() if method in _AS_PUBLISHED else centred(weights)
-    return MAPPERS[method](texts.float(), F.normalize(targets, dim=1), **settings)
+    if settings.get("bias") is None:
+        targets = F.normalize(targets, dim=1)
+    return MAPPERS[method](texts.float(), targets, **settings)
 
 
 def centred(weights: Tensor) -> Tensor:

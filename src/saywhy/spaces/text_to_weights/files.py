@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ def _put_together(plain: dict[str, Any], prefix: str, tensors: dict[str, Tensor]
             values[field.name] = _put_together(plain[field.name], f"{name}/", tensors)
         elif field.name in plain:
             values[field.name] = plain[field.name]
+        elif field.default is not MISSING:
+            continue  # a file from before there was this field
         else:
             start = f"{name}/"
             values[field.name] = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -1,7 +1,8 @@
 """ICIS, the baseline of zero-shot classification from text alone: two autoencoders that learn to decode each other.
 
 Christensen et al. 2023, "Image-free classifier injection for zero-shot classification", with the settings of its code
-(ExplainableML/ImageFreeZSL). Theirs predicts each row with its length and bias; here all rows are unit, without bias.
+(ExplainableML/ImageFreeZSL). With the head's biases it learns each row with its bias, as published, and ``head`` gives
+both back, at whatever length the decoder has, which its loss leaves free. As a mapper it gives unit rows.
 """
 
 from __future__ import annotations
@@ -23,17 +24,24 @@ WINDOW, SLOPE, PATIENCE = 10, 2e-3, 5  # training ends when the mean loss of ten
 class ICIS:
     """The way from texts to weights: the encoder of the one autoencoder, the decoder of the other.
 
-    encoder: (hidden, k) and (hidden,). decoder: (d, hidden) and (d,).
+    encoder: (hidden, k) and (hidden,). decoder: (d, hidden) and (d,), or one more for the bias.
+    with_bias: whether the decoder's last value is the bias.
     """
 
     encoder: Tensor
     encoder_bias: Tensor
     decoder: Tensor
     decoder_bias: Tensor
+    with_bias: bool = False
 
     def __call__(self, texts: Tensor) -> Tensor:
+        return F.normalize(self.head(texts)[0], dim=1)
+
+    def head(self, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, d) rows as they are decoded, and (M,) biases; 0 where none were learned."""
         hidden = F.relu(F.linear(F.normalize(texts, dim=1), self.encoder, self.encoder_bias))
-        return F.normalize(F.linear(hidden, self.decoder, self.decoder_bias), dim=1)
+        decoded = F.linear(hidden, self.decoder, self.decoder_bias)
+        return (decoded[:, :-1], decoded[:, -1]) if self.with_bias else (decoded, decoded.new_zeros(len(decoded)))
 
 
 def fit_icis(
@@ -41,12 +49,18 @@ def fit_icis(
     targets: Tensor,
     *,
     unseen: Tensor | None = None,
+    bias: Tensor | None = None,
     epochs: int = 1000,
     batch_size: int = 16,
     rate: float = 1e-5,
     seed: int = 0,
 ) -> ICIS:
-    """unseen: (U, k) embeddings of classes to come; their texts, never their weights, train the text autoencoder."""
+    """unseen: (U, k) embeddings of classes to come; their texts, never their weights, train the text autoencoder.
+
+    bias: (C,) of the head, to be learned with its rows: targets are then the rows as they are, not of unit length.
+    """
+    if bias is not None:
+        targets = torch.cat([targets, bias.float()[:, None]], 1)
     x = F.normalize(texts, dim=1)
     known = len(x)
     if unseen is not None:
@@ -87,6 +101,6 @@ def fit_icis(
                 slow = slow + 1 if fall < SLOPE else 0
                 if slow >= PATIENCE:
                     break
-    return ICIS(
-        from_text.weight.detach(), from_text.bias.detach(), to_weight.weight.detach(), to_weight.bias.detach()
-    )  # fmt: skip
+    encoder, encoder_bias = from_text.weight.detach(), from_text.bias.detach()
+    decoder, decoder_bias = to_weight.weight.detach(), to_weight.bias.detach()
+    return ICIS(encoder, encoder_bias, decoder, decoder_bias, with_bias=bias is not None)
