@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from saywhy.bench import run_benchmark
-from saywhy.bench.zsl import PICTURES, PROMPTS, Task, _measured, _scores, read_pictures, run, split, wordnet_parents
+from saywhy.bench.zsl import (
+    PICTURES,
+    PROMPTS,
+    Task,
+    _measured,
+    _scores,
+    read_pictures,
+    run,
+    split,
+    tsne_figure,
+    wordnet_parents,
+)
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.words.class_names import plain
@@ -90,6 +101,20 @@ def test_icis_is_scored_by_rows_and_biases_beside_the_heads_own() -> None:
     torch.testing.assert_close(found[:, 2], features @ rows[2, :-1] + rows[2, -1])
     same = _scores(task, unseen, torch.nn.functional.normalize(rows[:, :-1], dim=1), "halves")
     torch.testing.assert_close(_scores(task, unseen, rows, "halves"), same)
+
+
+def test_the_figure_of_rows_is_the_same_for_the_same_seed() -> None:
+    weight = torch.randn(20, 6)
+    task = Task(torch.randn(2, 6), torch.tensor([0, 1]), weight, torch.zeros(20), unit(20, 5), "")
+    names, held_out = [f"class ${n}" for n in range(20)], torch.tensor([3, 7, 11])
+    first, again, other = (
+        tsne_figure(task, names, held_out, unit_rows, "ridge") for unit_rows in (weight, weight, -weight)
+    )
+    assert first.startswith(b"\x89PNG")
+    assert first == again != other
+    for count in ("1", "x", "-3"):
+        with pytest.raises(SaywhyError, match=f"--tsne {count}: give the number of classes"):
+            run(tsne=count, model="world:aviary", images="none", folds="4:1", mappers="default")
 
 
 def test_a_table_names_the_same_pictures(folders: Path, table: Path) -> None:

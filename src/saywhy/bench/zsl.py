@@ -67,6 +67,7 @@ def run(
     encoder: Annotated[str | None, "The text encoder."] = None,
     wordnet: Annotated[str | None, "Folder with WordNet 3.0's data.noun."] = None,
     transfer: Annotated[str | None, "Class folders that the classifier never knew."] = None,
+    tsne: Annotated[str | None, "Also draw t-SNE of rows, with N classes of the first fold by name."] = None,
 ) -> Report:
     """limit: pictures at most.
 
@@ -76,6 +77,7 @@ def run(
     encoder:  a text encoder, as for load_encoder.
     wordnet:  folder with WordNet 3.0's data.noun, for Table 12 (looked for in /usr/share/wordnet).
     transfer: a folder of class folders that the classifier never knew, for Table 5.
+    tsne:     draws the figures 2 and 5 by t-SNE, for N classes of the first fold and the first mapper: ``tsne.png``.
 
     Fits and features are kept on disk; their times are those of the run that made them.
     """
@@ -83,12 +85,16 @@ def run(
 
     wanted = [name.strip() for name in mappers.split(",") if name.strip()]
     _check(wanted)
+    drawn = _read_count(tsne)
     count, first_folds = read_folds(folds)
     classifier, task, names = read_task(model, images, encoder or DEFAULT_ENCODER, limit)
     chosen = split(len(names), count)[:first_folds]
     rows, curves = [], {}
+    figures: dict[str, bytes] = {}
     for name in wanted:
         fitted = [_generated(name, task, unseen) for unseen in track(chosen, name, transient=True)]
+        if drawn and not figures:
+            figures["tsne.png"] = tsne_figure(task, names, chosen[0][:drawn], fitted[0][0], name)
         for picture in PICTURES:
             row, curve = _measured(task, chosen, fitted, picture)
             rows.append({"mapper": name, "picture": picture, **row})
@@ -110,7 +116,7 @@ def run(
         rows,
         {"pictures": len(task.labels), "folds": len(chosen), "compared": compared(curves), "curves": _thinned(curves)},
         more,
-        {"zsl.png": _figure(curves)},
+        {"zsl.png": _figure(curves), **figures},
     )
 
 
@@ -421,6 +427,50 @@ def _transfer_table(classifier: Any, text: Any, folder: Path) -> tuple[str, Any,
         "Test@1": 100 * top_k(scores, labels, 1), "Test@5": 100 * top_k(scores, labels, 5),
     }  # fmt: skip
     return "Table 5: transfer to other classes", tuple(row), [row]
+
+
+def _read_count(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not text.isdecimal() or int(text) < 2:
+        raise SaywhyError(f"--tsne {text}: give the number of classes to name, 2 or more")
+    return int(text)
+
+
+def tsne_figure(task: Task, names: Sequence[str], held_out: Tensor, rows: Tensor, mapper: str, seed: int = 0) -> bytes:
+    """The figures 2 and 5, as PNG: the head's rows, and what a mapper that never saw some of them makes of their names.
+
+    One embedding of both, so that a held-out class's two points can be joined: the source shows the mapped ones alone,
+    where neighbours look right whether or not they lie where the head has them. The same for the same seed.
+
+    held_out: classes that the mapper was not fitted on. rows: (C, d) mapped from all names (ICIS: with a bias last).
+    """
+    from sklearn.manifold import TSNE
+
+    from saywhy.answers.drawing import as_png, literal, new_figure
+    from saywhy.spaces.text_to_weights import centred
+
+    head = F.normalize(centred(task.weight), dim=1)
+    mapped = F.normalize(rows[held_out, : head.shape[1]], dim=1)
+    points = torch.cat([head, mapped]).numpy()
+    tsne = TSNE(perplexity=min(30, (len(points) - 1) / 3), metric="cosine", init="pca", random_state=seed)
+    placed = tsne.fit_transform(points)
+    own, by_name, everyone = placed[held_out.numpy()], placed[len(head) :], placed[: len(head)]
+    figure = new_figure(figsize=(13, 6.2), layout="tight")
+    for axis, there in zip(figure.subplots(1, 2, sharex=True, sharey=True), (own, by_name), strict=True):
+        axis.scatter(*everyone.T, s=5, color="#c9cdd3", zorder=0)
+        axis.scatter(*there.T, s=16, color="#2563a8" if there is own else "#c2410c")
+        for n, (x, y) in enumerate(there):
+            label = literal(names[int(held_out[n])])
+            axis.annotate(label, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=7)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(
+            "the head's rows" if there is own else f"mapped from the names by {mapper}; lines: to the head's"
+        )
+        if there is by_name:
+            for start, end in zip(own, by_name, strict=True):
+                axis.plot(*zip(start, end, strict=True), color="#c2410c", linewidth=0.6, alpha=0.5)
+    return as_png(figure)
 
 
 def _figure(curves: dict[str, dict[str, Tensor]]) -> bytes:
