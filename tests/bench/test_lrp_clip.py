@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from saywhy.bench import lrp_clip, run_benchmark
-from saywhy.bench.lrp_clip import CUTS, VARIANTS, _bias, _first, _moved, _row, interval
+from saywhy.bench.lrp_clip import CUTS, VARIANTS, _bias, _first, _row, interval, moved
 from saywhy.bench.lrp_clip import Tally as Counts
 from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import Bird, read_cub
@@ -86,7 +86,7 @@ def test_a_random_box_keeps_its_size_and_stays_inside() -> None:
     rng = np.random.default_rng(0)
     for box in ((0, 0, 30, 20), (5, 5, 6, 9), (0, 0, 40, 25)):
         for _ in range(50):
-            left, top, right, bottom = _moved(box, (40, 25), rng)
+            left, top, right, bottom = moved(box, (40, 25), rng)
             assert (right - left, bottom - top) == (box[2] - box[0], box[3] - box[1])
             assert left >= 0
             assert top >= 0

@@ -38,3 +38,6 @@ def test_the_planted_background_is_found_and_no_other() -> None:
     rows = {(row["world"], row["method"]): row for row in report.rows}
     assert rows["aviary-background/resnet", "lrp"]["both"] >= 80
     assert rows["aviary/resnet", "lrp"]["both"] < 10
+    planted = rows["aviary-background/resnet", "lrp"]
+    assert planted["a word for it"] > planted["other classes"]
+    assert {"a word: random box", "class's name", "said most often"} <= set(planted)

@@ -41,6 +41,15 @@ def test_rows_that_share_their_first_name_are_told_apart_in_each_part() -> None:
     assert sum(line.startswith("aviary") and "a CLIP" in line for line in lines) > 1
 
 
+def test_heads_of_several_words_take_no_room_from_the_cells() -> None:
+    columns = ["world", "accuracy", "pictures", "method", "most relevance on it", "a word for it", "both"]
+    row = dict.fromkeys(columns, 0.1234) | {"world": "aviary-background/resnet", "method": "integrated-gradients"}
+    lines = shown(Report("x", "t", columns, [row]), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("0.123") for line in lines) == 5
+    assert all(word in " ".join(lines) for word in ["most", "relevance", "on", "it", "a", "word", "for", "both"])
+
+
 def test_long_texts_wrap_and_brackets_stay() -> None:
     sentence = "a bird with a red crown and a [bold] wing that stands in the grass beside the water " * 2
     text = shown(Report("x", "t", ["picture", "sentence"], [{"picture": "1.png", "sentence": sentence}]), 80)

@@ -201,7 +201,7 @@ def _all_boxes(
         for n, (image, geometry) in enumerate(zip(images, geometries, strict=True)):
             relevance = heatmaps[variant.method][n]
             if variant.cut == "random":
-                boxes.append([_moved(box, image.size, rng) for box in hotspots[variant.method][n]])
+                boxes.append([moved(box, image.size, rng) for box in hotspots[variant.method][n]])
             else:
                 boxes.append(CUTS[variant.cut](SIGNS[variant.sign](relevance), image, geometry))
         if variant.cut == "hotspots" and variant.sign == "positive":
@@ -250,7 +250,7 @@ def _around(mask: np.ndarray, geometry: Geometry) -> Box:
     return geometry.to_original((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
 
 
-def _moved(box: Box, size: tuple[int, int], rng: np.random.Generator) -> Box:
+def moved(box: Box, size: tuple[int, int], rng: np.random.Generator) -> Box:
     """A box of the same size, anywhere in the picture."""
     width, height = box[2] - box[0], box[3] - box[1]
     left, top = int(rng.integers(0, size[0] - width + 1)), int(rng.integers(0, size[1] - height + 1))

@@ -4,10 +4,16 @@ In each planted aviary four classes are decided by one thing alone (worlds/plant
 classes that the model gets right are explained; counted is how often the cause holds most of the positive relevance,
 and how often a word for it is among the first three labels of the first region (by the aviary's CLIP, over all that
 can be said of a picture). The unbiased aviary is asked the same about its background.
+
+A word for the cause may come of itself. So beside it stand the words for a random box of the region's size, for the
+first region in pictures of classes that the cause does not decide, those nearest to the predicted class's name, and
+those said most often, for every picture (metrics/word_controls.py; dealing words to other pictures would tell nothing,
+as all these pictures have the one cause).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,10 +24,12 @@ from scipy.ndimage import binary_dilation
 from saywhy.attribution import METHODS, attribute
 from saywhy.attribution.regions import find_regions
 from saywhy.bench import Report
-from saywhy.bench.lrp_clip import CROPS
+from saywhy.bench.class_words import name_scores
+from saywhy.bench.lrp_clip import CROPS, moved
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.questions.labels import label_images
+from saywhy.metrics.word_controls import controls
+from saywhy.questions.labels import encode_vocabulary, label_images
 from saywhy.questions.names_and_defaults import resolve_space
 from saywhy.types import Space, Vocabulary
 from saywhy.worlds import TOWERS, world_vocabulary
@@ -67,6 +75,10 @@ def run(
             "most relevance on it",
             "a word for it",
             "both",
+            "a word: random box",
+            "other classes",
+            "class's name",
+            "said most often",
             "mean share",
             "area",
         ),
@@ -95,26 +107,52 @@ def _world(
     words = {m for m, group in enumerate(vocabulary.groups) if group in causes}
     if kind == "colour":  # of the wing, and not its pattern
         words = {m for m in words if not vocabulary.phrases[m].startswith(("solid", "spotted", "striped"))}
+    beside = np.flatnonzero(right & ~affected)[: len(chosen)]
+    texts = encode_vocabulary(vocabulary, space)
+    by_name = name_scores(vocabulary.phrases, texts, space, classifier.labels)
+    rng = np.random.default_rng(0)
+
+    def first_words(crops: list[Image.Image]) -> list[list[int]]:
+        found = label_images(crops, vocabulary, space, regions=[0] * len(crops), top=WORDS)
+        return [[vocabulary.phrases.index(label.text) for label in finding.labels] for finding in found]
+
+    def share_of_causes(said: Sequence[Sequence[int]]) -> float | None:
+        return _percent([not words.isdisjoint(some) for some in said])
+
     masks = np.stack([_mask(data.parts[n], causes) for n in chosen]) if len(chosen) else np.zeros((0, 1, 1), bool)
     rows = []
     for method in METHODS:
-        shares, named = [], []
+        shares: list[float] = []
+        said, at_random, elsewhere = list[list[int]](), list[list[int]](), list[list[int]]()
         for start in range(0, len(chosen), BATCH):
             indices = chosen[start : start + BATCH]
             batch = [pictures[n] for n in indices]
             heat = attribute(classifier, batch, method=method, batch_size=BATCH).positive.numpy()
-            crops = []
+            crops, boxes = [], []
             for n, (image, relevance) in enumerate(zip(batch, heat, strict=True)):
                 shares.append(_share(relevance, masks[start + n]))
                 regions = find_regions(relevance, classifier.geometry(image.size), count=CROPS)
                 crops.append(image.crop(regions[0].box) if regions else image)
-            for finding in label_images(crops, vocabulary, space, regions=[0] * len(crops), top=WORDS):
-                named.append(any(vocabulary.phrases.index(label.text) in words for label in finding.labels))
-        most, said = np.array(shares) > 0.5, np.array(named)
+                boxes.append(image.crop(moved(regions[0].box, image.size, rng)) if regions else image)
+            said += first_words(crops)
+            at_random += first_words(boxes)
+        for start in range(0, len(beside), BATCH):
+            batch = [pictures[n] for n in beside[start : start + BATCH]]
+            heat = attribute(classifier, batch, method=method, batch_size=BATCH).positive.numpy()
+            crops = []
+            for image, relevance in zip(batch, heat, strict=True):
+                regions = find_regions(relevance, classifier.geometry(image.size), count=CROPS)
+                crops.append(image.crop(regions[0].box) if regions else image)
+            elsewhere += first_words(crops)
+        most, named = np.array(shares) > 0.5, np.array([not words.isdisjoint(some) for some in said])
+        blind = controls(said, [predicted[n] for n in chosen], by_name=by_name)
         rows.append({
             "world": name.removeprefix("world:"), "accuracy": round(float(right.mean()), 3), "pictures": len(chosen),
-            "method": method, "most relevance on it": _percent(most), "a word for it": _percent(said),
-            "both": _percent(most & said), "mean share": _percent(shares), "area": _percent(masks.mean((1, 2))),
+            "method": method, "most relevance on it": _percent(most), "a word for it": _percent(named),
+            "both": _percent(most & named), "a word: random box": share_of_causes(at_random),
+            "other classes": share_of_causes(elsewhere), "class's name": share_of_causes(blind["name"]),
+            "said most often": share_of_causes(blind["constant"]),
+            "mean share": _percent(shares), "area": _percent(masks.mean((1, 2))),
         })  # fmt: skip
     return rows
 

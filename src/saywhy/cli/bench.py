@@ -95,8 +95,8 @@ def show_report(report: Report, console: Console) -> None:
         console.print(Text(title, style="bold"))
         for part in _parts(columns, cells, console.width):
             table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-            for column in part:
-                table.add_column(Text(column), min_width=_width(column, cells[column]))
+            for column, width in _shared_out(part, cells, console.width).items():
+                table.add_column(Text(column), width=width)
             for n in range(len(rows)):
                 table.add_row(*(Text(cells[column][n]) for column in part))
             console.print(table)
@@ -120,6 +120,17 @@ def _parts(columns: Sequence[str], cells: Mapping[str, Sequence[str]], width: in
 
 
 GAP = 2  # characters between columns
+
+
+def _shared_out(part: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> dict[str, int]:
+    """Each column's characters: what it needs, and of what is left over as much as it could use, in their order."""
+    widths = {column: _width(column, cells[column]) for column in part}
+    left = width - sum(widths.values()) - GAP * (len(part) - 1)
+    for column in part:
+        more = max(0, min(left, max(map(len, (column, *cells[column]))) - widths[column]))
+        widths[column] += more
+        left -= more
+    return widths
 
 
 def _telling(columns: Sequence[str], cells: Mapping[str, Sequence[str]]) -> int:
