@@ -1,4 +1,4 @@
-"""A number with its interval: one percentile bootstrap over pictures for everything that is measured."""
+"""A number with its interval: one percentile bootstrap over pictures for whatever is measured; Wilson's for shares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCK = 8_000_000  # weights of pictures at once
 @final
 @dataclass(frozen=True)
 class Interval:
-    """A number with its 95 % interval (percentile bootstrap)."""
+    """A number with its 95 % interval."""
 
     value: float
     low: float
@@ -89,3 +89,13 @@ def interval_of(value: float, drawn: np.ndarray) -> Interval:
     """A value with the interval of its (draws,) bootstrap draws."""
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))
+
+
+def proportion(hits: int, count: int) -> Interval:
+    """A share with Wilson's interval (1927), which has a width where all or none are hits; NaN of nothing."""
+    if not count:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    share, z = hits / count, 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))

@@ -291,3 +291,16 @@ def test_an_array_is_answered_like_the_picture() -> None:
     of_array, of_picture = (why(image, colour_clip(), WORDS, None, method="none") for image in (np.asarray(RED), RED))
     assert of_array.picture == of_picture.picture
     assert of_array.sentence == of_picture.sentence
+
+
+def test_of_a_picture_that_shows_nothing_nothing_is_said(tmp_path: Path) -> None:
+    clip = colour_clip()
+    answer = why(Image.new("RGB", (32, 32), "red"), clip, WORDS, None)
+    assert answer.silence == "the picture is of one flat colour"
+    assert answer.sentence == "What this is, and why, is not said: the picture is of one flat colour."
+    assert (answer.reasons, answer.alternatives, answer.visible) == ((), (), None)
+    page = answer.save(tmp_path / "why.html").read_text()
+    assert "not said" in page
+    assert not any(rationale in page for rationale in WORDS.rationales)
+    assert Why.from_json(answer.to_json()).silence == answer.silence
+    answer.save(tmp_path / "why.png")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import fill
@@ -80,6 +80,7 @@ class Why:
                   both agree.
     alternatives: best first.
     space:        whose opinion it is.
+    silence:      why nothing is said of the picture; then there are no reasons, claims and alternatives. Else "".
     """
 
     picture: Picture
@@ -94,6 +95,7 @@ class Why:
     alternatives: tuple[Alternative, ...]
     space: str
     settings: dict[str, Any]
+    silence: str = ""
 
     def figure(self) -> Figure:
         """A matplotlib figure: the picture, and where each rationale is."""
@@ -168,12 +170,23 @@ def dissent(rival: str | None, decide: str) -> str:
     return f"the best pairs vote for {with_article(rival)}"
 
 
+def silent(why: Why, reason: str) -> Why:
+    """The same answer without what cannot be said. reason: why, as a sentence without its full stop; "": it can."""
+    if not reason:
+        return why
+    sentence = f"What this is, and why, is not said: {reason}."
+    return replace(
+        why, reasons=(), claims=(), rival=None, alternatives=(), visible=None, sentence=sentence, silence=reason
+    )
+
+
 def why_to_json(why: Why) -> str:
     """One JSON document: words and numbers as they are, heatmaps packed (float32, zlib, base64)."""
     return packing.to_json(
         {
             "format": FORMAT,
             "sentence": why.sentence,
+            "silence": why.silence,
             "category": why.category,
             "probability": why.probability,
             "visible": why.visible,
@@ -212,6 +225,7 @@ def why_from_json(text: str) -> Why:
             alternatives=tuple(Alternative(**other) for other in d["alternatives"]),
             space=d["space"],
             settings=d["settings"],
+            silence=d.get("silence", ""),
         )
         _check_parts(typed(read))
     return read

@@ -74,6 +74,10 @@ BENCHMARKS = {
         "concepts",
         "do a class's descriptors rank high for its pictures, and do found concepts help? (needs shared/pack)",
     ),
+    "foreign": (
+        "foreign",
+        "are words said of noise, flat and foreign pictures, and how many familiar ones are lost? (pack where there)",
+    ),
     "own-space": (
         "own_space",
         "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",

@@ -256,9 +256,9 @@ def show_why(why: Why, console: Console) -> None:
         as_text(why.sentence, style="bold"),
         Text(),
         as_text(f"{why.category} {why.probability:.2f}, says {why.space}"),
-        Text(),
-        table,
     ]
+    if why.reasons:
+        parts += [Text(), table]
     if why.alternatives:
         others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
         parts += [Text(), as_text(f"also considered: {others}", style="dim")]

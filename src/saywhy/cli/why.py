@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from saywhy.answers.why import Why
     from saywhy.pictures.sources import LabelledImage
     from saywhy.questions.why import Seeing
+    from saywhy.seen.gate import Seen
     from saywhy.spaces.clip import ClipSpace
     from saywhy.spaces.pairs.bank import Bank
     from saywhy.spaces.pairs.scoring import Scoring
@@ -64,7 +65,10 @@ def why(
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="Pictures to measure what a rationale usually scores: files, folders, world:NAME."),
+        typer.Option(
+            help="Pictures that it knows, 100 or more: what a rationale usually scores; of others nothing is said. "
+            "Files, folders, world:NAME."
+        ),
     ] = None,
     visible_from: Annotated[
         float | None,
@@ -131,10 +135,13 @@ def why(
         usual = _usual_on(reference, opinion, words, seed)
     if not options.scoring.divides and conditional == "category":
         note("without a term of the rationale both conditionals rank alike")
+    seen = _seen(opinion, reference, found.pictures, seed)
     console = Terminal(quiet=quiet)
 
     def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:
-        return why_pictures(batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking)
+        return why_pictures(
+            batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking, seen=seen
+        )
 
     count = len(found.pictures)
     page = None if out is None else new_why_report(out / "index.html", count, title=f"Why? {opinion.name}")
@@ -167,6 +174,20 @@ def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords, seed
         encoded = [space.encode_images([image]) for _, image in read(pictures, advance)]
     images = torch.cat(encoded) if encoded else torch.empty(0)
     return usual_scores(images, space.encode_texts(words.rationale_texts()))
+
+
+def _seen(space: Space, reference: Sequence[str] | None, run: Sequence[LabelledImage], seed: int) -> Seen:
+    """What may keep words from a picture. A reference that only says what is usual may be smaller than this takes."""
+    from saywhy.seen.gate import Seen
+    from saywhy.seen.layer_statistics import eyes_of
+    from saywhy.seen.references import doubts_of
+
+    eyes = eyes_of(space, None)
+    try:
+        return Seen(doubts=doubts_of(eyes, reference, run, tell=note, bar=progress_bar, seed=seed))
+    except SaywhyError as error:
+        note(error)
+        return Seen(doubts=doubts_of(eyes, None, run, tell=note, bar=progress_bar, seed=seed))
 
 
 def _load(

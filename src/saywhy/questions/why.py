@@ -6,6 +6,7 @@ the picture shows it. No rationale is said of which nobody knows whether it stan
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,11 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.answers.claims import WHOLE
-from saywhy.answers.why import Alternative, Reason, Why, dissent, say
+from saywhy.answers.why import Alternative, Reason, Why, dissent, say, silent
 from saywhy.attribution.gscorecam import Track
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.options import NO_MAPS, WhyOptions
+from saywhy.seen.gate import NOTHING_KNOWN, Seen
+from saywhy.seen.layer_statistics import eyes_of
+from saywhy.seen.references import Reference, doubts_of
 from saywhy.spaces.pairs.bank import Bank
 from saywhy.spaces.pairs.ranking import Answer, Ranked, probabilities, rank, rank_with, shortlist
 from saywhy.spaces.pairs.ranking import decide as pick
@@ -51,6 +55,7 @@ def why(
     visible_from: float | None = WhyOptions.visible_from,
     inverse: Bank | None = None,
     usual: Usual | None = None,
+    reference: Reference | None = None,
 ) -> Why:
     """Why one picture is what it is. Arguments as of ``read_picture``, ``WhyOptions`` and ``why_pictures``.
 
@@ -58,11 +63,14 @@ def why(
     >>> answer.sentence
     'This is a toucan because there is a large bill and a white throat.'
 
-    Raises SaywhyError for a picture that cannot be read, and as ``why_pictures``.
+    reference: pictures that the space's tower knows, as of ``explain``: of others nothing is said.
+
+    Raises SaywhyError for a picture that cannot be read, and as ``why_pictures`` and ``doubts_of``.
     """
     options = WhyOptions(scoring=scoring, k=k, decide=decide, method=method, visible_from=visible_from)
     pictures = [(picture_name(image), read_picture(image))]
-    return next(why_pictures(pictures, space, words, bank, options, inverse=inverse, usual=usual))
+    seen = Seen(doubts=doubts_of(eyes_of(space, None), reference, tell=warnings.warn))
+    return next(why_pictures(pictures, space, words, bank, options, inverse=inverse, usual=usual, seen=seen))
 
 
 def why_pictures(
@@ -75,6 +83,7 @@ def why_pictures(
     inverse: Bank | None = None,
     usual: Usual | None = None,
     track: Track = iter,
+    seen: Seen = NOTHING_KNOWN,
 ) -> Iterator[Why]:
     """An answer for each (name, RGB picture), ranked together and looked at one by one.
 
@@ -84,6 +93,7 @@ def why_pictures(
     inverse: the bank the other way round, where the scoring has that term.
     usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
     track:   iterates over gScoreCAM's batches, and may show progress.
+    seen:    what may keep words from a picture; by default nothing does.
 
     Raises SaywhyError for a space that is not a CLIP, and as ``rank``.
     """
@@ -112,6 +122,7 @@ def why_pictures(
         "rationales": len(words.rationales), "templates": vars(words.templates), "saywhy": version("saywhy"),
         "torch": torch.__version__,
     }  # fmt: skip
+    silences = seen.silences([image for _, image in pictures])
     rows = ((belief, n) for belief in beliefs for n in range(len(belief.given)))
     for n, ((name, image), (belief, row)) in enumerate(zip(pictures, rows, strict=True)):
         answer = pick(belief.ranked, row, k, None if by_vote else int(belief.likeliest[row]))
@@ -127,7 +138,7 @@ def why_pictures(
         category = words.categories[answer.category]
         other = int(belief.likeliest[row]) if by_vote else answer.voted
         rival = None if other == answer.category else words.categories[other]
-        yield Why(
+        found = Why(
             picture=display_copy(image, name),
             geometry=probe_geometry(clip.transform, image.size),
             category=category,
@@ -141,6 +152,7 @@ def why_pictures(
             space=space.name,
             settings=settings,
         )
+        yield silent(found, silences[n])
 
 
 # -- what is believed -------------------------------------------------------------------------------------------------

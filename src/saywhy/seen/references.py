@@ -29,6 +29,7 @@ SHIPPED = "typical.safetensors"
 """Beside the weights of a world's model: what that model knows."""
 MOST = 400  # pictures of a reference
 OF_RUN = 200  # pictures of a run that stand for it
+LARGE = 20_000_000  # parameters
 ENOUGH = 100  # pictures from which a run says what is usual in it
 Reference = str | Path | Sequence[str | Path]
 """Where its pictures are: files, folders, "world:NAME"; see ``pictures.sources``."""
@@ -65,7 +66,7 @@ def doubts_of(
     if reference is not None:
         found = [*_of_reference(eyes, reference, tell, bar, seed)]
     else:
-        ready = {n: typical for n, eye in enumerate(eyes) if (typical := shipped(eye.fingerprint)) is not None}
+        ready = {n: typical for n, eye in enumerate(eyes) if (typical := _brought(eye)) is not None}
         missing = [n for n in range(len(eyes)) if n not in ready]
         ready |= dict(zip(missing, _of_run([eyes[n] for n in missing], run, tell, bar), strict=False))
         found = [ready.get(n) for n in range(len(eyes))]
@@ -73,6 +74,12 @@ def doubts_of(
         if typical is not None:
             doubts.append(Foreign(replace(eye, layers=typical.layers), typical))
     return tuple(doubts)
+
+
+def _brought(eye: Eye) -> Typical | None:
+    """What is shipped for a network; large ones are none of the worlds', and need not be fingerprinted to know it."""
+    size = sum(parameter.numel() for parameter in eye.network.parameters())
+    return shipped(eye.fingerprint) if size < LARGE else None
 
 
 def shipped(fingerprint: str) -> Typical | None:
