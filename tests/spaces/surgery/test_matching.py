@@ -110,6 +110,13 @@ def test_each_shuffle_hands_pictures_to_others() -> None:
         torch.testing.assert_close(found, of_stored(ours[[*order, 5, 4]], theirs), **CLOSE)
 
 
+def test_no_more_shuffles_are_counted_than_differ() -> None:
+    for batch in (2, 3, 6):
+        (one,) = correlate(resnet(), clip_resnet(), batches(6, batch), [(("layer2",), "layer3")], shuffles=9)
+        assert one.null is not None
+        assert len(one.null) == match([one]).shuffles == batch - 1
+
+
 def test_a_last_batch_of_one_has_no_part_in_the_null() -> None:
     source, target, x = resnet(), clip_resnet(), pixels(21)
     ours, theirs = resized(stored(source, "layer1", x), (8, 8)), stored(target, "layer2", x)

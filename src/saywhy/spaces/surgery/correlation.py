@@ -31,7 +31,7 @@ class Correlation:
     sources:     (layer, channels) of the source, in the order of the rows below.
     values:      (C_s, C_t) float32, Pearson's correlation over pictures and positions; 0 for a constant channel.
     null:        (S, C_s, C_t) float32, the same with every picture's maps of the source handed to another picture, S
-                 times to another one each; None where it was not asked for.
+                 times to another one each, as often as the largest batch allows; None where it was not asked for.
     source_mean, source_std: (C_s,), target_mean, target_std: (C_t,) float64, over pictures and positions.
     images:      how many pictures.
     """
@@ -169,7 +169,7 @@ class _Sums:
 
     def __init__(self, pairs: Sequence[tuple[Sequence[str], str]], shuffles: int) -> None:
         self.pairs, self.shuffles = [(tuple(dict.fromkeys(layers)), layer) for layers, layer in pairs], shuffles
-        self.images = self.null_images = 0
+        self.images = self.null_images = self.largest = 0  # pictures: all, in the null, of a batch
         self.grids: dict[str, tuple[int, int]] = {}  # of the target's layers
         self.source: dict[tuple[str, tuple[int, int]], _Channels] = defaultdict(_Channels)
         self.target: dict[str, _Channels] = defaultdict(_Channels)
@@ -180,6 +180,7 @@ class _Sums:
         count = len(next(iter(target_maps.values())))
         self.images += count
         self.null_images += count if count > 1 else 0
+        self.largest = max(self.largest, count)
         for layer, maps in target_maps.items():
             height, width = maps.shape[-2:]
             if self.grids.setdefault(layer, (height, width)) != (height, width):
@@ -233,12 +234,13 @@ class _Sums:
         means, stds = zip(*(one.statistics() for one in sources), strict=True)
         counts = [len(mean) for mean in means]
         values = torch.empty(sum(counts), len(target_mean))
-        null = torch.empty(self.shuffles, *values.shape) if self.shuffles else None
-        shares = self.images, *[self.null_images] * self.shuffles
+        shuffles = min(self.shuffles, self.largest - 1)  # a batch of n has no more that differ
+        null = torch.empty(shuffles, *values.shape) if shuffles > 0 else None
+        shares = self.images, *[self.null_images] * shuffles
         blocks = values.split(counts), *([] if null is None else [one.split(counts) for one in null])
         for k, (name, one, std) in enumerate(zip(layers, sources, stds, strict=True)):
             outer, scale = one.offset[:, None] * target.offset, std[:, None] * target_std
-            products = self.products.pop((n, name)).cpu()
+            products = self.products.pop((n, name))[: 1 + shuffles].cpu()
             for product, images, written in zip(products, shares, blocks, strict=True):
                 positions = target.positions * images / self.images
                 written[k].copy_(_divided(product / positions - outer, scale))
