@@ -82,6 +82,10 @@ BENCHMARKS = {
         "own_space",
         "do attribute phrases in a bird model's own space find the birds that have them? (needs shared/pack)",
     ),
+    "probes": (
+        "probes",
+        "concept probes: are their words true of classes that taught nothing? (--data birds needs shared/pack)",
+    ),
     "captions": (
         "captions",
         "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",

@@ -28,9 +28,15 @@ DEALS = 10  # to other pictures, over which "dealt" is averaged
 Words = Sequence[Sequence[int]]  # of each picture
 
 
-def partners(count: int, deals: int = DEALS, seed: int = 0) -> np.ndarray:
-    """(deals, N): for each picture another one, each time anew; a picture that is alone has itself."""
+def partners(count: int, deals: int = DEALS, seed: int = 0, groups: np.ndarray | None = None) -> np.ndarray:
+    """(deals, N): for each picture another one, each time anew; a picture that is alone has itself.
+
+    groups: (N,) the class of each: another one is then one of another class, if there is any.
+    """
     generator = np.random.default_rng(seed)
+    if groups is not None and len(set(groups.tolist())) > 1:
+        outside = [np.flatnonzero(groups != group) for group in groups]
+        return np.stack([generator.choice(rows, deals) for rows in outside], 1)
     order = np.array([generator.permutation(count) for _ in range(deals)])
     others = np.empty_like(order)
     np.put_along_axis(others, order, np.roll(order, 1, axis=1), axis=1)
@@ -68,16 +74,17 @@ def controls(
     return found
 
 
-def share_true(words: Words, truth: np.ndarray, dealt: bool = False) -> Interval:
+def share_true(words: Words, truth: np.ndarray, dealt: bool = False, groups: np.ndarray | None = None) -> Interval:
     """Of all words that are said, the share that is true, with its interval over pictures; NaN where none is known.
 
-    dealt: each picture's words are held against other pictures, DEALS of them.
+    dealt:  each picture's words are held against other pictures, DEALS of them.
+    groups: (N,) the class of each picture: the interval is then over classes, and words are dealt to other classes.
 
     Raises SaywhyError where there are more or fewer pictures than rows of truth.
     """
     if len(words) != len(truth):
         raise SaywhyError(f"the words of {len(words)} pictures cannot be held against the truth of {len(truth)}")
-    orders = partners(len(words)) if dealt else np.arange(len(words))[None]
+    orders = partners(len(words), groups=groups) if dealt else np.arange(len(words))[None]
     true, known = np.zeros(len(words)), np.zeros(len(words))
     for order in orders:
         for n, some in enumerate(words):
@@ -86,7 +93,10 @@ def share_true(words: Words, truth: np.ndarray, dealt: bool = False) -> Interval
             known[n] += np.isfinite(of_word).sum()
     if not known.sum():
         return Interval(np.nan, np.nan, np.nan)
-    drawn = resampled(len(words), lambda weights: weights @ true / np.maximum(weights @ known, 1e-12))
+    if groups is not None:
+        places = np.unique(groups, return_inverse=True)[1]
+        true, known = (np.bincount(places, values) for values in (true, known))
+    drawn = resampled(len(true), lambda weights: weights @ true / np.maximum(weights @ known, 1e-12))
     return interval_of(true.sum() / known.sum(), drawn)
 
 

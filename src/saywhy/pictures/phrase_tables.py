@@ -210,32 +210,38 @@ def _agree(known: dict[str, str], key: str, value: str, what: str) -> None:
 
 
 def _world(name: str, count: int) -> PhraseData:
-    from saywhy.worlds import WORLDS, world_vocabulary
-    from saywhy.worlds.scenes import Scenes, class_names, scenes
+    from saywhy.worlds import WORLDS
 
     world = name.removeprefix("world:").partition("/")[0]
     if not world.startswith("aviary") or world not in WORLDS:
         known = ", ".join(f"world:{one}" for one in WORLDS if one.startswith("aviary"))
         raise SaywhyError(f"{shown(name)}: there are no phrases of this world; there are those of {known}")
     kind = "species" if world == "aviary" else world.replace("aviary", "planted")
-    vocabulary = world_vocabulary(world)
-    classes = class_names(kind)
-    there, pictures = [], []
-    for drawn, size in ((kind, (count + 1) // 2), ("random", count // 2)):
-        if size:
-            made: Scenes = scenes(drawn, size, WORLD_SEED)
-            there.append(_drawn(made, vocabulary))
-            pictures += [
-                LabelledImage(
-                    f"{name} {drawn} {n}",
-                    classes[label] if (label := int(made.labels[n])) >= 0 else f"random plumage {n}",
-                    partial(Image.fromarray, made.pixels[n]),
-                )
-                for n in range(size)
-            ]
-    if not pictures:
+    halves = [(kind, (count + 1) // 2), ("random", count // 2)]
+    parts = [read_scenes(name, drawn, size, WORLD_SEED) for drawn, size in halves if size > 0]
+    if not parts:
         raise SaywhyError(f"{shown(name)}: no scenes; draw at least one")
-    return PhraseData(name, tuple(pictures), vocabulary, np.concatenate(there))
+    pictures = [picture for part in parts for picture in part.pictures]
+    return replace(parts[0], pictures=tuple(pictures), there=np.concatenate([part.there for part in parts]))
+
+
+def read_scenes(name: str, kind: str, count: int, first_seed: int) -> PhraseData:
+    """Scenes of the aviary of that name ("world:aviary") with what is drawn in them; see ``scenes.scenes``."""
+    from saywhy.worlds import world_vocabulary
+    from saywhy.worlds.scenes import class_names, scenes
+
+    world = name.removeprefix("world:").partition("/")[0]
+    vocabulary, made = world_vocabulary(world), scenes(kind, count, first_seed)
+    classes = () if kind == "random" else class_names(kind)
+    pictures = [
+        LabelledImage(
+            f"{name} {kind} {first_seed + n}",
+            classes[label] if (label := int(made.labels[n])) >= 0 else f"random plumage {first_seed + n}",
+            partial(Image.fromarray, made.pixels[n]),
+        )
+        for n in range(count)
+    ]
+    return PhraseData(name, tuple(pictures), vocabulary, _drawn(made, vocabulary))
 
 
 def _drawn(made: Any, vocabulary: Vocabulary) -> np.ndarray:

@@ -168,6 +168,7 @@ class ConceptSpace:
     more, which makes up for their lengths. Raises SaywhyError for the probes of another classifier, and for one
     without a linear head.
 
+    vocabulary:  the phrases that the features hold. calibration: how probable it is that they are there.
     context: how much wider than a region its crop is; as in the classifier's own space.
     """
 
@@ -183,6 +184,7 @@ class ConceptSpace:
         self._lengths = probes.weights.norm(dim=1).clamp(min=1e-12)
         self._rows = {phrase.casefold(): m for m, phrase in reversed(list(enumerate(probes.phrases)))}
         self.vocabulary = _vocabulary(probes)
+        self.calibration = ProbeCalibration(self)
 
     @property
     def name(self) -> str:
@@ -190,10 +192,6 @@ class ConceptSpace:
             f"from what {self.probes.teacher} calls them" if self.probes.teacher else f"from {self.probes.learned_from}"
         )
         return f"the classifier itself, in words learned {by}"
-
-    @property
-    def calibration(self) -> ProbeCalibration:
-        return ProbeCalibration(self)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, d + 1) unit vectors."""
