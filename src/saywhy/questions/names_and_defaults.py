@@ -151,7 +151,8 @@ def resolve_vocabulary(
     """The vocabulary of that name or in that file; a Vocabulary stays as it is; None: the space's own phrases, where it
     knows no others, else the classifier's default.
 
-    A space that knows its own phrases only is asked for them as they are, without prompts.
+    A space that knows its own phrases only is asked for them as they are, without prompts. Raises SaywhyError for one
+    that it does not know.
     """
     from saywhy.spaces.traits import vocabulary_of
 
@@ -159,7 +160,10 @@ def resolve_vocabulary(
     if vocabulary is None:
         return own or load_vocabulary(default_vocabulary(classifier))
     words = load_vocabulary(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
-    return words if own is None else replace(words, templates={"": ("{}",)})
+    if own is None or space is None:
+        return words
+    space.encode_texts(words.phrases)  # raises for one that it does not know
+    return replace(words, templates={"": ("{}",)})
 
 
 def default_writer(classifier: Classifier) -> str | None:

@@ -13,16 +13,18 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import ExplainOptions
 from saywhy.spaces.similarity import UNUSUAL, unusual_scores
-from saywhy.spaces.traits import classifier_of, reference_of
+from saywhy.spaces.traits import classifier_of, reference_of, vocabulary_of
 from saywhy.types import PhraseMap, Space
 
 
 def check_phrases(phrases: Sequence[str], space: Space) -> None:
-    """Raises SaywhyError for an empty phrase, and where the space cannot say where phrases are."""
+    """Raises SaywhyError for an empty phrase, one that the space does not know, and where the space cannot say where phrases are."""
     if not all(phrase.strip() for phrase in phrases):
         raise SaywhyError("a phrase to look for is empty; name what should be seen, such as 'a red crown'")
     if phrases and not isinstance(space, LooksForTexts):
         raise SaywhyError(f"{space.name} cannot say where a phrase is; the classifier's own space and CLIPs can")
+    if phrases and vocabulary_of(space) is not None:
+        space.encode_texts(phrases)  # one that it does not know is refused before any picture is read
 
 
 def find_phrases(
