@@ -18,7 +18,7 @@ from saywhy.types import PhraseMap, Space
 
 
 def check_phrases(phrases: Sequence[str], space: Space) -> None:
-    """Raises SaywhyError for an empty phrase or one that the space does not know, and for a space without maps of them."""
+    """Raises SaywhyError for an empty phrase, one that the space does not know, and a space without maps of them."""
     if not all(phrase.strip() for phrase in phrases):
         raise SaywhyError("a phrase to look for is empty; name what should be seen, such as 'a red crown'")
     if phrases and not isinstance(space, LooksForTexts):
