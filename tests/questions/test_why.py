@@ -21,6 +21,7 @@ from saywhy.errors import SaywhyError
 from saywhy.questions.options import WhyOptions
 from saywhy.questions.why import METHODS, why, why_pictures
 from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.pairs.beliefs import FEATURES, ReasonChance
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.similarity import Usual, usual_scores
 from saywhy.words.rationale_words import RationaleWords, with_article
@@ -159,6 +160,42 @@ def test_claims_say_what_may_be_said_and_what_that_rests_on() -> None:
     assert Why.from_json(found.to_json()).claims == found.claims
     asked_for = asked(visible_from=0.5, usual=Usual(USUAL.mean, USUAL.std)).claims[0]
     assert (asked_for.said, asked_for.basis) == (True, "visible from +0.5 sd on, as was asked for")
+
+
+def sure(probability: float, threshold: float = 0.9) -> ReasonChance:
+    """The same probability for every rationale."""
+    intercept = float(np.log(probability / (1 - probability)))
+    return ReasonChance((0.0,) * len(FEATURES) + (intercept,), ("rationale", "pair"), 5, threshold, "calibrated on 9")
+
+
+def test_a_rationale_is_said_where_it_is_sure_enough() -> None:
+    found = asked(usual=USUAL, chance=sure(0.95))
+    assert found.sentence == "This is a red robin because there is a red breast."
+    assert {(round(claim.there or 0, 4), claim.said, claim.basis) for claim in found.claims} == {
+        (0.95, True, "calibrated on 9")
+    }
+    unsure = asked(usual=USUAL, chance=sure(0.6))
+    assert unsure.sentence == "This looks like a red robin; whether there is a red breast cannot be told."
+    assert not any(claim.said for claim in unsure.claims)
+    assert "60 %" in unsure._repr_html_()
+    assert untold(unsure) == ""  # it is known how probable it is
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decide": "vote"}, {"k": 4}, {"scoring": Scoring(weight=0.5)}, {"scoring": Scoring(conditional="category")},
+        {"scoring": Scoring(("pair",))}, {"usual": None}, {"visible_from": 0.0},
+    ],
+)  # fmt: skip
+def test_probabilities_hold_for_the_options_they_were_fitted_for(options: dict[str, object]) -> None:
+    found = asked(chance=sure(0.99), **{"usual": USUAL, "method": "none"} | options)
+    assert all(claim.there is None for claim in found.claims)
+
+
+def test_a_shortlist_has_other_probabilities() -> None:
+    found = why(RED, colour_clip(), WORDS, None, usual=USUAL, chance=sure(0.99), method="none")
+    assert all(claim.there is None for claim in found.claims)
 
 
 def test_an_answer_of_an_earlier_saywhy_is_read() -> None:

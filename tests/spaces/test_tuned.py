@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from saywhy.errors import SaywhyError
 from saywhy.spaces.clip import ClipSpace, load_clip
+from saywhy.spaces.pairs.beliefs import FEATURES, ReasonChance
 from saywhy.spaces.similarity import Usual
 from saywhy.spaces.tuned import ADAPTER, TunedSpace, load_tuned
 from saywhy.spaces.visual_prompts import draw_prompts
@@ -107,6 +109,16 @@ def test_what_is_usual_is_kept_with_the_prompts(clip: ClipSpace, tmp_path: Path)
     kept = load_tuned(tmp_path / "tested").usual
     assert kept is not None
     assert (kept.visible_from, kept.basis) == (1.5, "AUC 0.9")
+    chances = [
+        ReasonChance((0.5,) * (len(FEATURES) + 1), ("rationale", "pair"), 5, threshold, "calibrated on 9")
+        for threshold in (0.9, math.inf)
+    ]
+    for chance in chances:
+        replace(tuned(clip), chance=chance).save(tmp_path / "chance")
+        assert load_tuned(tmp_path / "chance").chance == chance
+    altered(tmp_path / "chance" / ADAPTER, chance={"weights": [1.0]})
+    with pytest.raises(SaywhyError, match="is damaged, or not an adapter"):
+        load_tuned(tmp_path / "chance")
     tuned(clip).save(tmp_path / "does not")
     assert load_tuned(tmp_path / "does not").usual is None
     with safe_open(path, "pt") as file:  # as an earlier saywhy wrote it: whatever told noise apart best

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from torch import Tensor
 
 from saywhy.answers import packing
+from saywhy.answers.claims import chance
 from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
 from saywhy.answers.page_templates import jpeg, macro, page_templates
@@ -143,11 +144,12 @@ def _said(category: str, reasons: Sequence[Reason], visible: bool | None, listed
         return f"{looks}, but no rationale is listed for it"
     if visible is False:
         return f"{looks}, but none of its listed rationales is visible"
-    own = [reason for reason in reasons if reason.listed]
-    if visible is None:
-        return f"{looks}; whether there is {(own or reasons)[0].rationale} cannot be told"
     standing = [reason for reason in reasons if reason.visible]
     seen = [reason.rationale for reason in [r for r in standing if r.listed] or standing][:SAID]
+    if not seen and any(reason.visible is None for reason in reasons):
+        untold = [reason for reason in reasons if reason.visible is None]
+        best = next((reason for reason in untold if reason.listed), untold[0])
+        return f"{looks}; whether there is {best.rationale} cannot be told"
     if not seen:
         return f"{looks}; the best reason found, {reasons[0].rationale}, does not stand out"
     return f"This is {with_article(category)} because there is {' and '.join(seen)}"
@@ -155,7 +157,7 @@ def _said(category: str, reasons: Sequence[Reason], visible: bool | None, listed
 
 def untold(why: Why) -> str:
     """Why it cannot be told whether its rationales are visible; "" where it can."""
-    if not any(reason.visible is None for reason in why.reasons):
+    if not any(reason.visible is None for reason in why.reasons) or any(c.there is not None for c in why.claims):
         return ""
     because = why.settings.get("visible because", "no pictures say how far true and absent rationales stand out")
     return f"whether a rationale is visible cannot be told: {because}"
@@ -305,9 +307,11 @@ def save_why_report(
 
 def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
     picture = open_picture(why.picture)
+    there = {claim.text: chance(claim) for claim in why.claims}
     reasons = [
         {
             "reason": reason,
+            "chance": there.get(reason.rationale, ""),
             "maps": [
                 place(jpeg(overlay(picture, values.numpy(), why.geometry)), f"reason-{n + 1}-{what}")
                 for values, what in zip(reason.heat, ("pair", "alone"), strict=True)

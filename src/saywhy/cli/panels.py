@@ -242,14 +242,18 @@ def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> 
 
 def show_why(why: Why, console: Console) -> None:
     """One answer: the sentence, a row for each rationale, and what else was considered."""
+    from saywhy.answers.claims import chance
     from saywhy.answers.why import untold
 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    for name in ("because of", "P(r)", "P(c | r)", "above usual"):
+    there = {claim.text: chance(claim) for claim in why.claims}
+    known = any(there.values())
+    for name in ("because of", "P(r)", "P(c | r)", "above usual", *(["is there"] if known else [])):
         table.add_column(name, justify="left" if name == "because of" else "right")
     for reason in why.reasons:
         out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
-        numbers = f"{reason.probability:.2f}", f"{reason.given:.2f}", out
+        numbers = [f"{reason.probability:.2f}", f"{reason.given:.2f}", out]
+        numbers += [there.get(reason.rationale, "")] if known else []
         name = reason.rationale if reason.listed else f"{reason.rationale} (not in its list)"
         table.add_row(as_text(name), *numbers, style="" if reason.visible else "dim")
     parts: list[RenderableType] = [

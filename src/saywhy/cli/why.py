@@ -117,7 +117,7 @@ def why(
     from saywhy.plumbing.devices import choose_device
     from saywhy.questions.names_and_defaults import check_space_name
     from saywhy.questions.why import why_pictures
-    from saywhy.spaces.traits import usual_of
+    from saywhy.spaces.traits import chance_of, usual_of
 
     options = WhyOptions(
         scoring=_scoring(objective, conditional, weight), k=k, decide=decide, method=method, visible_from=visible_from
@@ -130,9 +130,9 @@ def why(
         opinion, base, words = _load(space, clip, given, device)
         options = replace(options, scoring=_of_space(options.scoring, objective, opinion))
     bank, inverse = _banks(base, words, options.scoring, shortlist=shortlist)
-    usual = usual_of(opinion) if rationales is None else None
+    usual, chance = (usual_of(opinion), chance_of(opinion)) if rationales is None else (None, None)
     if reference:
-        usual = _usual_on(reference, opinion, words, seed)
+        usual, chance = _usual_on(reference, opinion, words, seed), None
     if not options.scoring.divides and conditional == "category":
         note("without a term of the rationale both conditionals rank alike")
     seen = _seen(opinion, reference, found.pictures, seed)
@@ -140,7 +140,7 @@ def why(
 
     def work(batch: Sequence[tuple[str, Image]]) -> Iterator[Why]:
         return why_pictures(
-            batch, opinion, words, bank, options, inverse=inverse, usual=usual, track=looking, seen=seen
+            batch, opinion, words, bank, options, inverse=inverse, usual=usual, chance=chance, track=looking, seen=seen
         )
 
     count = len(found.pictures)

@@ -128,6 +128,10 @@ def read_folders(
     if gold == "all":
         images, more = _with_gold(images, root, words)
         noticed += more
+        images = [replace(image, known=image.rationales) for image in images]
+    elif (root / GOLD).is_file():
+        noted = {image.path: image.rationales for image in _with_gold(images, root, words)[0]}
+        images = [replace(image, known=noted.get(image.path, ())) for image in images]
     return RationaleData(root, words, tuple(sorted(images, key=lambda i: i.path)), (*oddities, *noticed))
 
 

@@ -60,11 +60,13 @@ class RationaleImage:
 
     category:   index into the words' categories.
     rationales: what is true of it: indices into the words' rationales, sorted, at least one.
+    known:      all that is in it, where somebody noted that; () where nobody did.
     """
 
     path: Path
     category: int
     rationales: tuple[int, ...]
+    known: tuple[int, ...] = ()
 
 
 @final
@@ -119,6 +121,6 @@ def joined(data: RationaleData, others: Sequence[RationaleData] = ()) -> Rationa
     lists = [dict.fromkeys(listed) for listed in words.lists]
     for category, place in seen:
         lists[category][place] = None
-    images = tuple(replace(i, rationales=(places.get(i.rationales, i.rationales[0]),)) for i in data.images)
+    images = tuple(replace(i, rationales=(places.get(i.rationales, i.rationales[0]),), known=()) for i in data.images)
     together = replace(words, rationales=tuple(indices), lists=tuple(map(tuple, lists)), several=several or None)
     return replace(data, words=together, images=images)

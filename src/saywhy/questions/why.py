@@ -27,7 +27,8 @@ from saywhy.seen.gate import NOTHING_KNOWN, Seen
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import Reference, doubts_of
 from saywhy.spaces.pairs.bank import Bank
-from saywhy.spaces.pairs.ranking import Answer, Ranked, probabilities, rank, rank_with, shortlist
+from saywhy.spaces.pairs.beliefs import Belief, ReasonChance, believe, reason_rows
+from saywhy.spaces.pairs.ranking import Answer, shortlist
 from saywhy.spaces.pairs.ranking import decide as pick
 from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
@@ -55,6 +56,7 @@ def why(
     visible_from: float | None = WhyOptions.visible_from,
     inverse: Bank | None = None,
     usual: Usual | None = None,
+    chance: ReasonChance | None = None,
     reference: Reference | None = None,
 ) -> Why:
     """Why one picture is what it is. Arguments as of ``read_picture``, ``WhyOptions`` and ``why_pictures``.
@@ -70,7 +72,10 @@ def why(
     options = WhyOptions(scoring=scoring, k=k, decide=decide, method=method, visible_from=visible_from)
     pictures = [(picture_name(image), read_picture(image))]
     seen = Seen(doubts=doubts_of(eyes_of(space, None), reference, tell=warnings.warn))
-    return next(why_pictures(pictures, space, words, bank, options, inverse=inverse, usual=usual, seen=seen))
+    answers = why_pictures(
+        pictures, space, words, bank, options, inverse=inverse, usual=usual, chance=chance, seen=seen
+    )
+    return next(answers)
 
 
 def why_pictures(
@@ -82,6 +87,7 @@ def why_pictures(
     *,
     inverse: Bank | None = None,
     usual: Usual | None = None,
+    chance: ReasonChance | None = None,
     track: Track = iter,
     seen: Seen = NOTHING_KNOWN,
 ) -> Iterator[Why]:
@@ -92,6 +98,8 @@ def why_pictures(
     options: None: the defaults.
     inverse: the bank the other way round, where the scoring has that term.
     usual:   what the rationales score on pictures in general; None: what stands out is judged among the rationales.
+    chance:  how probable it is that a rationale which is given is there, of this space, these words and this usual;
+             None, or where it was not fitted for these options: a rationale is said where it stands out far enough.
     track:   iterates over gScoreCAM's batches, and may show progress.
     seen:    what may keep words from a picture; by default nothing does.
 
@@ -107,12 +115,14 @@ def why_pictures(
         _believe_shortlists(images, space, words, rationales, scoring, k, by_vote)
         if bank is None
         else iter(
-            [_believe(images, PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale), k, by_vote)]
+            [believe(images, PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale), k, by_vote)]
         )
     )
     unusual = standing_out(images, rationales, usual)
     cosines = images @ rationales.T
     visible = _visible(options, usual)
+    if bank is None or not _fits(chance, options, usual):
+        chance = None
     settings = {
         "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
         "temperatures": dict(scoring.temperatures), "k": k, "decide": options.decide, "method": method,
@@ -133,6 +143,10 @@ def why_pictures(
             maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
             reasons = [replace(reason, heat=heat) for reason, heat in zip(reasons, maps, strict=True)]
         own = words.lists[answer.category]
+        there = None
+        if chance is not None and unusual is not None:
+            there = chance.there(reason_rows(answer, belief, row, unusual[n], words.lists[answer.category]))
+            reasons = [_as_sure(reason, p, chance) for reason, p in zip(reasons, there.tolist(), strict=True)]
         of_own = None if unusual is None or not own else float(unusual[n, list(own)].amax())
         any_visible = _reached(of_own, visible) if own else False
         category = words.categories[answer.category]
@@ -146,7 +160,13 @@ def why_pictures(
             reasons=tuple(reasons),
             visible=any_visible,
             sentence=say(category, reasons, any_visible, bool(own), dissent(rival, options.decide)),
-            claims=_claims(reasons, dict(zip(words.rationales, cosines[n].tolist(), strict=True)), space.name, visible),
+            claims=_claims(
+                reasons,
+                dict(zip(words.rationales, cosines[n].tolist(), strict=True)),
+                space.name,
+                visible.basis if chance is None else chance.basis,
+                there,
+            ),
             rival=rival,
             alternatives=_alternatives(answer, belief, row, words),
             space=space.name,
@@ -158,51 +178,22 @@ def why_pictures(
 # -- what is believed -------------------------------------------------------------------------------------------------
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class _Belief:
-    """Ranked pairs of n pictures, of each pair (n, K): P(r | I), P(c | r, I) and P(c | I), and (n,) the likeliest
-    category."""
-
-    ranked: Ranked
-    rationales: np.ndarray
-    given: np.ndarray
-    categories: np.ndarray
-    likeliest: np.ndarray
-
-
-def _believe(images: Tensor, scorer: PairScorer[Bank], k: int, by_vote: bool) -> _Belief:
-    # Temperatures make probabilities right and, differing between terms, rankings worse than those that were measured.
-    ranked = rank(images, scorer.plain, k)
-    all_of = probabilities(images, scorer, ranked)
-    likeliest = all_of.categories.argmax(1).numpy()
-    if not by_vote and (longer := rank_with(images, scorer.plain, ranked, likeliest)) is not ranked:
-        ranked, all_of = longer, probabilities(images, scorer, longer)
-    return _Belief(
-        ranked,
-        np.take_along_axis(all_of.rationales.numpy(), ranked.rationales, 1),
-        all_of.given.numpy(),
-        np.take_along_axis(all_of.categories.numpy(), ranked.categories, 1),
-        likeliest,
-    )
-
-
 def _believe_shortlists(
     images: Tensor, space: Seeing, words: RationaleWords, rationales: Tensor, scoring: Scoring, k: int, by_vote: bool
-) -> Iterator[_Belief]:
+) -> Iterator[Belief]:
     """One belief for each picture: probabilities are among its shortlist."""
     categories = space.encode_texts(words.category_texts())
     for image in images:
         part = shortlist(image, space, words, rationales, categories, "inverse" in scoring.terms)
         most = min(k, part.texts.shape[0] * part.texts.shape[1])
         scorer = PairScorer(pairs=part, inverse=part.inverse, scoring=scoring, scale=space.scale)
-        belief = _believe(image[None], scorer, most, by_vote)
+        belief = believe(image[None], scorer, most, by_vote)
         likeliest = part.category_indices.numpy()[belief.likeliest]
         yield replace(belief, ranked=part.named(belief.ranked), likeliest=likeliest)
 
 
 def _reasons(
-    answer: Answer, belief: _Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible: _Visible
+    answer: Answer, belief: Belief, row: int, words: RationaleWords, unusual: Tensor | None, visible: _Visible
 ) -> list[Reason]:
     reasons = []
     for position in answer.reasons:
@@ -245,18 +236,37 @@ def _reached(unusual: float | None, visible: _Visible) -> bool | None:
     return None if unusual is None or visible.visible_from is None else unusual >= visible.visible_from
 
 
+def _fits(chance: ReasonChance | None, options: WhyOptions, usual: Usual | None) -> bool:
+    """Whether the probabilities were fitted for what is asked."""
+    scoring = options.scoring
+    return (
+        chance is not None
+        and usual is not None
+        and options.visible_from is None
+        and (options.decide, options.k, scoring.terms) == ("probability", chance.k, chance.terms)
+        and (scoring.conditional, scoring.weight) == ("all", 1.0)
+    )
+
+
+def _as_sure(reason: Reason, there: float, chance: ReasonChance) -> Reason:
+    """Visible where it is sure enough; one that stands out and is not sure cannot be told."""
+    sure = there >= chance.threshold
+    return replace(reason, visible=True if sure else None if reason.visible else reason.visible)
+
+
 def _claims(
-    reasons: Sequence[Reason], cosines: Mapping[str, float], space: str, visible: _Visible
+    reasons: Sequence[Reason], cosines: Mapping[str, float], space: str, basis: str, there: np.ndarray | None
 ) -> tuple[Claim, ...]:
     """Of each rationale that is given, whether it may be said; what may be stands first. cosines: by rationale."""
+    known = [None] * len(reasons) if there is None else there.tolist()
     claims = [
-        Claim(reason.rationale, WHOLE, space, cosines[reason.rationale], None, visible.basis, reason.visible is True)
-        for reason in reasons
+        Claim(reason.rationale, WHOLE, space, cosines[reason.rationale], p, basis, reason.visible is True)
+        for reason, p in zip(reasons, known, strict=True)
     ]
     return tuple(sorted(claims, key=lambda claim: not claim.said))
 
 
-def _alternatives(answer: Answer, belief: _Belief, row: int, words: RationaleWords) -> tuple[Alternative, ...]:
+def _alternatives(answer: Answer, belief: Belief, row: int, words: RationaleWords) -> tuple[Alternative, ...]:
     ranked = belief.ranked
     return tuple(
         Alternative(

@@ -17,7 +17,8 @@ These members are optional. Whoever asks for one of them asks here, so that each
     encode_features(f)          (N, d) of the classifier's features (N, f); else its regions are looked at as crops
     clip: ClipSpace             the CLIP it is made from; else itself, where it is one
     tower: Module               the image tower in the place of that CLIP's; else that CLIP's
-    words, usual                the rationales it was tuned on, and what they usually score; else None
+    words, usual, chance        the rationales it was tuned on, what they usually score, and how probable it is that one
+                                which ``why`` gives is there; else None
     objective, temperatures     what it was tuned for, and what its scores are divided by; else "ecor", and 1
 """
 
@@ -35,6 +36,7 @@ from saywhy.types import Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
+    from saywhy.spaces.pairs.beliefs import ReasonChance
     from saywhy.words.rationale_words import RationaleWords
 
 SCALE = 100.0  # of cosines, where a space says none
@@ -127,6 +129,11 @@ def words_of(space: Space) -> RationaleWords | None:
 def usual_of(space: Space) -> Usual | None:
     """What the rationales of ``words_of`` score on pictures in general; None where that is not known."""
     return getattr(space, "usual", None)
+
+
+def chance_of(space: Space) -> ReasonChance | None:
+    """How probable it is that a rationale of ``words_of`` that is given as a reason is there; None: not known."""
+    return getattr(space, "chance", None)
 
 
 def objective_of(space: Space) -> str:

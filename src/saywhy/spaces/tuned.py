@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, final
 
@@ -20,6 +20,7 @@ from saywhy.plumbing.records import typed
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
 from saywhy.spaces.clip import ClipSpace, load_clip
 from saywhy.spaces.objectives import objective_named
+from saywhy.spaces.pairs.beliefs import FEATURES, ReasonChance
 from saywhy.spaces.similarity import Usual
 from saywhy.spaces.visual_prompts import PromptedTower, activation
 from saywhy.types import Geometry, Heatmap
@@ -42,6 +43,7 @@ class TunedSpace:
     bank_key:     of the bank of prompts that it was tuned on; says nothing of what it may be asked.
     temperatures: term -> what its scores are divided by; empty where nothing was calibrated.
     usual:        what the words' rationales score on pictures in general; None where that is not known.
+    chance:       how probable it is that a rationale which ``why`` gives is there; None where that is not known.
 
     Raises SaywhyError for an unknown objective.
     """
@@ -53,6 +55,7 @@ class TunedSpace:
     bank_key: str
     temperatures: Mapping[str, float] = field(default_factory=dict)
     usual: Usual | None = None
+    chance: ReasonChance | None = None
 
     def __post_init__(self) -> None:
         objective_named(self.objective)
@@ -103,6 +106,9 @@ class TunedSpace:
             "temperatures": dict(self.temperatures),
             "visible from": None if self.usual is None else self.usual.visible_from,
             "visible basis": None if self.usual is None else self.usual.basis,
+            "chance": None
+            if self.chance is None
+            else asdict(self.chance) | {"threshold": _json(self.chance.threshold)},
             "words": asdict(self.words),
             "saywhy": version("saywhy"),
         }
@@ -122,7 +128,7 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
     not the same: other weights, or another activation function.
     """
     path = Path(directory) / ADAPTER
-    prompts, usual, about, words = _read(path)
+    prompts, usual, chance, about, words = _read(path)
     choose_device(device)  # what is wrong with it has nothing to do with where CLIP is
     try:
         base = load_clip(clip or about["clip"], device)
@@ -137,14 +143,16 @@ def load_tuned(directory: str | Path, clip: str | None = None, device: str | Non
         )
     _check_activation(path, about, base)
     try:
-        space = TunedSpace(base, prompts, about["objective"], words, about["bank"], about["temperatures"], usual)
+        space = TunedSpace(
+            base, prompts, about["objective"], words, about["bank"], about["temperatures"], usual, chance
+        )
         _ = space.tower  # fails now if the prompts do not fit, not with the first picture
     except SaywhyError as error:
         raise SaywhyError(f"{path}: cannot be used with {base.name} ({error})") from None
     return space
 
 
-def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWords]:
+def _read(path: Path) -> tuple[Tensor, Usual | None, ReasonChance | None, dict[str, Any], RationaleWords]:
     if not os.path.isfile(path):
         raise SaywhyError(f"{path.parent}: holds no tuned space (there is no {ADAPTER} in it)")
     with reading_tensors(path, "is damaged, or not an adapter of saywhy", "; train it again") as file:
@@ -167,7 +175,26 @@ def _read(path: Path) -> tuple[Tensor, Usual | None, dict[str, Any], RationaleWo
                 raise TypeError(f"{key} is not a string")
         if not torch.isfinite(prompts).all():
             raise ValueError("its prompts are not finite")
-    return prompts, usual, about, words
+        chance = _chance(about.get("chance"))
+    return prompts, usual, chance, about, words
+
+
+def _json(threshold: float) -> float | None:
+    """JSON has no infinity, from which no rationale is said."""
+    return threshold if isfinite(threshold) else None
+
+
+def _chance(saved: Mapping[str, Any] | None) -> ReasonChance | None:
+    """Raises ValueError where it is none."""
+    if saved is None:
+        return None
+    weights, threshold = tuple(map(float, saved["weights"])), saved["threshold"]
+    if len(weights) != len(FEATURES) + 1 or not all(map(isfinite, weights)):
+        raise ValueError("the calibration of rationales has other weights")
+    return ReasonChance(
+        weights, tuple(saved["terms"]), int(saved["k"]), inf if threshold is None else float(threshold),
+        str(saved["basis"]),
+    )  # fmt: skip
 
 
 def _visibility(about: Mapping[str, Any]) -> tuple[float | None, str]:

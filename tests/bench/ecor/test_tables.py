@@ -184,6 +184,9 @@ def test_all_of_it_on_the_aviary(recipe: Path, monkeypatch: pytest.MonkeyPatch) 
     check_tables(report)
     assert len(table(report, "table III")) == 2 * len(ecor.MAIN)
     assert {row["method"] for row in table(report, "table IV")} == {ecor.NAMES[name] for name in ecor.ABLATIONS}
+    for row in table(report, "says as facts"):
+        assert row["said"] <= row["all reasons"]
+        assert row.get("true", 100) >= 0
     for row in table(report, "all rationales in view"):
         assert 0 <= row["doubly F1"] <= row["F1"] <= 100
     assert all("used by both" in row for row in table(report, "is used"))

@@ -30,12 +30,14 @@ from saywhy.checks.picture_change import PictureChange, picture_change
 from saywhy.checks.rationale_use import Use, rationale_use
 from saywhy.checks.text_swap import TextSwap, absent_rationales, text_swap
 from saywhy.errors import SaywhyError
-from saywhy.intervals import Interval, difference, interval
+from saywhy.intervals import Interval, bootstrap, difference, interval, interval_of
 from saywhy.metrics.blind_controls import Measured, compare, exchanged, measure, own_list_draw
 from saywhy.metrics.calibration import forecasts
 from saywhy.metrics.doubly_right import WR, folder_names, outcomes, rates
 from saywhy.metrics.temperatures import calibrated_scoring, logits, visible_threshold
 from saywhy.pictures.truth import evenly, gold_of
+from saywhy.seen.reasons import fit_reason_chance
+from saywhy.spaces.pairs.beliefs import believe, reason_rows
 from saywhy.spaces.pairs.ranking import Ranked, decide, probabilities, rank_with, vote
 from saywhy.spaces.pairs.scoring import Scoring
 from saywhy.spaces.similarity import FEWEST, UNUSUAL, standing_out, usual_scores
@@ -77,6 +79,8 @@ _CALIBRATION = ("method", "of", "accuracy", "ECE", "ECE, calibrated", "Brier", "
 _VISIBLE = ("method", "visible from", "true ones", "absent ones", "true ones, at 2", "absent ones, at 2", "because")
 _DECIDED = ("pictures", "method", "differ", "vote", "vote low", "vote high", "likeliest", "likeliest low",
             "likeliest high", "gain", "gain low", "gain high", "RR, vote", "RR, likeliest")  # fmt: skip
+_SAID = ("method", "said by", "said", "true", "true low", "true high", "another picture's", "pictures with one",
+         "all reasons", "all true")  # fmt: skip
 _SWEEP = ("weight", "conditional", "validation RR", "RR", "category")
 _COMPAT = ("method", "strict RR", "compat RR", "compat, folders' names RR", "strict category", "compat category",
            "compat, folders' names category")  # fmt: skip
@@ -124,6 +128,7 @@ def run(
     ]
     if study.test.known is not None:
         more.append((f"all rationales in view, k = {TOP}", _SEVERAL, _several(study)))
+        more.append(("rationales that why says as facts (a picture; percent true)", _SAID, _said(study)))
     used = [_use_row(*which, use) for which, use in uses.items()]
     more.append(("of right categories, those whose rationale is used (percent)", _USE, used))
     if study.test.scenes is not None:
@@ -463,6 +468,53 @@ def _visible(study: Study) -> list[Row]:
             "true ones, at 2": 100 * float((of_true >= UNUSUAL).float().mean()),
             "absent ones, at 2": 100 * float((of_absent >= UNUSUAL).float().mean()),
         })  # fmt: skip
+    return rows
+
+
+def _said(study: Study) -> list[Row]:
+    """The rationales that ``saywhy why`` says as facts: how many a picture, and how many of them are true.
+
+    By the probability that they are there, or by how far they stand out; fitted on validation pictures. Beside them the
+    same words said of another picture, and all rationales that are given as reasons. Of the first run of each method.
+    """
+    truth, rows = study.test.known, list[Row]()
+    if truth is None or len(study.validation.images) < FEWEST:
+        return []
+    lists, texts = study.test.words.lists, study.bank(study.test.words).rationales
+    held_truth = gold_of(study.validation.images)
+    for name in MAIN:
+        held, asked = (study.vectors(name, 0, data) for data in (study.validation, study.test.data))
+        usual = usual_scores(held, texts)
+        plain = study.scorer(study.test.words, scoring_of(name))
+        scorer = replace(plain, scoring=calibrated_scoring(held, plain, held_truth))
+        far = usual.deviations(held @ texts.T)
+        known = [image.known for image in study.validation.images]
+        chance = fit_reason_chance(held, scorer, far, lists, known, TOP)
+        threshold = visible_threshold(far, held_truth, lists).threshold
+        belief, standing = believe(asked, scorer, TOP), usual.deviations(asked @ texts.T)
+        named, sure = list[tuple[int, int]](), list[tuple[bool, bool]]()
+        for n, category in enumerate(belief.likeliest.tolist()):
+            answer = decide(belief.ranked, n, TOP, category)
+            row = reason_rows(answer, belief, n, standing[n], lists[category])
+            named += [(n, int(belief.ranked.rationales[n, place])) for place in answer.reasons]
+            out = np.zeros(len(row), bool) if threshold is None else (row[:, 0] >= threshold) & (row[:, 1] > 0)
+            likely = np.zeros(len(row), bool) if chance is None else chance.there(row) >= chance.threshold
+            sure += zip(likely.tolist(), out.tolist(), strict=True)
+        other = np.random.default_rng(0).permutation(len(asked))
+        right, dealt = (
+            np.array([r in truth.rationales[of[n]] for n, r in named]) for of in (range(len(asked)), other.tolist())
+        )
+        picture = np.array([n for n, _ in named])
+        for way, said in zip(("probability", "standing out, listed"), np.array(sure).T, strict=True):
+            of_each = [np.bincount(picture[said], which[said], len(asked)) for which in (right, np.ones_like(right))]
+            drawn = bootstrap(np.array(of_each)[:, None])
+            drawn = drawn[drawn[:, 1] > 0]
+            row_of: Row = {"method": NAMES[name], "said by": way, "said": float(said.sum() / len(asked))}
+            if said.any():
+                row_of |= _with_interval("true", interval_of(100 * right[said].mean(), 100 * drawn[:, 0] / drawn[:, 1]))
+                row_of["another picture's"] = 100 * float(dealt[said].mean())
+            row_of["pictures with one"] = 100 * float((of_each[1] > 0).mean())
+            rows.append(row_of | {"all reasons": len(named) / len(asked), "all true": 100 * float(right.mean())})
     return rows
 
 

@@ -19,6 +19,7 @@ from saywhy.pictures.truth import RationaleData
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.tensors import reading_checkpoint, write_checkpoint
 from saywhy.spaces.clip import ClipSpace
+from saywhy.spaces.pairs.beliefs import ReasonChance
 from saywhy.spaces.pairs.on_disk import PromptBank
 from saywhy.spaces.similarity import Usual
 from saywhy.spaces.tuned import TunedSpace
@@ -53,7 +54,8 @@ class _Done:
 
     losses, read: of each term the sum, and the number of pictures, since the last row of the history.
     best:         the prompts that did best on the validation pictures, with what was measured; None before.
-    temperatures, usual, visible_from, visible_basis: of the space, found at the end; usual: (2, R) mean and deviation.
+    temperatures, usual, visible_from, visible_basis, chance: of the space, found at the end; usual: (2, R) mean and
+                  deviation; chance: the fields of a ReasonChance.
     """
 
     step: int = 0
@@ -66,6 +68,7 @@ class _Done:
     usual: Tensor | None = None
     visible_from: float | None = None
     visible_basis: str = "no pictures were held out to find it"
+    chance: dict[str, Any] | None = None
 
 
 @final
@@ -92,7 +95,7 @@ class Run:
             usual = Usual(self.done.usual[0], self.done.usual[1], self.done.visible_from, self.done.visible_basis)
         return TunedSpace(
             self.clip, prompts, self.plan.settings.objective, self.plan.data.words, self.bank.key,
-            self.done.temperatures, usual,
+            self.done.temperatures, usual, None if self.done.chance is None else ReasonChance(**self.done.chance),
         )  # fmt: skip
 
     def check(self) -> None:

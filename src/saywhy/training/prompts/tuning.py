@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
@@ -26,6 +26,7 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.doubly_right import RR, WR, outcomes
 from saywhy.metrics.temperatures import calibrated_scoring, visible_threshold
 from saywhy.pictures.truth import RationaleData, evenly, gold_of, joined
+from saywhy.seen.reasons import fit_reason_chance
 from saywhy.spaces.clip import BATCH, ClipSpace
 from saywhy.spaces.objectives import OBJECTIVES
 from saywhy.spaces.pairs.bank import WordBank
@@ -281,6 +282,11 @@ def _look_back(run: Run, workers: int) -> None:
         run.done.visible_from, run.done.visible_basis = visible.threshold, visible.basis
         fitted = calibrated_scoring(seen, _scorer(run, run.bank), gold_of(shown))
         run.done.temperatures = dict(fitted.temperatures)
+        if all(image.known for image in shown):
+            scorer = replace(_scorer(run, run.bank), scoring=fitted)
+            known = [image.known for image in shown]
+            chance = fit_reason_chance(seen, scorer, standing, run.bank.words.lists, known, TOP)
+            run.done.chance = None if chance is None else asdict(chance)
 
 
 def _scorer(run: Run, bank: WordBank) -> PairScorer[WordBank]:
