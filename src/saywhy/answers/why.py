@@ -132,8 +132,8 @@ def say(
 ) -> str:
     """The answer in one sentence, which states no rationale that is not known to stand out.
 
-    visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are
-    named only where none of its own is among the reasons. dissenting: see ``dissent``.
+    visible: whether any of the category's own rationales stands out. listed: whether it has any. Others' are never
+    stated: one in five of them is there (docs/rationales.md). dissenting: see ``dissent``.
     """
     return f"{_said(category, reasons, visible, listed)}{dissenting and f'; {dissenting}'}."
 
@@ -144,14 +144,14 @@ def _said(category: str, reasons: Sequence[Reason], visible: bool | None, listed
         return f"{looks}, but no rationale is listed for it"
     if visible is False:
         return f"{looks}, but none of its listed rationales is visible"
-    standing = [reason for reason in reasons if reason.visible]
-    seen = [reason.rationale for reason in [r for r in standing if r.listed] or standing][:SAID]
+    seen = [reason.rationale for reason in reasons if reason.visible and reason.listed][:SAID]
     if not seen and any(reason.visible is None for reason in reasons):
         untold = [reason for reason in reasons if reason.visible is None]
         best = next((reason for reason in untold if reason.listed), untold[0])
         return f"{looks}; whether there is {best.rationale} cannot be told"
     if not seen:
-        return f"{looks}; the best reason found, {reasons[0].rationale}, does not stand out"
+        why_not = "is not one of its own" if reasons[0].visible else "does not stand out"
+        return f"{looks}; the best reason found, {reasons[0].rationale}, {why_not}"
     return f"This is {with_article(category)} because there is {' and '.join(seen)}"
 
 

@@ -257,12 +257,15 @@ def _as_sure(reason: Reason, there: float, chance: ReasonChance) -> Reason:
 def _claims(
     reasons: Sequence[Reason], cosines: Mapping[str, float], space: str, basis: str, there: np.ndarray | None
 ) -> tuple[Claim, ...]:
-    """Of each rationale that is given, whether it may be said; what may be stands first. cosines: by rationale."""
+    """Of each rationale that is given, whether it may be said; what may be stands first. cosines: by rationale.
+
+    One that is not on the category's list is never said: it is paired with the category for another reason.
+    """
     known = [None] * len(reasons) if there is None else there.tolist()
-    claims = [
-        Claim(reason.rationale, WHOLE, space, cosines[reason.rationale], p, basis, reason.visible is True)
-        for reason, p in zip(reasons, known, strict=True)
-    ]
+    claims = []
+    for reason, p in zip(reasons, known, strict=True):
+        said = bool(reason.visible and reason.listed)
+        claims.append(Claim(reason.rationale, WHOLE, space, cosines[reason.rationale], p, basis, said))
     return tuple(sorted(claims, key=lambda claim: not claim.said))
 
 
