@@ -110,7 +110,7 @@ def test_the_regression_without_a_picture_is_that_of_a_fit_without_it() -> None:
     rivals = rivals_of(WORDS)
     views, _ = views_of(evidence, rivals, shifts=False)
     truth[:7, 2] = np.nan
-    pooling, without = learned(views, truth, rivals)
+    pooling, (without, everything) = learned(views, truth, rivals)
     n, m = 20, 2
     rows = ((views - pooling.centre) / pooling.scale)[:, :, rivals[m]].transpose(0, 2, 1).reshape(40, -1)
     keep = ~np.isnan(truth[:, m])
@@ -118,11 +118,17 @@ def test_the_regression_without_a_picture_is_that_of_a_fit_without_it() -> None:
     x, y = rows[keep], truth[keep, m] - pooling.prior[m]
     weights = np.linalg.solve(x.T @ x + 10 * np.eye(x.shape[1]), x.T @ y)
     assert without[n, m] == pytest.approx(pooling.prior[m] + rows[n] @ weights)
+    rows = ((views - pooling.centre) / pooling.scale).reshape(40, -1)
+    keep = np.arange(40) != n
+    inner = rows[keep] @ rows[keep].T + 100 * np.eye(39)
+    weights = rows[keep].T @ np.linalg.solve(inner, truth[keep, 5] - pooling.prior[5])
+    assert everything[n, 5] == pytest.approx(pooling.prior[5] + rows[n] @ weights)
 
 
-def test_what_was_never_labelled_is_not_known() -> None:
+@pytest.mark.parametrize("label", [np.nan, 0.0])
+def test_what_was_never_there_is_not_known(label: float) -> None:
     evidence, truth = pictures(100)
-    truth[:, 8] = np.nan
+    truth[:, 8] = label
     calibration = fit_calibration(evidence, truth, FakeSpace(), data="", looks="")
     there = calibration.there(evidence[0])
     assert bool(there[8].isnan())
@@ -166,7 +172,15 @@ def test_too_few_pictures_or_one_sided_truth_cannot_be_calibrated() -> None:
 def test_a_threshold_that_nothing_reaches_is_infinite() -> None:
     rng = np.random.default_rng(0)
     truth = (rng.random((100, len(WORDS))) < 0.3).astype(float)
-    assert threshold_for(rng.random(truth.shape), truth, 0.95, vocabulary_rivals=rivals_of(WORDS)) == float("inf")
+    assert threshold_for(rng.random(truth.shape), truth, 0.95, rivals=rivals_of(WORDS)) == float("inf")
+
+
+def test_a_threshold_is_found_where_all_is_certain_and_never_says_what_is_likelier_absent() -> None:
+    truth = np.zeros((100, len(WORDS)))
+    truth[:, [1, 6]] = 1
+    rivals = rivals_of(WORDS)
+    assert 0.5 <= threshold_for(np.where(truth == 1, 0.9998, 0.0001), truth, 0.95, rivals=rivals) <= 0.9998
+    assert threshold_for(np.where(truth == 1, 0.4, 0.0), truth, 0.95, rivals=rivals) == float("inf")
 
 
 def test_of_an_attribute_the_likeliest_is_said() -> None:

@@ -62,6 +62,10 @@ BENCHMARKS = {
         "phrases",
         "where does it see that? maps of true phrases against the parts they are about (world:aviary)",
     ),
+    "seen": (
+        "seen",
+        "are the words true that are said as facts? precision, controls and reliability on fresh scenes (world:aviary)",
+    ),
     "zsl": (
         "zsl",
         "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",

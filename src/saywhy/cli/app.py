@@ -1,4 +1,4 @@
-"""The command line: ``saywhy demo | explain | why | ask | models | doctor | bench | train | data | world``.
+"""The command line: ``saywhy demo | explain | why | ask | calibrate | models | doctor | bench | train | data | world``.
 
 An edge: nothing imports it.
 """
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
+from saywhy.cli.calibrate import calibrate
 from saywhy.cli.console import USAGE, complain, note, replace_what_cannot_be_said
 from saywhy.cli.data import data, worlds
 from saywhy.cli.demo import demo
@@ -153,6 +154,12 @@ app.command(
         'saywhy ask world:digits "a red digit|a green digit" --model world:digits-coloured --operate world:digits',
     )
 )(ask)
+app.command(
+    epilog=examples(
+        "saywhy calibrate --data CUB_200_2011 --model timm:DIR --space clip --out birds.safetensors",
+        "saywhy calibrate --data table.csv --model timm:DIR --space clip --vocabulary concepts -o mine.safetensors",
+    )
+)(calibrate)
 for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)

@@ -121,6 +121,13 @@ def explain(
         ),
     ] = None,
     reference: Reference = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `saywhy calibrate` made: how probable each word is (default: the space's own).",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
     out: Report = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -182,7 +189,7 @@ def explain(
 
     console = Terminal(quiet=quiet)
     doubts = doubts_of(eyes_of(opinion, classifier), reference, found.pictures, tell=note, bar=progress_bar, seed=seed)
-    seen = resolve_seen(opinion, words, doubts=doubts)
+    seen = resolve_seen(opinion, words, calibration, doubts=doubts)
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
         return explain_pictures(batch, classifier, words, opinion, options, language, seen)

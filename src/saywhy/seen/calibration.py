@@ -29,7 +29,7 @@ from saywhy.types import Space, Vocabulary
 VERSION = 1
 _KEY = "calibration"  # of the story; other documents may stand in the same file
 _SAME = 0.99  # cosine of a probe from which it is the same space
-_POOLING = ("prior", "centre", "scale", "weights")
+_POOLING = ("prior", "centre", "scale", "weights", "every")
 
 
 @final
@@ -165,10 +165,7 @@ class Calibration:
                 raise ValueError("of another version of saywhy")
             pooling = Pooling(**{name: arrays[name] for name in _POOLING}, rivals=arrays["rivals"].astype(int))
             phrases = tuple(story["phrases"])
-            most = len(phrases)
-            if pooling.prior.shape != (most,) or pooling.weights.shape[:2] != pooling.rivals.shape:
-                raise ValueError("its arrays are not of its phrases")
-            if pooling.rivals.shape[0] != most or pooling.rivals.max() >= most:
+            if not pooling.is_of(len(phrases)):
                 raise ValueError("its arrays are not of its phrases")
             model = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
             threshold, precision, claims = arrays["numbers"].tolist()

@@ -19,6 +19,8 @@ from saywhy.types import Space
 FOLDS = 5
 FEWEST = 20
 """Pictures from which a calibration is fitted."""
+LIKELIER = 0.5
+"""A threshold is at least this: what is likelier absent than there is not said, however rarely that is wrong."""
 SURE = 1.28  # standard errors by which the precision must lie above the target: one side, 90 %
 
 
@@ -71,20 +73,26 @@ def fit_calibration(
         raise SaywhyError(f"a truth of shape {truth.shape} for {len(evidence)} pictures and {len(vocabulary)} phrases")
     rivals = rivals_of(vocabulary)
     views, at = views_of(evidence, rivals, options.shifts)
-    known = ~np.isnan(truth)
+    known = ~np.isnan(truth) & (np.nansum(truth, 0) > 0)
+    if not known.any() or truth[known].min() == 1:
+        raise SaywhyError("no phrase is true of one picture and false of another: nothing can be calibrated")
     found = np.full(truth.shape, np.nan)
     for part in _folds(len(evidence), groups):
         rest = ~part
         pooling, without = learned(views[rest], truth[rest], rivals)
-        rows = pooling.features(views[rest], at[rest], without)
-        model = fit_model(options.kind, rows[known[rest]], truth[rest][known[rest]])
+        learnable = known[rest] & ~np.isnan(pooling.prior)
+        model = fit_model(
+            options.kind, pooling.features(views[rest], at[rest], without)[learnable], truth[rest][learnable]
+        )
         asked = pooling.features(views[part], at[part])
-        found[part] = probabilities(model, asked.reshape(-1, asked.shape[2])).reshape(part.sum(), -1)
+        there = probabilities(model, asked.reshape(-1, asked.shape[2])).reshape(part.sum(), -1)
+        found[part] = np.where(np.isnan(pooling.prior), np.nan, there)
         advance()
     pooling, without = learned(views, truth, rivals)
     model = fit_model(options.kind, pooling.features(views, at, without)[known], truth[known])
     advance()
-    threshold = threshold_for(found, truth, options.target, vocabulary_rivals=rivals)
+    known &= ~np.isnan(found)
+    threshold = threshold_for(found, np.where(known, truth, np.nan), options.target, rivals=rivals)
     said = gated(found, threshold, rivals) & known
     count = int(said.sum())
     return Calibration(
@@ -92,7 +100,7 @@ def fit_calibration(
         phrases=vocabulary.phrases, words=digest_of(vocabulary), pooling=pooling, model=model, threshold=threshold,
         target=options.target, precision=float(truth[said].mean()) if count else float("nan"),
         claims=count / len(evidence), shifts=options.shifts, reliability=bins(found[known], truth[known]),
-        figures=figures_of(found, truth, said),
+        figures=figures_of(found, np.where(known, truth, np.nan), said),
     )  # fmt: skip
 
 
@@ -102,18 +110,18 @@ def gated(probability: np.ndarray, threshold: float, rivals: np.ndarray) -> np.n
     return (probability >= threshold) & (probability >= others)
 
 
-def threshold_for(probability: np.ndarray, truth: np.ndarray, target: float, *, vocabulary_rivals: np.ndarray) -> float:
+def threshold_for(probability: np.ndarray, truth: np.ndarray, target: float, *, rivals: np.ndarray) -> float:
     """The lowest probability from which what is said is true at least as often as the target, with a margin.
 
     The margin is SURE standard errors, of pictures and not of phrases, as those of one picture are right or wrong
-    together. Infinite where there is none.
+    together. Never below LIKELIER; infinite where there is none.
     """
-    best = gated(probability, 0.0, vocabulary_rivals) & ~np.isnan(truth)
+    best = gated(probability, 0.0, rivals) & ~np.isnan(truth)
     row, column = np.nonzero(best)
     p, y = probability[row, column], truth[row, column]
     order = np.argsort(-p, kind="stable")
     chosen = float("inf")
-    for edge in np.unique(np.round(p, 3))[::-1]:
+    for edge in np.unique(np.floor(p[p >= LIKELIER] * 1000) / 1000)[::-1]:
         inside = order[: int(np.searchsorted(-p[order], -edge, side="right"))]
         count = np.bincount(row[inside], minlength=len(probability))
         right = np.bincount(row[inside], y[inside], minlength=len(probability))

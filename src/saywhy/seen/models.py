@@ -124,9 +124,9 @@ DEPTH, ROUNDS, RATE, LEAF = 4, 150, 0.06, 60
 
 
 def fit_model(kind: str, rows: np.ndarray, truth: np.ndarray) -> Trees | Logistic:
-    """One of KINDS. Raises SaywhyError where all are true, or none is: then there is nothing to learn."""
-    if truth.min() == truth.max():
-        raise SaywhyError("of the phrases all are true of every picture, or none of any: nothing can be calibrated")
+    """One of KINDS, for (R, F) rows and (R,) 0 or 1. Raises SaywhyError where all are 1, or all are 0."""
+    if len(np.unique(truth)) < 2:
+        raise SaywhyError("in a part of the pictures all phrases are true, or none is: give more pictures, or mix them")
     return fit_trees(rows, truth) if kind == "trees" else fit_logistic(rows, truth)
 
 

@@ -121,7 +121,7 @@ def render(
     watermark:  a letter stamped into a corner; see planted.py.
     without:    parts, as in PARTS, that are left out of an otherwise equal picture.
     """
-    rng = np.random.default_rng([seed, list(SPECIES).index(species) if species else len(SPECIES)])
+    rng = _chances(species, seed)
     background = background or str(rng.choice(BACKGROUNDS))
     has = dict(attributes or SPECIES[species])
     canvas = Canvas(2 * size, rng, without)
@@ -137,3 +137,12 @@ def render(
     lit = small * light.astype(np.float32) + rng.normal(0, 1.5, small.shape)
     image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
     return Scene(image, np.ascontiguousarray(canvas.parts[::2, ::2]), species, has, background)
+
+
+def background_of(species: str, seed: int) -> str:
+    """The background that ``render`` draws where it is left to chance."""
+    return str(_chances(species, seed).choice(BACKGROUNDS))
+
+
+def _chances(species: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, list(SPECIES).index(species) if species else len(SPECIES)])

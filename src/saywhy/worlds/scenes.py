@@ -13,12 +13,23 @@ from rich.progress import track
 
 from saywhy.plumbing.caches import cache_directory, keeping
 from saywhy.plumbing.files import replacing
-from saywhy.worlds.aviary import BACKGROUNDS, SPECIES, VALUES, Scene, random_plumage, render
+from saywhy.worlds.aviary import (
+    BACKGROUNDS,
+    SPECIES,
+    VALUES,
+    Scene,
+    background_of,
+    phrases_of,
+    random_plumage,
+    render,
+)
 from saywhy.worlds.planted import PLANTS, planted_scene
 
 SIDE = 160  # pixels of the rendered scenes
 HELD_OUT_SEED = 1_000_000
-"""Training scenes have seeds from 0, held-out ones from here, shipped samples from 2e6, tests from 5e6."""
+"""Training scenes have seeds from 0, held-out ones from here, shipped samples from 2e6, tests from 5e6; from 7e6 on
+those on which calibrated words are reported, from 8e6 on those on which they were calibrated and chosen."""
+CALIBRATION_SEED = 8_000_000
 
 
 @final
@@ -60,6 +71,15 @@ def draw(kind: str, seed: int, side: int = SIDE) -> tuple[Scene, int]:
     if kind == "species":
         return render(class_names(kind)[label], seed, side), label
     return planted_scene(kind.removeprefix("planted-"), label, seed, side), label
+
+
+def facts_of(kind: str, seed: int) -> frozenset[str]:
+    """All phrases that are true of ``draw(kind, seed)``, hidden or not, of its bird and its background; not drawn."""
+    species, attributes = "", random_plumage(np.random.default_rng([seed, 99]))
+    if kind == "species":
+        species = class_names(kind)[seed % len(class_names(kind))]
+        attributes = SPECIES[species]
+    return frozenset(phrases_of(attributes)) | {background_of(species, seed)}
 
 
 def scenes(kind: str, count: int, first_seed: int, side: int = SIDE) -> Scenes:
