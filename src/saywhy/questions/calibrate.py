@@ -69,7 +69,7 @@ def read_known(
     else:
         data = read_phrases(source, limit, seed)
         truth = np.where(data.there == UNKNOWN, np.nan, data.there == THERE)
-        labels = "the labels of their classes" if data.by_class else "their labels"
+        labels = "their labels" if data.shares is None else "the labels of their classes"
         known = Known(
             f"{len(data)} pictures of {data.name} by {labels}", data.pictures, data.vocabulary, truth, data.classes
         )
