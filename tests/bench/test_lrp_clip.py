@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from saywhy.bench import lrp_clip, run_benchmark
-from saywhy.bench.lrp_clip import CUTS, VARIANTS, _bias, _first, _row, interval, moved
+from saywhy.bench.lrp_clip import CUTS, IN_MAP, RANDOM, VARIANTS, _bias, _first, _row, interval, moved
 from saywhy.bench.lrp_clip import Tally as Counts
 from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import Bird, read_cub
@@ -116,8 +116,9 @@ def test_every_cut_finds_the_relevant_corner(cut: str) -> None:
     relevance[4:12, 48:60] = 1
     geometry = Geometry((128, 128), (64, 64), (2.0, 2.0), (0.0, 0.0))
     noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    boxes = CUTS[cut](relevance, Image.fromarray(noise), geometry)
-    _left, top, right, _bottom = boxes[0]
+    regions = CUTS[cut](relevance, Image.fromarray(noise), geometry)
+    _left, top, right, _bottom = regions[0].box
+    assert regions[0].share == pytest.approx(relevance[regions[0].mask].sum() / relevance.sum())
     assert right > 96
     assert top < 24
     assert CUTS[cut](np.zeros((64, 64)), Image.fromarray(noise), geometry) == []
@@ -127,15 +128,19 @@ def test_both_tables_and_the_figure_from_a_folder(tmp_path: Path) -> None:
     data = write_cub(tmp_path / "birds", "planted-bill", test=4, size=96)
     report = run_benchmark("lrp-clip", None, data=str(data), model="world:aviary-bill", space="own")
     blind = [f"LRP, words {what}" for what in lrp_clip.OF_CONTROL.values()]
-    assert [row["crops from"] for row in report.rows] == [*(variant.name for variant in VARIANTS), *blind]
+    names = [variant.name + which for variant in VARIANTS for which in ("", RANDOM)]
+    assert [row["crops from"] for row in report.rows] == [*names, IN_MAP, *blind]
     by_name = {row["crops from"]: row for row in report.rows}
-    assert by_name["LRP"]["crops"] == by_name["random boxes"]["crops"] > 0
-    assert by_name["LRP"]["mean area"] == pytest.approx(by_name["random boxes"]["mean area"])
-    for name in blind:
+    for variant in VARIANTS:  # each beside random boxes of its own sizes
+        mine, random = by_name[variant.name], by_name[variant.name + RANDOM]
+        assert mine["crops"] == random["crops"]
+        assert mine.get("mean area") == pytest.approx(random.get("mean area"))
+    assert by_name["LRP"]["crops"] > 0
+    for name in [IN_MAP, *blind]:
         assert by_name[name]["crops"] == by_name["LRP"]["crops"]
         assert by_name[name]["part present"] == by_name["LRP"]["part present"]  # the same crops
     assert report.document()["pictures"] == 4
-    assert len(report.more) == 1
+    assert [row["crops from"] for row in report.more[1][2]] == [variant.name for variant in VARIANTS]
     assert report.figures["lrp-clip.png"].startswith(b"\x89PNG")
 
 

@@ -10,8 +10,9 @@ regions, and other signs of relevance; and beside LRP's words the same crops wit
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -21,19 +22,22 @@ from rich.progress import track
 from skimage.segmentation import slic
 
 from saywhy.attribution import attribute
-from saywhy.attribution.regions import find_regions
+from saywhy.attribution.regions import NAMED, find_regions
 from saywhy.bench import Report
 from saywhy.bench.class_words import name_scores, row_scores
 from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.pooling import look, pool_of
 from saywhy.errors import SaywhyError
+from saywhy.intervals import interval as mean_interval
 from saywhy.intervals import interval_of, resampled
 from saywhy.metrics.word_controls import controls, partners
 from saywhy.pictures.cub import Bird, CubData, read_cub
 from saywhy.pictures.reading import read_picture
-from saywhy.questions.labels import encode_vocabulary, label_images, widened
+from saywhy.questions.labels import encode_pooled, encode_vocabulary, label_images, widened
 from saywhy.questions.names_and_defaults import default_space, resolve_space
-from saywhy.spaces.traits import context_of
-from saywhy.types import Box, Geometry, Space, Vocabulary
+from saywhy.spaces.similarity import unusual_scores
+from saywhy.spaces.traits import KnowsFeatures, context_of, reference_of
+from saywhy.types import Box, Geometry, Region, Space, Vocabulary
 from saywhy.words.cub_names import attribute_part, cub_vocabulary, part_attributes
 
 if TYPE_CHECKING:
@@ -41,16 +45,22 @@ if TYPE_CHECKING:
 
 TOPS = (1, 3, 5)
 BATCH = 16
-CROPS = 3
+CROPS = 4
 WORLD_PICTURES = 200
 OPTIONS: dict[str, dict[str, Any]] = {"integrated-gradients": {"steps": 12}}  # 32 take three quarters of the time
-Cut = Callable[[np.ndarray, Image.Image, Geometry], list[Box]]
+ONE_SCALE: dict[str, Any] = {
+    "smoothing": 0.03, "coverage": 0.4, "largest": 1, "saddle": 0.75, "merge_distance": 0.12, "named": 0
+}  # fmt: skip
+"""Settings of find_regions that were its defaults before it cut finer."""
+RANDOM = ", random boxes"
+IN_MAP = "LRP, seen in the map"
+Cut = Callable[[np.ndarray, Image.Image, Geometry], list[Region]]
 
 
 @final
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: how relevance is found, which of it counts, and how boxes are cut from it."""
+    """How relevance is found, which of it counts, and how boxes are cut from it: a row, and one of random boxes."""
 
     name: str
     method: str = "lrp"
@@ -60,9 +70,8 @@ class Variant:
 
 VARIANTS = (
     Variant("LRP"),
-    Variant("random boxes", cut="random"),
+    Variant("LRP, one scale", cut="one scale"),
     Variant("Grad-CAM", method="grad-cam"),
-    Variant("Grad-CAM, random boxes of its sizes", method="grad-cam", cut="random"),
     Variant("integrated gradients", method="integrated-gradients"),
     Variant("gradient x input", method="gradient-x-input"),
     Variant("LRP, negative relevance", sign="negative"),
@@ -128,7 +137,8 @@ def run(
         raise SaywhyError(f"{cub.root}: no picture here can be used; {len(cub.skipped)} are listed and absent")
 
     judge = Judge.of(cub, vocabulary, meant, label_space)
-    tallies = {variant.name: Tally() for variant in VARIANTS}
+    tallies = {name + which: Tally() for name in (v.name for v in VARIANTS) for which in ("", RANDOM)}
+    cuts = {variant.name: Cuts() for variant in VARIANTS}
     crops: list[Crop] = []
     predicted: list[int] = []
     examples: list[Example] = []
@@ -143,8 +153,21 @@ def run(
         predicted += logits.argmax(1).tolist()
         said = [named.get(classifier.labels[i].lower()) for i in predicted[start:]]
         right += [s == b.label for s, b in zip(said, batch, strict=True) if s is not None]
-        boxes = dict(_all_boxes(classifier, pixels, images, rng))
+        heatmaps = _heatmaps(classifier, pixels)
+        regions = _all_regions(classifier, heatmaps, images)
+        for name, some in regions.items():
+            cuts[name].add(judge, batch, some)
+        boxes = {}
+        for name, some in regions.items():
+            boxes[name] = [[region.box for region in areas] for areas in some]
+            boxes[name + RANDOM] = [
+                [moved(box, image.size, rng) for box in of] for image, of in zip(images, boxes[name], strict=True)
+            ]
         labels = judge.score(start, batch, images, boxes, tallies, crops)
+        if in_map := judge.in_map(classifier, pixels, regions["LRP"], heatmaps["lrp"]):
+            mine = (crop for crop in crops if crop.picture >= start)
+            for crop, words in zip(mine, in_map, strict=True):
+                judge.count(tallies.setdefault(IN_MAP, Tally()), crop, words)
         if len(examples) < 60:
             examples += _examples(judge, batch, images, boxes["LRP"], labels["LRP"], said, cub)
 
@@ -162,7 +185,10 @@ def run(
             "ratio to random": _ratios(tallies),
         },
         more=[("Table 2: parts named by correct labels, most and least", ("crops from", "most", "least"),
-               [_bias(name, tallies[name]) for name in ("LRP", "random boxes", "Grad-CAM")])],
+               [_bias(name, tallies[name]) for name in ("LRP", f"LRP{RANDOM}", "Grad-CAM")]),
+              ("Regions: how many a picture, of how many different parts, and the share of relevance that they name",
+               ("crops from", "regions", "parts", "named %", "below 70 %", "area %"),
+               [cut.row(name) for name, cut in cuts.items()])],
         figures={"lrp-clip.png": _figure(examples)},
     )  # fmt: skip
 
@@ -186,27 +212,56 @@ def _data(data: str) -> tuple[CubData, Vocabulary, list[frozenset[int]]]:
     return cub, vocabulary, [stands_for.get(phrase, frozenset()) for phrase in vocabulary.phrases]
 
 
-def _all_boxes(
-    classifier: Classifier, pixels: torch.Tensor, images: Sequence[Image.Image], rng: np.random.Generator
-) -> Iterator[tuple[str, list[list[Box]]]]:
-    """Variant name -> for each picture its boxes, best first."""
-    heatmaps = {
+def _heatmaps(classifier: Classifier, pixels: torch.Tensor) -> dict[str, np.ndarray]:
+    """(N, H, W) of each method."""
+    return {
         method: attribute(classifier, pixels, method=method, batch_size=BATCH, **OPTIONS.get(method, {})).values.numpy()
         for method in dict.fromkeys(variant.method for variant in VARIANTS)
     }
+
+
+def _all_regions(
+    classifier: Classifier, heatmaps: dict[str, np.ndarray], images: Sequence[Image.Image]
+) -> dict[str, list[list[Region]]]:
+    """Variant name -> for each picture its regions, best first."""
     geometries = [classifier.geometry(image.size) for image in images]
-    hotspots: dict[str, list[list[Box]]] = {}
-    for variant in VARIANTS:
-        boxes = []
-        for n, (image, geometry) in enumerate(zip(images, geometries, strict=True)):
-            relevance = heatmaps[variant.method][n]
-            if variant.cut == "random":
-                boxes.append([moved(box, image.size, rng) for box in hotspots[variant.method][n]])
-            else:
-                boxes.append(CUTS[variant.cut](SIGNS[variant.sign](relevance), image, geometry))
-        if variant.cut == "hotspots" and variant.sign == "positive":
-            hotspots[variant.method] = boxes
-        yield variant.name, boxes
+    return {
+        v.name: [
+            CUTS[v.cut](SIGNS[v.sign](relevance), image, geometry)
+            for relevance, image, geometry in zip(heatmaps[v.method], images, geometries, strict=True)
+        ]
+        for v in VARIANTS
+    }
+
+
+@final
+@dataclass
+class Cuts:
+    """What a way to cut regions gives, a value a picture: how many, of how many parts, their shares and mean areas."""
+
+    counts: list[float] = field(default_factory=list)
+    parts: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+
+    def add(self, judge: Judge, birds: Sequence[Bird], regions: Sequence[Sequence[Region]]) -> None:
+        """Adds the regions of pictures. A region's part is that in its box nearest to its middle."""
+        for bird, areas in zip(birds, regions, strict=True):
+            self.counts.append(len(areas))
+            self.parts.append(len({judge.nearest_part(bird, region.box) for region in areas} - {None}))
+            self.shares.append(sum(region.share for region in areas))
+            self.areas += [float(region.mask.mean()) for region in areas]
+
+    def row(self, name: str) -> dict[str, Any]:
+        row: dict[str, Any] = {"crops from": name}
+        low = [share < NAMED for share in self.shares]
+        for column, values, unit, digits in (
+            ("regions", self.counts, 1, 2), ("parts", self.parts, 1, 2), ("named %", self.shares, 100, 1),
+            ("below 70 %", low, 100, 1),
+        ):  # fmt: skip
+            of = mean_interval(unit * np.asarray(values, np.float64))
+            row[column] = f"{of.value:.{digits}f} ({of.low:.{digits}f} to {of.high:.{digits}f})"
+        return row | {"area %": 100 * float(np.mean(self.areas)) if self.areas else None}
 
 
 def _smoothed(relevance: np.ndarray) -> np.ndarray:
@@ -221,28 +276,39 @@ SIGNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }  # fmt: skip
 
 
-def _hotspots(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Box]:
-    return [region.box for region in find_regions(relevance, geometry, count=CROPS)]
+def _hotspots(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Region]:
+    return list(find_regions(relevance, geometry, count=CROPS))
 
 
-def _superpixels(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Box]:
+def _one_scale(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Region]:
+    return list(find_regions(relevance, geometry, count=CROPS, **ONE_SCALE))
+
+
+def _superpixels(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Region]:
     """The boxes around the superpixels (SLIC, about 30) with most relevance."""
     left, top, right, bottom = geometry.to_original((0, 0, *geometry.frame))
     small = image.crop((left, top, right, bottom)).resize(geometry.frame)
     pieces = slic(np.asarray(small), n_segments=30, compactness=15, start_label=0)
-    held = np.bincount(pieces.ravel(), np.clip(relevance, 0, None).ravel())
-    return [_around(pieces == piece, geometry) for piece in np.argsort(-held)[:CROPS] if held[piece] > 0]
+    return _of_pieces(pieces, relevance, geometry)
 
 
-def _grid(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Box]:
+def _grid(relevance: np.ndarray, image: Image.Image, geometry: Geometry) -> list[Region]:
     """The cells of a 4 x 4 grid with most relevance."""
     height, width = relevance.shape
     cells = (np.arange(height) * 4 // height)[:, None] * 4 + (np.arange(width) * 4 // width)[None]
-    held = np.bincount(cells.ravel(), np.clip(relevance, 0, None).ravel())
-    return [_around(cells == cell, geometry) for cell in np.argsort(-held)[:CROPS] if held[cell] > 0]
+    return _of_pieces(cells, relevance, geometry)
 
 
-CUTS: dict[str, Cut] = {"hotspots": _hotspots, "superpixels": _superpixels, "grid": _grid}
+def _of_pieces(pieces: np.ndarray, relevance: np.ndarray, geometry: Geometry) -> list[Region]:
+    """Those with most positive relevance of the pieces, (H, W) of their numbers."""
+    held = np.bincount(pieces.ravel(), np.clip(relevance, 0, None).ravel())
+    best = [piece for piece in np.argsort(-held)[:CROPS] if held[piece] > 0]
+    return [
+        Region(_around(pieces == piece, geometry), pieces == piece, float(held[piece] / held.sum())) for piece in best
+    ]
+
+
+CUTS: dict[str, Cut] = {"hotspots": _hotspots, "one scale": _one_scale, "superpixels": _superpixels, "grid": _grid}
 
 
 def _around(mask: np.ndarray, geometry: Geometry) -> Box:
@@ -291,12 +357,31 @@ class Judge:
         best = iter([[index[label.text] for label in finding.labels] for finding in findings])
         return [[next(best) for _ in some] for some in boxes]
 
+    def in_map(
+        self, classifier: Classifier, pixels: torch.Tensor, regions: Sequence[Sequence[Region]], relevance: np.ndarray
+    ) -> list[list[int]]:
+        """As ``labels``, of all regions in turn, where a classifier's own space sees them in its last map; else []."""
+        import torch
+
+        place = self.place
+        if not isinstance(place, KnowsFeatures) or pool_of(place.classifier, pixels.to(classifier.device)) is None:
+            return []
+        seen = look(classifier, pixels)
+        encoded = encode_pooled(seen, range(len(pixels)), regions, torch.from_numpy(relevance), place)
+        texts = encode_vocabulary(self.vocabulary, place)
+        found = unusual_scores(torch.cat([vectors[1:] for vectors in encoded]), texts, reference_of(place))[1]
+        return found.topk(max(TOPS), 1).indices.tolist()
+
     def present(self, bird: Bird, box: Box) -> frozenset[str]:
         """The parts, as attributes name them, of which an annotated point lies in the box."""
-        inside = (
-            part for part, (x, y) in bird.parts.items() if box[0] <= x < box[2] and box[1] <= y < box[3]
-        )  # fmt: skip
-        return frozenset(name for part in inside for name in self.of_point.get(part, ()))
+        return frozenset(name for part in _inside(bird, box) for name in self.of_point.get(part, ()))
+
+    def nearest_part(self, bird: Bird, box: Box) -> str | None:
+        """The part, as attributes name it, whose point in the box is nearest to its middle; None: there is none."""
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        named = [part for part in _inside(bird, box) if part in self.of_point]
+        nearest = min(named, key=lambda part: math.dist(bird.parts[part], middle), default=None)
+        return None if nearest is None else self.of_point[nearest][0]
 
     def score(
         self,
@@ -378,6 +463,11 @@ OF_CONTROL = {
 }  # fmt: skip
 
 
+def _inside(bird: Bird, box: Box) -> list[str]:
+    """CUB's names of the parts whose point lies in the box."""
+    return [part for part, (x, y) in bird.parts.items() if box[0] <= x < box[2] and box[1] <= y < box[3]]
+
+
 def _first(hits: Sequence[bool]) -> int:
     """Rank of the first hit, from 1; a large number where there is none."""
     return hits.index(True) + 1 if True in hits else 999
@@ -412,7 +502,7 @@ def interval(hits: np.ndarray, picture: np.ndarray, pictures: int) -> tuple[floa
 
 def _ratios(tallies: dict[str, Tally]) -> dict[str, float | None]:
     """LRP over random boxes."""
-    ours, random = _measures(tallies["LRP"]), _measures(tallies["random boxes"])
+    ours, random = _measures(tallies["LRP"]), _measures(tallies[f"LRP{RANDOM}"])
     return {
         name: float(hits.mean() / random[name].mean()) if len(hits) and random[name].any() else None
         for name, hits in ours.items()
