@@ -85,7 +85,8 @@ def share_true(words: Words, truth: np.ndarray, dealt: bool = False, groups: np.
     if len(words) != len(truth):
         raise SaywhyError(f"the words of {len(words)} pictures cannot be held against the truth of {len(truth)}")
     orders = partners(len(words), groups=groups) if dealt else np.arange(len(words))[None]
-    true, known = np.zeros(len(words)), np.zeros(len(words))
+    true: np.ndarray = np.zeros(len(words))
+    known: np.ndarray = np.zeros(len(words))
     for order in orders:
         for n, some in enumerate(words):
             of_word = truth[order[n], list(some)]

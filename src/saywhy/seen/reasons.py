@@ -47,7 +47,7 @@ def fit_reason_chance(
     place = np.concatenate([np.arange(count) for count in np.bincount(picture)])
     table, truth = np.full((2, len(images), place.max() + 1), np.nan)
     table[picture, place], truth[picture, place] = found, y
-    threshold = threshold_for(np.nan_to_num(table), truth, TARGET, vocabulary_rivals=np.arange(table.shape[1])[:, None])
+    threshold = threshold_for(np.nan_to_num(table), truth, TARGET, rivals=np.arange(table.shape[1])[:, None])
     basis = f"calibrated on {len(y)} rationales of {len(images)} held-out pictures"
     return ReasonChance(whole.weights, whole.terms, k, threshold, basis)
 
