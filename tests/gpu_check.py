@@ -79,7 +79,7 @@ def relevance(run: Run) -> Iterator[Row]:
         for dtype, least in AGREES.items():
             network = deepcopy(classifier.network).to(run.device, dtype)
             other = replace(classifier, network=network)
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # else float32 is rounded to TF32's 10 bits
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # else rounded to TF32's 10 bits
                 found = saywhy.attribute(other, pictures, target=list(expected.targets))
             agreement = _correlation(found.values, expected.values)
             told = f"{name}, {run.device.type}, {str(dtype).removeprefix('torch.')}"
