@@ -18,6 +18,23 @@ def test_partners_are_other_pictures_each_once() -> None:
     assert partners(0).shape == (10, 0)
 
 
+def test_partners_are_of_another_class_where_there_is_one() -> None:
+    classes = np.array([0, 0, 0, 1, 2])
+    for order in partners(5, 20, groups=classes):
+        assert (classes[order] != classes).all()
+
+
+def test_intervals_over_classes_are_wider_where_classes_are_alike_within() -> None:
+    """Two classes of many pictures, one of them right: over pictures that looks sure, over classes it is not."""
+    truth, said = np.repeat([[1.0], [0.0]], 50, 0), [[0]] * 100
+    classes = np.repeat([0, 1], 50)
+    pictures, of_classes = share_true(said, truth), share_true(said, truth, groups=classes)
+    assert pictures.value == of_classes.value == 0.5
+    assert of_classes.high - of_classes.low == 1
+    assert pictures.high - pictures.low < 0.3
+    assert share_true(said, truth, dealt=True, groups=classes).value == 0.5
+
+
 def test_of_words_that_look_dealing_takes_the_truth_away() -> None:
     """Each picture has its own phrase and says it; another picture's is false."""
     truth, said = np.eye(12), [[n] for n in range(12)]

@@ -96,7 +96,7 @@ def share_true(words: Words, truth: np.ndarray, dealt: bool = False, groups: np.
         return Interval(np.nan, np.nan, np.nan)
     if groups is not None:
         places = np.unique(groups, return_inverse=True)[1]
-        true, known = (np.bincount(places, values) for values in (true, known))
+        true, known = (np.bincount(places, values).astype(float) for values in (true, known))
     drawn = resampled(len(true), lambda weights: weights @ true / np.maximum(weights @ known, 1e-12))
     return interval_of(true.sum() / known.sum(), drawn)
 
