@@ -204,7 +204,7 @@ def _table(path: Path, model: str, precision: float, limit: int | None) -> Repor
     phrases = []
     for m, phrase in enumerate(data.vocabulary.phrases):
         there, absent = data.there[:, m] == THERE, data.there[:, m] == ABSENT
-        spoken = chances[:, m] >= sure
+        spoken = (chances[:, m] >= sure) & (there | absent)
         area = roc_auc(scores[:, m], there, absent) if np.isfinite(scores[:, m]).all() else None
         phrases.append(
             {
