@@ -60,8 +60,8 @@ def test_the_sentence_says_when_there_is_nothing_to_show() -> None:
 
 def test_the_sentence_says_how_much_is_in_no_region_where_that_is_much() -> None:
     first, second = explanation().regions
-    assert "spread" not in say()  # 19 % are in none
-    assert "; the rest (60%) is spread over the picture." in say(
+    assert "elsewhere" not in say()  # 19 % are in none
+    assert "; the rest (60%) lies elsewhere in the picture." in say(
         regions=(replace(first, share=0.3), replace(second, share=0.1))
     )
 

@@ -137,3 +137,11 @@ def test_what_is_relevant_everywhere_is_diffuse_and_its_regions_stay_small() -> 
     assert sum(r.mask.mean() for r in regions) <= 0.25 + 1e-3
     assert diffuse(regions) > 0.7
     assert sum(r.mask.mean() for r in find_regions(relevance, PLAIN, largest=0.1)) <= 0.1 + 1e-3
+
+
+def test_fewer_regions_are_the_first_of_more() -> None:
+    relevance = sum(blob(x, y, 8) for x in (40, 184) for y in (40, 184)) + 0.5 * blob(112, 112, 8)
+    boxes = [r.box for r in find_regions(relevance, PLAIN)]
+    assert [[r.box for r in find_regions(relevance, PLAIN, count=n)] for n in (1, 2, 3)] == [
+        boxes[:n] for n in (1, 2, 3)
+    ]

@@ -107,7 +107,7 @@ def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]
         what = f"{region.share:.0%} of relevance{f': {_listed(seen)}' if seen else ''}"
         looked.append(f"{'mostly at' if n == 0 else 'then'} the {place} ({what})")
     rest = diffuse(regions)
-    spread = f"; the rest ({rest:.0%}) is spread over the picture" if rest else ""
+    spread = f"; the rest ({rest:.0%}) lies elsewhere in the picture" if rest else ""
     return f"It looked {', '.join(looked)}{spread}."
 
 

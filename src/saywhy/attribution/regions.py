@@ -30,6 +30,7 @@ Frame = tuple[int, int, int, int]  # (left, top, right, bottom) in the preproces
 
 
 EDGE = 0.02  # of a piece's relevance: what may lie outside its box at each side, since pieces have thin arms
+COUNT = 4  # regions at most; how fine they are does not depend on how many of them are asked for, up to these
 NAMED = 0.7  # of the relevance: what regions together should hold
 
 
@@ -37,7 +38,7 @@ def find_regions(
     relevance: np.ndarray,
     geometry: Geometry,
     *,
-    count: int = 4,
+    count: int = COUNT,
     smoothing: float = 0.015,
     coverage: float = 0.8,
     largest: float = 0.25,
@@ -80,12 +81,11 @@ def find_regions(
             share = float(positive[mask].sum() / total)
             if share >= least_share:
                 candidates.append((share, mask, _crop(positive * mask, context, smallest * side)))
-        return _best(candidates, geometry, count, overlap)
+        return _best(candidates, geometry, max(count, COUNT), overlap)
 
     fine = cut(1)
-    if _share(fine) >= named:
-        return fine
-    return max(fine, cut(2), key=_share)
+    regions = fine if _share(fine) >= named else max(fine, cut(2), key=_share)
+    return regions[:count]
 
 
 def diffuse(regions: Sequence[Region]) -> float:
