@@ -14,6 +14,7 @@ from torchvision.datasets import ImageFolder
 from saywhy.errors import SaywhyError
 from saywhy.words.class_names import (
     ClassNameWarning,
+    are_words,
     check_count,
     common_name,
     folder_names,
@@ -162,3 +163,22 @@ def test_a_missing_file_and_a_wrong_count_are_named(tmp_path: Path) -> None:
 )
 def test_latin_names_give_way_to_english_ones(label: str, name: str) -> None:
     assert common_name(label) == name
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["tench", "goldfish", "great white shark"], True),
+        (["0", "1", "2"], False),
+        (["n01440764", "n01443537", "n01484850"], False),
+        (list(without_names(9)), False),
+        (["a3f9", "0x1b", "c-17"], False),
+        (["Haemorhous cassinii (Cassin's Finch)", "Aramus guarauna (Limpkin)"], True),
+        (["狗", "猫", "鸟"], True),
+        (["tench", "1", "2", "3"], False),
+        (["cat", "cat"], False),
+        (["defect", "without defect"], True),
+    ],
+)
+def test_words_tell_classes_apart_and_codes_do_not(names: list[str], words: bool) -> None:
+    assert are_words(names) == words

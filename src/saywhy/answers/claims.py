@@ -8,6 +8,7 @@ from saywhy.types import Claim
 
 UNCALIBRATED = "uncalibrated: what the space finds nearest"
 UNSURE = "near, and not sure enough to be said"
+CLASS_NAMES = "class names"  # the setting that says how well a classifier's own space understands them
 WHOLE, SENTENCE = "picture", "sentence"  # what claims of the whole picture, and of the sentence, are about
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from saywhy.answers import packing
-from saywhy.answers.claims import WHOLE, chance, facts, heading, said, unsaid
+from saywhy.answers.claims import CLASS_NAMES, WHOLE, chance, facts, heading, said, unsaid
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
@@ -391,6 +391,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "silence": e.silence,
         "facts": facts(e.claims),
         "settings": e.settings,
+        "names": e.settings.get(CLASS_NAMES),
         "sentence": e.sentence,
         "weighed": _weighed(e.sentence),
         "contrast": e.contrast,

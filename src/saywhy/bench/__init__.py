@@ -90,6 +90,14 @@ BENCHMARKS = {
         "probes",
         "concept probes: are their words true of classes that taught nothing? (--data birds needs shared/pack)",
     ),
+    "own-words": (
+        "own_words",
+        "are words true that class names alone find? beside dealt, constant, row and name (needs shared/pack)",
+    ),
+    "own-names": (
+        "own_names",
+        "which class names are understood: real, dealt, shifted, numbers, ids, of few classes (needs shared/pack)",
+    ),
     "captions": (
         "captions",
         "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",

@@ -31,7 +31,7 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 
 
 def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
-    from saywhy.answers.claims import WHOLE, facts
+    from saywhy.answers.claims import CLASS_NAMES, WHOLE, facts
     from saywhy.answers.claims import region as region_name
     from saywhy.answers.places import places
     from saywhy.answers.summary import checked
@@ -58,6 +58,8 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
         parts += [Text(), _sentence(e.sentence)]
     if e.contrast is not None:
         parts += [Text(), _contrast(e.target, e.contrast, top, facts(e.claims))]
+    if names := e.settings.get(CLASS_NAMES):
+        parts += [Text(), as_text(names, style="dim")]
     if pictures:
         parts.insert(0, _half_blocks(e))
     console.print(Panel(Group(*parts), title=as_text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
@@ -101,7 +103,10 @@ def _words(e: Explanation, about: str, finding: Finding) -> Text:
     unusual = {label.text: f"{label.unusual:+.1f} sd" for label in finding.labels}
     facts = ", ".join(f"{claim.text} ({chance(claim)})" for claim in said(e.claims, about))
     near = unsaid(e.claims, about)
-    small = ", ".join(f"{claim.text} ({chance(claim) or unusual.get(claim.text, '')})" for claim in near)
+    small = ", ".join(
+        f"{claim.text} ({chance(claim) or unusual.get(claim.text, '')}{'; goes with the name' if claim.echo else ''})"
+        for claim in near
+    )
     small = f"{heading(near)}: {small}" if near else ""
     return Text("\n").join(as_text(words, style=style) for words, style in ((facts, ""), (small, "dim")) if words)
 

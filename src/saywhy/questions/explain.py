@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from saywhy.answers.claims import CLASS_NAMES
 from saywhy.answers.explanation import Explanation
 from saywhy.answers.summary import summarise
 from saywhy.attribution import attribute
@@ -217,14 +218,18 @@ def explain_pictures(
     evidence = gather(encoded, texts, vocabulary, space, shifted)
     reasons = seen.silences([image for _, image in pictures])
     silences = [reasons[n] for n in which]
-    findings = [
-        nearest(found, space.name, regions=(None, *range(len(areas))), top=0 if silence else options.top)
-        for found, areas, silence in zip(evidence, regions, silences, strict=True)
-    ]
-    claims = [
-        () if silence else claims_of(found, near, seen)
-        for found, near, silence in zip(evidence, findings, silences, strict=True)
-    ]
+    findings, claims = [], []
+    for row, found in enumerate(evidence):
+        looks, top = (None, *range(len(regions[row]))), 0 if silences[row] else options.top
+        if seen.alone is None:
+            near = nearest(found, space.name, regions=looks, top=top)
+            claimed = claims_of(found, near, seen)
+        else:
+            near = seen.alone.near(encoded[row][0], space.name, regions=len(regions[row]), top=top)
+            claimed = seen.alone.claims(near[0], asked[row][1])
+        findings.append(near)
+        claims.append(() if silences[row] else claimed)
+    words = (texts, vocabulary) if seen.alone is None else (seen.alone.texts, seen.alone.vocabulary)
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)
     classes = [predictions[n][0].name for n in which]
@@ -256,6 +261,8 @@ def explain_pictures(
             settings["display"] = image.shown if classifier_of(space) else f"{image.shown}; {space.name} sees this too"
         if classifier.thresholds:
             settings["thresholds"] = {p.name: classifier.thresholds[p.index] for p in predictions[n]}
+        if seen.names is not None:
+            settings[CLASS_NAMES] = str(seen.names)
         others = [p for p in predictions[n] if p not in (labels or ())]
         explanations[n].append(
             Explanation(
@@ -275,7 +282,7 @@ def explain_pictures(
                 phrases=() if silence else phrases[row],
                 contrast=None
                 if silence
-                else _against_runner_up(encoded[row][0], texts, explained, others, space, vocabulary, options.top),
+                else _against_runner_up(encoded[row][0], *words, explained, others, space, options.top),
             )
         )
     return [replace(first, more=tuple(more)) for first, *more in explanations]
@@ -395,10 +402,10 @@ def _sentences(
 def _against_runner_up(
     picture: torch.Tensor,
     texts: torch.Tensor,
+    vocabulary: Vocabulary,
     target: Prediction,
     predictions: Sequence[Prediction],
     space: Space,
-    vocabulary: Vocabulary,
     top: int,
 ) -> Contrast | None:
     """Why this class and not the best of the others, where the space knows the classes.

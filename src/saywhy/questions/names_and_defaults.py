@@ -208,9 +208,27 @@ def resolve_seen(
     from saywhy.spaces.traits import calibration_of
 
     if calibration is None:
-        known = calibration_of(space) or shipped_calibration(space, vocabulary)
-        return Seen(known if isinstance(known, Calibrated) else None, doubts)
-    given = Calibration.load(calibration) if isinstance(calibration, str | Path) else calibration
-    if isinstance(given, Calibration) and (reason := given.why_not(space, vocabulary)):
-        raise SaywhyError(reason)
-    return Seen(given, doubts)
+        brought = calibration_of(space) or shipped_calibration(space, vocabulary)
+        known = brought if isinstance(brought, Calibrated) else None
+    else:
+        known = Calibration.load(calibration) if isinstance(calibration, str | Path) else calibration
+        if isinstance(known, Calibration) and (reason := known.why_not(space, vocabulary)):
+            raise SaywhyError(reason)
+    return _by_names(Seen(known, doubts), space, vocabulary)
+
+
+def _by_names(seen: Seen, space: Space, vocabulary: Vocabulary) -> Seen:
+    """With what the class names teach, where words are learned from them; where nothing else is known, it decides."""
+    from saywhy.questions.labels import encode_vocabulary
+    from saywhy.seen.names import LearnsFromNames, check_space_names
+    from saywhy.seen.names_alone import names_alone
+    from saywhy.spaces.traits import classifier_of, reference_of
+
+    classifier, rows = classifier_of(space), reference_of(space)
+    if not isinstance(space, LearnsFromNames) or classifier is None or rows is None:
+        return seen
+    names = check_space_names(space, classifier)
+    if seen.calibration is not None:
+        return replace(seen, names=names)
+    alone = names_alone(space, classifier.labels, rows, vocabulary, encode_vocabulary(vocabulary, space))
+    return replace(seen, names=names, alone=alone, doubts=(names, alone, *seen.doubts))

@@ -80,6 +80,21 @@ def common_name(label: str) -> str:
     return match[1] if match else label
 
 
+def are_words(names: Sequence[str]) -> bool:
+    """Whether class names tell classes apart by words: not "7", "n01440764" or "class 12".
+
+    At least half of them have three letters in a row, or a letter that is not Latin's, in a word that at most half of
+    all names share; a name that several classes have counts.
+    """
+    words = [
+        {word for word in re.findall(r"[^\W\d_]+", common_name(name).lower()) if len(word) > 2 or not word.isascii()}
+        for name in names
+    ]
+    shared = Counter(word for own in words for word in own)
+    telling = sum(any(shared[word] <= max(1, len(names) / 2) for word in own) for own in words)
+    return telling >= len(names) / 2
+
+
 def plain(name: str) -> str:
     """A class name without what folders add to it: "001.Black_footed_Albatross" becomes "black footed albatross"."""
     return re.sub(r"[\W_]+", " ", re.sub(r"^\d+\.", "", name).lower()).strip()
