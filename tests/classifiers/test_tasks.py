@@ -20,6 +20,7 @@ from saywhy.questions.options import ExplainOptions
 from saywhy.spaces.own import ClassifierSpace
 from saywhy.types import Vocabulary
 from tests.helpers import TRANSFORM, FakeSpace, Then, TinyNet, picture, silence_biases, tiny_classifier
+from tests.questions.test_explain import Certain
 from tests.spaces.test_own import FakeEncoder
 
 PIXELS = torch.stack([TRANSFORM(picture(seed=n)) for n in range(3)])
@@ -127,7 +128,7 @@ def test_one_logit_has_a_head_and_a_space_of_its_own(labels: list[str], end: Cal
     torch.testing.assert_close(features @ head.weight.T + head.bias, classifier.logits(PIXELS))
     space = ClassifierSpace(classifier, FakeEncoder())
     torch.testing.assert_close(space.class_direction(0), -space.class_direction(1))
-    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space)
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space, calibration=Certain())
     assert e.contrast is not None
     assert {e.target.index, e.contrast.other.index} == {0, 1}
     evidence = class_evidence(classifier, PIXELS)
@@ -167,12 +168,14 @@ def test_all_labels_that_are_said_are_in_the_answer_however_many() -> None:
 
 def test_a_label_is_told_apart_from_one_that_is_not_said() -> None:
     classifier = own(Says(4, 3, -1, -2), task="multi-label", labels=["cat", "dog", "sofa", "car"])
-    e = explain(picture(), model=classifier, vocabulary=WORDS, space=ClassifierSpace(classifier, FakeEncoder()))
+    space = ClassifierSpace(classifier, FakeEncoder())
+    e = explain(picture(), model=classifier, vocabulary=WORDS, space=space, calibration=Certain())
     assert e.target.name == "cat"
     assert e.contrast is not None
     assert e.contrast.other.name == "sofa"
     everything = own(Says(4, 3, 2), task="multi-label")
-    e = explain(picture(), model=everything, vocabulary=WORDS, space=ClassifierSpace(everything, FakeEncoder()))
+    space = ClassifierSpace(everything, FakeEncoder())
+    e = explain(picture(), model=everything, vocabulary=WORDS, space=space, calibration=Certain())
     assert e.contrast is None
 
 

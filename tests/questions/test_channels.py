@@ -20,6 +20,7 @@ from saywhy.questions.explain import explain
 from saywhy.types import Vocabulary
 from tests.attribution.test_phrases import own
 from tests.helpers import FakeSpace, picture, tiny_classifier
+from tests.questions.test_explain import Certain
 
 WORDS = Vocabulary(("red", "green", "blue", "thing", "other"), ("",) * 5)
 NAMES = ["forest", "river", "town"]
@@ -54,7 +55,8 @@ class Recorded(FakeSpace):
 def test_a_tensor_is_explained_in_the_networks_own_space(channels: int) -> None:
     classifier = of_channels(channels)
     values = torch.randn(channels, 40, 32)
-    found = explain(values, model=classifier, vocabulary=WORDS, space=own(classifier), phrases=["water"])
+    space = own(classifier)  # of too few classes for words without a calibration
+    found = explain(values, model=classifier, vocabulary=WORDS, space=space, calibration=Certain(), phrases=["water"])
     assert found.target.logit == pytest.approx(float(classifier.logits(values[None]).max()), rel=1e-4)
     assert torch.equal(found.heatmap.values, attribute(classifier, values[None]).values)
     assert (found.picture.width, found.picture.height) == found.geometry.frame == (32, 40)
