@@ -21,6 +21,7 @@ from saywhy.questions.explain import explain, explain_pictures
 from saywhy.seen.evidence import Evidence
 from saywhy.seen.gate import Seen
 from saywhy.types import Vocabulary
+from saywhy.worlds.scenes import draw
 from tests.helpers import FakeSpace, picture, tiny_classifier
 
 WORDS = Vocabulary(("red", "green", "blue", "thing", "other"), ("",) * 5)
@@ -254,3 +255,16 @@ def test_where_the_pass_does_not_give_them_regions_are_seen_as_crops() -> None:
     other = Features(replace(classifier, network=deepcopy(classifier.network)))
     assert explain(picture(), model=classifier, vocabulary=WORDS, space=other).settings["regions seen"] == "as crops"
     assert "regions seen" not in explain(picture(), model=classifier, vocabulary=WORDS, space=FakeSpace()).settings
+
+
+def test_of_what_its_networks_do_not_know_nothing_is_said_but_where_it_looked() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    bird, foreign = explain([draw("species", 5_400_000, 160)[0].image, noise], model="world:aviary")
+    assert bird.silence == ""
+    assert all(finding.labels for finding in (*bird.findings, bird.concepts))
+    assert "does not know pictures like this one" in foreign.silence
+    assert foreign.silence in foreign.summary
+    assert not any(finding.labels for finding in (*foreign.findings, foreign.concepts))
+    assert (foreign.claims, foreign.phrases, foreign.contrast, foreign.sentence) == ((), (), None, None)
+    assert foreign.heatmap.values.abs().sum() > 0
+    assert foreign.regions
