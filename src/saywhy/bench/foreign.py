@@ -196,7 +196,7 @@ def _worlds(kinds: dict[str, list[Image.Image]]) -> tuple[list[dict[str, Any]], 
 
     rows, worse = [], []
     for world in ("aviary", "digits"):
-        familiar = ("species", "random plumage") if world == "aviary" else ("grey digits",)
+        familiar = ("species", "random plumage") if world == "aviary" else ("grey digits", "coloured digits")
         bad = {how: [make(one) for one in kinds[familiar[0]]] for how, make in WORSE.items()}
         for tower in track(("resnet", "vit"), f"world:{world}", transient=True):
             name = f"world:{world}" + ("/vit" if tower == "vit" else "")
@@ -212,9 +212,8 @@ def _worlds(kinds: dict[str, list[Image.Image]]) -> tuple[list[dict[str, Any]], 
                 ("own", by_itself),
             ):
                 row: dict[str, Any] = {"classifier": name, "space": space}
-                own = (*familiar, "coloured digits") if space != "own" and world == "digits" else familiar
                 for kind in kinds:
-                    row[kind] = f"lost {_percent(found[kind])}" if kind in own else _percent(~found[kind])
+                    row[kind] = f"lost {_percent(found[kind])}" if kind in familiar else _percent(~found[kind])
                 rows.append(row)
                 worse.append({"classifier": name, "space": space} | {how: _percent(found[how]) for how in WORSE})
     return rows, worse
