@@ -78,6 +78,8 @@ def calibrate(
         resolve_space,
     )
     from saywhy.seen.fitting import FitOptions
+    from saywhy.seen.layer_statistics import eyes_of
+    from saywhy.seen.references import keep_typical
     from saywhy.seen.reliability import phrases_csv, reliability_png
 
     options = FitOptions(target=target_precision, kind=model_kind, shifts=shifts)
@@ -99,6 +101,7 @@ def calibrate(
             tell=lambda failure: complain(failure.reason),
         )  # fmt: skip
     made.save(out)
+    keep_typical(out, eyes_of(opinion, classifier), known.pictures, f"pictures of {made.data}", progress_bar)
     picture, table = figure or out.with_suffix(".png"), out.with_suffix(".csv")
     write_whole(picture, reliability_png(made))
     write_whole(table, phrases_csv(made))

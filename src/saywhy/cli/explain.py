@@ -150,6 +150,7 @@ def explain(
         check_space_name,
         default_space,
         default_writer,
+        files_brought,
         load_vocabulary,
         resolve_seen,
         resolve_space,
@@ -182,13 +183,17 @@ def explain(
             threshold=threshold, output=output, random_weights=random_weights, device=device,
         )  # fmt: skip
         check_target(options.target, classifier)  # an unknown class is said before any picture is read
-        opinion = resolve_space(space or default_space(classifier), classifier, device)
+        space = space or default_space(classifier)
+        opinion = resolve_space(space, classifier, device)
         check_phrases(options.phrases, opinion)
         words = resolve_vocabulary(words, classifier, opinion)
         language = language if writer is not None else resolve_writer(default_writer(classifier))
 
     console = Terminal(quiet=quiet)
-    doubts = doubts_of(eyes_of(opinion, classifier), reference, found.pictures, tell=note, bar=progress_bar, seed=seed)
+    doubts = doubts_of(
+        eyes_of(opinion, classifier), reference, found.pictures, brought=files_brought(space, calibration), tell=note,
+        bar=progress_bar, seed=seed,
+    )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts=doubts)
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:

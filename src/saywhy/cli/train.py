@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from saywhy.cli.console import as_text, complain, errors, note, writable
+from saywhy.cli.console import as_text, complain, errors, note, progress_bar, writable
 from saywhy.cli.loading import (
     Checkpoint,
     Ema,
@@ -268,6 +268,8 @@ def train_concepts(
     """Learn phrases from pictures, as directions in the classifier's own features, each with its held-out quality."""
     from saywhy.classifiers.feature_cache import cached_features
     from saywhy.pictures.phrase_tables import read_phrases
+    from saywhy.seen.layer_statistics import eyes_of
+    from saywhy.seen.references import keep_typical
     from saywhy.spaces.concepts import features_of
     from saywhy.training.concepts import cannot_tell, fit_probes, reach
 
@@ -297,6 +299,7 @@ def train_concepts(
         features, told, classifier.fingerprint, precision=precision, teacher=teacher, quiet=errors.quiet
     )
     probes.save(out)
+    keep_typical(out, eyes_of(None, classifier), told.pictures, f"pictures of {told.name}", progress_bar)
     _show_probes(probes)
     for sentence in cannot_tell(probes)[:NOTED]:
         note(sentence)

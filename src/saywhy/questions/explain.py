@@ -34,6 +34,7 @@ from saywhy.questions.labels import encode_looks, encode_pooled, encode_shifted,
 from saywhy.questions.names_and_defaults import (
     check_space,
     default_space,
+    files_brought,
     resolve_seen,
     resolve_space,
     resolve_vocabulary,
@@ -154,12 +155,16 @@ def explain(
     asked = [_Listed(_name(one), partial(_read, one, classifier, display)) for one in (image if several else [image])]
     first = [] if several else [(asked[0].name, asked[0].open())]  # what is wrong with it is said before spaces load
     given = None if vocabulary is None else resolve_vocabulary(vocabulary, classifier)
-    opinion = space if isinstance(space, Space) else resolve_space(space or default_space(classifier), classifier)
+    space = space or default_space(classifier)
+    opinion = resolve_space(space, classifier) if isinstance(space, str) else space
     check_space(opinion, classifier)
     words = resolve_vocabulary(given, classifier, opinion)
     check_phrases(options.phrases, opinion)
     language = resolve_writer(writer)
-    doubts = doubts_of(eyes_of(opinion, classifier), reference, asked if several else (), tell=warnings.warn, bar=_bar)
+    doubts = doubts_of(
+        eyes_of(opinion, classifier), reference, asked if several else (), brought=files_brought(space, calibration),
+        tell=warnings.warn, bar=_bar,
+    )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts)
     if not several:
         return explain_pictures(first, classifier, words, opinion, options, language, seen)[0]

@@ -82,6 +82,10 @@ SPACES = {
 }
 
 
+SHIPPED_PROBES = Path(str(files("saywhy.spaces"))) / "data"
+"""Concept probes of classifiers that can be installed from the package index."""
+
+
 def check_space_name(name: str) -> None:
     """Raises SaywhyError for what can be seen to be wrong with a space's name before anything is loaded."""
     from saywhy.spaces.clip import check_clip
@@ -91,7 +95,7 @@ def check_space_name(name: str) -> None:
     if name == "clip" or (where and kind in ("clip", "world")):
         check_clip(name)
     elif where and kind in ("tuned", "operated", "concepts"):
-        file = Path(where, ADAPTER) if kind == "tuned" else Path(where)
+        file = Path(where, ADAPTER) if kind == "tuned" else concepts_file(name) if kind == "concepts" else Path(where)
         if not os.path.isfile(file):
             raise SaywhyError(f"the space {name!r}: there is no file {file}")
     elif name != "own":
@@ -125,19 +129,31 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
     if name.startswith("concepts:"):
         from saywhy.spaces.concepts import ConceptSpace
 
-        return ConceptSpace.load(name.removeprefix("concepts:"), classifier)
+        return ConceptSpace.load(concepts_file(name), classifier)
     from saywhy.spaces.operated import load_operated
 
     return load_operated(name.removeprefix("operated:"), classifier, device=device)
 
 
 def default_space(classifier: Classifier | None) -> str:
-    """The aviary's CLIP for the aviary's classifiers, a classifier's own space if its head is linear, else CLIP."""
+    """A space that can say facts where one is shipped, else a classifier's own if its head is linear, else CLIP."""
     if classifier is None:
         return "clip"
-    if classifier.name.startswith("world:aviary"):
-        return "world:aviary"
+    if _has_shipped_probes(classifier):
+        return "concepts:imagenet"
+    for world in ("world:aviary", "world:digits"):
+        if classifier.name.startswith(world):
+            return world
     return "own" if classifier.has_head else "clip"
+
+
+def _has_shipped_probes(classifier: Classifier) -> bool:
+    """Whether the shipped probes are this classifier's: its name says so, and its weights, names and transform are."""
+    from saywhy.spaces.concepts import Probes
+
+    file = concepts_file("concepts:imagenet")
+    named = classifier.name.startswith("imagenet") and os.path.isfile(file)
+    return named and Probes.load(file).classifier == classifier.fingerprint
 
 
 def default_vocabulary(classifier: Classifier) -> str:
@@ -232,3 +248,16 @@ def _by_names(seen: Seen, space: Space, vocabulary: Vocabulary) -> Seen:
         return replace(seen, names=names)
     alone = names_alone(space, classifier.labels, rows, vocabulary, encode_vocabulary(vocabulary, space))
     return replace(seen, names=names, alone=alone, doubts=(names, alone, *seen.doubts))
+
+
+def files_brought(space: str | Space | None, calibration: str | Path | Calibrated | None) -> list[Path]:
+    """The files among what a user names that know which pictures they were learned from; see ``doubts_of``."""
+    named = [concepts_file(space)] if isinstance(space, str) and space.startswith("concepts:") else []
+    return [*named, *([Path(calibration)] if isinstance(calibration, str | Path) else [])]
+
+
+def concepts_file(space: str) -> Path:
+    """Where the probes of "concepts:FILE" are; "concepts:imagenet" are shipped."""
+    where = space.removeprefix("concepts:")
+    shipped = SHIPPED_PROBES / f"{where}.safetensors"
+    return shipped if where == "imagenet" and not os.path.exists(where) else Path(where)

@@ -22,7 +22,7 @@ from saywhy.plumbing.tensors import reading_tensors
 from saywhy.seen.doubts import Flat, Foreign, is_flat
 from saywhy.seen.gate import Doubt
 from saywhy.seen.layer_statistics import BATCH, Eye
-from saywhy.seen.typical import FEWEST, ROUGH, Typical
+from saywhy.seen.typical import FEWEST, ROUGH, Typical, add_typical, typical_in
 from saywhy.worlds import WEIGHTS
 
 SHIPPED = "typical.safetensors"
@@ -47,6 +47,7 @@ def doubts_of(
     reference: Reference | None = None,
     run: Sequence[Unopened] = (),
     *,
+    brought: Sequence[Path] = (),
     tell: Callable[[str], object] = lambda note: None,
     bar: Bar = _no_bar,
     seed: int = 0,
@@ -54,9 +55,11 @@ def doubts_of(
     """What may keep words from a picture: that it is flat, and for each network, that it does not know the like.
 
     eyes:      the networks that see the pictures.
-    reference: pictures that they know; None: the shipped reference of a world's network, else the pictures of the run,
-               from ENOUGH on; where there is neither, nothing is known, and nothing is doubted.
+    reference: pictures that they know; None: what the files brought along know of the network, else the shipped
+               reference of a world's network, else the pictures of the run, from ENOUGH on; where there is none of
+               these, nothing is known, and nothing is doubted.
     run:       the pictures that are asked about.
+    brought:   files of probes or calibrations, which know the pictures that they were learned from.
     tell:      is told in a line what a user should know: how rough a reference is, what could not be read.
 
     Raises SaywhyError for a reference without pictures, and one of fewer than FEWEST that can be read.
@@ -66,7 +69,8 @@ def doubts_of(
     if reference is not None:
         found = [*_of_reference(eyes, reference, tell, bar, seed)]
     else:
-        ready = {n: typical for n, eye in enumerate(eyes) if (typical := _brought(eye)) is not None}
+        known = [typical for path in brought for typical in typical_in(path)]
+        ready = {n: typical for n, eye in enumerate(eyes) if (typical := _ready(eye, known)) is not None}
         missing = [n for n in range(len(eyes)) if n not in ready]
         ready |= dict(zip(missing, _of_run([eyes[n] for n in missing], run, tell, bar), strict=False))
         found = [ready.get(n) for n in range(len(eyes))]
@@ -76,8 +80,10 @@ def doubts_of(
     return tuple(doubts)
 
 
-def _brought(eye: Eye) -> Typical | None:
-    """What is shipped for a network; large ones are none of the worlds', and need not be fingerprinted to know it."""
+def _ready(eye: Eye, known: Sequence[Typical]) -> Typical | None:
+    """What is known or shipped of a network; large ones are none of the worlds', and need no fingerprint to know it."""
+    if known and (found := next((one for one in known if one.fingerprint == eye.fingerprint), None)) is not None:
+        return found
     size = sum(parameter.numel() for parameter in eye.network.parameters())
     return shipped(eye.fingerprint) if size < LARGE else None
 
@@ -130,6 +136,24 @@ def learn(
         Typical.fit(torch.cat(rows), f"{count} {what}", eye.layers or (), eye.fingerprint)
         for eye, rows in zip(eyes, found, strict=True)
     ]
+
+
+def keep_typical(
+    path: Path, eyes: Sequence[Eye], pictures: Sequence[Unopened], what: str, bar: Bar = _no_bar
+) -> list[Typical]:
+    """Add to a file of probes or of a calibration what the networks make of the pictures that it was learned from.
+
+    Pictures of another kind then get no words by it. Nothing is added where there are fewer than FEWEST.
+
+    Raises SaywhyError where the file cannot be written.
+    """
+    step = max(1, len(pictures) // MOST)
+    try:
+        found = learn(eyes, pictures[::step][:MOST], what, bar=bar)
+    except SaywhyError:
+        return []
+    add_typical(path, found)
+    return found
 
 
 def _of_reference(

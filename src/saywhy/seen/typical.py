@@ -6,6 +6,7 @@ reference itself, the distances that count are those of pictures that were left 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
+from saywhy.plumbing.texts import parse_json
 
 FEWEST = 30  # pictures of a reference
 ROUGH = 100  # pictures below which more than REFUSED of fresh ones may be refused
@@ -30,6 +32,9 @@ CORE = 0.75  # share of a reference that is taken to be of one kind to begin wit
 STRANGE = 3.5  # deviations of log distances above their median, from which a picture of the reference is left out
 MOST_STRANGE = 0.1  # share of a reference that is left out at most
 ROUNDS = 4
+_ARRAYS = ("centre", "scale", "axes", "variances")
+_ADDED = "typical"  # what is kept in a file of something else is named by this
+_DAMAGED = "is damaged, or no safetensors file"
 
 
 @final
@@ -95,30 +100,57 @@ class Typical:
 
     def save(self, path: Path) -> Path:
         """Write one safetensors file. Raises SaywhyError where it cannot be written."""
-        story = {
-            "rest": self.rest, "threshold": self.threshold, "basis": self.basis, "count": self.count,
-            "strange": self.strange, "layers": list(self.layers), "fingerprint": self.fingerprint,
-        }  # fmt: skip
-        tensors = {
-            "centre": torch.from_numpy(self.centre).float(), "scale": torch.from_numpy(self.scale).float(),
-            "axes": torch.from_numpy(self.axes).half(), "variances": torch.from_numpy(self.variances).float(),
-        }  # fmt: skip
-        return write_tensors(path, tensors, story, make_folder=True)
+        return write_tensors(path, self._tensors(), self._story(), make_folder=True)
 
     @staticmethod
     def load(path: Path) -> Typical:
         """What ``save`` wrote. Raises SaywhyError where there is none, or it is damaged."""
         with reading_tensors(path, "is no record of what is typical") as stored:
-            story: dict[str, Any] = stored.story
-            arrays = {name: stored.tensors[name].double().numpy() for name in ("centre", "scale", "axes", "variances")}
-            size = len(arrays["centre"])
-            if arrays["axes"].shape != (len(arrays["variances"]), size) or len(arrays["scale"]) != size:
-                raise ValueError("its tensors do not fit each other")
-            return Typical(
-                **arrays, rest=float(story["rest"]), threshold=float(story["threshold"]), basis=str(story["basis"]),
-                count=int(story["count"]), strange=int(story["strange"]), layers=tuple(map(str, story["layers"])),
-                fingerprint=str(story["fingerprint"]),
-            )  # fmt: skip
+            return Typical._of(stored.story, stored.tensors)
+
+    def _story(self) -> dict[str, Any]:
+        return {
+            "rest": self.rest, "threshold": self.threshold, "basis": self.basis, "count": self.count,
+            "strange": self.strange, "layers": list(self.layers), "fingerprint": self.fingerprint,
+        }  # fmt: skip
+
+    def _tensors(self) -> dict[str, Tensor]:
+        arrays = {name: torch.from_numpy(getattr(self, name)).float() for name in _ARRAYS}
+        return arrays | {"axes": arrays["axes"].half()}
+
+    @staticmethod
+    def _of(story: dict[str, Any], tensors: dict[str, Tensor]) -> Typical:
+        """Raises ValueError where the tensors do not fit each other."""
+        arrays = {name: tensors[name].double().numpy() for name in _ARRAYS}
+        size = len(arrays["centre"])
+        if arrays["axes"].shape != (len(arrays["variances"]), size) or len(arrays["scale"]) != size:
+            raise ValueError("its tensors do not fit each other")
+        return Typical(
+            **arrays, rest=float(story["rest"]), threshold=float(story["threshold"]), basis=str(story["basis"]),
+            count=int(story["count"]), strange=int(story["strange"]), layers=tuple(map(str, story["layers"])),
+            fingerprint=str(story["fingerprint"]),
+        )  # fmt: skip
+
+
+def add_typical(path: Path, found: Sequence[Typical]) -> Path:
+    """Keep what networks know in a file of something else that was learned from the same pictures, which stays in it.
+
+    Raises SaywhyError where the file cannot be read or written.
+    """
+    with reading_tensors(path, _DAMAGED, key=None) as stored:
+        tensors, texts = stored.tensors, stored.metadata
+    for n, typical in enumerate(found):
+        tensors |= {f"{_ADDED}.{n}.{name}": tensor for name, tensor in typical._tensors().items()}
+    return write_tensors(path, tensors, texts=texts | {_ADDED: json.dumps([one._story() for one in found])})
+
+
+def typical_in(path: Path) -> list[Typical]:
+    """What ``add_typical`` kept in a file; [] where that was nothing. Raises SaywhyError where it is damaged."""
+    with reading_tensors(path, _DAMAGED, key=None) as stored:
+        return [
+            Typical._of(story, {name: stored.tensors[f"{_ADDED}.{n}.{name}"] for name in _ARRAYS})
+            for n, story in enumerate(parse_json(stored.metadata.get(_ADDED, "[]"), _ADDED))
+        ]
 
 
 _Shape = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]

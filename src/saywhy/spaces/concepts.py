@@ -118,7 +118,9 @@ class Probes:
             for name in ("phrases", "groups", "attributes"):
                 story[name] = tuple(story[name])
             story["left_out"] = tuple((phrase, why) for phrase, why in story["left_out"])
-            probes = typed(Probes(**(story | file.tensors)))
+            own = {f.name for f in fields(Probes)}  # a file may hold more; see seen.typical.add_typical
+            tensors = {name: tensor for name, tensor in file.tensors.items() if name in own}
+            probes = typed(Probes(**(story | tensors)))
             probes._check()
         return probes
 
