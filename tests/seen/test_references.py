@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.pictures.sources import LabelledImage, read_sources
+from saywhy.plumbing.tensors import write_tensors
 from saywhy.seen import references
 from saywhy.seen.doubts import FLAT_SAID, Foreign
 from saywhy.seen.gate import Doubt, Seen
 from saywhy.seen.layer_statistics import eyes_of
-from saywhy.seen.references import doubts_of, shipped
+from saywhy.seen.references import doubts_of, keep_typical, shipped
 from saywhy.spaces.clip import load_clip
 from saywhy.worlds import WEIGHTS, WORLDS
 from saywhy.worlds.digits import digits
@@ -62,6 +64,17 @@ def test_every_model_of_the_worlds_that_sees_brings_its_reference() -> None:
             assert known is not None
             assert known.layers == eye.early(noise(1))
     assert all(file.stat().st_size < 400_000 for file in WEIGHTS.rglob(references.SHIPPED))
+
+
+def test_probes_bring_what_they_were_learned_from(tmp_path: Path) -> None:
+    (eye,) = eyes_of(None, Classifier.load("world:aviary", device="cpu"))
+    file = write_tensors(tmp_path / "probes.safetensors", {"weights": torch.ones(1)})
+    keep_typical(file, [eye], listed(noise(60)), "pictures of noise")
+    assert silenced(doubts_of([eye], brought=[file]), noise(20, 7)) <= 0.1
+    assert silenced(doubts_of([eye], brought=[file]), scenes(10)) == 1
+    (other,) = eyes_of(None, Classifier.load("world:aviary/vit", device="cpu"))
+    assert silenced(doubts_of([other], brought=[file]), scenes(10)) <= 0.2  # of another network nothing was brought
+    assert keep_typical(file, [eye], listed(noise(20)), "too few") == []
 
 
 def test_a_reason_says_whose_network_and_what_it_knows() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from saywhy.errors import SaywhyError
-from saywhy.seen.typical import AXES, FEWEST, Typical
+from saywhy.plumbing.tensors import reading_tensors, write_tensors
+from saywhy.seen.typical import AXES, FEWEST, Typical, add_typical, typical_in
 
 SIZE = 60
 
@@ -85,6 +86,22 @@ def test_it_is_kept_whole_and_small(tmp_path: Path) -> None:
         400,
     )
     assert path.stat().st_size < 600 * AXES * 2 + 10_000
+
+
+def test_what_is_typical_can_stand_in_a_file_of_something_else(tmp_path: Path) -> None:
+    path = write_tensors(tmp_path / "probes.safetensors", {"weights": torch.ones(3)}, {"a": 1}, key="probes")
+    assert typical_in(path) == []
+    several = [Typical.fit(drawn(50, n), f"{n}", ("a",), f"print {n}") for n in (0, 1)]
+    add_typical(path, several)
+    with reading_tensors(path, "is damaged", key="probes") as stored:
+        assert stored.story == {"a": 1}
+        assert torch.equal(stored.tensors["weights"], torch.ones(3))
+    fresh = drawn(20, 5)
+    for one, again in zip(several, typical_in(path), strict=True):
+        assert (again.basis, again.fingerprint) == (one.basis, one.fingerprint)
+        torch.testing.assert_close(again.unusual(fresh), one.unusual(fresh), rtol=1e-3, atol=1e-3)
+    with pytest.raises(SaywhyError, match="No such file"):
+        typical_in(tmp_path / "none.safetensors")
 
 
 def test_too_few_the_same_and_damaged_are_refused_in_a_line(tmp_path: Path) -> None:

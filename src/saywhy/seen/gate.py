@@ -81,8 +81,8 @@ NOTHING_KNOWN = Seen()
 def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTHING_KNOWN) -> tuple[Claim, ...]:
     """All that is claimed of one picture. What is said stands first, by look, and in it the surest first.
 
-    A phrase is said once, of the look in which it stands out most; of the values of an
-    attribute the likeliest. What is near in a look and not said follows, with its probability, where that is known.
+    A phrase is said once, of the look in which it stands out most; of the values of an attribute the likeliest. What is
+    near in any look and not said follows, likewise, with its probability, where that is known.
 
     findings: of the looks, in the order of the evidence: which phrases are near.
     """
@@ -114,9 +114,8 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
 
     claims = [claim(m, best[m], True) for m in sorted(sure, key=lambda m: best[m])]
     places = {phrase: m for m, phrase in enumerate(vocabulary.phrases)}
-    said = {vocabulary.phrases[m] for m in sure}
-    for look, finding in enumerate(findings):
-        claims += [claim(places[label.text], look, False) for label in finding.labels if label.text not in said]
+    near = {places[label.text] for finding in findings for label in finding.labels} - set(sure)
+    claims += [claim(m, best[m], False) for m in sorted(near, key=lambda m: (best[m], -float(there[m].nan_to_num(-1))))]
     return tuple(claims)
 
 
