@@ -43,12 +43,12 @@ from saywhy.questions.names_and_defaults import (
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.seen.calibration import Calibration
-from saywhy.seen.evidence import gather
+from saywhy.seen.evidence import Evidence, gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import Reference, doubts_of
 from saywhy.spaces.traits import KnowsClasses, KnowsFeatures, classifier_of
-from saywhy.types import Claim, Contrast, Prediction, Sentence, Space, Vocabulary
+from saywhy.types import Claim, Contrast, Finding, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
@@ -225,20 +225,26 @@ def explain_pictures(
     silences = [reasons[n] for n in which]
     findings, claims = [], []
     for row, found in enumerate(evidence):
-        looks, top = (None, *range(len(regions[row]))), 0 if silences[row] else options.top
-        if seen.alone is None:
-            near = nearest(found, space.name, regions=looks, top=top)
-            claimed = claims_of(found, near, seen)
-        else:
-            near = seen.alone.near(encoded[row][0], space.name, regions=len(regions[row]), top=top)
-            claimed = seen.alone.claims(near[0], asked[row][1])
+        near, claimed = _words(found, encoded[row][0], len(regions[row]), asked[row][1], space, options, seen)
+        if silences[row]:
+            near, claimed = [replace(finding, labels=()) for finding in near], ()
         findings.append(near)
-        claims.append(() if silences[row] else claimed)
+        claims.append(claimed)
     words = (texts, vocabulary) if seen.alone is None else (seen.alone.texts, seen.alone.vocabulary)
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)
     classes = [predictions[n][0].name for n in which]
     sentences = _sentences(images, crops, encoded, claims, silences, space, vocabulary, writer, classes)
+
+    common: dict[str, Any] = {
+        "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "method": options.method,
+        "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
+        "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
+    }  # fmt: skip
+    if isinstance(space, KnowsFeatures):
+        common["regions seen"] = "as crops" if look is None else "in the last map"
+    if seen.names is not None:
+        common[CLASS_NAMES] = str(seen.names)
 
     explanations: list[list[Explanation]] = [[] for _ in pictures]
     for row, (n, target) in enumerate(asked):
@@ -252,22 +258,6 @@ def explain_pictures(
         summary = summarise(
             picture, explained, predictions[n], regions[row], claims[row], heatmaps[row], labels, silence=silence
         )
-        settings: dict[str, Any] = {
-            "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name,
-            "target": None if options.target is None else target, "method": options.method,
-            "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
-            "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
-        }  # fmt: skip
-        if isinstance(space, KnowsFeatures):
-            settings["regions seen"] = "as crops" if look is None else "in the last map"
-        if classifier.task != SINGLE:
-            settings["task"] = classifier.task
-        if isinstance(image, ChannelPicture):
-            settings["display"] = image.shown if classifier_of(space) else f"{image.shown}; {space.name} sees this too"
-        if classifier.thresholds:
-            settings["thresholds"] = {p.name: classifier.thresholds[p.index] for p in predictions[n]}
-        if seen.names is not None:
-            settings[CLASS_NAMES] = str(seen.names)
         others = [p for p in predictions[n] if p not in (labels or ())]
         explanations[n].append(
             Explanation(
@@ -282,7 +272,9 @@ def explain_pictures(
                 claims=claims[row] + (() if sentence is None else of_sentence(claims[row], sentence)),
                 silence=silence,
                 summary=summary,
-                settings=settings,
+                settings=common
+                | {"target": None if options.target is None else target}
+                | _settings_of(image, predictions[n], classifier, space),
                 sentence=sentence,
                 phrases=() if silence else phrases[row],
                 contrast=None
@@ -291,6 +283,37 @@ def explain_pictures(
             )
         )
     return [replace(first, more=tuple(more)) for first, *more in explanations]
+
+
+def _words(
+    evidence: Evidence,
+    whole: torch.Tensor,
+    regions: int,
+    target: int,
+    space: Space,
+    options: ExplainOptions,
+    seen: Seen,
+) -> tuple[list[Finding], tuple[Claim, ...]]:
+    """What is near in the whole picture (d,) and in each of its regions, and what is claimed of them."""
+    if seen.alone is not None:
+        near = seen.alone.near(whole, space.name, regions=regions, top=options.top)
+        return near, seen.alone.claims(near[0], target)
+    near = nearest(evidence, space.name, regions=(None, *range(regions)), top=options.top)
+    return near, claims_of(evidence, near, seen)
+
+
+def _settings_of(
+    image: Image.Image, predictions: Sequence[Prediction], classifier: Classifier, space: Space
+) -> dict[str, Any]:
+    """What of the settings is of one picture, or of a classifier that says several labels."""
+    settings: dict[str, Any] = {}
+    if classifier.task != SINGLE:
+        settings["task"] = classifier.task
+    if isinstance(image, ChannelPicture):
+        settings["display"] = image.shown if classifier_of(space) else f"{image.shown}; {space.name} sees this too"
+    if classifier.thresholds:
+        settings["thresholds"] = {p.name: classifier.thresholds[p.index] for p in predictions}
+    return settings
 
 
 def _look(classifier: Classifier, pixels: torch.Tensor, space: Space, seen: Seen) -> Look | None:
