@@ -22,7 +22,7 @@ def test_the_sentence_says_what_where_and_whose_opinion() -> None:
     assert "61% of relevance: large toucan)" in said
     assert "then the lower right (20% of relevance)" in said
     assert said.endswith(
-        "In the whole picture: a bird. The words are the opinion of a fake space, calibrated on nothing."
+        "The words are the opinion of a fake space, each at least 97 % likely to be there, calibrated on nothing."
     )
 
 

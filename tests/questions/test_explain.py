@@ -92,7 +92,7 @@ def test_odd_sizes_are_explained(size: tuple[int, int]) -> None:
 class Certain:
     """Knows that the first phrase is there, that the second is not, and nothing of the others."""
 
-    threshold, basis, shifts = 0.9, "calibrated on nothing", False
+    threshold, basis, shifts, places = 0.9, "calibrated on nothing", False, True
 
     def there(self, evidence: Evidence) -> torch.Tensor:
         return torch.tensor([0.99, 0.2, *[torch.nan] * (len(evidence.vocabulary) - 2)])

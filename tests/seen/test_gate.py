@@ -19,7 +19,7 @@ EVIDENCE = Evidence(
 
 
 class Given:
-    threshold, basis, shifts = 0.8, "as given", False
+    threshold, basis, shifts, places = 0.8, "as given", False, True
 
     def __init__(self, *there: float) -> None:
         self._there = torch.tensor(there)
@@ -39,6 +39,16 @@ def test_sure_phrases_are_said_once_by_look_and_the_surest_first() -> None:
     assert said == [("water", "picture", 0.95), ("long tail", "picture", 0.9), ("red wing", "region 1", 0.85)]
     torch.testing.assert_close(torch.tensor([c.score for c in claims]), torch.tensor([0.4, 0.3, 0.5]))
     assert all(c.basis == "as given" for c in claims)
+
+
+def test_what_is_not_known_to_be_placed_is_said_of_the_whole_picture() -> None:
+    given = Given(0.85, 0.1, 0.9, 0.95)
+    given.places = False
+    claims = claims_of(EVIDENCE, findings(0, 1), Seen(given))
+    assert [(c.text, c.about) for c in claims if c.said] == [
+        ("water", "picture"), ("long tail", "picture"), ("red wing", "picture"),
+    ]  # fmt: skip
+    assert [(c.text, c.about) for c in claims if not c.said] == [("blue wing", "region 1")]
 
 
 def test_of_phrases_that_exclude_each_other_one_is_said() -> None:

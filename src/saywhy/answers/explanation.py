@@ -319,7 +319,7 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axis.text(
             0.5,
             -0.04,
-            literal("\n".join(words)),
+            literal(fill(", ".join(words), 26)),
             transform=axis.transAxes,
             ha="center",
             va="top",

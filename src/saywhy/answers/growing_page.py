@@ -86,7 +86,11 @@ class GrowingPage(Generic[_T]):
             return name
 
         html, entry = self._card(answer, number, beside if self._beside else in_the_page)
-        self._cards.write(html.encode())
+        try:
+            self._cards.write(html.encode())
+            self._cards.flush()
+        except OSError as error:
+            raise SaywhyError(f"{self._path}: cannot be written ({error.strerror or error})") from None
         self._ends.append(self._cards.tell())
         self._entries.append(entry)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saywhy.answers.claims import WHOLE, said
+from saywhy.answers.claims import WHOLE, chance, said
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import places
 from saywhy.attribution import self_check
@@ -51,7 +51,11 @@ def _opinion(claims: Sequence[Claim], silence: str) -> str:
         return ""
     first = next((claim for claim in claims if claim.said), claims[0])
     if first.said:
-        return f"The words are the opinion of {first.space}, {first.basis}."
+        least = min((claim for claim in claims if claim.said), key=lambda claim: claim.there or 0)
+        return (
+            f"The words are the opinion of {first.space}, each at least {chance(least)} likely to be there, "
+            f"{first.basis}."
+        )
     if any(claim.there is not None for claim in claims):
         return f"Nothing of what may be there is sure enough for {first.space} to be said."
     return f"What is there is not said: {first.basis}."

@@ -99,6 +99,11 @@ class Calibration:
     figures: PhraseFigures
 
     @property
+    def places(self) -> bool:
+        """A word is said of the look in which it stands out most: ``bench seen`` counts by look too."""
+        return True
+
+    @property
     def basis(self) -> str:
         """What the probabilities rest on."""
         return f"calibrated on {self.data}"

@@ -35,6 +35,10 @@ class Calibrated(Protocol):
     def shifts(self) -> bool:
         """Whether it needs ``Evidence.steady``, which takes more crops."""
 
+    @property
+    def places(self) -> bool:
+        """Whether a phrase is known to be where it stands out most; else facts are of the whole picture."""
+
     def there(self, evidence: Evidence) -> Tensor:
         """(M,) the probability that each phrase is in the picture; NaN where that is not known."""
 
@@ -81,7 +85,8 @@ NOTHING_KNOWN = Seen()
 def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTHING_KNOWN) -> tuple[Claim, ...]:
     """All that is claimed of one picture. What is said stands first, by look, and in it the surest first.
 
-    A phrase is said once, of the look in which it stands out most; of the values of an attribute the likeliest. What is
+    A phrase is said once, of the look in which it stands out most, or of the whole picture where nobody knows how well
+    that places it; of the values of an attribute the likeliest. What is
     near in any look and not said follows, likewise, with its probability, where that is known.
 
     findings: of the looks, in the order of the evidence: which phrases are near.
@@ -95,6 +100,7 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
         )
     there = calibration.there(evidence)
     vocabulary, best = evidence.vocabulary, evidence.best.tolist()
+    places = best if calibration.places else [0] * len(best)
     sure: list[int] = []
     taken: set[str | None] = set()
     for m in there.nan_to_num(-1.0).argsort(descending=True, stable=True).tolist():
@@ -112,9 +118,9 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
             float(there[m]) if known else None, calibration.basis if known else UNKNOWN, said,
         )  # fmt: skip
 
-    claims = [claim(m, best[m], True) for m in sorted(sure, key=lambda m: best[m])]
-    places = {phrase: m for m, phrase in enumerate(vocabulary.phrases)}
-    near = {places[label.text] for finding in findings for label in finding.labels} - set(sure)
+    claims = [claim(m, places[m], True) for m in sorted(sure, key=lambda m: places[m])]
+    rows = {phrase: m for m, phrase in enumerate(vocabulary.phrases)}
+    near = {rows[label.text] for finding in findings for label in finding.labels} - set(sure)
     claims += [claim(m, best[m], False) for m in sorted(near, key=lambda m: (best[m], -float(there[m].nan_to_num(-1))))]
     return tuple(claims)
 

@@ -270,6 +270,7 @@ class ProbeCalibration:
 
     space: ConceptSpace
     shifts = False
+    places = False  # of 31 words that stood out most in a region, 21 were in it: docs/photographs.md
 
     @property
     def threshold(self) -> float:
