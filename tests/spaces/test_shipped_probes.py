@@ -12,7 +12,7 @@ import saywhy
 from saywhy.answers.explanation import Explanation
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.sources import read_sources
-from saywhy.questions.names_and_defaults import concepts_file, default_space
+from saywhy.questions.names_and_defaults import concepts_file, default_space, explaining_space
 
 THERE = {
     "coffee.png": {"metal", "wood", "red", "a room"},
@@ -31,7 +31,9 @@ def imagenet() -> Classifier:
 
 
 def test_they_are_the_default_of_their_classifier(imagenet: Classifier) -> None:
-    assert default_space(imagenet) == "concepts:imagenet"
+    assert explaining_space(imagenet) == explaining_space(imagenet, None, ("fur", "a red")) == "concepts:imagenet"
+    assert explaining_space(imagenet, "birds") == explaining_space(imagenet, None, ("a beak",)) == "own"
+    assert default_space(imagenet) == "own", "where any words may be asked for"
     assert concepts_file("concepts:imagenet").stat().st_size < 1_000_000
     assert default_space(Classifier.load("world:digits", device="cpu")) == "world:digits"
 

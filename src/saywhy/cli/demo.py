@@ -45,8 +45,8 @@ def _explained(model: str, source: str) -> list[Explanation]:
     from saywhy.pictures.sources import read_sources
     from saywhy.questions.explain import explain_pictures
     from saywhy.questions.names_and_defaults import (
-        default_space,
         default_writer,
+        explaining_space,
         files_brought,
         resolve_seen,
         resolve_space,
@@ -57,9 +57,9 @@ def _explained(model: str, source: str) -> list[Explanation]:
     from saywhy.seen.references import doubts_of
 
     classifier = Classifier.load(model)
-    named = default_space(classifier)
+    named = explaining_space(classifier)
     space = resolve_space(named, classifier)
-    words, writer = resolve_vocabulary(None, classifier), resolve_writer(default_writer(classifier))
+    words, writer = resolve_vocabulary(None, classifier, space), resolve_writer(default_writer(classifier))
     pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources([source])]
     seen = resolve_seen(space, words, doubts=doubts_of(eyes_of(space, classifier), brought=files_brought(named, None)))
     return explain_pictures(pictures, classifier, words, space, writer=writer, seen=seen)

@@ -148,8 +148,8 @@ def explain(
     from saywhy.questions.explain import check_target, explain_pictures
     from saywhy.questions.names_and_defaults import (
         check_space_name,
-        default_space,
         default_writer,
+        explaining_space,
         files_brought,
         load_vocabulary,
         resolve_seen,
@@ -183,7 +183,7 @@ def explain(
             threshold=threshold, output=output, random_weights=random_weights, device=device,
         )  # fmt: skip
         check_target(options.target, classifier)  # an unknown class is said before any picture is read
-        space = space or default_space(classifier)
+        space = space or explaining_space(classifier, vocabulary, options.phrases)
         opinion = resolve_space(space, classifier, device)
         check_phrases(options.phrases, opinion)
         words = resolve_vocabulary(words, classifier, opinion)

@@ -33,7 +33,7 @@ from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.labels import encode_looks, encode_pooled, encode_shifted, encode_vocabulary, nearest, pieces
 from saywhy.questions.names_and_defaults import (
     check_space,
-    default_space,
+    explaining_space,
     files_brought,
     resolve_seen,
     resolve_space,
@@ -155,7 +155,7 @@ def explain(
     asked = [_Listed(_name(one), partial(_read, one, classifier, display)) for one in (image if several else [image])]
     first = [] if several else [(asked[0].name, asked[0].open())]  # what is wrong with it is said before spaces load
     given = None if vocabulary is None else resolve_vocabulary(vocabulary, classifier)
-    space = space or default_space(classifier)
+    space = space or explaining_space(classifier, vocabulary, options.phrases)
     opinion = resolve_space(space, classifier) if isinstance(space, str) else space
     check_space(opinion, classifier)
     words = resolve_vocabulary(given, classifier, opinion)

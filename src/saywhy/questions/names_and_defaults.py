@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -84,6 +85,7 @@ SPACES = {
 
 SHIPPED_PROBES = Path(str(files("saywhy.spaces"))) / "data"
 """Concept probes of classifiers that can be installed from the package index."""
+SHIPPED = "concepts:imagenet"
 
 
 def check_space_name(name: str) -> None:
@@ -136,24 +138,34 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
 
 
 def default_space(classifier: Classifier | None) -> str:
-    """A space that can say facts where one is shipped, else a classifier's own if its head is linear, else CLIP."""
+    """A world's CLIP for its classifiers, a classifier's own space if its head is linear, else CLIP: for any words."""
     if classifier is None:
         return "clip"
-    if _has_shipped_probes(classifier):
-        return "concepts:imagenet"
     for world in ("world:aviary", "world:digits"):
         if classifier.name.startswith(world):
             return world
     return "own" if classifier.has_head else "clip"
 
 
-def _has_shipped_probes(classifier: Classifier) -> bool:
-    """Whether the shipped probes are this classifier's: its name says so, and its weights, names and transform are."""
-    from saywhy.spaces.concepts import Probes
+def explaining_space(classifier: Classifier, vocabulary: object = None, phrases: Sequence[str] = ()) -> str:
+    """The space in which a classifier is explained: shipped probes, which can say facts, where they know the words.
 
-    file = concepts_file("concepts:imagenet")
-    named = classifier.name.startswith("imagenet") and os.path.isfile(file)
-    return named and Probes.load(file).classifier == classifier.fingerprint
+    vocabulary, phrases: the words that are asked for; None: any will do.
+    """
+    if vocabulary is None and classifier.name.startswith("imagenet") and _probes_know(phrases, classifier):
+        return SHIPPED
+    return default_space(classifier)
+
+
+def _probes_know(phrases: Sequence[str], classifier: Classifier) -> bool:
+    """Whether the shipped probes are this classifier's, by weights, names and transform, and know the phrases."""
+    from saywhy.spaces.concepts import ConceptSpace
+
+    try:
+        space = ConceptSpace.load(concepts_file(SHIPPED), classifier)
+        return all(space.row(phrase) >= 0 for phrase in phrases)
+    except SaywhyError:
+        return False
 
 
 def default_vocabulary(classifier: Classifier) -> str:
@@ -257,7 +269,6 @@ def files_brought(space: str | Space | None, calibration: str | Path | Calibrate
 
 
 def concepts_file(space: str) -> Path:
-    """Where the probes of "concepts:FILE" are; "concepts:imagenet" are shipped."""
+    """Where the probes of "concepts:FILE" are; SHIPPED are in the package."""
     where = space.removeprefix("concepts:")
-    shipped = SHIPPED_PROBES / f"{where}.safetensors"
-    return shipped if where == "imagenet" and not os.path.exists(where) else Path(where)
+    return SHIPPED_PROBES / f"{where}.safetensors" if space == SHIPPED and not os.path.exists(where) else Path(where)
