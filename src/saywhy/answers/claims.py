@@ -9,6 +9,7 @@ from saywhy.types import Claim
 UNCALIBRATED = "uncalibrated: what the space finds nearest"
 UNSURE = "near, and not sure enough to be said"
 CLASS_NAMES = "class names"  # the setting that says how well a classifier's own space understands them
+IMPROBABLE = 0.3  # the probability below which a phrase is not shown
 WHOLE, SENTENCE = "picture", "sentence"  # what claims of the whole picture, and of the sentence, are about
 
 
@@ -23,8 +24,9 @@ def said(claims: Sequence[Claim], about: str) -> tuple[Claim, ...]:
 
 
 def unsaid(claims: Sequence[Claim], about: str) -> tuple[Claim, ...]:
-    """What is near in a look, and not said."""
-    return tuple(claim for claim in claims if not claim.said and claim.about == about)
+    """What is near in a look, and not said; without what is known to be improbable."""
+    near = (claim for claim in claims if not claim.said and claim.about == about)
+    return tuple(claim for claim in near if claim.there is None or claim.there >= IMPROBABLE)
 
 
 def heading(claims: Sequence[Claim]) -> str:
