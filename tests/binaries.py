@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LARGEST = 200_000  # bytes
-PLACES = ("src/saywhy/worlds/weights/", "src/saywhy/worlds/samples/", "docs/images/")
+PLACES = ("src/saywhy/worlds/weights/", "src/saywhy/worlds/samples/", "src/saywhy/spaces/data/", "docs/images/")
 
 
 def tracked(root: Path = ROOT) -> list[str]:

@@ -25,8 +25,9 @@ from saywhy.seen.layer_statistics import BATCH, Eye
 from saywhy.seen.typical import FEWEST, ROUGH, Typical, add_typical, typical_in
 from saywhy.worlds import WEIGHTS
 
-SHIPPED = "typical.safetensors"
-"""Beside the weights of a world's model: what that model knows."""
+SHIPPED = "typical.tensors"
+"""Beside the weights of a world's model: what that model knows. In safetensors' format, but not by that ending: of two
+such files in a folder, timm may take the wrong one for the weights."""
 MOST = 400  # pictures of a reference
 OF_RUN = 200  # pictures of a run that stand for it
 LARGE = 20_000_000  # parameters

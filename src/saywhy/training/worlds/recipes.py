@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument(
-        "--typical", action="store_true", help="train nothing; make anew what the models know (typical.safetensors)"
+        "--typical", action="store_true", help="train nothing; make anew what the models know (typical.tensors)"
     )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(RECIPES)
