@@ -120,7 +120,7 @@ def test_what_is_not_there_is_said(folder: Path) -> None:
 def test_the_aviarys_tables() -> None:
     report = run_benchmark("sentences", scenes="4")
     assert report.rows == []
-    (_, columns, rows), (_, _, two), (_, _, examples) = report.more
+    (_, columns, rows), (_, _, controls), (_, _, two), (_, _, examples) = report.more
     assert set(columns) == {
         "space", "seen", "pictures", "names a true one %", "of those named, true %", "named", "another picture's %",
         "perplexity", "example",
@@ -130,6 +130,7 @@ def test_the_aviarys_tables() -> None:
     ]
     assert all(row["pictures"] == 4 and 0 <= row["of those named, true %"] <= 100 for row in rows)
     assert rows[0]["names a true one %"] >= 50
+    assert {row["words"] for row in controls} >= {"as said", "dealt", "constant"}
     biased, unbiased = two
     assert biased["pictures"] == unbiased["pictures"] == 8
     assert all(0 <= row["names the background %"] <= 100 for row in two)
