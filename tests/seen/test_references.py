@@ -74,7 +74,9 @@ def test_probes_bring_what_they_were_learned_from(tmp_path: Path) -> None:
     assert silenced(doubts_of([eye], brought=[file]), scenes(10)) == 1
     (other,) = eyes_of(None, Classifier.load("world:aviary/vit", device="cpu"))
     assert silenced(doubts_of([other], brought=[file]), scenes(10)) <= 0.2  # of another network nothing was brought
-    assert keep_typical(file, [eye], listed(noise(20)), "too few") == []
+    told: list[str] = []
+    assert keep_typical(file, [eye], listed(noise(20)), "too few", tell=told.append) == []
+    assert "a reference of 20 pictures does not say what is typical" in told[0]
 
 
 def test_a_reason_says_whose_network_and_what_it_knows() -> None:

@@ -101,7 +101,7 @@ def calibrate(
             tell=lambda failure: complain(failure.reason),
         )  # fmt: skip
     made.save(out)
-    keep_typical(out, eyes_of(opinion, classifier), known.pictures, f"pictures of {made.data}", progress_bar)
+    keep_typical(out, eyes_of(opinion, classifier), known.pictures, f"pictures of {made.data}", progress_bar, note)
     picture, table = figure or out.with_suffix(".png"), out.with_suffix(".csv")
     write_whole(picture, reliability_png(made))
     write_whole(table, phrases_csv(made))

@@ -299,7 +299,7 @@ def train_concepts(
         features, told, classifier.fingerprint, precision=precision, teacher=teacher, quiet=errors.quiet
     )
     probes.save(out)
-    keep_typical(out, eyes_of(None, classifier), told.pictures, f"pictures of {told.name}", progress_bar)
+    keep_typical(out, eyes_of(None, classifier), told.pictures, f"pictures of {told.name}", progress_bar, note)
     _show_probes(probes)
     for sentence in cannot_tell(probes)[:NOTED]:
         note(sentence)

@@ -140,18 +140,25 @@ def learn(
 
 
 def keep_typical(
-    path: Path, eyes: Sequence[Eye], pictures: Sequence[Unopened], what: str, bar: Bar = _no_bar
+    path: Path,
+    eyes: Sequence[Eye],
+    pictures: Sequence[Unopened],
+    what: str,
+    bar: Bar = _no_bar,
+    tell: Callable[[str], object] = lambda note: None,
 ) -> list[Typical]:
     """Add to a file of probes or of a calibration what the networks make of the pictures that it was learned from.
 
-    Pictures of another kind then get no words by it. Nothing is added where there are fewer than FEWEST.
+    Pictures of another kind then get no words by it. Where ``learn`` finds that these pictures do not say what is
+    typical, nothing is added, and ``tell`` is told why.
 
     Raises SaywhyError where the file cannot be written.
     """
     step = max(1, len(pictures) // MOST)
     try:
         found = learn(eyes, pictures[::step][:MOST], what, bar=bar)
-    except SaywhyError:
+    except SaywhyError as error:
+        tell(f"{path} will say words of pictures of any kind, unless --reference is given: {error}")
         return []
     add_typical(path, found)
     return found
