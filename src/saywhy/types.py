@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -168,19 +168,65 @@ class Heatmap:
         return self.values.clamp(min=0)
 
 
+BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE = "borne out", "not borne out", "not testable"
+Verdict = Literal["borne out", "not borne out", "not testable"]
+
+
+@final
+@dataclass(frozen=True)
+class Check:
+    """What became of the explained class when a claim about the decision was put to the test.
+
+    change:      what was done to the picture, in words: "its place filled with the colours around it".
+    verdict:     of ``Verdict``: whether the decision rests on what is claimed.
+    effect:      how far the explained logit falls; below 0 where it rises. NaN where nothing could be changed.
+    interval:    95 %, of how much further it falls than under the controls; None where there are too few.
+    control:     the mean fall under the controls, equal changes elsewhere; None where there were none.
+    p:           how probable such a fall is for an equal change elsewhere; None where that was not measured.
+    q:           p, corrected together with the other claims of the picture (Benjamini and Hochberg, 1995).
+    margin:      what the effect is held against: the explained logit above the mean of all logits.
+    probability: of the explained class: (before, after, under the controls: None where there were none).
+    rank:        of the explained class among all: (before, after); 1 is the first.
+    keeps:       the share of the margin that is left where all but this is changed: is it sufficient? None: not asked.
+    passes:      forward passes spent.
+    reason:      why it could not be tested, or what the verdict rests on beside the numbers.
+    """
+
+    change: str
+    verdict: Verdict
+    effect: float
+    margin: float
+    probability: tuple[float, float, float | None]
+    rank: tuple[int, int]
+    interval: tuple[float, float] | None = None
+    control: float | None = None
+    p: float | None = None
+    q: float | None = None
+    keeps: float | None = None
+    passes: int = 0
+    reason: str = ""
+
+    @property
+    def share(self) -> float:
+        """The share of the margin that the change takes; NaN where there is none."""
+        return self.effect / self.margin if self.margin > 0 else float("nan")
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A part of the picture that the decision rests on.
+    """A part of the picture that the decision is said to rest on.
 
     box:   the crop, in pixels of the original picture.
     mask:  (H, W) bool, in the preprocessed frame: the pixels whose relevance is counted.
     share: relevance under the mask over all positive relevance of the heatmap, 0..1.
+    used:  what became of the decision without it; None where that was not tested.
     """
 
     box: Box
     mask: np.ndarray = field(repr=False)
     share: float
+    used: Check | None = None
 
 
 @final
@@ -265,6 +311,7 @@ class Claim:
     basis: what that rests on, or why it is not known.
     said:  whether it is sure enough to be said as a fact.
     echo:  whether the name of the class alone would have said it: it goes with the name.
+    used:  whether the decision rests on it; None where that was not tested.
     """
 
     text: str
@@ -275,6 +322,7 @@ class Claim:
     basis: str
     said: bool
     echo: bool = False
+    used: Check | None = None
 
 
 @final

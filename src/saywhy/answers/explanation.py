@@ -24,6 +24,7 @@ from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
 from saywhy.types import (
+    Check,
     Claim,
     Contrast,
     Draft,
@@ -60,6 +61,7 @@ class Explanation:
     sentence:    one written by a language model against the space; None where no writer was asked for.
     contrast:    why this class and not the runner-up; None in a space that does not know the classes.
     phrases:     where phrases that were asked for are, as the space sees it.
+    surroundings: whether the decision rests on all that is around the object; None where that was not tested.
     more:        explanations of the same picture for the other targets that were asked for.
     """
 
@@ -78,7 +80,14 @@ class Explanation:
     sentence: Sentence | None = None
     contrast: Contrast | None = None
     phrases: tuple[PhraseMap, ...] = ()
+    surroundings: Check | None = None
     more: tuple[Explanation, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All tests of what is claimed of the decision: of regions, of the surroundings, of words said as facts."""
+        made = (*(r.used for r in self.regions), self.surroundings, *(c.used for c in self.claims if c.said))
+        return tuple(check for check in made if check is not None)
 
     @property
     def each(self) -> tuple[Explanation, ...]:
@@ -128,14 +137,16 @@ def _document(e: Explanation) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "summary": e.summary,
-        "claims": [vars(claim) for claim in e.claims],
+        "claims": [vars(claim) | {"used": _used(claim.used)} for claim in e.claims],
         "silence": e.silence,
         "predictions": [vars(p) for p in e.predictions],
         "target": vars(e.target),
         "regions": [
-            {"box": r.box, "share": r.share, "mask": packing.pack(np.packbits(r.mask)), "frame": r.mask.shape}
+            {"box": r.box, "share": r.share, "mask": packing.pack(np.packbits(r.mask)), "frame": r.mask.shape,
+             "used": _used(r.used)}
             for r in e.regions
         ],
+        "surroundings": _used(e.surroundings),
         "findings": [_finding(f) for f in e.findings],
         "concepts": _finding(e.concepts),
         "heatmap": _heatmap(e.heatmap),
@@ -178,6 +189,7 @@ def _read(d: dict[str, Any]) -> Explanation:
         sentence=_read_sentence(d.get("sentence")),
         contrast=_read_contrast(d.get("contrast")),
         phrases=tuple(_read_phrase(x) for x in d.get("phrases", ())),
+        surroundings=_check(d.get("surroundings")),
         more=tuple(_read(x) for x in d.get("more", ())),
     )
 
@@ -230,7 +242,19 @@ def _read_finding(d: dict[str, Any]) -> Finding:
 
 def _claim(d: dict[str, Any]) -> Claim:
     there = None if d["there"] is None else packing.number(d["there"])
-    return Claim(**d | {"score": packing.number(d["score"]), "there": there})
+    return Claim(**d | {"score": packing.number(d["score"]), "there": there, "used": _check(d.get("used"))})
+
+
+def _used(check: Check | None) -> dict[str, Any] | None:
+    return None if check is None else vars(check)
+
+
+def _check(d: dict[str, Any] | None) -> Check | None:
+    if d is None:
+        return None
+    numbers = {key: packing.number(d[key]) for key in ("effect", "margin")}
+    pairs = {"probability": tuple(d["probability"]), "rank": tuple(d["rank"])}
+    return Check(**d | numbers | pairs | {"interval": d["interval"] and tuple(d["interval"])})
 
 
 def _labels(found: list[dict[str, Any]]) -> tuple[Label, ...]:
@@ -269,7 +293,8 @@ def _region(d: dict[str, Any]) -> Region:
     packed = packing.unpack(d["mask"], -(-height * width // 8))
     bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
     left, top, right, bottom = d["box"]
-    return Region((left, top, right, bottom), bits.reshape(height, width).astype(bool), d["share"])
+    mask = bits.reshape(height, width).astype(bool)
+    return Region((left, top, right, bottom), mask, d["share"], _check(d.get("used")))
 
 
 def display_box(explanation: Explanation, region: int, size: tuple[int, int]) -> tuple[int, int, int, int]:

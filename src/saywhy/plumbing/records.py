@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -28,7 +28,10 @@ def _check(value: Any, kind: Any, where: str) -> None:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return
-    if origin in (Union, UnionType):
+    if origin is Literal:
+        if value not in inner:
+            raise TypeError(f"{where}: expected one of {', '.join(map(repr, inner))}, found {shown(repr(value), 40)}")
+    elif origin in (Union, UnionType):
         if value is None and NoneType in inner:
             return
         errors = [error for one in inner if one is not NoneType for error in [_error(value, one, where)]]
