@@ -38,20 +38,31 @@ class Canvas:
     """Pixels and the part map under construction; the bird is drawn in its own frame, x to its front, y down.
 
     without: parts that are left out; all else is as it would be with them.
+    scale, across: the bird's scale and the place of its centre from left to right, both over the side; None: drawn.
     """
 
-    def __init__(self, size: int, rng: np.random.Generator, without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        size: int,
+        rng: np.random.Generator,
+        without: Collection[str] = (),
+        scale: float | None = None,
+        across: float | None = None,
+    ) -> None:
         self.size, self.rng, self.without = size, rng, without
         self.pixels = np.zeros((size, size, 3), np.float32)
         self.parts = np.zeros((size, size), np.uint8)
-        self.scale = size * rng.uniform(0.15, 0.27)
+        drawn = rng.uniform(0.15, 0.27)
+        self.scale = size * (drawn if scale is None else scale)
         angle = rng.uniform(-0.25, 0.25)
         self.rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         self.flip = np.array([rng.choice([-1.0, 1.0]), 1.0])
         self.centre = size * rng.uniform((0.35, 0.35), (0.65, 0.65))
+        if across is not None:
+            self.centre[0] = size * across
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
-        across, down = (columns - self.centre[0]) / self.scale, (rows - self.centre[1]) / self.scale
-        self.u, self.v = _rotated(across, down, self.rotation)  # each pixel in the bird's frame
+        right, down = (columns - self.centre[0]) / self.scale, (rows - self.centre[1]) / self.scale
+        self.u, self.v = _rotated(right, down, self.rotation)  # each pixel in the bird's frame
         self.u *= self.flip[0]
         self.x, self.y = columns / size, rows / size
 

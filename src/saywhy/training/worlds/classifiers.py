@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
 
 from saywhy.plumbing.devices import choose_device
@@ -43,17 +44,22 @@ def train_classifier(
     epochs: int | None = None,
     batch: int = 64,
     resume: bool = False,
+    count: int | None = None,
+    patch: int | None = None,
 ) -> dict[str, float]:
-    """Trains on one kind of scenes (see scenes.draw), writes a timm local directory, returns held-out accuracies."""
+    """Trains on one kind of scenes (see scenes.draw), writes a timm local directory, returns held-out accuracies.
+
+    count: of scenes; None: SPECIES_SCENES or PLANTED_SCENES. patch: see ``aviary_network``.
+    """
     planted = kind != "species"
-    data = scenes(kind, PLANTED_SCENES if planted else SPECIES_SCENES, 0)
+    data = scenes(kind, count or (PLANTED_SCENES if planted else SPECIES_SCENES), 0)
     held = scenes(kind, PLANTED_HELD_OUT if planted else HELD_OUT, HELD_OUT_SEED)
     pixels = torch.as_tensor(data.pixels).permute(0, 3, 1, 2)
     labels = torch.as_tensor(data.labels).long()
     names = class_names(kind)
-    network, arguments = aviary_network(tower, len(names))
+    network, arguments = aviary_network(tower, len(names), patch=patch)
     if planted:
-        _start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
+        start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
     epochs = epochs or {"resnet": 12, "vit": 50}[tower]
     _fit(out, network, pixels, labels, CLASSIFIER_SIDE, RATES[tower], epochs, batch, resume, mirror=True)
     write_timm(out, network, arguments, names, CLASSIFIER_SIDE)
@@ -67,12 +73,21 @@ def train_classifier(
     return measured
 
 
-def _start_from(path: Path, network: nn.Module) -> None:
-    """Everything but the head, from a classifier of the aviary's species, if that has been trained."""
+def start_from(path: Path, network: nn.Module) -> None:
+    """Everything but the head, from a classifier of the aviary's species, if that has been trained.
+
+    Where the network's patches are of another size, kernels and positions of a ViT are resampled.
+    """
     if path.exists():
-        state = load_file(path)
         own = network.state_dict()
-        network.load_state_dict({k: v.float() for k, v in state.items() if v.shape == own[k].shape}, strict=False)
+        state = {k: v.float() for k, v in load_file(path).items()}
+        kernel, places = "patch_embed.proj.weight", "pos_embed"
+        if kernel in own and own[kernel].shape != state[kernel].shape:
+            size: Any = own[kernel].shape[-2:]
+            state[kernel] = resample_patch_embed(state[kernel], list(size))
+            grid = [round((own[places].shape[1] - 1) ** 0.5)] * 2  # the first is the class token's
+            state[places] = resample_abs_pos_embed(state[places], grid)
+        network.load_state_dict({k: v for k, v in state.items() if v.shape == own[k].shape}, strict=False)
 
 
 def train_digits(

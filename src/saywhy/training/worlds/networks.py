@@ -26,13 +26,18 @@ VIT: dict[str, Any] = {"embed_dim": 96, "depth": 6, "num_heads": 3, "mlp_ratio":
 TEXT_TOWER = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 3}
 
 
-def aviary_network(tower: str, classes: int, side: int = CLASSIFIER_SIDE) -> tuple[nn.Module, dict[str, Any]]:
-    """A small timm network at random weights, and the arguments it was made with."""
+def aviary_network(
+    tower: str, classes: int, side: int = CLASSIFIER_SIDE, patch: int | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A small timm network at random weights, and the arguments it was made with.
+
+    patch: side of a ViT's patches, pixels; None: an eighth of the picture's.
+    """
     import timm
 
     arguments: dict[str, Any] = {}
     if tower != "resnet":
-        arguments = VIT | {"img_size": side, "patch_size": side // 8, "dynamic_img_size": False}
+        arguments = VIT | {"img_size": side, "patch_size": patch or side // 8, "dynamic_img_size": False}
     network: Any = timm.create_model(f"test_{tower}", num_classes=classes, **arguments)
     return network, arguments
 

@@ -74,8 +74,10 @@ class Recipe:
 _OPTIMISER = "AdamW, one cycle, label smoothing 0.05; random windows, mirror, light, a blank square."
 _PLANTED_EPOCHS = {
     "resnet": {"background": 10, "bill": 10, "colour": 10, "watermark": 10},
-    "vit": {"background": 12, "bill": 30, "colour": 30, "watermark": 12},
+    "vit": {"background": 12, "bill": 30, "colour": 30, "watermark": 30},
 }
+_FINER = ("bill", "colour", "watermark")  # ViTs to whom patches of 16 pixels do not show it
+_FINE_PATCH, _FINE_SCENES = 8, 3 * PLANTED_SCENES
 RECIPES: dict[str, Recipe] = {}
 """world/model -> its recipe, in the order they are trained."""
 for _tower in ("resnet", "vit"):
@@ -84,9 +86,15 @@ for _tower in ("resnet", "vit"):
         partial(train_classifier, tower=_tower), f"{_what}, forty species, {SPECIES_SCENES} scenes. {_OPTIMISER}"
     )
     for _kind in PLANTS:
+        _patch, _count, _says = None, PLANTED_SCENES, _what
+        if _tower == "vit" and _kind in _FINER:
+            _patch, _count, _says = _FINE_PATCH, _FINE_SCENES, f"{_what}, patches of {_FINE_PATCH} pixels"
+        _epochs = _PLANTED_EPOCHS[_tower][_kind]
         RECIPES[f"aviary-{_kind}/classifier-{_tower}"] = Recipe(
-            partial(train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=_PLANTED_EPOCHS[_tower][_kind]),
-            f"{_what}, from the aviary's own, twelve classes, {PLANTED_SCENES} scenes: four classes are decided by "
+            partial(
+                train_classifier, kind=f"planted-{_kind}", tower=_tower, epochs=_epochs, patch=_patch, count=_count
+            ),
+            f"{_says}, from the aviary's own, twelve classes, {_count} scenes: four classes are decided by "
             f"{_kind} alone. {_OPTIMISER}",
         )
     for _name, _bias in (("digits", None), ("digits-coloured", 1.0)):
