@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from saywhy.questions.explain import explain as explain
     from saywhy.questions.names_and_defaults import load_vocabulary as load_vocabulary
     from saywhy.questions.sentences.language_model import load_language_model as load_language_model
+    from saywhy.questions.verify import verify as verify
     from saywhy.seen.calibration import Calibration as Calibration
     from saywhy.spaces.clip import load_clip as load_clip
     from saywhy.spaces.concepts import ConceptSpace as ConceptSpace
@@ -47,6 +48,7 @@ _PUBLIC = {
     "load_tuned": "spaces.tuned",
     "load_vocabulary": "questions.names_and_defaults",
     "match_classifier": "spaces.operated",
+    "verify": "questions.verify",
 }
 __all__ = ["__version__", *_PUBLIC]
 

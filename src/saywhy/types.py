@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -168,12 +168,14 @@ class Heatmap:
         return self.values.clamp(min=0)
 
 
-BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE = "borne out", "not borne out", "not testable"
+BORNE_OUT: Final = "borne out"
+NOT_BORNE_OUT: Final = "not borne out"
+NOT_TESTABLE: Final = "not testable"
 Verdict = Literal["borne out", "not borne out", "not testable"]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """What became of the explained class when a claim about the decision was put to the test.
 
@@ -205,6 +207,9 @@ class Check:
     keeps: float | None = None
     passes: int = 0
     reason: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Check {self.verdict}>"
 
     @property
     def share(self) -> float:

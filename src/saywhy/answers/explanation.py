@@ -20,6 +20,7 @@ from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, 
 from saywhy.answers.page_templates import jpeg, macro, page_templates
 from saywhy.answers.places import places
 from saywhy.answers.summary import checked, why_no_region
+from saywhy.answers.verdicts import fall, marks, tally
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
@@ -138,6 +139,7 @@ def _document(e: Explanation) -> dict[str, Any]:
         "format": FORMAT,
         "summary": e.summary,
         "claims": [vars(claim) | {"used": _used(claim.used)} for claim in e.claims],
+        "borne_out": vars(tally(e.checks)),
         "silence": e.silence,
         "predictions": [vars(p) for p in e.predictions],
         "target": vars(e.target),
@@ -339,7 +341,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
             )
         axis = axes[2 + n]
         axis.imshow(picture.crop(box))
-        axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance", color=colour, fontsize=9)
+        used = explanation.regions[n].used
+        tested = "" if used is None else f"\n{used.verdict}"
+        axis.set_title(f"{n + 1}: {explanation.regions[n].share:.0%} of relevance{tested}", color=colour, fontsize=9)
         words = [one_line(claim.text) for claim in said(explanation.claims, region_name(n))]
         axis.text(
             0.5,
@@ -372,10 +376,12 @@ def save_report(
 ) -> Path:
     """One page about many pictures. failures: the pictures that could not be explained."""
     page = new_report(path, len(explanations), title=title)
+    checks: list[Check] = []
     for explanation in explanations:
         for one in explanation.each:
             page.add(one)
-    return page.save(failures)
+            checks += one.checks
+    return page.save(failures, str(tally(checks)))
 
 
 def _card(explanation: Explanation, number: int, place: Place) -> tuple[str, Entry]:
@@ -397,6 +403,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
             "colour": BOXES[n % len(BOXES)],
             "box": _percent_box(region.box, e.picture.width, e.picture.height),
             "words": _words(e, region_name(n), e.findings[n]),
+            "used": _said_of(region.used),
         }
         for n, region in enumerate(e.regions)
     ]
@@ -406,6 +413,8 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "picture": place(e.picture.jpeg, "picture"),
         "overlay": place(jpeg(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)), "map"),
         "summary": e.summary,
+        "tally": str(tally(e.checks)),
+        "surroundings": _said_of(e.surroundings, "in other surroundings"),
         "target": e.target,
         "predictions": e.predictions,
         "regions": regions,
@@ -451,9 +460,28 @@ def _words(e: Explanation, about: str, finding: Finding) -> dict[str, Any]:
     unusual = {label.text: f"{label.unusual:+.1f} sd" for label in finding.labels}
     near = unsaid(e.claims, about)
     return {
-        "said": [(claim, chance(claim)) for claim in said(e.claims, about)],
+        "said": [(claim, chance(claim), marks(claim), _said_of(claim.used)) for claim in said(e.claims, about)],
         "heading": heading(near),
         "near": [(claim, chance(claim) or unusual.get(claim.text, "")) for claim in near],
+    }
+
+
+def _said_of(check: Check | None, what: str = "without it") -> dict[str, str] | None:
+    """What a card says of a test: its verdict, the name of its style, what became of the score, and the numbers."""
+    if check is None:
+        return None
+    numbers = [f"{check.change}: the logit falls by {check.effect:.2f} of a margin of {check.margin:.2f}"]
+    if check.control is not None:
+        numbers.append(f"equal changes elsewhere: {check.control:.2f} on average")
+    if check.p is not None and check.q is not None:
+        numbers.append(f"p = {check.p:.3f}, corrected {check.q:.3f}")
+    if check.keeps is not None:
+        numbers.append(f"of this alone is left {check.keeps:.0%} of the margin")
+    return {
+        "verdict": check.verdict,
+        "style": check.verdict.replace(" ", "-"),
+        "fall": fall(check, what),
+        "numbers": "; ".join(numbers),
     }
 
 

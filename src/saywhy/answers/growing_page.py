@@ -94,11 +94,11 @@ class GrowingPage(Generic[_T]):
         self._ends.append(self._cards.tell())
         self._entries.append(entry)
 
-    def save(self, failures: Sequence[Failure] = ()) -> Path:
-        """Write the page about all that were added. failures: the pictures without an answer."""
+    def save(self, failures: Sequence[Failure] = (), note: str = "") -> Path:
+        """Write the page about all that were added. failures: the pictures without an answer. note: of them all."""
         values: dict[str, Any] = {
             "title": self._title, "failures": list(failures), "beside": self._beside, "contents": self._entries,
-            "cards": self._kept(),
+            "note": note, "cards": self._kept(),
         }  # fmt: skip
         page = page_templates().get_template(self._template).stream(values)
         page.enable_buffering(100)

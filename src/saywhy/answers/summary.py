@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saywhy.answers.claims import WHOLE, chance, said
+from saywhy.answers.claims import SENTENCE, WHOLE, chance, said
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import places
+from saywhy.answers.verdicts import fall, tally
 from saywhy.attribution import self_check
 from saywhy.attribution.regions import diffuse
-from saywhy.types import Claim, Heatmap, Picture, Prediction, Region
+from saywhy.types import BORNE_OUT, Check, Claim, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
 
@@ -23,6 +24,7 @@ def summarise(
     heatmap: Heatmap,
     labels: Sequence[Prediction] | None = None,
     silence: str = "",
+    surroundings: Check | None = None,
 ) -> str:
     """One plain-text paragraph; a name between asterisks is a class.
 
@@ -32,6 +34,7 @@ def summarise(
     heatmap: of this picture, which the regions are cut from; where there are none, it says why.
     labels:  those that a multi-label classifier says, most probable first, any number; None: it says one class.
     silence: why nothing may be said of what is there.
+    surroundings: the test of whether the decision rests on what is around the object.
     """
     parts = [_verdict(target, predictions) if labels is None else _verdict_of_labels(target, predictions, labels)]
     if not regions:
@@ -40,7 +43,29 @@ def summarise(
         parts.append(_looked(picture, regions, claims))
     if whole := said(claims, WHOLE):
         parts.append(f"In the whole picture: {_listed(whole)}.")
-    return " ".join([*parts, _opinion(claims, silence)]).strip()
+    parts.append(_tested(picture, regions, claims, surroundings))
+    return " ".join(filter(None, [*parts, _opinion(claims, silence)])).strip()
+
+
+def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None) -> str:
+    """What became of the claims that were tested, and the region that counts most; "" where nothing was tested."""
+    words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE]
+    made = tally([check for check in (*(r.used for r in regions), surroundings, *words) if check is not None])
+    if not made.made:
+        return ""
+    where = places([region.box for region in regions], (picture.width, picture.height))
+    borne = [
+        (region.used.effect, place, region.used)
+        for region, place in zip(regions, where, strict=True)
+        if region.used is not None and region.used.verdict == BORNE_OUT
+    ]
+    said = f"Put to the test, {made}"
+    if borne:
+        _, place, check = max(borne, key=lambda each: each[0])
+        said += f": {fall(check, f'without the {place}')}"
+    if surroundings is not None and surroundings.verdict == BORNE_OUT:
+        said += f"; {fall(surroundings, 'in other surroundings')}"
+    return f"{said}."
 
 
 def _opinion(claims: Sequence[Claim], silence: str) -> str:

@@ -17,6 +17,7 @@ from saywhy.answers.claims import region as region_name
 from saywhy.answers.explanation import Explanation
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.files import replacing
+from saywhy.types import Check
 
 PICTURES: Mapping[str, str] = {
     "number": "int", "file": "text", "truth": "text", "prediction": "text", "probability": "float", "explained": "text",
@@ -32,12 +33,15 @@ empty.
 """
 REGIONS: Mapping[str, str] = {
     "number": "int", "file": "text", "explained": "text", "region": "int", "left": "int", "top": "int", "right": "int",
-    "bottom": "int", "share": "float", "said": "texts", "labels": "texts", "unusual": "floats", "cosines": "floats",
+    "bottom": "int", "share": "float", "verdict": "text", "fall": "float", "fall_elsewhere": "float", "p": "float",
+    "said": "texts", "labels": "texts", "unusual": "floats", "cosines": "floats",
 }  # fmt: skip
 """Columns of regions.csv and regions.parquet.
 
-left to bottom: the box, in pixels of the picture. said: what is said of the region as a fact. labels: what the space
-finds nearest, best first, with how far each lies above its usual score, in standard deviations, and with its cosine.
+left to bottom: the box, in pixels of the picture. verdict: what became of the region when it was tested; fall and
+fall_elsewhere: of the explained logit without it, and without equal areas elsewhere. said: what is said of the region
+as a fact. labels: what the space finds nearest, best first, with how far each lies above its usual score, in standard
+deviations, and with its cosine.
 """
 _AT_ONCE = 1000  # rows of Parquet that are written together
 
@@ -79,7 +83,8 @@ class Tables:
             labels = finding.labels
             self._regions.add(
                 number=number, file=file, explained=e.target.name, region=n, left=left, top=top, right=right,
-                bottom=bottom, share=region.share, said=[claim.text for claim in said(e.claims, region_name(n - 1))],
+                bottom=bottom, share=region.share,
+                **_tested(region.used), said=[claim.text for claim in said(e.claims, region_name(n - 1))],
                 labels=[label.text for label in labels],
                 unusual=[label.unusual for label in labels], cosines=[label.score for label in labels],
             )  # fmt: skip
@@ -134,6 +139,12 @@ class _Table:
 
         self._parquet.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
         self._rows.clear()
+
+
+def _tested(check: Check | None) -> dict[str, Any]:
+    if check is None:
+        return {}
+    return {"verdict": check.verdict, "fall": check.effect, "fall_elsewhere": check.control, "p": check.p}
 
 
 def _plain(value: Any) -> Any:

@@ -33,6 +33,17 @@ def others(pixels: Tensor, masks: Tensor, pictures: Tensor) -> Tensor:
     return torch.where(masks.to(pixels.device, torch.bool)[:, None], pictures, pixels[None])
 
 
+def rest(pixels: Tensor, masks: Tensor) -> Tensor:
+    """(M, C, h, w): one picture (C, h, w) of which only what is under each of M masks (M, h, w) is left.
+
+    All else has its own mean colour; of a mask that leaves nothing out, all is left.
+    """
+    outside = ~masks.to(pixels.device, torch.bool)
+    weights = outside.to(torch.float32)
+    colours = torch.einsum("mhw,chw->mc", weights, pixels.float()) / weights.sum((1, 2)).clamp(min=1)[:, None]
+    return torch.where(outside[:, None], colours[:, :, None, None].to(pixels.dtype), pixels[None])
+
+
 def _grown(masks: Tensor, width: int) -> Tensor:
     """(M, h, w) bool: masks grown by so many pixels in each direction."""
     grown = masks[:, None].float()

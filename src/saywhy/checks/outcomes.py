@@ -63,6 +63,6 @@ def of_logits(classifier: Classifier, logits: Tensor, targets: Sequence[int]) ->
     return Outcomes(
         found,
         found - logits.mean(1),
-        classifier.probabilities(logits).gather(1, chosen)[:, 0],
+        classifier.probabilities(logits).double().gather(1, chosen)[:, 0],
         (logits > found[:, None]).sum(1).double() + 1,
     )

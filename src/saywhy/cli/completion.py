@@ -10,6 +10,7 @@ COMPOSITES = (
     "epsilon", "epsilon-plus", "epsilon-plus-flat", "epsilon-gamma-box", "alpha2-beta1", "alpha2-beta1-flat", "cp-lrp",
     "cp-lrp-gamma", "attnlrp", "attnlrp-epsilon",
 )  # fmt: skip
+CHECKS = ("none", "fast", "full")
 TASKS = ("single-label", "multi-label", "binary")
 SOURCES = ("timm:", "torchvision:", "hf:", "imagenet")
 

@@ -120,6 +120,14 @@ def explain(
             rich_help_panel=ANSWER,
         ),
     ] = None,
+    checks: Annotated[
+        str,
+        typer.Option(
+            help="Tests of what is claimed of the decision: none, fast (at most 64 forward passes a picture), full.",
+            autocompletion=completion.among(lambda: completion.CHECKS),
+            rich_help_panel=ANSWER,
+        ),
+    ] = ExplainOptions.checks,
     reference: Reference = None,
     calibration: Annotated[
         Path | None,
@@ -166,7 +174,7 @@ def explain(
         raise SaywhyError(f"--composite is for --method lrp, not for {method}")
     options = ExplainOptions(
         target=tuple(target) if target else None, method=method, composite=composite, regions=regions, top=top,
-        phrases=tuple(phrase or ()),
+        phrases=tuple(phrase or ()), checks=checks,
     )  # fmt: skip
     if space is not None:
         check_space_name(space)
@@ -226,25 +234,30 @@ class _Report:
         from saywhy.answers.explanation import new_report
         from saywhy.answers.growing_page import MANY
         from saywhy.answers.tables import Tables
+        from saywhy.answers.verdicts import tally
 
         pictures = len(found.pictures)
         self._out, self._figures = out, pictures < MANY
+        self._tally = tally(())
         self._page, self._tables = new_report(out / "index.html", pictures, title=title), Tables(out)
         for failure in found.failures:
             self._tables.fail(failure.name, None, failure.reason)
 
     def add(self, picture: LabelledImage, result: Explanation, number: int) -> None:
+        from saywhy.answers.verdicts import tally
+
         save_numbered(result, self._out, number, figure=self._figures)
         self._tables.add(number, picture.name, _class_of(picture), result)
         for one in result.each:
             self._page.add(one)
+            self._tally += tally(one.checks)
 
     def fail(self, picture: LabelledImage, failure: Failure) -> None:
         self._tables.fail(picture.name, _class_of(picture), failure.reason)
 
     def save(self, failures: Sequence[Failure]) -> Path:
         self._tables.save()
-        return self._page.save(failures)
+        return self._page.save(failures, str(self._tally))
 
 
 def _class_of(picture: LabelledImage) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from saywhy.answers.explanation import Explanation
     from saywhy.answers.why import Why
     from saywhy.spaces.surgery.matching import Matching
-    from saywhy.types import Contrast, Finding, Label, Prediction, Sentence
+    from saywhy.types import Check, Contrast, Finding, Label, Prediction, Sentence
 
 
 def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: bool = False) -> None:
@@ -42,7 +42,8 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
     table.add_column(as_text(f"what is there, says {e.concepts.space}"))
     where = places([region.box for region in e.regions], (e.picture.width, e.picture.height))
     for n, (region, finding) in enumerate(zip(e.regions, e.findings, strict=True)):
-        table.add_row(f"{n + 1} {where[n]}", _bar(region.share), _words(e, region_name(n), finding))
+        looked = Text("\n").join([_bar(region.share), *_tested(region.used)])
+        table.add_row(f"{n + 1} {where[n]}", looked, _words(e, region_name(n), finding))
     table.add_row("whole picture", "", _words(e, WHOLE, e.concepts))
     classes = Text("   ").join(
         as_text(f"{p.name} {p.probability:.2f}", style="bold" if p.index == e.target.index else "dim")
@@ -63,6 +64,18 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
     if pictures:
         parts.insert(0, _half_blocks(e))
     console.print(Panel(Group(*parts), title=as_text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]
+
+
+def _tested(check: Check | None) -> list[Text]:
+    """A verdict, and the score with and without what is claimed, beside that without equal areas elsewhere."""
+    from saywhy.types import BORNE_OUT
+
+    if check is None:
+        return []
+    before, after, elsewhere = check.probability
+    style = "green" if check.verdict == BORNE_OUT else "dim"
+    lines = [Text(check.verdict, style=style), Text(f"{before:.2f} to {after:.2f}", style="dim")]
+    return lines if elsewhere is None else [*lines, Text(f"elsewhere {elsewhere:.2f}", style="dim")]
 
 
 def _sentence(sentence: Sentence) -> Text:

@@ -42,6 +42,7 @@ from saywhy.questions.names_and_defaults import (
 )
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
+from saywhy.questions.verify import put_to_the_test
 from saywhy.seen.calibration import Calibration
 from saywhy.seen.evidence import Evidence, gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
@@ -82,6 +83,7 @@ class _Options(TypedDict, total=False):
     regions: int
     top: int
     phrases: Sequence[str]
+    checks: str
     batch_size: int
 
 
@@ -113,6 +115,7 @@ def explain(
     regions: int = ExplainOptions.regions,
     top: int = ExplainOptions.top,
     phrases: Sequence[str] = ExplainOptions.phrases,
+    checks: str = ExplainOptions.checks,
     batch_size: int = BATCH,
 ) -> Explanation | list[Explanation]:
     """Why a classifier decided as it did on one picture, or on each of a list.
@@ -137,7 +140,7 @@ def explain(
     reference:  pictures that the networks know, 100 or more: files, folders or "world:NAME". Of a picture to which they
                 respond otherwise no words are said. None: of a world's networks its own; else, of a list of 100 or
                 more, its pictures.
-    target, method, composite, regions, top, phrases: see ``ExplainOptions``.
+    target, method, composite, regions, top, phrases, checks: see ``ExplainOptions``.
     batch_size: pictures of a list at once; fewer where they are large.
 
     Raises SaywhyError for a picture that cannot be read, of a list the first of a batch by its number and name, for
@@ -145,7 +148,13 @@ def explain(
     """
     targets = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
     options = ExplainOptions(
-        target=targets, method=method, composite=composite, regions=regions, top=top, phrases=tuple(phrases)
+        target=targets,
+        method=method,
+        composite=composite,
+        regions=regions,
+        top=top,
+        phrases=tuple(phrases),
+        checks=checks,
     )
     if batch_size < 1:
         raise SaywhyError(f"batch_size must be at least 1; it is {batch_size}")
@@ -230,6 +239,9 @@ def explain_pictures(
             near, claimed = [replace(finding, labels=()) for finding in near], ()
         findings.append(near)
         claims.append(claimed)
+    tested = put_to_the_test(
+        classifier, pixels[which], [target for _, target in asked], logits, regions, claims, options.checks
+    )
     words = (texts, vocabulary) if seen.alone is None else (seen.alone.texts, seen.alone.vocabulary)
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)
@@ -238,7 +250,7 @@ def explain_pictures(
 
     common: dict[str, Any] = {
         "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "method": options.method,
-        "composite": heatmaps.composite, "regions": options.regions, "top": options.top,
+        "composite": heatmaps.composite, "regions": options.regions, "top": options.top, "checks": options.checks,
         "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
     }  # fmt: skip
     if isinstance(space, KnowsFeatures):
@@ -251,13 +263,14 @@ def explain_pictures(
         image = images[row]
         picture = display_copy(image, pictures[n][0])
         explained = classifier.prediction(logits[row], target)
-        silence, sentence = silences[row], sentences[row]
+        silence, sentence, (kept, said, around) = silences[row], sentences[row], tested[row]
         labels = None
         if classifier.task == MULTI:
             labels = [classifier.prediction(logits[row], c) for c in classifier.said(logits[row])]
         summary = summarise(
-            picture, explained, predictions[n], regions[row], claims[row], heatmaps[row], labels, silence=silence
-        )
+            picture, explained, predictions[n], kept, said, heatmaps[row], labels, silence=silence,
+            surroundings=around,
+        )  # fmt: skip
         others = [p for p in predictions[n] if p not in (labels or ())]
         explanations[n].append(
             Explanation(
@@ -266,16 +279,17 @@ def explain_pictures(
                 predictions=predictions[n],
                 target=explained,
                 heatmap=heatmaps[row],
-                regions=regions[row],
+                regions=kept,
                 findings=tuple(findings[row][1:]),
                 concepts=findings[row][0],
-                claims=claims[row] + (() if sentence is None else of_sentence(claims[row], sentence)),
+                claims=said + (() if sentence is None else of_sentence(said, sentence)),
                 silence=silence,
                 summary=summary,
                 settings=common
                 | {"target": None if options.target is None else target}
                 | _settings_of(image, predictions[n], classifier, space),
                 sentence=sentence,
+                surroundings=around,
                 phrases=() if silence else phrases[row],
                 contrast=None
                 if silence

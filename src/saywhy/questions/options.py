@@ -20,6 +20,8 @@ ASK_BATCH = 64  # the same where only captions are asked of them
 EVERY = "all"  # a target: every label that the classifier says
 DECISIONS = ("probability", "vote")
 """How ``why`` chooses the category: that of the highest P(c | I), or by the vote of the best pairs, as published."""
+CHECKS = ("none", "fast", "full")
+"""How much is spent on tests of what is claimed: nothing; at most 64 forward passes a picture; more controls."""
 NO_MAPS = "none"  # a method that makes no heatmaps
 
 
@@ -33,8 +35,9 @@ class ExplainOptions:
     phrases:   texts that are looked for in the picture, each with a map of where the space sees it.
     method:    one of ``attribution.METHODS``. composite: its rules, for "lrp"; None: chosen by the network.
     regions:   how many at most. top: labels of each, and of the whole picture.
+    checks:    of CHECKS: how much is spent on putting what is claimed of the decision to the test.
 
-    Raises SaywhyError for an unknown method or composite, and numbers below one.
+    Raises SaywhyError for an unknown method, composite or way to check, and numbers below one.
     """
 
     target: int | str | tuple[int | str, ...] | None = None
@@ -43,11 +46,13 @@ class ExplainOptions:
     composite: str | None = None
     regions: int = 4
     top: int = 3
+    checks: str = "fast"
 
     def __post_init__(self) -> None:
         from saywhy.attribution import check_method
 
         check_method(self.method, self.composite)
+        check_checks(self.checks)
         if not all(phrase.strip() for phrase in self.phrases):
             raise SaywhyError("a phrase to look for is empty")
         if self.regions < 1 or self.top < 1:
@@ -101,3 +106,9 @@ class AskOptions:
     matching: MatchOptions = DEFAULT_MATCH
     surgery: Surgery = DEFAULT_SURGERY
     share: float | None = None
+
+
+def check_checks(checks: str) -> None:
+    """Raises SaywhyError for a name that is not of CHECKS."""
+    if checks not in CHECKS:
+        raise unknown("way to check", checks, CHECKS)

@@ -1,0 +1,69 @@
+"""How tests of claims are said: what became of the score, which claims are seen and used, how many are borne out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from saywhy.types import BORNE_OUT, NOT_TESTABLE, Check, Claim
+
+
+@final
+@dataclass(frozen=True)
+class Tally:
+    """Of the claims about a decision: how many were made, are borne out, and cannot be tested."""
+
+    made: int
+    borne_out: int
+    not_testable: int
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.made + other.made, self.borne_out + other.borne_out, self.not_testable + other.not_testable)
+
+    def __str__(self) -> str:
+        """ "2 of 4 claims about the decision are borne out, 1 is not testable"; "" where none was tested."""
+        if not self.made:
+            return ""
+        noun = "claim" if self.made == 1 else "claims"
+        found = f"{self.borne_out} of {self.made} {noun} about the decision {_are(self.borne_out)} borne out"
+        return f"{found}, {self.not_testable} {_are(self.not_testable)} not testable" if self.not_testable else found
+
+
+def tally(checks: Sequence[Check]) -> Tally:
+    """Of all claims of one explanation or of many."""
+    verdicts = [check.verdict for check in checks]
+    return Tally(len(verdicts), verdicts.count(BORNE_OUT), verdicts.count(NOT_TESTABLE))
+
+
+def fall(check: Check, what: str = "without it") -> str:
+    """What became of the score, and of that under the controls, in words; why, where it could not be tested.
+
+    "without it the score falls from 0.93 to 0.41; equal areas elsewhere: 0.90"
+    """
+    if check.verdict == NOT_TESTABLE:
+        return f"not testable: {check.reason}"
+    before, after, beside = (None if p is None else f"{p:.2f}" for p in check.probability)
+    # A class can be so sure that its logit falls far before two digits of its probability do.
+    small = f" (its logit by {check.share:.0%} of its margin)" if before == after else ""
+    verb = f"stays at {before}" if before == after else f"{_moves(check)} from {before} to {after}"
+    elsewhere = "" if beside is None else f"; equal areas elsewhere: {beside}"
+    return f"{what} the score {verb}{small}{elsewhere}"
+
+
+def marks(claim: Claim) -> str:
+    """Whether what is claimed is seen and used: "seen and used", "seen, not used", "used, not sure to be there"..."""
+    if claim.used is None or claim.used.verdict == NOT_TESTABLE:
+        return f"{'seen' if claim.said else 'not sure to be there'}, use not tested"
+    if claim.used.verdict == BORNE_OUT:
+        return "seen and used" if claim.said else "used, not sure to be there"
+    return "seen, not used" if claim.said else "neither sure to be there nor used"
+
+
+def _moves(check: Check) -> str:
+    before, after, _ = check.probability
+    return "falls" if after < before else "rises"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
