@@ -8,7 +8,7 @@ the network itself is never touched. What runs is a shadow: other module objects
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from functools import partial
@@ -159,16 +159,23 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
     same on the same kind of device.
     """
     twin = deepcopy(network)
+    forget(twin.modules(), seed)
+    return twin
+
+
+def forget(modules: Iterable[nn.Module], seed: int) -> None:
+    """What ``untrained`` does, to the own parameters of some modules, in place: of a copy, not of a user's network."""
     drawn: set[int] = set()
+    modules = list(modules)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
         torch.manual_seed(seed)
-        for module in twin.modules():
+        for module in modules:
             draw = getattr(module, "reset_parameters", None)
             if callable(draw):
                 draw()
                 drawn |= {id(tensor) for tensor in module.parameters(recurse=False)}
-        for parameter in twin.parameters():
+        for parameter in (each for module in modules for each in module.parameters(recurse=False)):
             if id(parameter) not in drawn:
+                drawn.add(id(parameter))
                 order = torch.randperm(parameter.numel()).to(parameter.device)
                 parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    return twin
