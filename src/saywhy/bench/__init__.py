@@ -58,6 +58,10 @@ BENCHMARKS = {
         "shortcuts",
         "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
     ),
+    "faithfulness": (
+        "faithfulness",
+        "are maps faithful? methods and composites, with controls, against the network and the truth; sanity checks",
+    ),
     "phrases": (
         "phrases",
         "where does it see that? maps of true phrases against the parts they are about (world:aviary)",

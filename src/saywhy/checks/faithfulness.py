@@ -1,9 +1,9 @@
 """Is a map faithful? Scores of relevance maps against what a network does to changed pictures, and against truth.
 
-Pure functions on tensors, which do not know who asks. A map is (h, w), a picture (C, h, w) in the frame that the network
-gets, a filling (C, h, w) what stands where something is taken out. What compares maps with a network is made of two
-numbers for each of K sets of pixels: how far the score falls without the set (``falls``: the network's, the same for
-every map), and how much relevance lies in it (``inside``: the map's).
+Pure functions on tensors, which do not know who asks. A map is (h, w), a picture (C, h, w) in the frame that the
+network gets, a filling (C, h, w) what stands where something is taken out. What compares maps with a network is made of
+two numbers for each of K sets of pixels: how far the score falls without the set (``falls``: the network's, the same
+for every map), and how much relevance lies in it (``inside``: the map's).
 
 Relevance is signed, except where a function says "positive relevance only".
 """
@@ -58,12 +58,12 @@ def random_sets(grid: Tensor, share: float, count: int, seed: int = 0) -> Tensor
     """(count, h, w) bool: each a random share of the cells of a grid (``cells``), one at least."""
     total, generator = int(grid.max()) + 1, torch.Generator().manual_seed(seed)
     taken = max(1, round(share * total))
-    drawn = torch.rand(count, total, generator=generator).argsort(1) < taken
+    drawn = torch.rand(count, total, generator=generator).argsort(dim=1) < taken
     return drawn[:, grid]
 
 
 def random_squares(height: int, width: int, sides: tuple[int, int], count: int, seed: int = 0) -> Tensor:
-    """(count, height, width) bool: squares at random places, whose sides are drawn evenly from both ends and between."""
+    """(count, height, width) bool: squares at random places, sides drawn evenly from first to last."""
     generator = torch.Generator().manual_seed(seed)
     masks = torch.zeros(count, height, width, dtype=torch.bool)
     for mask in masks:
@@ -125,21 +125,24 @@ def flip(
     batch_size: int = BATCH,
     seed: int = 0,
 ) -> Curves:
-    """Pixel flipping (Bach et al. 2015, Samek et al. 2017) by patches of ``side`` pixels, most and least relevant first.
+    """Pixel flipping (Bach et al. 2015, Samek et al. 2017) by patches of so many pixels, from both ends of the order.
 
     maps: (M, h, w) of the one picture; a patch counts with its mean relevance, and equal ones come in random order.
-    Takes 2 + 2 M (steps - 1) passes. Raises SaywhyError for more steps than patches, and for maps of another size.
+    Takes 2 + 2 M (steps - 1) passes. Raises SaywhyError for more steps than patches, and for maps of
+    another size or that are not finite.
     """
     if maps.shape[1:] != pixels.shape[1:]:
         raise SaywhyError(f"maps of {tuple(maps.shape[1:])} do not fit a picture of {tuple(pixels.shape[1:])} pixels")
-    grid = cells(*maps.shape[1:], side)
+    if not maps.isfinite().all():
+        raise SaywhyError("a map that is not finite puts patches in no order; leave it out")
+    grid = cells(maps.shape[1], maps.shape[2], side)
     means = _means(maps.double(), grid)
     count = means.shape[1]
     if not 1 <= steps <= count:
         raise SaywhyError(f"{count} patches of {side} pixels cannot go in {steps} steps; take smaller patches")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    first = order[means[:, order].argsort(1, descending=True, stable=True)]
-    ranks = first.argsort(1)  # 0 for the most relevant patch
+    first = order[means[:, order].argsort(dim=1, descending=True, stable=True)]
+    ranks = first.argsort(dim=1)  # 0 for the most relevant patch
     bounds = [round(k * count / steps) for k in range(1, steps)]
 
     def changed() -> Iterable[Tensor]:
@@ -181,8 +184,8 @@ def infidelity(predicted: Tensor, fallen: Tensor, *, scaled: bool = True) -> Ten
     """(M,) mean square of what maps say less what happens (Yeh et al. 2019). 0 is best.
 
     predicted: (M, K), as of ``inside``. fallen: (K,), as of ``falls``.
-    scaled:    after the scale that suits the map best, over the mean square of the falls: 1 for a map that says nothing.
-               Without, in squares of the score, and only for maps in its unit.
+    scaled:    after the scale that suits the map best, over the mean square of the falls: 1 for a map that says
+               nothing. Without, in squares of the score, and only for maps in its unit.
     """
     if not scaled:
         return (predicted - fallen).square().mean(-1)
@@ -212,7 +215,10 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def max_sensitivity(before: Tensor, after: Tensor) -> Tensor:
-    """(N,) how far N maps (N, h, w) move at most, over their size, under (N, D, h, w) of D changed pictures (Yeh 2019)."""
+    """(N,) how far N maps (N, h, w) move at most, over their size (Yeh et al. 2019).
+
+    after: (N, D, h, w), the maps of D changed pictures of each.
+    """
     moved = (after - before[:, None]).flatten(2).double().norm(dim=2)
     return moved.amax(1) / before.flatten(1).double().norm(dim=1)
 
@@ -228,7 +234,7 @@ def relevance_mass(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def relevance_rank(maps: Tensor, masks: Tensor) -> Tensor:
-    """(N,) share of the k most relevant pixels that lie inside masks of k pixels (Arras et al. 2022); NaN of empty ones.
+    """(N,) share of the k most relevant pixels that lie inside masks of k pixels (Arras et al. 2022); NaN where k is 0.
 
     Equal pixels count with the share of them that chance would take.
     """
@@ -264,7 +270,7 @@ def entropy(maps: Tensor) -> Tensor:
 
 
 def gini(maps: Tensor) -> Tensor:
-    """(N,) of relevance without sign: 0 where it is even, towards 1 on few pixels (Chalasani et al. 2020); NaN of none."""
+    """(N,) of relevance without sign: 0 where even, towards 1 on few pixels (Chalasani et al. 2020); NaN of none."""
     sizes = maps.flatten(1).double().abs().sort(1).values
     count = sizes.shape[1]
     weights = 2 * torch.arange(1, count + 1, dtype=torch.float64) - count - 1

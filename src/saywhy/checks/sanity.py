@@ -47,7 +47,7 @@ WINDOW = 7  # pixels of SSIM's
 @final
 @dataclass(frozen=True, eq=False)
 class Likeness:
-    """How alike N pairs of maps are, each (N,), 1 where they are the same; NaN where one of them is constant.
+    """How alike N pairs of maps are, each (N,), 1 where they are the same; NaN where one is constant or not finite.
 
     signed:   Spearman's correlation. absolute: the same without signs. ssim: without signs, each over its largest.
     """
@@ -112,10 +112,21 @@ def parameter_randomisation(
     names, found = list[str](), list[Likeness]()
     after = before
     for name, twin in forgetting(classifier.network, pixels[:1], steps, seed):
-        after = explain(replace(classifier, network=twin), pixels, targets)
+        after = where_there_are_maps(explain, replace(classifier, network=twin), pixels, targets)
         names.append(name)
         found.append(alike(before, after))
     return Randomisation(tuple(names), tuple(found), entropy(after) - entropy(before))
+
+
+def where_there_are_maps(explain: Explain, classifier: Classifier, pixels: Tensor, targets: Tensor) -> Tensor:
+    """(N, h, w) maps; NaN of those that are not finite, as of random networks may happen."""
+    try:
+        return explain(classifier, pixels, targets)
+    except SaywhyError:
+        if len(pixels) == 1:
+            return torch.full((1, *pixels.shape[2:]), torch.nan)
+        each = zip(pixels.split(1), targets.split(1), strict=True)
+        return torch.cat([where_there_are_maps(explain, classifier, *one) for one in each])
 
 
 def forgetting(network: nn.Module, pixels: Tensor, steps: int, seed: int) -> Iterator[tuple[str, nn.Module]]:
@@ -124,7 +135,9 @@ def forgetting(network: nn.Module, pixels: Tensor, steps: int, seed: int) -> Ite
     Each copy is used until the next is asked for. pixels: (1, C, h, w), to see in which order layers run.
     """
     if is_scripted(network):
-        raise SaywhyError("a network that is compiled by torch.jit cannot be randomised layer by layer; give the plain one")
+        raise SaywhyError(
+            "a network that is compiled by torch.jit cannot be randomised layer by layer; give the plain one"
+        )
     order = layers_of(network, pixels)[::-1]
     if not order:
         raise SaywhyError("the network has no layer with parameters; there is nothing to randomise")
@@ -145,9 +158,13 @@ def layers_of(network: nn.Module, pixels: Tensor) -> list[str]:
     One that never runs by itself (its parent reads its weights) counts where its parent does.
     """
     ran: dict[str, int] = {}
+
+    def note(name: str) -> None:
+        ran.setdefault(name, len(ran))
+
     with torch.no_grad(), borrowed(network) as shadow:
         for name, module in shadow.named_modules():
-            module.register_forward_pre_hook(lambda module, args, name=name: ran.setdefault(name, len(ran)) and None)
+            module.register_forward_pre_hook(lambda module, args, name=name: note(name))
         device = next((p.device for p in shadow.parameters()), pixels.device)
         dtype = next((p.dtype for p in shadow.parameters()), pixels.dtype)
         shadow(pixels.to(device, dtype, copy=True))
@@ -213,7 +230,7 @@ def noise_stability(
 class Sanity:
     """The sanity checks of one method on one network and N pictures.
 
-    completeness: (N,) what each map adds up to, over what it has to account for (the logit); NaN where it is in no unit.
+    completeness: (N,) what each map adds up to, over what it has to account for (the logit); NaN of one in no unit.
     """
 
     method: str
@@ -231,7 +248,7 @@ class Sanity:
 
         lines = [
             f"{what}, {len(self.completeness)} pictures",
-            f"a random network's maps are as these: Spearman {mean(last.signed)} (without signs {mean(last.absolute)}), "
+            f"likeness to a random network's maps: Spearman {mean(last.signed)} (without signs {mean(last.absolute)}), "
             f"SSIM {mean(last.ssim)}; 0 is best, an edge detector has 1",
             f"with small noise: Spearman {mean(self.stability.alike)}, moved by {mean(self.stability.moved)} of their "
             f"size at most, where the prediction stays ({100 * float(self.stability.kept.mean()):.0f} %)",
