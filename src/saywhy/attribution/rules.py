@@ -332,7 +332,8 @@ class Gamma:
         if positive_inputs and _only_above_zero(z, grad):  # the classic form, one pass each way
             weight = weight + self.gamma * weight.clamp(min=0)
             bias = bias + self.gamma * bias.clamp(min=0)
-            total = linear.apply(x, weight, bias + _tiny(z))
+            total = linear.apply(x, weight, bias)
+            total.masked_fill_(total == 0, _tiny(z))  # of a unit without relevance, z <= 0, may cancel exactly
             share = torch.div(z, total, out=total).mul_(grad)
             linear.keep(share, bias)
             return linear.pull(share, x, weight)
