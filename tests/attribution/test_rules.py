@@ -118,7 +118,7 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_a_unit_without_relevance_whose_contributions_cancel_spoils_no_map() -> None:
-    """w x + 1.25 b is exactly 0. It was 0 / 0 in 1 of 160 pictures of world:aviary-background, in one unit of 32,768."""
+    """w x + 1.25 b is exactly 0: it was 0 / 0 in 1 of 160 pictures of world:aviary-background."""
     x, w, b = torch.ones(1, 1), torch.tensor([[-1.25], [2.0]]), torch.ones(2)
     z = F.linear(x, w, b)
     grad = torch.tensor([[0.0, 1.0]])  # a ReLU lets nothing back to the first
