@@ -70,6 +70,14 @@ BENCHMARKS = {
         "seen",
         "are the words true that are said as facts? precision, controls and reliability on fresh scenes (world:aviary)",
     ),
+    "used": (
+        "used",
+        "is it used? regions that are borne out, against the truth of the worlds, and by method on photographs (pack)",
+    ),
+    "check-speed": (
+        "speed.checks",
+        "time of explanations with their checks over those without, and the forward passes that are spent",
+    ),
     "zsl": (
         "zsl",
         "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",

@@ -18,10 +18,12 @@ from saywhy.bench.speed.measuring import in_turn, timed
 from saywhy.classifiers.classifier import Classifier
 from saywhy.questions.explain import explain_pictures
 from saywhy.questions.names_and_defaults import resolve_space, resolve_vocabulary
+from saywhy.questions.options import ExplainOptions
 from saywhy.types import Space
 from saywhy.worlds.scenes import draw
 
 BATCH, ROUNDS, SIDE = 8, 5, 384
+UNTESTED = ExplainOptions(checks="none")  # what tests add is in the benchmark check-speed
 HEATMAPS, POOLED, CROPPED = "heatmaps alone", "explain, regions in the last map", "explain, regions as crops"
 
 
@@ -38,8 +40,8 @@ def run(
     pixels = classifier.preprocess([image for _, image in pictures])
     contenders: dict[str, Callable[[], object]] = {
         HEATMAPS: lambda: attribute(classifier, pixels, batch_size=BATCH),
-        POOLED: lambda: explain_pictures(pictures, classifier, vocabulary, space),
-        CROPPED: lambda: explain_pictures(pictures, classifier, vocabulary, _without_features(space)),
+        POOLED: lambda: explain_pictures(pictures, classifier, vocabulary, space, UNTESTED),
+        CROPPED: lambda: explain_pictures(pictures, classifier, vocabulary, _without_features(space), UNTESTED),
     }
     times = in_turn({what: lambda work=work: timed(work) for what, work in contenders.items()}, limit or ROUNDS)  # type: ignore[misc]
     rows = []
@@ -47,7 +49,7 @@ def run(
         ratios = [s / base for s, base in zip(seconds, times[HEATMAPS], strict=True)]
         spread = {"ratio": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
         rows.append({"what": what, **spread, "seconds": median(seconds)})
-    regions = sum(len(e.regions) for e in explain_pictures(pictures, classifier, vocabulary, space)) / BATCH
+    regions = sum(len(e.regions) for e in explain_pictures(pictures, classifier, vocabulary, space, UNTESTED)) / BATCH
     return Report(
         "explain-speed",
         f"time over the heatmaps alone, {classifier.name}, its own space, batch {BATCH}, {classifier.device}",
