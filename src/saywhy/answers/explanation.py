@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from saywhy.answers import packing
-from saywhy.answers.claims import CLASS_NAMES, WHOLE, chance, facts, heading, said, unsaid
+from saywhy.answers.claims import CLASS_NAMES, SENTENCE, WHOLE, chance, facts, heading, said, unsaid
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
 from saywhy.answers.page_templates import jpeg, macro, page_templates
 from saywhy.answers.places import places
 from saywhy.answers.summary import checked, why_no_region
-from saywhy.answers.verdicts import fall, marks, tally
+from saywhy.answers.verdicts import ELSEWHERE, SURROUNDINGS, fall, marks, tally
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
@@ -86,8 +86,8 @@ class Explanation:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """All tests of what is claimed of the decision: of regions, of the surroundings, of words said as facts."""
-        made = (*(r.used for r in self.regions), self.surroundings, *(c.used for c in self.claims if c.said))
+        """The tests of what is claimed of the decision: of regions, and of words said as facts."""
+        made = (*(r.used for r in self.regions), *(c.used for c in self.claims if c.said and c.about != SENTENCE))
         return tuple(check for check in made if check is not None)
 
     @property
@@ -414,7 +414,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "overlay": place(jpeg(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)), "map"),
         "summary": e.summary,
         "tally": str(tally(e.checks)),
-        "surroundings": _said_of(e.surroundings, "in other surroundings"),
+        "surroundings": _said_of(e.surroundings, *SURROUNDINGS),
         "target": e.target,
         "predictions": e.predictions,
         "regions": regions,
@@ -466,13 +466,13 @@ def _words(e: Explanation, about: str, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _said_of(check: Check | None, what: str = "without it") -> dict[str, str] | None:
+def _said_of(check: Check | None, what: str = "without it", beside: str = ELSEWHERE) -> dict[str, str] | None:
     """What a card says of a test: its verdict, the name of its style, what became of the score, and the numbers."""
     if check is None:
         return None
     numbers = [f"{check.change}: the logit falls by {check.effect:.2f} of a margin of {check.margin:.2f}"]
     if check.control is not None:
-        numbers.append(f"equal changes elsewhere: {check.control:.2f} on average")
+        numbers.append(f"{beside}: {check.control:.2f} on average")
     if check.p is not None and check.q is not None:
         numbers.append(f"p = {check.p:.3f}, corrected {check.q:.3f}")
     if check.keeps is not None:
@@ -480,7 +480,7 @@ def _said_of(check: Check | None, what: str = "without it") -> dict[str, str] | 
     return {
         "verdict": check.verdict,
         "style": check.verdict.replace(" ", "-"),
-        "fall": fall(check, what),
+        "fall": fall(check, what, beside),
         "numbers": "; ".join(numbers),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from saywhy.answers.claims import SENTENCE, WHOLE, chance, said
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import places
-from saywhy.answers.verdicts import fall, tally
+from saywhy.answers.verdicts import SURROUNDINGS, fall, tally
 from saywhy.attribution import self_check
 from saywhy.attribution.regions import diffuse
 from saywhy.types import BORNE_OUT, Check, Claim, Heatmap, Picture, Prediction, Region
@@ -50,9 +50,11 @@ def summarise(
 def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None) -> str:
     """What became of the claims that were tested, and the region that counts most; "" where nothing was tested."""
     words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE]
-    made = tally([check for check in (*(r.used for r in regions), surroundings, *words) if check is not None])
+    made = tally([check for check in (*(r.used for r in regions), *words) if check is not None])
+    around = surroundings is not None and surroundings.verdict == BORNE_OUT
+    rests = f"It rests on its surroundings: {fall(surroundings, *SURROUNDINGS)}." if around and surroundings else ""
     if not made.made:
-        return ""
+        return rests
     where = places([region.box for region in regions], (picture.width, picture.height))
     borne = [
         (region.used.effect, place, region.used)
@@ -63,9 +65,7 @@ def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]
     if borne:
         _, place, check = max(borne, key=lambda each: each[0])
         said += f": {fall(check, f'without the {place}')}"
-    if surroundings is not None and surroundings.verdict == BORNE_OUT:
-        said += f"; {fall(surroundings, 'in other surroundings')}"
-    return f"{said}."
+    return f"{said}. {rests}".strip()
 
 
 def _opinion(claims: Sequence[Claim], silence: str) -> str:

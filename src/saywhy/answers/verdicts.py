@@ -8,6 +8,10 @@ from typing import final
 
 from saywhy.types import BORNE_OUT, NOT_TESTABLE, Check, Claim
 
+ELSEWHERE = "equal areas elsewhere"
+SURROUNDINGS = ("in other surroundings", "in its own, mirrored and shifted")
+"""What is changed where surroundings are tested, and what is done beside."""
+
 
 @final
 @dataclass(frozen=True)
@@ -36,18 +40,20 @@ def tally(checks: Sequence[Check]) -> Tally:
     return Tally(len(verdicts), verdicts.count(BORNE_OUT), verdicts.count(NOT_TESTABLE))
 
 
-def fall(check: Check, what: str = "without it") -> str:
+def fall(check: Check, what: str = "without it", beside: str = ELSEWHERE) -> str:
     """What became of the score, and of that under the controls, in words; why, where it could not be tested.
 
     "without it the score falls from 0.93 to 0.41; equal areas elsewhere: 0.90"
+
+    what: the change. beside: the controls.
     """
     if check.verdict == NOT_TESTABLE:
         return f"not testable: {check.reason}"
-    before, after, beside = (None if p is None else f"{p:.2f}" for p in check.probability)
+    before, after, controls = (None if p is None else f"{p:.2f}" for p in check.probability)
     # A class can be so sure that its logit falls far before two digits of its probability do.
     small = f" (its logit by {check.share:.0%} of its margin)" if before == after else ""
     verb = f"stays at {before}" if before == after else f"{_moves(check)} from {before} to {after}"
-    elsewhere = "" if beside is None else f"; equal areas elsewhere: {beside}"
+    elsewhere = "" if controls is None else f"; {beside}: {controls}"
     return f"{what} the score {verb}{small}{elsewhere}"
 
 

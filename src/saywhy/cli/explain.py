@@ -166,6 +166,7 @@ def explain(
         resolve_writer,
     )
     from saywhy.questions.phrases import check_phrases
+    from saywhy.questions.verify import lending
     from saywhy.seen.layer_statistics import eyes_of
     from saywhy.seen.references import doubts_of
     from saywhy.words.class_names import read_class_names
@@ -204,8 +205,10 @@ def explain(
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts=doubts)
 
+    others = lending(classifier, reference, checks)
+
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
-        return explain_pictures(batch, classifier, words, opinion, options, language, seen)
+        return explain_pictures(batch, classifier, words, opinion, options, language, seen, others)
 
     asked = known(found.pictures, classifier.labels)
     report = None if out is None else _Report(out, found, f"Why? {classifier.name}")

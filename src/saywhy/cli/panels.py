@@ -35,6 +35,7 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
     from saywhy.answers.claims import region as region_name
     from saywhy.answers.places import places
     from saywhy.answers.summary import checked
+    from saywhy.answers.verdicts import SURROUNDINGS, fall
 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     table.add_column("region")
@@ -52,6 +53,8 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
     parts: list[object] = [classes, Text(), as_text(e.summary.replace("*", "")), Text(), table]
     if (check := checked(e.heatmap)) and check not in e.summary:
         parts += [Text(), as_text(check, style="dim")]
+    if e.surroundings is not None:
+        parts += [Text(), as_text(f"surroundings: {fall(e.surroundings, *SURROUNDINGS)}", style="dim")]
     if e.phrases:
         said = ", ".join(f"{p.text} ({p.unusual:+.1f} sd{'' if p.fits else ', does not stand out'})" for p in e.phrases)
         parts += [Text(), as_text(f"asked for: {said}")]

@@ -42,7 +42,7 @@ from saywhy.questions.names_and_defaults import (
 )
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
-from saywhy.questions.verify import put_to_the_test
+from saywhy.questions.verify import Others, lending, put_to_the_test
 from saywhy.seen.calibration import Calibration
 from saywhy.seen.evidence import Evidence, gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
@@ -175,11 +175,12 @@ def explain(
         tell=warnings.warn, bar=_bar,
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts)
+    others = lending(classifier, reference, options.checks)
     if not several:
-        return explain_pictures(first, classifier, words, opinion, options, language, seen)[0]
+        return explain_pictures(first, classifier, words, opinion, options, language, seen, others)[0]
 
     def work(batch: Sequence[tuple[str, Image.Image]]) -> list[Explanation]:
-        return explain_pictures(batch, classifier, words, opinion, options, language, seen)
+        return explain_pictures(batch, classifier, words, opinion, options, language, seen, others)
 
     explanations = []
     with _bar("explaining", len(asked)) as advance:
@@ -198,11 +199,13 @@ def explain_pictures(
     options: ExplainOptions | None = None,
     writer: LanguageModel | None = None,
     seen: Seen = NOTHING_KNOWN,
+    lent: Others | None = None,
 ) -> list[Explanation]:
     """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops.
 
     options: None: the defaults. Of several targets the explanation is of the first, and has the others in ``more``.
     seen:    what decides which words are said as facts; by default none are.
+    lent:    of a run, what lends surroundings; None: the pictures of the batch lend each other theirs.
 
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
@@ -240,7 +243,7 @@ def explain_pictures(
         findings.append(near)
         claims.append(claimed)
     tested = put_to_the_test(
-        classifier, pixels[which], [target for _, target in asked], logits, regions, claims, options.checks
+        classifier, pixels, which, [target for _, target in asked], plain, regions, claims, options.checks, lent
     )
     words = (texts, vocabulary) if seen.alone is None else (seen.alone.texts, seen.alone.vocabulary)
     wholes = torch.stack([vectors[0] for vectors in encoded])

@@ -40,7 +40,9 @@ def run(
         times = in_turn({how: lambda how=how: timed(lambda: explained(how)) for how in CHECKS}, limit or ROUNDS)  # type: ignore[misc]
         for how, seconds in times.items():
             ratios = [s / base for s, base in zip(seconds, times[CHECKS[0]], strict=True)]
-            passes = [sum(check.passes for check in e.checks) for e in explained(how)]
+            passes = [
+                sum(check.passes for check in (*e.checks, e.surroundings) if check is not None) for e in explained(how)
+            ]
             rows.append({
                 "classifier": name, "checks": how, "over none": median(ratios), "lowest": min(ratios),
                 "highest": max(ratios), "passes": mean(passes), "most passes": max(passes),
