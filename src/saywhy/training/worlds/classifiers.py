@@ -28,6 +28,7 @@ from saywhy.training.worlds.networks import (
 from saywhy.worlds import CLASSIFIER_SIDE
 from saywhy.worlds.digits import CLASSES, DigitSet, digits
 from saywhy.worlds.digits import SIDE as DIGIT_SIDE
+from saywhy.worlds.planted import AFFECTED
 from saywhy.worlds.scenes import HELD_OUT_SEED, class_names, scenes
 
 PLANTED_HELD_OUT = 240
@@ -46,10 +47,14 @@ def train_classifier(
     resume: bool = False,
     count: int | None = None,
     patch: int | None = None,
+    first: tuple[int, float] | None = None,
+    rate: float | None = None,
 ) -> dict[str, float]:
     """Trains on one kind of scenes (see scenes.draw), writes a timm local directory, returns held-out accuracies.
 
     count: of scenes; None: SPECIES_SCENES or PLANTED_SCENES. patch: see ``aviary_network``.
+    first: epochs and highest learning rate of a start on the classes that the cause decides, alone: beside species that
+           are told apart at a glance, a small cause may never be found. rate: the highest afterwards; None: RATES.
     """
     planted = kind != "species"
     data = scenes(kind, count or (PLANTED_SCENES if planted else SPECIES_SCENES), 0)
@@ -61,13 +66,18 @@ def train_classifier(
     if planted:
         start_from(out.parents[1] / "aviary" / out.name / "model.safetensors", network)
     epochs = epochs or {"resnet": 12, "vit": 50}[tower]
-    _fit(out, network, pixels, labels, CLASSIFIER_SIDE, RATES[tower], epochs, batch, resume, mirror=True)
+    if first is not None:
+        rare = labels >= len(names) - len(AFFECTED)
+        started = out.with_name(f"{out.name}-first")
+        _fit(started, network, pixels[rare], labels[rare], CLASSIFIER_SIDE, first[1], first[0], batch, resume,
+             mirror=True)  # fmt: skip
+    _fit(out, network, pixels, labels, CLASSIFIER_SIDE, rate or RATES[tower], epochs, batch, resume, mirror=True)
     write_timm(out, network, arguments, names, CLASSIFIER_SIDE)
     predicted = _predict(network.eval(), torch.as_tensor(held.pixels).permute(0, 3, 1, 2), CLASSIFIER_SIDE)
     right = predicted == held.labels
     measured = {"top-1 on held-out scenes": float(right.mean())}
     if planted:
-        affected = held.labels >= len(names) - 4
+        affected = held.labels >= len(names) - len(AFFECTED)
         measured["top-1, classes that the cause decides"] = float(right[affected].mean())
         measured["top-1, ordinary species"] = float(right[~affected].mean())
     return measured
