@@ -78,6 +78,10 @@ BENCHMARKS = {
         "speed.checks",
         "time of explanations with their checks over those without, and the forward passes that are spent",
     ),
+    "plain-facts": (
+        "plain_facts",
+        "a square, a frame, a letter, a shift in brightness that decide: are they named? (fine-tuned from world:aviary)",
+    ),
     "zsl": (
         "zsl",
         "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",
