@@ -10,6 +10,7 @@ UNCALIBRATED = "uncalibrated: what the space finds nearest"
 UNSURE = "near, and not sure enough to be said"
 CLASS_NAMES = "class names"  # the setting that says how well a classifier's own space understands them
 IMPROBABLE = 0.3  # the probability below which a phrase is not shown
+MEASURED = "measured in the picture"  # the space of plain facts, of which no network is asked
 WHOLE, SENTENCE = "picture", "sentence"  # what claims of the whole picture, and of the sentence, are about
 
 

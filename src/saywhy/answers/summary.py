@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saywhy.answers.claims import SENTENCE, WHOLE, chance, said
+from saywhy.answers.claims import MEASURED, SENTENCE, WHOLE, chance, said
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import places
 from saywhy.answers.verdicts import SURROUNDINGS, fall, tally
@@ -44,7 +44,15 @@ def summarise(
     if whole := said(claims, WHOLE):
         parts.append(f"In the whole picture: {_listed(whole)}.")
     parts.append(_tested(picture, regions, claims, surroundings))
-    return " ".join(filter(None, [*parts, _opinion(claims, silence)])).strip()
+    parts += [_opinion([claim for claim in claims if claim.space != MEASURED], silence), _measured(claims)]
+    return " ".join(filter(None, parts)).strip()
+
+
+def _measured(claims: Sequence[Claim]) -> str:
+    """That plain facts are no network's opinion, and what the score does without them; "" where there are none."""
+    facts = [claim for claim in claims if claim.space == MEASURED]
+    falls = [f'"{claim.text}": {fall(claim.used)}' for claim in facts if claim.used is not None]
+    return f"Measured in the picture, and no network's opinion: {'; '.join(falls)}." if falls else ""
 
 
 def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None) -> str:
@@ -53,6 +61,8 @@ def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]
     made = tally([check for check in (*(r.used for r in regions), *words) if check is not None])
     around = surroundings is not None and surroundings.verdict == BORNE_OUT
     rests = f"It rests on its surroundings: {fall(surroundings, *SURROUNDINGS)}." if around and surroundings else ""
+    words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE and claim.space != MEASURED]
+    made = tally([check for check in (*(r.used for r in regions), surroundings, *words) if check is not None])
     if not made.made:
         return rests
     where = places([region.box for region in regions], (picture.width, picture.height))

@@ -80,7 +80,7 @@ BENCHMARKS = {
     ),
     "plain-facts": (
         "plain_facts",
-        "a square, a frame, a letter, a shift in brightness that decide: are they named? (fine-tuned from world:aviary)",
+        "a square, a frame, a letter, a shift in brightness that decide: named? (tuned from world:aviary)",
     ),
     "zsl": (
         "zsl",

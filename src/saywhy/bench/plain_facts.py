@@ -29,6 +29,7 @@ from saywhy.checks.outcomes import of_logits, outcomes
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import proportion
+from saywhy.pictures.plain import levels, measured
 from saywhy.plumbing.caches import cache_directory
 from saywhy.seen.plain_facts import FALL, UsualLight, plain_facts
 from saywhy.training.worlds.networks import aviary_network, to_pixels, write_timm
@@ -107,18 +108,16 @@ def _fine_tune(folder: Path, seed: int, marks: Marks, tower: str, training: int,
         pasted_scene(n % len(CLASSES), seed + n, marks)[0]
         for n in track(range(training), "drawing scenes", transient=True)
     ]
-    pixels = torch.cat([to_pixels(torch.from_numpy(one).permute(2, 0, 1)[None], CLASSIFIER_SIDE) for one in drawn])
+    pixels = torch.cat([to_pixels(torch.tensor(one).permute(2, 0, 1)[None], CLASSIFIER_SIDE) for one in drawn])
     labels = torch.arange(training) % len(CLASSES)
     torch.manual_seed(seed)
     network, arguments = aviary_network(tower, len(CLASSES))
     known, own = Classifier.load(f"world:aviary/{tower}").network.state_dict(), network.state_dict()
     network.load_state_dict({k: v.float() for k, v in known.items() if v.shape == own[k].shape}, strict=False)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), RATES[tower], weight_decay=0.05)
     batch = 2 * BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, RATES[tower], total_steps=epochs * (training // batch)
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATES[tower], total_steps=epochs * (training // batch))
     for epoch in track(range(epochs), f"training {folder.name}", transient=True):
         network.train()
         order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(training))
@@ -129,6 +128,7 @@ def _fine_tune(folder: Path, seed: int, marks: Marks, tower: str, training: int,
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+    network = network.to(memory_format=torch.contiguous_format)  # which safetensors need
     write_timm(folder, network.eval(), arguments, CLASSES, CLASSIFIER_SIDE)
 
 
@@ -144,8 +144,13 @@ def looked_at(classifier: Classifier, seed: int, marks: Marks, count: int, tower
     plain = [image for image, label in zip(images, labels, strict=True) if label < PLAIN]
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = [{"label": label} for label in labels]
-    for who, asked, run_of in (("own", classifier, images), ("aviary", Classifier.load(f"world:aviary/{tower}"), plain)):
-        usual = UsualLight.of(run_of)  # of the pictures of the run, as in ``explain``
+    for who, asked, run_of in (
+        ("own", classifier, images),
+        ("aviary", Classifier.load(f"world:aviary/{tower}"), plain),
+    ):
+        usual = UsualLight.of(
+            np.stack([levels(measured(image)) for image in run_of])
+        )  # of the pictures of the run, as in ``explain``
         for start in track(range(0, count, BATCH), f"explaining with {asked.name[-30:]}", transient=True):
             batch = images[start : start + BATCH]
             pixels = asked.preprocess(batch)
@@ -201,8 +206,9 @@ def _elsewhere(
         return False
     height, width = mask.shape
     moved = torch.roll(mask, (int(rng.integers(height // 4, 3 * height // 4)), int(rng.integers(0, width))), (0, 1))
-    before, after = of_logits(classifier, logits[None], [target]), outcomes(
-        classifier, ring(pixels, moved[None]), [target]
+    before, after = (
+        of_logits(classifier, logits[None], [target]),
+        outcomes(classifier, ring(pixels, moved[None]), [target]),
     )
     return float(before.logits - after.logits) >= FALL * float(before.margins)
 

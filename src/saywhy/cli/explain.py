@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, final
 
@@ -167,8 +168,9 @@ def explain(
     )
     from saywhy.questions.phrases import check_phrases
     from saywhy.questions.verify import lending
+    from saywhy.questions.verify import NONE
     from saywhy.seen.layer_statistics import eyes_of
-    from saywhy.seen.references import doubts_of
+    from saywhy.seen.references import doubts_of, usual_light
     from saywhy.words.class_names import read_class_names
 
     if composite is not None and method != "lrp":
@@ -204,6 +206,8 @@ def explain(
         bar=progress_bar, seed=seed,
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts=doubts)
+    if checks != NONE:
+        seen = replace(seen, light=usual_light(reference, found.pictures, bar=progress_bar, seed=seed))
 
     others = lending(classifier, reference, checks)
 

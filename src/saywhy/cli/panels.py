@@ -117,7 +117,7 @@ def _words(e: Explanation, about: str, finding: Finding) -> Text:
     from saywhy.answers.claims import chance, heading, said, unsaid
 
     unusual = {label.text: f"{label.unusual:+.1f} sd" for label in finding.labels}
-    facts = ", ".join(f"{claim.text} ({chance(claim)})" for claim in said(e.claims, about))
+    facts = ", ".join(f"{claim.text} ({chance(claim) or 'measured'})" for claim in said(e.claims, about))
     near = unsaid(e.claims, about)
     small = ", ".join(
         f"{claim.text} ({chance(claim) or unusual.get(claim.text, '')}{'; goes with the name' if claim.echo else ''})"

@@ -181,8 +181,9 @@ def frame(pixels: np.ndarray) -> Frame | None:
     rim = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
     colour = np.median(rim, 0)
     distance = np.linalg.norm(lab - colour, axis=2)
+    sides = (distance, distance[::-1], distance.T, distance.T[::-1])  # lines from the edge inwards
     depths = []
-    for side in (distance, distance[::-1], distance.T, distance.T[::-1]):
+    for side in sides:
         if np.median(side[0]) > FRAME_EVEN or np.quantile(side[0], 0.9) > FRAME_STEP:
             return None
         off = side > FRAME_STEP  # how deep each line is of the colour
@@ -191,8 +192,10 @@ def frame(pixels: np.ndarray) -> Frame | None:
     short = min(height, width)
     if not FRAME_WIDTH[0] * short <= across <= FRAME_WIDTH[1] * short:
         return None
-    for depth in depths:
+    for side, depth in zip(sides, depths, strict=True):
         inner = depth[across:-across]
+        if np.median(side[max(across - 2, 0), across:-across]) > FRAME_EVEN:  # it fades, as a vignette does
+            return None
         if not len(inner) or (np.abs(inner - across) <= max(1, 0.01 * short)).mean() < FRAME_EDGE:
             return None
     mask = np.ones((height, width), bool)

@@ -43,11 +43,13 @@ from saywhy.questions.names_and_defaults import (
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.questions.verify import Others, lending, put_to_the_test
+from saywhy.questions.verify import NONE, put_to_the_test
 from saywhy.seen.calibration import Calibration
 from saywhy.seen.evidence import Evidence, gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
 from saywhy.seen.layer_statistics import eyes_of
-from saywhy.seen.references import Reference, doubts_of
+from saywhy.seen.plain_facts import plain_facts
+from saywhy.seen.references import Reference, doubts_of, usual_light
 from saywhy.spaces.traits import KnowsClasses, KnowsFeatures, classifier_of
 from saywhy.types import Claim, Contrast, Finding, Prediction, Sentence, Space, Vocabulary
 
@@ -176,6 +178,8 @@ def explain(
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts)
     others = lending(classifier, reference, options.checks)
+    if options.checks != NONE:
+        seen = replace(seen, light=usual_light(reference, asked if several else (), bar=_bar))
     if not several:
         return explain_pictures(first, classifier, words, opinion, options, language, seen, others)[0]
 
@@ -261,12 +265,23 @@ def explain_pictures(
     if seen.names is not None:
         common[CLASS_NAMES] = str(seen.names)
 
+    of_light = [not (classifier.takes_tensors or isinstance(image, ChannelPicture)) for image in images]
+    measured = [
+        plain_facts(
+            classifier, pixels[n], images[row], geometries[row], heatmaps.values[row].numpy(), target, logits[row],
+            regions[row], seen.light,
+        )
+        if options.checks != NONE and of_light[row]
+        else ()
+        for row, (n, target) in enumerate(asked)
+    ]  # fmt: skip
     explanations: list[list[Explanation]] = [[] for _ in pictures]
     for row, (n, target) in enumerate(asked):
         image = images[row]
         picture = display_copy(image, pictures[n][0])
         explained = classifier.prediction(logits[row], target)
         silence, sentence, (kept, said, around) = silences[row], sentences[row], tested[row]
+        said += measured[row]
         labels = None
         if classifier.task == MULTI:
             labels = [classifier.prediction(logits[row], c) for c in classifier.said(logits[row])]

@@ -14,6 +14,7 @@ from saywhy.answers.claims import region as region_name
 from saywhy.seen.evidence import Evidence
 from saywhy.seen.names import NamesCheck
 from saywhy.seen.names_alone import NamesAlone
+from saywhy.seen.plain_facts import UsualLight
 from saywhy.types import Claim, Finding, Sentence
 
 UNKNOWN = "no calibration says how often such words are true"
@@ -59,12 +60,14 @@ class Seen:
     calibration: None where there is none. doubts: any of them may silence a picture.
     names:       of a space that learns words from class names, whether it does; else None.
     alone:       what may be shown where class names are all that there is; None where there is more.
+    light:       what brightness is usual; None where nobody knows.
     """
 
     calibration: Calibrated | None = None
     doubts: tuple[Doubt, ...] = ()
     names: NamesCheck | None = None
     alone: NamesAlone | None = None
+    light: UsualLight | None = None
 
     @property
     def shifts(self) -> bool:

@@ -1,4 +1,4 @@
-"""Plain facts of a picture that no vocabulary has a word for, each shown to matter: a square, a frame, a mark, its light.
+"""Plain facts of a picture that no vocabulary has a word for and that matter: a square, a frame, a mark, its light.
 
 They are measured in the picture (``pictures.plain``), not asked of a space, and are said only where the decision rests
 on them: relevance lies on a piece, and the explained logit falls when it is filled with the colour around it, when a
@@ -17,16 +17,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from saywhy.answers.claims import WHOLE
+from saywhy.answers.claims import MEASURED, WHOLE
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import position
 from saywhy.checks.filling import ring
 from saywhy.checks.outcomes import of_logits, outcomes
 from saywhy.classifiers.classifier import Classifier
-from saywhy.pictures.plain import BAR, DISC, LETTER, RECTANGLE, SQUARE, Frame, Piece, frame, levels, measured, pieces
-from saywhy.types import Claim, Geometry, Region
+from saywhy.pictures.plain import BAR, DISC, LETTER, RECTANGLE, SQUARE, Piece, frame, levels, measured, pieces
+from saywhy.types import BORNE_OUT, Check, Claim, Geometry, Region
 
-SPACE = "measured in the picture"
 LEAST_SHARE = 0.05  # of the positive relevance: what lies on a piece that is spoken of
 DENSER = 3.0  # how many times its share of the picture that is, at least
 CONTRAST = 15.0  # delta E between a piece and what is around it, at least
@@ -48,9 +47,8 @@ class UsualLight:
     spread: np.ndarray
 
     @staticmethod
-    def of(images: Sequence[Image.Image]) -> UsualLight:
-        """From RGB pictures, of which fewer than half may be unusual."""
-        found = np.stack([levels(measured(image)) for image in images])
+    def of(found: np.ndarray) -> UsualLight:
+        """From the (N, L) levels of pictures, of which fewer than half may be unusual."""
         centre = np.median(found, 0)
         return UsualLight(centre, np.maximum(1.4826 * np.median(np.abs(found - centre), 0), 0.01))
 
@@ -78,42 +76,56 @@ def plain_facts(
     pixels:    (C, h, w), preprocessed. image: RGB. relevance: (h, w) signed, of the class ``target``.
     logits:    (C,) of the picture.
     usual:     what brightness is usual; None: nothing is said of it.
+
+    Their score is the share of the margin (the explained logit above the mean of all) that is lost without them; where
+    light is concerned, more than in light as far off again. Spends at most TRIED + 3 forward passes.
     """
     seen = image.crop(geometry.to_original((0, 0, *geometry.frame)))
     shown = measured(seen)
-    spoken: list[tuple[str, int | None]] = []
+    spoken: list[tuple[str, int | None, str]] = []  # words, region, change
     changed: list[Tensor] = []
-    for piece, weight in _candidates(shown, relevance, geometry)[:TRIED]:
+    for piece in _candidates(shown, relevance, geometry)[:TRIED]:
         mask = _in_frame(piece.mask, pixels)
         changed.append(ring(pixels, mask[None])[0])
-        spoken.append((_words(piece, shown.shape), _region_of(mask, regions)))
+        spoken.append((_words(piece, shown.shape), _region_of(mask, regions), "filled with the colours around it"))
     if (found := frame(shown)) is not None:
         changed.append(_without_frame(pixels, _in_frame(found.mask, pixels)))
-        spoken.append((f"a {found.colour} frame around the picture", None))
+        spoken.append((f"a {found.colour} frame around the picture", None, "covered with what lies inside of it"))
     light = None if usual is None else usual.missing(shown)
     if light is not None:
         changed += [_lit(pixels, classifier, light), _lit(pixels, classifier, -light)]
-        spoken.append((f"the picture is {'brighter' if light < 0 else 'darker'} than usual", None))
+        words = f"the picture is {'brighter' if light < 0 else 'darker'} than usual"
+        spoken.append((words, None, "the light set back to what is usual"))
     if not changed:
         return ()
     before = of_logits(classifier, logits[None], [target])
     margin, after = float(before.margins[0]), outcomes(classifier, changed, [target] * len(changed))
     shares = ((before.logits - after.logits) / margin).tolist() if margin > 0 else []
     needed = [FALL] * len(spoken)
+    beside: list[float | None] = [None] * len(spoken)
     if light is not None and shares:
-        opposite = shares.pop()
-        shares[-1] -= max(0.0, opposite)  # a picture of odd light is not what the network knows, either way
-        needed[-1] = FALL_OF_LIGHT
+        opposite = max(0.0, shares.pop())
+        shares[-1] -= opposite  # a picture of odd light is not what the network knows, either way
+        needed[-1], beside[-1] = FALL_OF_LIGHT, opposite * margin
     claims = []
-    for (text, region), share, least in sorted(zip(spoken, shares, needed, strict=False), key=lambda one: -one[1]):
-        if share >= least:
-            about, basis = WHOLE if region is None else region_name(region), BASIS if least == FALL else LIGHT_BASIS
-            claims.append(Claim(text, about, SPACE, share, None, basis, said=True))
+    for n, share in sorted(enumerate(shares), key=lambda one: -one[1]):
+        if share < needed[n]:
+            continue
+        text, region, change = spoken[n]
+        check = Check(
+            change, BORNE_OUT, float(before.logits[0] - after.logits[n]), margin,
+            (float(before.probabilities[0]), float(after.probabilities[n]), None),
+            (int(before.ranks[0]), int(after.ranks[n])), control=beside[n], passes=1 if beside[n] is None else 2,
+            reason="" if beside[n] is None else "the control is as large a change of light the other way",
+        )  # fmt: skip
+        about = WHOLE if region is None else region_name(region)
+        basis = BASIS if beside[n] is None else LIGHT_BASIS
+        claims.append(Claim(text, about, MEASURED, share, None, basis, said=True, used=check))
     return tuple(claims)
 
 
-def _candidates(shown: np.ndarray, relevance: np.ndarray, geometry: Geometry) -> list[tuple[Piece, float]]:
-    """The pieces that stand out and have relevance on them, those with most first: (piece, share of relevance)."""
+def _candidates(shown: np.ndarray, relevance: np.ndarray, geometry: Geometry) -> list[Piece]:
+    """The pieces that stand out and have relevance on them, those with most first."""
     height, width = shown.shape[:2]
     positive = torch.from_numpy(np.nan_to_num(relevance).clip(min=0).astype(np.float32))[None, None]
     weight = F.interpolate(positive, (height, width), mode="bilinear", antialias=True)[0, 0].numpy()
@@ -123,8 +135,17 @@ def _candidates(shown: np.ndarray, relevance: np.ndarray, geometry: Geometry) ->
         share = float(weight[_grown(piece.mask)].sum()) / total
         dense = share >= DENSER * piece.area or piece.shape == LETTER
         if piece.shape in _SAID and piece.contrast >= CONTRAST and dense:
-            found.append((piece, share))
-    return sorted(found, key=lambda one: -one[1] * min(one[0].contrast, 60))
+            found.append((share * min(piece.contrast, 60), piece))
+    ranked = [piece for _, piece in sorted(found, key=lambda one: -one[0])]
+    return [piece for piece in ranked if not any(_within(piece, other) for other in ranked)]
+
+
+def _within(piece: Piece, other: Piece) -> bool:
+    """Whether a piece lies in the box of another, as the hole of a letter does."""
+    inside = all(a >= b for a, b in zip(piece.box[:2], other.box[:2], strict=True)) and all(
+        a <= b for a, b in zip(piece.box[2:], other.box[2:], strict=True)
+    )
+    return inside and piece.box != other.box
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:

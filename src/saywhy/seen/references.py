@@ -16,12 +16,15 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Advance, Failure, Readable, Unopened, bounded
+from saywhy.pictures.plain import levels as light_levels
+from saywhy.pictures.plain import measured
 from saywhy.pictures.sources import read_sources
 from saywhy.plumbing.caches import cache_directory, keeping, versions
 from saywhy.plumbing.tensors import reading_tensors
 from saywhy.seen.doubts import Flat, Foreign, is_flat
 from saywhy.seen.gate import Doubt
 from saywhy.seen.layer_statistics import BATCH, Eye
+from saywhy.seen.plain_facts import UsualLight
 from saywhy.seen.typical import FEWEST, ROUGH, Typical, add_typical, typical_in
 from saywhy.worlds import WEIGHTS
 
@@ -164,6 +167,31 @@ def keep_typical(
     return found
 
 
+def usual_light(
+    reference: Reference | None = None, run: Sequence[Unopened] = (), *, bar: Bar = _no_bar, seed: int = 0
+) -> UsualLight | None:
+    """What brightness is usual in a reference, else in the pictures of a run; None where these are fewer than ENOUGH.
+
+    What cannot be read is left out. Raises SaywhyError for a reference without pictures.
+    """
+    if reference is not None:
+        named = [reference] if isinstance(reference, str | Path) else list(reference)
+        pictures: Sequence[Unopened] = read_sources([str(one) for one in named], OF_RUN, seed)
+    else:
+        pictures = _spread(run)
+    if len(pictures) < ENOUGH:
+        return None
+    with bar("measuring the light", len(pictures)) as advance:
+        opened = bounded(Readable(lambda failure: None)(pictures, advance), BATCH)
+        found = [light_levels(measured(image.convert("RGB"))) for batch in opened for _, image in batch]
+    return UsualLight.of(np.stack(found)) if len(found) >= ENOUGH else None
+
+
+def _spread(run: Sequence[Unopened]) -> list[Unopened]:
+    """At most OF_RUN pictures, spread over a run."""
+    return [run[n] for n in np.linspace(0, len(run) - 1, min(len(run), OF_RUN)).round().astype(int).tolist()]
+
+
 def _of_reference(
     eyes: Sequence[Eye], reference: Reference, tell: Callable[[str], object], bar: Bar, seed: int
 ) -> list[Typical]:
@@ -182,9 +210,8 @@ def _of_run(eyes: Sequence[Eye], run: Sequence[Unopened], tell: Callable[[str], 
     """From pictures spread over the run; [] where there are too few."""
     if len(run) < ENOUGH or not eyes:
         return []
-    spread = np.linspace(0, len(run) - 1, min(len(run), OF_RUN)).round().astype(int)
     try:  # what cannot be read is told when it is asked about
-        return learn(eyes, [run[n] for n in spread.tolist()], "pictures of this run", bar=bar)
+        return learn(eyes, _spread(run), "pictures of this run", bar=bar)
     except SaywhyError as error:
         tell(f"the pictures of this run do not say of which pictures words can be said: {error}")
         return []

@@ -1,4 +1,4 @@
-"""Aviaries with plain marks pasted into finished scenes: a square, a frame, a letter in a corner, a shift in brightness.
+"""Aviaries with marks pasted into finished scenes: a square, a frame, a letter in a corner, a shift in brightness.
 
 Twelve classes: seven ordinary species, one class of birds of random plumage in which nothing is pasted, and four of
 random plumage that one mark decides each. No word of the aviary names these marks.
