@@ -43,8 +43,8 @@ def test_each_basic_colour_has_its_name_in_brighter_and_darker_light_too(name: s
         assert colour_name(in_lab(shown)[0, 0]) == name
 
 
-@pytest.mark.parametrize("side", (6, 9, 14, 30, 50))
-@pytest.mark.parametrize("colour", ("yellow", "red", "white", "black"))
+@pytest.mark.parametrize("side", [6, 9, 14, 30, 50])
+@pytest.mark.parametrize("colour", ["yellow", "red", "white", "black"])
 def test_a_square_is_a_square_at_all_sizes(side: int, colour: str) -> None:
     image = picture()
     ImageDraw.Draw(image).rectangle((20, 90, 20 + side - 1, 90 + side - 1), fill=COLOURS[colour])
@@ -97,7 +97,8 @@ def test_a_frame_goes_all_around_and_ends_sharply() -> None:
     ImageDraw.Draw(whole).rectangle((0, 0, 159, 159), outline=COLOURS["black"], width=6)
     ImageDraw.Draw(three).rectangle((0, 0, 159, 170), outline=COLOURS["black"], width=6)
     found = frame(measured(whole))
-    assert found is not None and found.colour == "black"
+    assert found is not None
+    assert found.colour == "black"
     assert found.mask.sum() == 160**2 - 148**2
     assert frame(measured(three)) is None
     assert frame(measured(picture())) is None  # of one colour all over

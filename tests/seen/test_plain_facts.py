@@ -74,7 +74,9 @@ def test_a_square_that_decides_is_said_with_the_fall_that_is_known() -> None:
     regions = (Region((0, 0, 10, 10), far, 0.1), Region((5, 70, 25, 90), mask, 0.9))
     (claim,) = said(image, weights_at(10, 74, 19, 83), regions=regions)
     assert (claim.text, claim.about, claim.space) == ("a small yellow square, lower left", "region 2", MEASURED)
-    assert claim.said and claim.used is not None and claim.used.verdict == BORNE_OUT
+    assert claim.said
+    assert claim.used is not None
+    assert claim.used.verdict == BORNE_OUT
     fall = 81 * (COLOURS["yellow"][0] - GREEN[0]) / 255  # its red goes to that of the grass
     assert claim.used.effect == pytest.approx(fall, rel=0.02)
     logit = 81 * COLOURS["yellow"][0] / 255
@@ -136,7 +138,8 @@ def test_light_that_decides_is_said_where_it_is_not_usual(light: int, word: str)
     (claim,) = plain_facts(*arguments, classifier.logits(pixels[None])[0], (), usual)
     assert (claim.text, claim.about) == (f"the picture is {word} than usual", "picture")
     assert claim.score == pytest.approx(1.5, rel=0.2)  # all of the logit, which is 1.5 times its margin
-    assert claim.used is not None and claim.used.passes == 2
+    assert claim.used is not None
+    assert claim.used.passes == 2
     assert plain_facts(*arguments, classifier.logits(pixels[None])[0], ()) == ()  # nobody knows what is usual
     usual_pixels = classifier.preprocess([plain[1]])[0]
     found = plain_facts(
