@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 from saywhy.answers import packing
-from saywhy.answers.claims import CLASS_NAMES, SENTENCE, WHOLE, chance, facts, heading, said, unsaid
-from saywhy.answers.claims import CLASS_NAMES, MEASURED, WHOLE, chance, facts, heading, said, unsaid
+from saywhy.answers.claims import CLASS_NAMES, MEASURED, SENTENCE, WHOLE, chance, facts, heading, said, unsaid
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
@@ -87,14 +86,12 @@ class Explanation:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """The tests of what is claimed of the decision: of regions, and of words said as facts."""
-        made = (*(r.used for r in self.regions), *(c.used for c in self.claims if c.said and c.about != SENTENCE))
-        """All tests of what is claimed of the decision: of regions, of the surroundings, of words said as facts.
+        """The tests of what is claimed of the decision: of regions, and of words said as facts.
 
         Without plain facts, which are claimed only where they are borne out.
         """
-        words = (c.used for c in self.claims if c.said and c.space != MEASURED)
-        made = (*(r.used for r in self.regions), self.surroundings, *words)
+        words = (c.used for c in self.claims if c.said and c.about != SENTENCE and c.space != MEASURED)
+        made = (*(r.used for r in self.regions), *words)
         return tuple(check for check in made if check is not None)
 
     @property

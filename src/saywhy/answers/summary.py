@@ -57,12 +57,10 @@ def _measured(claims: Sequence[Claim]) -> str:
 
 def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None) -> str:
     """What became of the claims that were tested, and the region that counts most; "" where nothing was tested."""
-    words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE]
+    words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE and claim.space != MEASURED]
     made = tally([check for check in (*(r.used for r in regions), *words) if check is not None])
     around = surroundings is not None and surroundings.verdict == BORNE_OUT
     rests = f"It rests on its surroundings: {fall(surroundings, *SURROUNDINGS)}." if around and surroundings else ""
-    words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE and claim.space != MEASURED]
-    made = tally([check for check in (*(r.used for r in regions), surroundings, *words) if check is not None])
     if not made.made:
         return rests
     where = places([region.box for region in regions], (picture.width, picture.height))

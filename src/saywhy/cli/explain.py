@@ -167,8 +167,7 @@ def explain(
         resolve_writer,
     )
     from saywhy.questions.phrases import check_phrases
-    from saywhy.questions.verify import lending
-    from saywhy.questions.verify import NONE
+    from saywhy.questions.verify import NONE, lending
     from saywhy.seen.layer_statistics import eyes_of
     from saywhy.seen.references import doubts_of, usual_light
     from saywhy.words.class_names import read_class_names

@@ -42,8 +42,7 @@ from saywhy.questions.names_and_defaults import (
 )
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
-from saywhy.questions.verify import Others, lending, put_to_the_test
-from saywhy.questions.verify import NONE, put_to_the_test
+from saywhy.questions.verify import NONE, Others, lending, put_to_the_test
 from saywhy.seen.calibration import Calibration
 from saywhy.seen.evidence import Evidence, gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
