@@ -62,6 +62,10 @@ BENCHMARKS = {
         "faithfulness",
         "are maps faithful? methods and composites, with controls, against the network and the truth; sanity checks",
     ),
+    "reliance": (
+        "reliance",
+        "which of twelve causes do words and checks name, of 86 classifiers whose reliance is measured? (rendered)",
+    ),
     "phrases": (
         "phrases",
         "where does it see that? maps of true phrases against the parts they are about (world:aviary)",
