@@ -86,6 +86,10 @@ BENCHMARKS = {
         "plain_facts",
         "a square, a frame, a letter, a shift in brightness that decide: named? (tuned from world:aviary)",
     ),
+    "used-surroundings": (
+        "used_surroundings",
+        "does the decision rest on the surroundings? the check held against the truth (world:aviary and planted ones)",
+    ),
     "zsl": (
         "zsl",
         "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",

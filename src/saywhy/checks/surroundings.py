@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saywhy.checks.objects import object_mask
 from saywhy.checks.outcomes import Outcomes, outcomes
-from saywhy.checks.verdicts import untestable
+from saywhy.checks.verdicts import LEAST, untestable
 from saywhy.checks.where import chances
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
@@ -24,7 +24,6 @@ from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, Check
 CHANGE = "its surroundings swapped for those of other pictures"
 FAST, FULL = 14, 32  # passes: one for each swap, and one for each control
 BORDER = 0.125  # of the shorter side: the border that is taken for surroundings, whatever is in it
-LEAST = 0.1  # of the margin: what the decision is said to rest on takes at least so much
 LEVEL = 0.05  # that the difference is less than that, one-sided (Welch)
 FEWEST = 4  # other pictures
 DOWN = 0.1  # of the height: how far surroundings are shifted up or down, at most; sideways by up to half the width
@@ -83,13 +82,12 @@ def check_surroundings(
     hole = mask | middle
     own = _from_border(pixels, middle if hole.all() else hole)
     rng = chances(pixels, target)
-    ways = [_way(pixels, rng) for _ in range(count)]
 
     def changed() -> Iterator[Tensor]:
-        for other, way in zip(others, ways, strict=False):
-            yield torch.where(inside, pixels, _moved(_from_border(other.to(pixels), middle), way))
-        for way in ways:
-            yield torch.where(inside, pixels, _moved(own, way))
+        for other in others[:count]:
+            yield torch.where(inside, pixels, _moved(_from_border(other.to(pixels), middle), rng))
+        for _ in range(count):
+            yield torch.where(inside, pixels, _moved(own, rng))
 
     found = outcomes(classifier, changed(), [target] * (2 * count))
     swapped, controls = found[:count], found[count:]
@@ -141,23 +139,13 @@ def _from_border(pixels: Tensor, hole: np.ndarray) -> Tensor:
     return pixels[:, torch.as_tensor(down), torch.as_tensor(across)]
 
 
-def _way(pixels: Tensor, rng: np.random.Generator) -> tuple[bool, int, int]:
-    """Mirrored or not, shifted down, shifted across."""
+def _moved(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shifted, and mirrored or not, by chance; what leaves on one side comes back mirrored on the other."""
     height, width = pixels.shape[1:]
     most = int(DOWN * height)
-    return (
-        bool(rng.random() < 0.5),
-        int(rng.integers(-most, most + 1)),
-        int(rng.integers(-(width // 2), width // 2 + 1)),
-    )
-
-
-def _moved(pixels: Tensor, way: tuple[bool, int, int]) -> Tensor:
-    """What leaves on one side comes back mirrored on the other."""
-    mirrored, down, across = way
-    height, width = pixels.shape[1:]
-    rows, columns = _folded(np.arange(height) + down, height), _folded(np.arange(width) + across, width)
-    columns = columns[::-1].copy() if mirrored else columns
+    rows = _folded(np.arange(height) + rng.integers(-most, most + 1), height)
+    columns = _folded(np.arange(width) + rng.integers(-(width // 2), width // 2 + 1), width)
+    columns = columns[::-1].copy() if rng.random() < 0.5 else columns
     return pixels[:, torch.as_tensor(rows)][:, :, torch.as_tensor(columns)]
 
 
