@@ -11,7 +11,9 @@ from tests.checks.linear import SIDE, linear_classifier
 
 OBJECT = np.zeros((SIDE, SIDE), bool)
 OBJECT[5:11, 5:11] = True
-AROUND = SIDE**2 - OBJECT.sum()
+FAR = np.ones((SIDE, SIDE), bool)  # from the object: beyond its soft rim
+FAR[2:14, 2:14] = False
+AROUND = FAR.sum()
 
 
 def _scene(around: float, within: float = 0.5) -> torch.Tensor:
@@ -20,7 +22,7 @@ def _scene(around: float, within: float = 0.5) -> torch.Tensor:
 
 
 def test_what_rests_on_the_surroundings_is_borne_out_with_the_fall_in_closed_form() -> None:
-    classifier = linear_classifier(torch.ones(3, SIDE, SIDE) * torch.as_tensor(~OBJECT))
+    classifier = linear_classifier(torch.ones(3, SIDE, SIDE) * torch.as_tensor(FAR))
     others = torch.stack([_scene(around) for around in (0.0, 0.25, -0.25, 0.0, 0.25, -0.25, 0.0)])
     found = check_surroundings(classifier, _scene(1.0), 0, others, mask=OBJECT)
     # The surroundings' logit is 3 * AROUND; with those of the others 0 on average, with its own what it was.
@@ -47,7 +49,7 @@ def test_what_rests_on_the_object_is_not_borne_out() -> None:
 
 def test_that_any_disturbance_of_the_surroundings_takes_the_class_is_not_enough() -> None:
     """The class wants one pattern at its place: its own surroundings, shifted, lose it as those of others do."""
-    pattern = torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * torch.as_tensor(~OBJECT)
+    pattern = torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * torch.as_tensor(FAR)
     classifier = linear_classifier(pattern)
     others = torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     found = check_surroundings(classifier, pattern, 0, others, mask=OBJECT, passes=FULL)
