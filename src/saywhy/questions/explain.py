@@ -246,8 +246,9 @@ def explain_pictures(
         findings.append(near)
         claims.append(claimed)
     tested = put_to_the_test(
-        classifier, pixels, which, [target for _, target in asked], plain, regions, claims, options.checks, lent
-    )
+        classifier, pixels, which, [target for _, target in asked], plain, regions, claims, options.checks, lent,
+        images=images, space=space,
+    )  # fmt: skip
     words = (texts, vocabulary) if seen.alone is None else (seen.alone.texts, seen.alone.vocabulary)
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)

@@ -26,8 +26,9 @@ from saywhy.pictures.in_batches import Failure, opened
 from saywhy.pictures.reading import PictureLike, read_picture
 from saywhy.pictures.sources import read_sources
 from saywhy.questions.options import CHECKS, check_checks
+from saywhy.questions.words_tested import FAST_WORDS, words_tested
 from saywhy.seen.references import Reference
-from saywhy.types import Check, Claim, Region
+from saywhy.types import Check, Claim, Region, Space
 
 NONE, FAST, FULL = CHECKS
 FULL_CONTROLS = 99
@@ -89,6 +90,9 @@ def put_to_the_test(
     claims: Sequence[Sequence[Claim]],
     checks: str = FAST,
     others: Others | None = None,
+    *,
+    images: Sequence[Image.Image],
+    space: Space | None,
 ) -> list[Tested]:
     """The regions and claims of N explanations with what became of each, as one batch.
 
@@ -96,6 +100,7 @@ def put_to_the_test(
     targets: N class indices. logits: (P, classes) of the pictures as they are.
     regions: of each explanation. claims: likewise. checks: of CHECKS.
     others:  pictures beside those of the batch that lend their surroundings.
+    images:  of each explanation, as RGB. space: whose words its claims are; without it no word can be tested.
     """
     check_checks(checks)
     if checks == NONE:
@@ -118,9 +123,13 @@ def put_to_the_test(
         for n, target in zip(which, targets, strict=True)
     ]  # fmt: skip
     others.add(pixels, predicted)
+    told = words_tested(
+        classifier, images, pixels[list(which)], targets, logits[list(which)], claims, space,
+        most=None if checks == FULL else FAST_WORDS,
+    )  # fmt: skip
     return [
-        Tested(tuple(replace(region, used=used) for region, used in zip(each, of, strict=True)), tuple(said), swapped)
-        for each, of, said, swapped in zip(regions, found, claims, around, strict=True)
+        Tested(tuple(replace(region, used=used) for region, used in zip(each, of, strict=True)), said, swapped)
+        for each, of, said, swapped in zip(regions, found, told, around, strict=True)
     ]
 
 
@@ -129,6 +138,7 @@ def verify(
     classifier: Classifier,
     picture: PictureLike | None = None,
     *,
+    space: Space | None = None,
     checks: str = FAST,
     others: Sequence[PictureLike] = (),
 ) -> Explanation:
@@ -140,6 +150,7 @@ def verify(
     classifier: the one that was explained.
     picture:    the one that was explained; None: the copy that the explanation holds, where the classifier says the
                 same of it.
+    space:      whose words the explanation says; without it they cannot be tested.
     checks:     of CHECKS: "fast" spends at most 64 forward passes, "full" more.
     others:     pictures that lend their surroundings, four or more; without them those cannot be tested.
 
@@ -155,14 +166,21 @@ def verify(
     logits = classifier.logits(pixels).float().cpu()
 
     def verified(one: Explanation) -> Explanation:
-        return _verified(one, classifier, pixels, logits, checks, lent)
+        return _verified(one, classifier, image, pixels, logits, checks, lent, space)
 
     lent = [read_picture(other) for other in others]
     return replace(verified(explanation), more=tuple(map(verified, explanation.more)))
 
 
 def _verified(
-    e: Explanation, classifier: Classifier, pixels: Tensor, logits: Tensor, checks: str, others: Sequence[Image.Image]
+    e: Explanation,
+    classifier: Classifier,
+    image: Image.Image,
+    pixels: Tensor,
+    logits: Tensor,
+    checks: str,
+    others: Sequence[Image.Image],
+    space: Space | None,
 ) -> Explanation:
     now, margin = float(logits[0, e.target.index]), float((logits[0, e.target.index] - logits[0].mean()).abs())
     if abs(now - e.target.logit) > NEAR * max(margin, 1e-6):
@@ -171,8 +189,9 @@ def _verified(
             f"{e.picture.name} was explained: give the same picture=, as it was"
         )
     (tested,) = put_to_the_test(
-        classifier, pixels, [0], [e.target.index], logits, [e.regions], [e.claims], checks, Others(others, classifier)
-    )
+        classifier, pixels, [0], [e.target.index], logits, [e.regions], [e.claims], checks, Others(others, classifier),
+        images=[image], space=space,
+    )  # fmt: skip
     labels = [classifier.prediction(logits[0], c) for c in classifier.said(logits[0])]
     summary = summarise(
         e.picture, e.target, e.predictions, tested.regions, tested.claims, e.heatmap,
