@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from saywhy.questions.names_and_defaults import load_vocabulary as load_vocabulary
     from saywhy.questions.sentences.language_model import load_language_model as load_language_model
     from saywhy.questions.verify import verify as verify
+    from saywhy.questions.why_not import why_not as why_not
     from saywhy.seen.calibration import Calibration as Calibration
     from saywhy.spaces.clip import load_clip as load_clip
     from saywhy.spaces.concepts import ConceptSpace as ConceptSpace
@@ -49,6 +50,7 @@ _PUBLIC = {
     "load_vocabulary": "questions.names_and_defaults",
     "match_classifier": "spaces.operated",
     "verify": "questions.verify",
+    "why_not": "questions.why_not",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -218,6 +218,25 @@ class Check:
 
 
 @final
+@dataclass(frozen=True)
+class RationaleUse:
+    """Whether an answer rests on a rationale: both of its tests, and what they say together.
+
+    verdict: "borne out" where both are, corrected together with the other reasons of the picture.
+    p:       the largest of the tests'; None where one could not be made. q: p, corrected.
+    text:    with other rationales in its place: falls of log P(c | r, I), in nats, and of P(c | r, I).
+    picture: with its place covered: likewise; its ``reason`` says what P(r | I) does.
+    The margin of both is what P(c | r, I) lacks of certainty, -log P(c | r, I).
+    """
+
+    verdict: Verdict
+    p: float | None
+    q: float | None
+    text: Check
+    picture: Check
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Region:
     """A part of the picture that the decision is said to rest on.
@@ -359,6 +378,60 @@ class Contrast:
     other: Prediction
     speaks_for: tuple[Label, ...]
     speaks_against: tuple[Label, ...]
+
+
+@final
+@dataclass(frozen=True)
+class ConceptChange:
+    """How far a phrase would have to be otherwise in the classifier's own features for it to say another class.
+
+    by:     in standard deviations of its score over the pictures that taught it; above 0: more of it.
+    before, after: its score, likewise, above its mean.
+    usual:  what 98 % of those pictures score lies between; a change that leaves it is not named.
+    """
+
+    text: str
+    by: float
+    before: float
+    after: float
+    usual: tuple[float, float]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Counterfactual:
+    """What of a picture would have to be otherwise for the classifier to say another class: why this and not that?
+
+    other:       the class that was asked about, as it is before.
+    after:       the class that is said of the changed picture.
+    explained:   the probability of the explained class: (before, after). probability: of the other one.
+    turned:      whether the other class is said then. ahead: whether it lies above the explained one.
+    regions:     what is changed, () where nothing that was tried puts the other class ahead. share: of all that speaks
+                 for the explained class rather than for the other one, 0..1.
+    area:        the share of the frame that is changed.
+    change:      what was done, in words: "filled with the colours around".
+    minimal:     whether it was seen that none of the regions can be left out. A smaller set of others may exist.
+    elsewhere:   (how many of the equal areas elsewhere do the same, how many were tried).
+    passes:      forward passes spent.
+    picture:     the changed picture, where there is one.
+    concepts:    changes of single phrases that would do it too, the least first; () in a space without such phrases, or
+                 where none is within what is usual.
+    """
+
+    other: Prediction
+    after: Prediction
+    explained: tuple[float, float]
+    probability: tuple[float, float]
+    turned: bool
+    ahead: bool
+    regions: tuple[Region, ...]
+    area: float
+    change: str
+    minimal: bool
+    elsewhere: tuple[int, int]
+    passes: int
+    picture: Picture | None
+    concepts: tuple[ConceptChange, ...] = ()
 
 
 @final

@@ -15,6 +15,12 @@ from PIL import Image
 from saywhy.answers import packing
 from saywhy.answers.claims import CLASS_NAMES, MEASURED, SENTENCE, WHOLE, chance, facts, heading, said, unsaid
 from saywhy.answers.claims import region as region_name
+from saywhy.answers.counterfactual import (
+    counterfactual_document,
+    in_concepts,
+    read_counterfactual,
+    why_this_one,
+)
 from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
 from saywhy.answers.page_templates import jpeg, macro, page_templates
@@ -28,6 +34,7 @@ from saywhy.types import (
     Check,
     Claim,
     Contrast,
+    Counterfactual,
     Draft,
     Finding,
     Geometry,
@@ -63,6 +70,7 @@ class Explanation:
     contrast:    why this class and not the runner-up; None in a space that does not know the classes.
     phrases:     where phrases that were asked for are, as the space sees it.
     surroundings: whether the decision rests on all that is around the object; None where that was not tested.
+    counterfactual: the least change that was found to make another class of it; None where nobody asked.
     more:        explanations of the same picture for the other targets that were asked for.
     """
 
@@ -82,6 +90,7 @@ class Explanation:
     contrast: Contrast | None = None
     phrases: tuple[PhraseMap, ...] = ()
     surroundings: Check | None = None
+    counterfactual: Counterfactual | None = None
     more: tuple[Explanation, ...] = ()
 
     @property
@@ -153,6 +162,7 @@ def _document(e: Explanation) -> dict[str, Any]:
             for r in e.regions
         ],
         "surroundings": _used(e.surroundings),
+        "counterfactual": counterfactual_document(e.counterfactual),
         "findings": [_finding(f) for f in e.findings],
         "concepts": _finding(e.concepts),
         "heatmap": _heatmap(e.heatmap),
@@ -196,6 +206,7 @@ def _read(d: dict[str, Any]) -> Explanation:
         contrast=_read_contrast(d.get("contrast")),
         phrases=tuple(_read_phrase(x) for x in d.get("phrases", ())),
         surroundings=_check(d.get("surroundings")),
+        counterfactual=read_counterfactual(d.get("counterfactual")),
         more=tuple(_read(x) for x in d.get("more", ())),
     )
 
@@ -319,7 +330,9 @@ def draw_explanation(explanation: Explanation) -> Figure:
 
     picture = open_picture(explanation.picture)
     count = max(len(explanation.regions), 1)
-    small = count + len(explanation.phrases)
+    other = explanation.counterfactual
+    turned = None if other is None or other.picture is None else other
+    small = count + len(explanation.phrases) + (turned is not None)
     figure = new_figure(figsize=(4.2 + 4.2 + 2.4 * small, 4.6), layout="constrained")
     axes = figure.subplots(1, 2 + small, width_ratios=[4.2, 4.2, *[2.4] * small])
     axes[0].imshow(picture)
@@ -331,7 +344,14 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axes[1].text(0.5, -0.02, below, transform=axes[1].transAxes, ha="center", va="top", fontsize=7, color="dimgray")
     for axis in axes:
         axis.set_axis_off()
-    for axis, phrase in zip(axes[2 + count :], explanation.phrases, strict=True):
+    if turned is not None and turned.picture is not None:
+        axes[-1].imshow(open_picture(turned.picture))
+        axes[-1].set_title(literal(fill(f"now {turned.after.name} ({turned.after.probability:.2f})", 26)), fontsize=9)
+        below = f"{turned.area:.0%} of the picture {turned.change}"
+        axes[-1].text(
+            0.5, -0.04, literal(fill(below, 34)), transform=axes[-1].transAxes, ha="center", va="top", fontsize=7
+        )
+    for axis, phrase in zip(axes[2 + count :], explanation.phrases, strict=False):
         axis.imshow(overlay(picture, phrase.heatmap.values[0].numpy(), phrase.geometry))
         axis.set_title(literal(one_line(phrase.text)), fontsize=9)
         out = f"{phrase.unusual:+.1f} sd{'' if phrase.fits else ', does not stand out'}"
@@ -433,6 +453,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "sentence": e.sentence,
         "weighed": _weighed(e.sentence),
         "contrast": e.contrast,
+        "counterfactual": _counterfactual(e, place),
         "channels": [] if e.heatmap.channels is None else e.heatmap.channels[0].tolist(),
         "phrases": [
             {
@@ -441,6 +462,20 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
             }
             for n, p in enumerate(e.phrases)
         ],
+    }
+
+
+def _counterfactual(e: Explanation, place: Place) -> dict[str, Any] | None:
+    """The changed picture, and what is said of it."""
+    found = e.counterfactual
+    if found is None:
+        return None
+    return {
+        "found": found,
+        "said": why_this_one(found, e.target.name),
+        "concepts": in_concepts(found, e.target.name),
+        "picture": None if found.picture is None else place(found.picture.jpeg, "counterfactual"),
+        "boxes": [_percent_box(region.box, e.picture.width, e.picture.height) for region in found.regions],
     }
 
 

@@ -19,7 +19,7 @@ from saywhy.answers.page_templates import jpeg, macro, page_templates
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
-from saywhy.types import Claim, Geometry, Picture
+from saywhy.types import BORNE_OUT, NOT_TESTABLE, Check, Claim, Geometry, Picture, RationaleUse
 from saywhy.words.rationale_words import with_article
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Reason:
     listed:      whether it is one of the category's own.
     unusual:     how many standard deviations it stands above what is usual. visible: whether that is enough to say that
                  it is there. Both None where it is not known.
+    used:        whether the answer rests on it; None where that was not tested.
     heat:        (2, H, W) float32 in the preprocessed frame, where the picture shows it: the text of the pair, and that
                  of the rationale alone. LRP's is signed, gScoreCAM's is not. None where no method was asked for.
     """
@@ -53,6 +54,7 @@ class Reason:
     unusual: float | None
     visible: bool | None
     heat: Tensor | None
+    used: RationaleUse | None = None
 
 
 @final
@@ -163,6 +165,31 @@ def untold(why: Why) -> str:
     return f"whether a rationale is visible cannot be told: {because}"
 
 
+def tested(why: Why) -> str:
+    """ "1 of 3 reasons is borne out: large bill", with those that cannot be tested; "" where none was tested."""
+    uses = [(reason.rationale, reason.used) for reason in why.reasons if reason.used is not None]
+    if not uses:
+        return ""
+    held = [name for name, use in uses if use.verdict == BORNE_OUT]
+    untestable = sum(use.verdict == NOT_TESTABLE for _, use in uses)
+    noun, verb = "reason" if len(uses) == 1 else "reasons", "is" if len(held) == 1 else "are"
+    said = f"{len(held)} of {len(uses)} {noun} {verb} borne out{': ' if held else ''}{', '.join(held)}"
+    return f"{said}; {untestable} cannot be tested" if untestable else said
+
+
+def use_in_words(use: RationaleUse) -> str:
+    """What became of P(c | r) in both tests, in plain words."""
+    text, picture = use.text, use.picture
+    by_text = text.reason or f"other rationales in the text: {text.probability[0]:.2f} to {text.probability[1]:.2f}"
+    before, after, elsewhere = picture.probability
+    by_picture = f"its place covered: {before:.2f} to {after:.2f}"
+    if elsewhere is None:
+        by_picture = picture.reason
+    else:
+        by_picture += f", equal areas elsewhere {elsewhere:.2f}"
+    return f"{use.verdict} ({by_text}; {by_picture})"
+
+
 def dissent(rival: str | None, decide: str) -> str:
     """Where the two ways to decide differ, what the one that was not asked says, in one clause; "" for no rival."""
     if rival is None:
@@ -195,7 +222,11 @@ def why_to_json(why: Why) -> str:
             "claims": [asdict(claim) for claim in why.claims],
             "rival": why.rival,
             "reasons": [
-                vars(reason) | {"heat": None if reason.heat is None else packing.pack_floats(reason.heat)}
+                vars(reason)
+                | {
+                    "heat": None if reason.heat is None else packing.pack_floats(reason.heat),
+                    "used": None if reason.used is None else asdict(reason.used),
+                }
                 for reason in why.reasons
             ],
             "alternatives": [asdict(other) for other in why.alternatives],
@@ -216,10 +247,7 @@ def why_from_json(text: str) -> Why:
             geometry=packing.read_geometry(d["geometry"]),
             category=d["category"],
             probability=packing.number(d["probability"]),
-            reasons=tuple(
-                Reason(**reason | {"heat": None if reason["heat"] is None else packing.unpack_floats(reason["heat"])})
-                for reason in d["reasons"]
-            ),
+            reasons=tuple(_reason(reason) for reason in d["reasons"]),
             visible=d["visible"],
             sentence=d["sentence"],
             claims=tuple(Claim(**claim) for claim in d.get("claims", ())),
@@ -231,6 +259,20 @@ def why_from_json(text: str) -> Why:
         )
         _check_parts(typed(read))
     return read
+
+
+def _reason(d: dict[str, Any]) -> Reason:
+    heat = None if d["heat"] is None else packing.unpack_floats(d["heat"])
+    used = d.get("used")
+    if used is not None:
+        used = RationaleUse(**used | {test: _check(used[test]) for test in ("text", "picture")})
+    return Reason(**d | {"heat": heat, "used": used})
+
+
+def _check(d: dict[str, Any]) -> Check:
+    numbers = {key: packing.number(d[key]) for key in ("effect", "margin")}
+    pairs = {"probability": tuple(d["probability"]), "rank": tuple(d["rank"])}
+    return Check(**d | numbers | pairs | {"interval": d["interval"] and tuple(d["interval"])})
 
 
 def _check_parts(why: Why) -> None:
@@ -284,7 +326,8 @@ def draw_why(why: Why) -> Figure:
 def reason_title(reason: Reason) -> str:
     """ "a long tail", and below it "P(r) 0.41, +2.3 sd": P(r | I), and how far it stands out where that is known."""
     out = "" if reason.unusual is None else f", {reason.unusual:+.1f} sd"
-    return f"{fill(reason.rationale, 34)}\nP(r) {reason.probability:.2f}{out}"
+    used = "" if reason.used is None else f"\n{reason.used.verdict}"
+    return f"{fill(reason.rationale, 34)}\nP(r) {reason.probability:.2f}{out}{used}"
 
 
 def new_why_report(path: Path, pictures: int, *, title: str = "Why?") -> GrowingPage[Why]:
@@ -312,6 +355,7 @@ def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
         {
             "reason": reason,
             "chance": there.get(reason.rationale, ""),
+            "used": "" if reason.used is None else use_in_words(reason.used),
             "maps": [
                 place(jpeg(overlay(picture, values.numpy(), why.geometry)), f"reason-{n + 1}-{what}")
                 for values, what in zip(reason.heat, ("pair", "alone"), strict=True)
@@ -321,6 +365,12 @@ def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
         }
         for n, reason in enumerate(why.reasons)
     ]
-    shown = {"why": why, "untold": untold(why), "picture": place(why.picture.jpeg, "picture"), "reasons": reasons}
+    shown = {
+        "why": why,
+        "untold": untold(why),
+        "tested": tested(why),
+        "picture": place(why.picture.jpeg, "picture"),
+        "reasons": reasons,
+    }
     entry = Entry(why.category, place(small(picture), "thumbnail"))
     return macro("why_card.html", "why_card")(shown, number), entry

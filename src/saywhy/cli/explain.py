@@ -13,6 +13,7 @@ import typer
 from saywhy.cli import completion
 from saywhy.cli.console import (
     Terminal,
+    complain,
     errors,
     find_asked,
     note,
@@ -53,8 +54,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.answers.explanation import Explanation
+    from saywhy.classifiers.classifier import Classifier
     from saywhy.pictures.in_batches import Failure
     from saywhy.pictures.sources import Found, LabelledImage
+    from saywhy.questions.why_not import Called
+
+OTHERS = 400  # pictures of --others at most
 
 
 def explain(
@@ -129,6 +134,20 @@ def explain(
             rich_help_panel=ANSWER,
         ),
     ] = ExplainOptions.checks,
+    why_not: Annotated[
+        str | None,
+        typer.Option(
+            help="What would make it this class, by index or name, or the runner-up (default with --checks full).",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pictures, some of the other class, whose pieces --why-not may put in; may be repeated.",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
     reference: Reference = None,
     calibration: Annotated[
         Path | None,
@@ -168,6 +187,7 @@ def explain(
     )
     from saywhy.questions.phrases import check_phrases
     from saywhy.questions.verify import NONE, lending
+    from saywhy.questions.why_not import check_other
     from saywhy.seen.layer_statistics import eyes_of
     from saywhy.seen.references import doubts_of, usual_light
     from saywhy.words.class_names import read_class_names
@@ -176,7 +196,7 @@ def explain(
         raise SaywhyError(f"--composite is for --method lrp, not for {method}")
     options = ExplainOptions(
         target=tuple(target) if target else None, method=method, composite=composite, regions=regions, top=top,
-        phrases=tuple(phrase or ()), checks=checks,
+        phrases=tuple(phrase or ()), checks=checks, why_not=why_not,
     )  # fmt: skip
     if space is not None:
         check_space_name(space)
@@ -193,6 +213,7 @@ def explain(
             threshold=threshold, output=output, random_weights=random_weights, device=device,
         )  # fmt: skip
         check_target(options.target, classifier)  # an unknown class is said before any picture is read
+        check_other(options.other, classifier)
         space = space or explaining_space(classifier, vocabulary, options.phrases)
         opinion = resolve_space(space, classifier, device)
         check_phrases(options.phrases, opinion)
@@ -208,10 +229,11 @@ def explain(
     if checks != NONE:
         seen = replace(seen, light=usual_light(reference, found.pictures, bar=progress_bar, seed=seed))
 
-    others = lending(classifier, reference, checks)
+    lent = lending(classifier, reference, checks)
+    called = _called(others or (), classifier, seed) if options.other is not None else None
 
     def work(batch: Sequence[tuple[str, Image]]) -> list[Explanation]:
-        return explain_pictures(batch, classifier, words, opinion, options, language, seen, others)
+        return explain_pictures(batch, classifier, words, opinion, options, language, seen, lent, called)
 
     asked = known(found.pictures, classifier.labels)
     report = None if out is None else _Report(out, found, f"Why? {classifier.name}")
@@ -219,6 +241,8 @@ def explain(
     def tell(picture: LabelledImage, result: Explanation, number: int) -> None:
         if report is not None:
             report.add(picture, result, number)
+        if why_not is not None and result.counterfactual is None:
+            note(f"{picture.name}: {result.target.name} is the class of --why-not itself")
         if json:
             print(result.to_json(), flush=True)
         else:
@@ -230,6 +254,20 @@ def explain(
             tell_each(results, found, tell)
         else:
             tell_each(results, found, tell, report.fail, report.save)
+
+
+def _called(sources: Sequence[str], classifier: Classifier, seed: int) -> Called | None:
+    """What --others lends pieces from. Raises SaywhyError for sources without a picture."""
+    from saywhy.pictures.in_batches import Readable
+    from saywhy.pictures.sources import read_sources
+    from saywhy.questions.why_not import called_by
+
+    if not sources:
+        return None
+    pictures = read_sources(sources, OTHERS, seed)
+    read = Readable(lambda failure: complain(failure.reason))
+    with progress_bar("reading the others", len(pictures)) as advance:
+        return called_by([image for _, image in read(pictures, advance)], classifier)
 
 
 @final

@@ -33,6 +33,7 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
     from saywhy.answers.claims import CLASS_NAMES, WHOLE, facts
     from saywhy.answers.claims import region as region_name
+    from saywhy.answers.counterfactual import in_concepts, why_this_one
     from saywhy.answers.places import places
     from saywhy.answers.summary import checked
     from saywhy.answers.verdicts import SURROUNDINGS, fall
@@ -62,6 +63,13 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
         parts += [Text(), _sentence(e.sentence)]
     if e.contrast is not None:
         parts += [Text(), _contrast(e.target, e.contrast, top, facts(e.claims))]
+    if e.counterfactual is not None:
+        parts += [
+            Text(),
+            as_text(f"and not {e.counterfactual.other.name}? {why_this_one(e.counterfactual, e.target.name)}"),
+        ]
+        if concepts := in_concepts(e.counterfactual, e.target.name):
+            parts.append(as_text(concepts))
     if names := e.settings.get(CLASS_NAMES):
         parts += [Text(), as_text(names, style="dim")]
     if pictures:
@@ -264,17 +272,20 @@ def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> 
 def show_why(why: Why, console: Console) -> None:
     """One answer: the sentence, a row for each rationale, and what else was considered."""
     from saywhy.answers.claims import chance
-    from saywhy.answers.why import untold
+    from saywhy.answers.why import tested, untold
 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     there = {claim.text: chance(claim) for claim in why.claims}
     known = any(there.values())
-    for name in ("because of", "P(r)", "P(c | r)", "above usual", *(["is there"] if known else [])):
+    put_to_test = any(reason.used for reason in why.reasons)
+    more = (*(["is there"] if known else []), *(["rests on it"] if put_to_test else []))
+    for name in ("because of", "P(r)", "P(c | r)", "above usual", *more):
         table.add_column(name, justify="left" if name == "because of" else "right")
     for reason in why.reasons:
         out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
         numbers = [f"{reason.probability:.2f}", f"{reason.given:.2f}", out]
         numbers += [there.get(reason.rationale, "")] if known else []
+        numbers += ["-" if reason.used is None else reason.used.verdict] if put_to_test else []
         name = reason.rationale if reason.listed else f"{reason.rationale} (not in its list)"
         table.add_row(as_text(name), *numbers, style="" if reason.visible else "dim")
     parts: list[RenderableType] = [
@@ -284,6 +295,8 @@ def show_why(why: Why, console: Console) -> None:
     ]
     if why.reasons:
         parts += [Text(), table]
+    if found := tested(why):
+        parts += [Text(), as_text(found)]
     if why.alternatives:
         others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
         parts += [Text(), as_text(f"also considered: {others}", style="dim")]

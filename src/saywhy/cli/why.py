@@ -102,6 +102,14 @@ def why(
     method: Annotated[
         str, typer.Option(help="Heatmaps: lrp, gscorecam, none", rich_help_panel=OUTPUT)
     ] = WhyOptions.method,
+    checks: Annotated[
+        str,
+        typer.Option(
+            help="Tests of whether the answer rests on its reasons, in text and picture: none, fast or full.",
+            autocompletion=completion.among(lambda: completion.CHECKS),
+            rich_help_panel=OUTPUT,
+        ),
+    ] = WhyOptions.checks,
     out: Report = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -120,8 +128,9 @@ def why(
     from saywhy.spaces.traits import chance_of, usual_of
 
     options = WhyOptions(
-        scoring=_scoring(objective, conditional, weight), k=k, decide=decide, method=method, visible_from=visible_from
-    )
+        scoring=_scoring(objective, conditional, weight), k=k, decide=decide, method=method, visible_from=visible_from,
+        checks=checks,
+    )  # fmt: skip
     check_space_name(space)
     given = None if rationales is None else _read_words(rationales)
     choose_device(device)

@@ -84,3 +84,13 @@ def pixel_range(transform: Transform) -> tuple[Tensor, Tensor]:
     """(C,), (C,): the values that black and white have in the network's input."""
     black, white = (_run(transform, Image.new("RGB", (256, 256), colour)) for colour in ("black", "white"))
     return black.flatten(1).amin(1), white.flatten(1).amax(1)
+
+
+def pasted(image: Image.Image, frame: Image.Image, mask: np.ndarray, geometry: Geometry) -> Image.Image:
+    """The picture with what a frame shows under a mask (h, w) bool, where the frame lies; all else as it was."""
+    size = [max(1, round(geometry.frame[i] * geometry.scale[i])) for i in (0, 1)]
+    corner = round(geometry.offset[0]), round(geometry.offset[1])
+    where = Image.fromarray((mask * 255).astype(np.uint8)).resize((size[0], size[1]), Image.Resampling.BILINEAR)
+    changed = image.convert("RGB")
+    changed.paste(frame.convert("RGB").resize((size[0], size[1]), Image.Resampling.BICUBIC), corner, where)
+    return changed

@@ -43,6 +43,7 @@ from saywhy.questions.names_and_defaults import (
 from saywhy.questions.options import BATCH, EVERY, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.questions.verify import NONE, Others, lending, put_to_the_test
+from saywhy.questions.why_not import Called, asked_other, called_by, check_other, counterfactual
 from saywhy.seen.calibration import Calibration
 from saywhy.seen.evidence import Evidence, gather
 from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
@@ -85,6 +86,8 @@ class _Options(TypedDict, total=False):
     top: int
     phrases: Sequence[str]
     checks: str
+    why_not: int | str | None
+    others: Sequence[PictureLike]
     batch_size: int
 
 
@@ -117,6 +120,8 @@ def explain(
     top: int = ExplainOptions.top,
     phrases: Sequence[str] = ExplainOptions.phrases,
     checks: str = ExplainOptions.checks,
+    why_not: int | str | None = ExplainOptions.why_not,
+    others: Sequence[PictureLike] = (),
     batch_size: int = BATCH,
 ) -> Explanation | list[Explanation]:
     """Why a classifier decided as it did on one picture, or on each of a list.
@@ -141,7 +146,8 @@ def explain(
     reference:  pictures that the networks know, 100 or more: files, folders or "world:NAME". Of a picture to which they
                 respond otherwise no words are said. None: of a world's networks its own; else, of a list of 100 or
                 more, its pictures.
-    target, method, composite, regions, top, phrases, checks: see ``ExplainOptions``.
+    target, method, composite, regions, top, phrases, checks, why_not: see ``ExplainOptions``.
+    others:     pictures that pieces may be taken from for ``why_not``; see ``saywhy.why_not``.
     batch_size: pictures of a list at once; fewer where they are large.
 
     Raises SaywhyError for a picture that cannot be read, of a list the first of a batch by its number and name, for
@@ -156,11 +162,13 @@ def explain(
         top=top,
         phrases=tuple(phrases),
         checks=checks,
+        why_not=why_not,
     )
     if batch_size < 1:
         raise SaywhyError(f"batch_size must be at least 1; it is {batch_size}")
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     check_target(options.target, classifier)
+    check_other(options.other, classifier)
     several = isinstance(image, list | tuple)
     asked = [_Listed(_name(one), partial(_read, one, classifier, display)) for one in (image if several else [image])]
     first = [] if several else [(asked[0].name, asked[0].open())]  # what is wrong with it is said before spaces load
@@ -176,14 +184,18 @@ def explain(
         tell=warnings.warn, bar=_bar,
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts)
-    others = lending(classifier, reference, options.checks)
+    lent = lending(classifier, reference, options.checks)
     if options.checks != NONE:
         seen = replace(seen, light=usual_light(reference, asked if several else (), bar=_bar))
+    called = called_by([read_picture(one) for one in others], classifier) if options.other is not None else None
     if not several:
-        return explain_pictures(first, classifier, words, opinion, options, language, seen, others)[0]
+        (explanation,) = explain_pictures(first, classifier, words, opinion, options, language, seen, lent, called)
+        if why_not is not None and all(one.counterfactual is None for one in explanation.each):
+            raise SaywhyError(f"{explanation.target.name!r} is the explained class itself; name another one")
+        return explanation
 
     def work(batch: Sequence[tuple[str, Image.Image]]) -> list[Explanation]:
-        return explain_pictures(batch, classifier, words, opinion, options, language, seen, others)
+        return explain_pictures(batch, classifier, words, opinion, options, language, seen, lent, called)
 
     explanations = []
     with _bar("explaining", len(asked)) as advance:
@@ -203,12 +215,14 @@ def explain_pictures(
     writer: LanguageModel | None = None,
     seen: Seen = NOTHING_KNOWN,
     lent: Others | None = None,
+    called: Called | None = None,
 ) -> list[Explanation]:
     """One explanation per (name, RGB picture), as one batch: one attribution, and one labelling of all crops.
 
     options: None: the defaults. Of several targets the explanation is of the first, and has the others in ``more``.
     seen:    what decides which words are said as facts; by default none are.
     lent:    of a run, what lends surroundings; None: the pictures of the batch lend each other theirs.
+    called:  what pieces may be taken from for another class; None: places are filled with the colours around them.
 
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
@@ -308,6 +322,22 @@ def explain_pictures(
                 | _settings_of(image, predictions[n], classifier, space),
                 sentence=sentence,
                 surroundings=around,
+                counterfactual=None
+                if (index := asked_other(options.other, classifier, logits[row], target)) is None
+                else counterfactual(
+                    image,
+                    picture.name,
+                    pixels[n],
+                    classifier,
+                    logits[row],
+                    target,
+                    index,
+                    kept,
+                    space,
+                    called,
+                    method=options.method,
+                    composite=options.composite,
+                ),
                 phrases=() if silence else phrases[row],
                 contrast=None
                 if silence

@@ -22,6 +22,7 @@ DECISIONS = ("probability", "vote")
 """How ``why`` chooses the category: that of the highest P(c | I), or by the vote of the best pairs, as published."""
 CHECKS = ("none", "fast", "full")
 """How much is spent on tests of what is claimed: nothing; at most 64 forward passes a picture; more controls."""
+RUNNER_UP = "runner-up"  # the other class of ``why_not``: the second best
 NO_MAPS = "none"  # a method that makes no heatmaps
 
 
@@ -36,6 +37,8 @@ class ExplainOptions:
     method:    one of ``attribution.METHODS``. composite: its rules, for "lrp"; None: chosen by the network.
     regions:   how many at most. top: labels of each, and of the whole picture.
     checks:    of CHECKS: how much is spent on putting what is claimed of the decision to the test.
+    why_not:   another class, by index or name: what would have to be otherwise for it to be said? RUNNER_UP: the second
+               best; None: that for checks="full", else it is not asked.
 
     Raises SaywhyError for an unknown method, composite or way to check, and numbers below one.
     """
@@ -47,6 +50,7 @@ class ExplainOptions:
     regions: int = 4
     top: int = 3
     checks: str = "fast"
+    why_not: int | str | None = None
 
     def __post_init__(self) -> None:
         from saywhy.attribution import check_method
@@ -57,6 +61,11 @@ class ExplainOptions:
             raise SaywhyError("a phrase to look for is empty")
         if self.regions < 1 or self.top < 1:
             raise SaywhyError(f"regions and top must be at least 1; they are {self.regions} and {self.top}")
+
+    @property
+    def other(self) -> int | str | None:
+        """The other class that is asked about; None: none is."""
+        return RUNNER_UP if self.why_not is None and self.checks == CHECKS[-1] else self.why_not
 
 
 @final
@@ -71,6 +80,7 @@ class WhyOptions:
                   right part more often than gScoreCAM's, which is what ECOR showed, and it takes one pass, not 300.
     visible_from: standard deviations above what is usual from which a rationale is said to be visible; None: as
                   measured when the space was tuned; where nothing was, it cannot be told.
+    checks:       of CHECKS: how much is spent on putting the reasons to the test, by other texts and other pictures.
 
     Raises SaywhyError for an unknown method, k below one, or a threshold that is not a number.
     """
@@ -80,12 +90,14 @@ class WhyOptions:
     decide: str = "probability"
     method: str = "lrp"
     visible_from: float | None = None
+    checks: str = "fast"
 
     def __post_init__(self) -> None:
         from saywhy.spaces.text_heat import METHODS
 
         if self.method not in (*METHODS, NO_MAPS):
             raise unknown("method", self.method, (*METHODS, NO_MAPS))
+        check_checks(self.checks)
         if self.decide not in DECISIONS:
             raise unknown("way to decide", self.decide, DECISIONS)
         if self.k < 1:

@@ -20,27 +20,29 @@ from torch import Tensor
 from saywhy.answers.claims import WHOLE
 from saywhy.answers.why import Alternative, Reason, Why, dissent, say, silent
 from saywhy.attribution.gscorecam import Track
+from saywhy.checks.reasons import AREAS, check_reasons
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
-from saywhy.questions.options import NO_MAPS, WhyOptions
+from saywhy.questions.options import CHECKS, NO_MAPS, WhyOptions
 from saywhy.seen.gate import NOTHING_KNOWN, Seen
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import Reference, doubts_of
-from saywhy.spaces.pairs.bank import Bank
+from saywhy.spaces.pairs.bank import Bank, WordBank
 from saywhy.spaces.pairs.beliefs import Belief, ReasonChance, believe, reason_rows
 from saywhy.spaces.pairs.ranking import Answer, shortlist
 from saywhy.spaces.pairs.ranking import decide as pick
 from saywhy.spaces.pairs.scorer import PairScorer
 from saywhy.spaces.pairs.scoring import Scoring
-from saywhy.spaces.seeing import Seeing
+from saywhy.spaces.seeing import Seeing, as_seen, hot, on_picture
 from saywhy.spaces.similarity import Usual, standing_out
 from saywhy.spaces.text_heat import METHODS as TEXT_METHODS
 from saywhy.spaces.text_heat import text_heat
 from saywhy.spaces.traits import tower_of
-from saywhy.types import Claim, Space
+from saywhy.types import Claim, RationaleUse, Space
 from saywhy.words.rationale_words import RationaleWords
 
 METHODS = (*TEXT_METHODS, NO_MAPS)
+FULL_AREAS = 199  # elsewhere, for checks="full"
 
 
 def why(
@@ -54,6 +56,7 @@ def why(
     decide: str = WhyOptions.decide,
     method: str = WhyOptions.method,
     visible_from: float | None = WhyOptions.visible_from,
+    checks: str = WhyOptions.checks,
     inverse: Bank | None = None,
     usual: Usual | None = None,
     chance: ReasonChance | None = None,
@@ -69,7 +72,9 @@ def why(
 
     Raises SaywhyError for a picture that cannot be read, and as ``why_pictures`` and ``doubts_of``.
     """
-    options = WhyOptions(scoring=scoring, k=k, decide=decide, method=method, visible_from=visible_from)
+    options = WhyOptions(
+        scoring=scoring, k=k, decide=decide, method=method, visible_from=visible_from, checks=checks
+    )  # fmt: skip
     pictures = [(picture_name(image), read_picture(image))]
     seen = Seen(doubts=doubts_of(eyes_of(space, None), reference, tell=warnings.warn))
     answers = why_pictures(
@@ -111,12 +116,14 @@ def why_pictures(
     k = min(options.k, len(words.categories) * len(words.rationales))
     images = space.encode_images([image for _, image in pictures])
     rationales = space.encode_texts(words.rationale_texts()) if bank is None else bank.rationales
+    scorer = None if bank is None else PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale)
+    tested: PairScorer[WordBank] | None = None
+    if options.checks != CHECKS[0] and isinstance(bank, WordBank) and isinstance(inverse, WordBank | None):
+        tested = PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale)
     beliefs = (
         _believe_shortlists(images, space, words, rationales, scoring, k, by_vote)
-        if bank is None
-        else iter(
-            [believe(images, PairScorer(pairs=bank, inverse=inverse, scoring=scoring, scale=space.scale), k, by_vote)]
-        )
+        if scorer is None
+        else iter([believe(images, scorer, k, by_vote)])
     )
     unusual = standing_out(images, rationales, usual)
     cosines = images @ rationales.T
@@ -126,6 +133,7 @@ def why_pictures(
     settings = {
         "space": space.name, "terms": scoring.terms, "conditional": scoring.conditional, "weight": scoring.weight,
         "temperatures": dict(scoring.temperatures), "k": k, "decide": options.decide, "method": method,
+        "checks": CHECKS[0] if tested is None else options.checks,
         "exact": bank is not None, "usual": "the rationales" if usual is None else "a reference",
         "visible from": visible.visible_from, "visible because": visible.basis,
         "categories": len(words.categories),
@@ -142,6 +150,10 @@ def why_pictures(
             pixels = clip.transform(image)[None].to(clip.device)
             maps = text_heat(tower, pixels, texts, space.scale, method, track=track).unflatten(0, (-1, 2))
             reasons = [replace(reason, heat=heat) for reason, heat in zip(reasons, maps, strict=True)]
+        if tested is not None and not silences[n]:
+            named = [int(belief.ranked.rationales[row, position]) for position in answer.reasons]
+            used = _used(image, reasons, answer.category, named, space, tested, full=options.checks == CHECKS[-1])
+            reasons = [replace(reason, used=use) for reason, use in zip(reasons, used, strict=True)]
         own = words.lists[answer.category]
         there = None
         if chance is not None and unusual is not None:
@@ -280,6 +292,35 @@ def _alternatives(answer: Answer, belief: Belief, row: int, words: RationaleWord
             joint=float(belief.rationales[row, n] * belief.given[row, n]),
         )
         for n in answer.alternatives
+    )
+
+
+# -- does the answer rest on it? --------------------------------------------------------------------------------------
+
+
+def _used(
+    image: Image.Image,
+    reasons: Sequence[Reason],
+    category: int,
+    named: Sequence[int],
+    space: Seeing,
+    scorer: PairScorer[WordBank],
+    *,
+    full: bool,
+) -> list[RationaleUse]:
+    """Of each reason, whether the answer rests on it; where it is, the space itself says, by LRP."""
+    tower, clip = tower_of(space)
+    seen = as_seen(image, clip.transform)
+    known = [reason.heat for reason in reasons]
+    heats = [heat[1] for heat in known if heat is not None]
+    if len(heats) < len(reasons):
+        texts = scorer.bank.rationales[list(named)]
+        pixels = clip.transform(seen)[None].to(clip.device)
+        heats = list(text_heat(tower, pixels, texts, space.scale))
+    frame = probe_geometry(clip.transform, seen.size)
+    places = [on_picture(hot(heat.numpy()), frame) for heat in heats]
+    return check_reasons(
+        seen, places, space.encode_images, scorer, category, named, areas=FULL_AREAS if full else AREAS
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ class Bank(Protocol):
         categories, at least one."""
 
 
+@runtime_checkable
 class WordBank(Bank, Protocol):
     """A bank that knows its words, and gives single pairs."""
 
