@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from saywhy.checks.edits import in_lab, washed_out
-from saywhy.checks.words import NO_COLOUR, NO_HUE, NO_MAP, NO_TENSORS, Word, check_words, place_of, reframed
+from saywhy.checks.words import NO_COLOUR, NO_HUE, NO_MAP, NO_TENSORS, Word, check_words, evened, place_of, reframed
 from saywhy.classifiers.classifier import Classifier
 from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Geometry
 from tests.checks.linear import SIDE, Linear, linear_classifier
@@ -87,15 +87,17 @@ def test_pictures_are_tested_alone_as_among_others() -> None:
         assert alone[-1].effect == pytest.approx(together[n][-1].effect, abs=1e-5)
 
 
-def test_a_place_is_of_the_colour_and_where_the_map_is_high() -> None:
+def test_a_place_is_of_the_colour_where_the_map_is_high_and_no_rivals() -> None:
     lab = in_lab(_picture(), LIMITS)
-    assert place_of("red", _heat(1, 1), lab).sum() == 9
-    assert not place_of("red", np.zeros((SIDE, SIDE)), lab).any()
-    assert not place_of("blue", _heat(1, 1), lab).any()
-    assert place_of("red", _heat(1, 1), lab, [_heat(12, 12)]).sum() == 9
-    assert not place_of("red", _heat(1, 1) + _heat(12, 12), lab, [_heat(1, 1)]).any()  # half as much as the rival's
+    red, blue, both = (evened(heat) for heat in (_heat(1, 1), _heat(12, 12), _heat(1, 1) + _heat(12, 12)))
+    assert red.sum() == pytest.approx(1.0)
+    assert place_of("red", red, lab).sum() == 9
+    assert place_of("red", red, lab, [blue]).sum() == 9
+    assert not place_of("red", both, lab, [red]).any()  # where its map is half as high as the rival's
+    assert not place_of("blue", red, lab).any()
+    assert not place_of("red", evened(np.zeros((SIDE, SIDE))), lab).any()
     with pytest.raises(ValueError, match="names no basic colour"):
-        place_of("hooked", _heat(1, 1), lab)
+        place_of("hooked", red, lab)
 
 
 def test_a_map_in_another_frame_lies_where_it_lay() -> None:

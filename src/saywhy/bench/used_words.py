@@ -32,7 +32,7 @@ from saywhy.worlds.aviary import BACKGROUNDS, VALUES, Scene, phrases_of, render
 from saywhy.worlds.planted import AFFECTED, ORDINARY, PLANTS, planted_scene
 
 SEED = 9_530_000
-"""The first scene; TOP, RIVAL, HELD and FAST_WORDS were chosen on those from 9,020,000."""
+"""The first scene; TOP, HELD and FAST_WORDS were chosen on those from 9,020,000."""
 SCENES, SIDE = 40, 160
 OTHERS = 4  # other values of an attribute
 TRUE = 0.1  # of the margin

@@ -24,7 +24,6 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check, Geometry
 
 TOP = 0.08  # of the frame: where a phrase's map is highest
-RIVAL = 0.8  # of any other phrase's map, each of sum 1: what this one's must reach at a pixel that is its place
 HELD = 0.1  # of the phrase's map: what its place must hold
 SMOOTH = 0.016  # of the frame's shorter side: the deviation of the blur that evens out a map
 FEWEST = 4  # pixels of a colour that can be changed
@@ -100,23 +99,29 @@ def check_words(
     return results
 
 
-def place_of(text: str, heat: np.ndarray, lab: np.ndarray, rivals: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """(h, w) bool: the pixels of the colour that a phrase names, in the TOP of its map (h, w), that are no rival's.
+def place_of(text: str, seen: np.ndarray, lab: np.ndarray, rivals: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """(h, w) bool: the pixels of the colour that a phrase names, in the TOP of its map, that are no rival's.
 
     None of them where they hold less than HELD of the map: then the phrase is not where its colour is.
-    lab:    (h, w, 3) the picture. rivals: maps (h, w) of other phrases.
+
+    seen: (h, w) the phrase's map, by ``evened``. lab: (h, w, 3) the picture. rivals: such maps of other phrases.
 
     Raises ValueError for a phrase that names no colour.
     """
     colour = colour_of(text)
     if colour is None:
         raise ValueError(f"{text!r} names no basic colour")
-    seen = _even(heat)
     most = max(1, round(TOP * seen.size))
     place = (seen > 0) & (seen >= np.partition(seen.ravel(), -most)[-most]) & of_colour(lab, colour)
     for rival in rivals:
-        place &= seen >= RIVAL * _even(rival)
+        place &= seen >= rival
     return np.asarray(place & (seen[place].sum() >= HELD))
+
+
+def evened(heat: np.ndarray) -> np.ndarray:
+    """The positive part of a map (h, w), evened out, of sum 1; all zero where nothing is positive."""
+    positive = gaussian_filter(heat.clip(min=0).astype(np.float32), SMOOTH * min(heat.shape))
+    return np.asarray(positive / max(positive.sum(), np.finfo(np.float32).tiny))
 
 
 def reframed(heat: np.ndarray, frame: Geometry, onto: Geometry) -> np.ndarray:
@@ -133,23 +138,18 @@ def reframed(heat: np.ndarray, frame: Geometry, onto: Geometry) -> np.ndarray:
     return np.where(inside[0][:, None] & inside[1], heat[np.ix_(*index)], 0)
 
 
-def _even(heat: np.ndarray) -> np.ndarray:
-    """The positive part of a map, evened out, of sum 1; all zero where nothing is positive."""
-    positive = gaussian_filter(heat.clip(min=0).astype(float), SMOOTH * min(heat.shape))
-    return np.asarray(positive / max(positive.sum(), np.finfo(float).tiny))
-
-
 def _places(words: Sequence[Word], lab: np.ndarray | None, coloured: bool) -> list[np.ndarray | str]:
     """Where each word of one picture can be taken out, or why it cannot."""
+    seen = [None if word.heat is None or lab is None else evened(word.heat) for word in words]
     found: list[np.ndarray | str] = []
-    for word in words:
+    for n, word in enumerate(words):
+        own = seen[n]
         if reason := untold(word.text) or ("" if coloured else NO_TENSORS):
             found.append(reason)
-        elif word.heat is None or lab is None:
+        elif own is None or lab is None:
             found.append(word.unknown)
         else:
-            others = [other.heat for other in words if other is not word and other.heat is not None]
-            place = place_of(word.text, word.heat, lab, others)
+            place = place_of(word.text, own, lab, [one for m, one in enumerate(seen) if one is not None and m != n])
             enough = place.sum() >= FEWEST
             found.append(place if enough else f"no {colour_of(word.text)} is where the space sees it and nothing else")
     return found
