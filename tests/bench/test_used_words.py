@@ -11,6 +11,7 @@ def test_a_row_counts_what_can_be_tested_apart() -> None:
     assert (row["claims"], row["tested"], row["used"]) == (4, 3, 75.0)
     assert row["borne out"].startswith("50.0 ")  # of all that are said
     assert row["precision"].startswith("50.0 ")
+    assert row["recall"].startswith("33.3 ")  # of all that are used
     assert row["recall of tested"].startswith("50.0 ")
     assert _share(np.zeros(0, bool)) == "-"
 
