@@ -62,7 +62,8 @@ def _row(world: str, claim: str, found: Sequence[tuple[str, bool]]) -> dict[str,
         "world": world, "words": claim, "claims": len(found), "tested": len(tested),
         "used": round(100 * float(np.mean([u for _, u in found])), 1),
         "borne out": _share(np.array([verdict == BORNE_OUT for verdict, _ in found])),
-        "precision": _share(used[said]), "recall": _share(np.array([v == BORNE_OUT for v, true in found if true], bool)),
+        "precision": _share(used[said]),
+        "recall": _share(np.array([verdict == BORNE_OUT for verdict, true in found if true], bool)),
         "recall of tested": _share(said[used]),
     }  # fmt: skip
 
