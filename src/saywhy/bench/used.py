@@ -39,11 +39,11 @@ from saywhy.worlds.planted import AFFECTED, ORDINARY, PLANTS, planted_scene
 
 SEED = 9_500_000
 """The first scene; what was chosen (LEAST, LEVEL, CONTROLS, where controls lie) was chosen on those from 9,000,000."""
-SCENES, PHOTOGRAPHS = 40, 60
+SCENES, PHOTOGRAPHS = 48, 60
 SIDE = 160
 REDRAWN = 8  # other birds and backgrounds, for the truth of a region
 TRUE = 0.1  # of the margin
-RANDOM = 3  # random places asked of a picture, and regions of another one
+RANDOM = 4  # random places asked of a picture, and regions of another one
 METHODS = ("lrp", "grad-cam", "integrated-gradients", "gradient-x-input", "superpixels", "random places")
 PIECES = 60  # superpixels of a photograph
 
@@ -56,7 +56,7 @@ def run(
 ) -> Report:
     """A row for each world, and one for each method on photographs.
 
-    limit: scenes of each world, at most 40, and photographs, at most 60.
+    limit: scenes of each world, at most 48, and photographs, at most 60.
     """
     if on not in ("worlds", "photographs", "all"):
         raise SaywhyError(f"--on is worlds, photographs or all; it is {on!r}")

@@ -10,6 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.classifier import Classifier
 
 BATCH = 64  # changed pictures at once on a GPU
@@ -37,6 +38,7 @@ class Outcomes:
         return Outcomes(self.logits[part], self.margins[part], self.probabilities[part], self.ranks[part])
 
 
+@torch.no_grad()
 def outcomes(classifier: Classifier, changed: Iterable[Tensor], targets: Sequence[int]) -> Outcomes:
     """What becomes of classes in changed pictures.
 
@@ -45,11 +47,12 @@ def outcomes(classifier: Classifier, changed: Iterable[Tensor], targets: Sequenc
     """
     size = CPU_BATCH if classifier.device.type == "cpu" else BATCH
     rest, rows = iter(changed), list[Tensor]()
-    while batch := list(islice(rest, size)):
-        pixels = torch.stack(batch)
-        if pixels.ndim == 4:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)  # up to four times as fast on a CPU
-        rows.append(classifier.logits(pixels).double().cpu())
+    with borrowed(classifier.network) as network:
+        while batch := list(islice(rest, size)):
+            pixels = torch.stack(batch).to(classifier.device, classifier.dtype)
+            if pixels.ndim == 4:
+                pixels = pixels.contiguous(memory_format=torch.channels_last)  # up to four times as fast on a CPU
+            rows.append(network(pixels).double().cpu())
     if not rows:
         return Outcomes(*[torch.zeros(0, dtype=torch.float64)] * 4)
     return of_logits(classifier, torch.cat(rows), targets)

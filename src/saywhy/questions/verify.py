@@ -108,6 +108,7 @@ def put_to_the_test(
             Tested(tuple(replace(r, used=None) for r in each), tuple(replace(c, used=None) for c in said))
             for each, said in zip(regions, claims, strict=True)
         ]
+    pixels = pixels.to(classifier.device)
     masks = [np.stack([region.mask for region in each]) if each else np.zeros((0, 1, 1), bool) for each in regions]
     found = check_masks(
         classifier, pixels[list(which)], targets, masks, logits=logits[list(which)], always=checks == FULL,
