@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -46,7 +44,8 @@ def test_verifying_again_gives_the_same(
 def test_a_record_keeps_its_checks(explained: list[saywhy.Explanation]) -> None:
     again = saywhy.Explanation.from_json(explained[0].to_json())
     assert again.surroundings == explained[0].surroundings
-    assert [dataclasses.astuple(a) for a in again.checks] == [dataclasses.astuple(a) for a in explained[0].checks]
+    assert len(again.checks) == len(explained[0].checks) > 0
+    assert again.to_json() == explained[0].to_json()
 
 
 def test_checks_stay_within_their_passes(explained: list[saywhy.Explanation]) -> None:

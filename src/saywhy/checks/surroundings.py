@@ -22,7 +22,7 @@ from saywhy.errors import SaywhyError
 from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, Check
 
 CHANGE = "its surroundings swapped for those of other pictures"
-FAST, FULL = 14, 32  # passes: one for each swap, and one for each control
+FAST, FULL = 10, 32  # passes: one for each swap, and one for each control
 BORDER = 0.125  # of the shorter side: the border that is taken for surroundings, whatever is in it
 LEAST = 0.1  # of the margin: what the decision is said to rest on takes at least so much more than the controls do
 LEVEL = 0.05  # that the difference is less than that, one-sided (Welch)

@@ -44,8 +44,8 @@ def check_masks(
     controls: equal areas elsewhere for each picture, shared by its regions. always: also where no region's fall
               matters; else no passes are spent there on what cannot be borne out, and its p is None.
 
-    Spends 1 pass a region, ``controls`` a picture, and 1 for each region whose fall matters (what is left of the class
-    where only that is kept).
+    Spends 1 pass a region, ``controls`` a picture, and 1 for what is left of the class where only a region is kept:
+    that with the greatest fall, or (always) each whose fall matters.
     """
     if logits is None:
         logits = classifier.logits(pixels)
@@ -62,6 +62,10 @@ def check_masks(
     after = _split(outcomes(classifier, filled(), asked), counts)
     falls = [(before.logits[n] - found.logits).numpy() for n, found in enumerate(after)]
     matters = [fall >= LEAST * max(float(before.margins[n]), 0.0) for n, fall in enumerate(falls)]
+    keeping = [
+        m if always else m & (np.arange(len(m)) == fall.argmax()) if len(m) else m
+        for m, fall in zip(matters, falls, strict=True)
+    ]
     compared = [controls if len(m) and (always or m.any()) else 0 for m in matters]
 
     def elsewhere() -> Iterator[Tensor]:
@@ -72,14 +76,14 @@ def check_masks(
                     yield from ring(pixels[n], part)
 
     def kept() -> Iterator[Tensor]:
-        for n, m in enumerate(matters):
+        for n, m in enumerate(keeping):
             if m.any():
                 yield from rest(pixels[n], torch.as_tensor(masks[n][m]))
 
     beside = _split(outcomes(classifier, elsewhere(), np.repeat(targets, compared).tolist()), compared)
     found_kept = _split(
-        outcomes(classifier, kept(), np.repeat(targets, [int(m.sum()) for m in matters]).tolist()),
-        [int(m.sum()) for m in matters],
+        outcomes(classifier, kept(), np.repeat(targets, [int(m.sum()) for m in keeping]).tolist()),
+        [int(m.sum()) for m in keeping],
     )
     results = []
     for n, count in enumerate(counts):
@@ -87,7 +91,7 @@ def check_masks(
         left = iter((found_kept[n].margins / margin).tolist() if margin > 0 else [])
         checks = []
         for r in range(count):
-            keeps = next(left, None) if matters[n][r] else None
+            keeps = next(left, None) if keeping[n][r] else None
             spent = 1 + (keeps is not None) + (compared[n] if r == 0 else 0)  # controls are counted once a picture
             check = check_of(CHANGE, own, after[n][r : r + 1], beside[n] if compared[n] else None, passes=spent)
             checks.append(replace(check, keeps=keeps))
