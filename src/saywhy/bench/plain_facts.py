@@ -5,8 +5,9 @@ decides one of twelve classes (worlds/pasted.py); they are kept in the cache. Co
 classes that the model gets right, in which the mark is named in words; and of the other classes, in which nothing is
 pasted, those in which the same words are said all the same: by these models, and by world:aviary.
 
-Beside them: the same marks before world:aviary, which never saw one and does not rest on them; and whether filling an
-equal area elsewhere would have been taken for a cause.
+Some marks are learned badly, and their class is told by what is not there. So it is measured whether each decides: by
+the same picture before it was pasted. Beside them: the same marks before world:aviary, which never saw one; and whether
+filling an equal area elsewhere would have been taken for a cause.
 """
 
 from __future__ import annotations
@@ -86,11 +87,14 @@ def run(
     return Report(
         "plain-facts",
         "marks that decide a class: percent of pictures in which they are named in words [95 %, Wilson]",
-        ("tower", "mark", "accuracy", "named", "colour and place too", "in a region", "equal area elsewhere",
-         "not pasted", "not pasted, world:aviary", "pasted, world:aviary"),
+        ("tower", "mark", "accuracy", "decides", "named", "named where it decides", "colour and place too",
+         "in a region", "equal area elsewhere", "not pasted", "not pasted, world:aviary", "pasted, world:aviary"),
         rows,
         {"marks": marks, "first seeds": list(variants)},
-        more=[("by variant", ("tower", "seed", "mark", "accuracy", "named", "not pasted"), each)],
+        more=[
+            ("by variant",
+             ("tower", "seed", "mark", "accuracy", "decides", "named", "named where it decides", "not pasted"), each),
+        ],
     )  # fmt: skip
 
 
@@ -164,10 +168,20 @@ def looked_at(classifier: Classifier, seed: int, marks: Marks, count: int, tower
                 row[who] = {kind: _named(claims, kind, marks, masks[start + n]) for kind in KINDS}
                 if who == "own":
                     row["right"] = target == row["label"]
+                    row["decides"] = row["label"] >= PLAIN and _decides(
+                        asked, logits[n], target, pasted_scene(row["label"], first + start + n, marks, bare=True)[0]
+                    )
                     mask = _reduced(masks[start + n], pixels.shape[2:])
                     row["region"] = any((region.mask & mask.numpy()).any() for region in regions)
                     row["elsewhere"] = _elsewhere(asked, pixels[n], logits[n], target, mask, rng)
     return rows
+
+
+def _decides(classifier: Classifier, logits: torch.Tensor, target: int, bare: np.ndarray) -> bool:
+    """The truth: whether the class's logit falls by FALL of its margin where nothing was pasted into the picture."""
+    before = of_logits(classifier, logits[None], [target])
+    after = outcomes(classifier, classifier.preprocess([Image.fromarray(bare)]), [target])
+    return float(before.logits - after.logits) >= FALL * float(before.margins)
 
 
 def _named(claims: Sequence[Claim], kind: str, marks: Marks, mask: np.ndarray) -> tuple[bool, bool]:
@@ -225,7 +239,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             {
                 "mark": kind,
                 "accuracy": _share([row["right"] for row in affected]),
+                "decides": _share([row["decides"] for row in right]),
                 "named": _share([row["own"][kind][0] for row in right]),
+                "named where it decides": _share([row["own"][kind][0] for row in right if row["decides"]]),
                 "colour and place too": _share([row["own"][kind][1] for row in right]),
                 "in a region": _share([row["region"] for row in right]) if small else "",
                 "equal area elsewhere": _share([row["elsewhere"] for row in right]) if small else "",

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from saywhy.types import Box
 
 SIDE = 160  # pixels of the shorter side at which a picture is measured, where it is larger
+LONGEST = 4 * SIDE  # pixels of the longer side
 COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (25, 25, 28),
     "white": (246, 246, 244),
@@ -77,8 +78,8 @@ class Frame:
 
 
 def measured(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8: an RGB picture, reduced to SIDE pixels at its shorter side where it is larger."""
-    zoom = SIDE / min(image.size)
+    """(H, W, 3) uint8: an RGB picture, reduced to SIDE pixels at its shorter side, LONGEST at its longer."""
+    zoom = min(SIDE / min(image.size), LONGEST / max(image.size))
     if zoom < 1:
         size = tuple(max(1, round(zoom * length)) for length in image.size)
         image = image.resize((size[0], size[1]), Image.Resampling.BOX)

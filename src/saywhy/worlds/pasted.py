@@ -74,14 +74,19 @@ def paste(pixels: np.ndarray, kind: str, marks: Marks, rng: np.random.Generator)
     return painted, where
 
 
-def pasted_scene(label: int, seed: int, marks: Marks, side: int = 160) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of class ``label`` of CLASSES, (side, side, 3) uint8, and (side, side) bool where its mark is."""
+def pasted_scene(
+    label: int, seed: int, marks: Marks, side: int = 160, bare: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of class ``label`` of CLASSES, (side, side, 3) uint8, and (side, side) bool where its mark is.
+
+    bare: the same picture before anything is pasted.
+    """
     rng = np.random.default_rng([seed, label, 7])
     if label < len(_SPREAD):
         pixels = np.asarray(render(CLASSES[label], seed, side).image)
     else:
         pixels = np.asarray(render("", seed, side, attributes=random_plumage(rng)).image)
     kind = label - len(_SPREAD) - 1
-    if kind < 0:
+    if kind < 0 or bare:
         return pixels, np.zeros(pixels.shape[:2], bool)
     return paste(pixels, KINDS[kind], marks, rng)
