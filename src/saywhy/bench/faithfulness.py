@@ -42,7 +42,7 @@ from saywhy.worlds.drawing import PARTS
 from saywhy.worlds.planted import AFFECTED, PLANTS, planted_scene
 from saywhy.worlds.scenes import SIDE, class_names, draw
 
-PICTURES = 40  # of the aviary, a network
+PICTURES = 24  # of the aviary, a network
 PHOTOGRAPHS = 20
 PLANTED = 24  # of each planted aviary
 CHECKED = 12  # for the sanity checks: of the same
@@ -93,7 +93,7 @@ def run(
 ) -> Report:
     """One row a network and method; further tables of the planted aviaries, and of the sanity checks.
 
-    limit: pictures of the aviary per network, at most (default 40); fewer than 24 or 12 shorten the other tables too.
+    limit: pictures of the aviary per network, at most (default 24); fewer than 24 or 12 shorten the other tables too.
     """
     if half not in HALVES:
         raise unknown("half", half, HALVES)
