@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from saywhy.answers.why import Why, save_why_report
+from saywhy.answers.why import Why, reasons_tested, save_why_report
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
+from saywhy.types import Check, RationaleUse
 from tests.questions.test_why import USUAL, _cache, asked
 
 __all__ = ["_cache"]
@@ -39,6 +40,35 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaywhyError, match="cannot be written"):
         save_why_report([], tmp_path / "file" / "index.html")
+
+
+def with_uses() -> Why:
+    """An answer whose first reason is borne out, and whose others could not be tested."""
+    text = Check("another text", "borne out", 1.2, 0.3, (0.74, 0.31, None), (1, 2), p=0.01)
+    picture = Check("covered", "borne out", 0.9, 0.3, (0.74, 0.4, 0.72), (1, 1), control=0.0, p=0.02, passes=51)
+    missing = Check("covered", "not testable", float("nan"), 0.3, (0.74, 0.74, None), (1, 1), reason="no place")
+    held = RationaleUse("borne out", 0.02, 0.04, text, picture)
+    unknown = RationaleUse("not testable", None, None, text, missing)
+    first, *others = asked(usual=USUAL, k=12).reasons
+    reasons = (replace(first, used=held), *(replace(other, used=unknown) for other in others))
+    return replace(asked(usual=USUAL, k=12), reasons=reasons)
+
+
+def test_what_answers_rest_on_is_shown_and_written() -> None:
+    found = with_uses()
+    assert len(found.reasons) > 1
+    said = reasons_tested(found)
+    rest = len(found.reasons) - 1
+    assert said == f"1 of {rest + 1} reasons is borne out: {found.reasons[0].rationale}; {rest} cannot be tested"
+    page = found._repr_html_()
+    assert said in page
+    assert "Borne out (other rationales in the text: 0.74 to 0.31; its place covered: 0.74 to 0.40" in page
+    assert "no place" in page
+    again = Why.from_json(found.to_json())
+    assert again.to_json() == found.to_json()
+    assert again.reasons[0].used == found.reasons[0].used
+    assert any("borne out" in axis.get_title() for axis in found.figure().axes)
+    assert reasons_tested(asked(usual=USUAL)) == ""
 
 
 @pytest.mark.parametrize("method", ["lrp", "none"])

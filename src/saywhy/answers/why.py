@@ -165,7 +165,7 @@ def untold(why: Why) -> str:
     return f"whether a rationale is visible cannot be told: {because}"
 
 
-def tested(why: Why) -> str:
+def reasons_tested(why: Why) -> str:
     """ "1 of 3 reasons is borne out: large bill", with those that cannot be tested; "" where none was tested."""
     uses = [(reason.rationale, reason.used) for reason in why.reasons if reason.used is not None]
     if not uses:
@@ -368,7 +368,7 @@ def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
     shown = {
         "why": why,
         "untold": untold(why),
-        "tested": tested(why),
+        "tested": reasons_tested(why),
         "picture": place(why.picture.jpeg, "picture"),
         "reasons": reasons,
     }

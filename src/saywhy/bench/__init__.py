@@ -126,6 +126,14 @@ BENCHMARKS = {
         "captions",
         "B@4, METEOR, CIDEr, ROUGE-L, SPICE of captions against people's (default: published ones; needs Java)",
     ),
+    "counterfactual": (
+        "counterfactual",
+        "why this and not that: how often a change makes another class, how large, beside equal areas (worlds)",
+    ),
+    "reasons": (
+        "reasons",
+        "do answers of why rest on their rationales, beside random ones and other pictures' (world:aviary)",
+    ),
     "nle": (
         "nle",
         "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",

@@ -272,7 +272,7 @@ def _change(row: Mapping[str, Any], what: str, form: str, factor: float = 1) -> 
 def show_why(why: Why, console: Console) -> None:
     """One answer: the sentence, a row for each rationale, and what else was considered."""
     from saywhy.answers.claims import chance
-    from saywhy.answers.why import tested, untold
+    from saywhy.answers.why import reasons_tested, untold
 
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     there = {claim.text: chance(claim) for claim in why.claims}
@@ -295,7 +295,7 @@ def show_why(why: Why, console: Console) -> None:
     ]
     if why.reasons:
         parts += [Text(), table]
-    if found := tested(why):
+    if found := reasons_tested(why):
         parts += [Text(), as_text(found)]
     if why.alternatives:
         others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)

@@ -152,7 +152,11 @@ def why_pictures(
             reasons = [replace(reason, heat=heat) for reason, heat in zip(reasons, maps, strict=True)]
         if tested is not None and not silences[n]:
             named = [int(belief.ranked.rationales[row, position]) for position in answer.reasons]
-            used = _used(image, reasons, answer.category, named, space, tested, full=options.checks == CHECKS[-1])
+            used = use_of_reasons(
+                image, answer.category, named, space, tested,
+                heats=[reason.heat[1] for reason in reasons if reason.heat is not None],
+                areas=FULL_AREAS if options.checks == CHECKS[-1] else AREAS,
+            )  # fmt: skip
             reasons = [replace(reason, used=use) for reason, use in zip(reasons, used, strict=True)]
         own = words.lists[answer.category]
         there = None
@@ -298,30 +302,29 @@ def _alternatives(answer: Answer, belief: Belief, row: int, words: RationaleWord
 # -- does the answer rest on it? --------------------------------------------------------------------------------------
 
 
-def _used(
+def use_of_reasons(
     image: Image.Image,
-    reasons: Sequence[Reason],
     category: int,
-    named: Sequence[int],
+    rationales: Sequence[int],
     space: Seeing,
     scorer: PairScorer[WordBank],
     *,
-    full: bool,
+    heats: Sequence[Tensor] = (),
+    areas: int = AREAS,
 ) -> list[RationaleUse]:
-    """Of each reason, whether the answer rests on it; where it is, the space itself says, by LRP."""
+    """Of each rationale that a category is named for, whether the answer rests on it; see ``check_reasons``.
+
+    heats: (H, W) of each, where the space sees it in the preprocessed frame; none: LRP's, made here.
+    """
     tower, clip = tower_of(space)
     seen = as_seen(image, clip.transform)
-    known = [reason.heat for reason in reasons]
-    heats = [heat[1] for heat in known if heat is not None]
-    if len(heats) < len(reasons):
-        texts = scorer.bank.rationales[list(named)]
+    if len(heats) < len(rationales):
+        texts = scorer.bank.rationales[list(rationales)]
         pixels = clip.transform(seen)[None].to(clip.device)
         heats = list(text_heat(tower, pixels, texts, space.scale))
     frame = probe_geometry(clip.transform, seen.size)
     places = [on_picture(hot(heat.numpy()), frame) for heat in heats]
-    return check_reasons(
-        seen, places, space.encode_images, scorer, category, named, areas=FULL_AREAS if full else AREAS
-    )
+    return check_reasons(seen, places, space.encode_images, scorer, category, rationales, areas=areas)
 
 
 # -- where it is ------------------------------------------------------------------------------------------------------
