@@ -22,7 +22,7 @@ from torch import Tensor
 
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
-from saywhy.bench import Report
+from saywhy.bench import Report, used_words
 from saywhy.bench.pack import find_pack
 from saywhy.checks.elsewhere import equal_areas
 from saywhy.checks.outcomes import of_logits, outcomes
@@ -39,7 +39,7 @@ from saywhy.worlds.planted import AFFECTED, ORDINARY, PLANTS, planted_scene
 
 SEED = 9_500_000
 """The first scene; what was chosen (LEAST, LEVEL, CONTROLS, where controls lie) was chosen on those from 9,000,000."""
-SCENES, PHOTOGRAPHS = 48, 60
+SCENES, WORD_SCENES, PHOTOGRAPHS = 48, 16, 60
 SIDE = 160
 REDRAWN = 8  # other birds and backgrounds, for the truth of a region
 TRUE = 0.1  # of the margin
@@ -50,28 +50,33 @@ PIECES = 60  # superpixels of a photograph
 
 def run(
     limit: int | None = None,
-    on: Annotated[str, "worlds, photographs (needs shared/pack), or all."] = "all",
+    on: Annotated[str, "worlds, words, photographs (needs shared/pack), or all."] = "all",
     model: Annotated[str | None, "resnet or vit: the worlds' classifiers (default: resnet)."] = None,
     seed: Annotated[str, "The first scene."] = str(SEED),
 ) -> Report:
-    """A row for each world, and one for each method on photographs.
+    """A row for each world, for each world's words, and for each method on photographs.
 
-    limit: scenes of each world, at most 48, and photographs, at most 60.
+    limit: scenes of each world, at most 48 (for words 16), and photographs, at most 60.
     """
-    if on not in ("worlds", "photographs", "all"):
-        raise SaywhyError(f"--on is worlds, photographs or all; it is {on!r}")
+    if on not in ("worlds", "words", "photographs", "all"):
+        raise SaywhyError(f"--on is worlds, words, photographs or all; it is {on!r}")
     tower = model or TOWERS[0]
     if tower not in TOWERS:
         raise SaywhyError(f"--model here is {' or '.join(TOWERS)}: the world's own classifiers are explained")
     rows, even = (
-        _worlds(tower, int(seed), min(limit or SCENES, SCENES)) if on != "photographs" else (list[dict[str, Any]](), {})
+        _worlds(tower, int(seed), min(limit or SCENES, SCENES))
+        if on in ("worlds", "all")
+        else (list[dict[str, Any]](), {})
     )
-    photographs = _photographs(min(limit or PHOTOGRAPHS, PHOTOGRAPHS)) if on != "worlds" else []
+    photographs = _photographs(min(limit or PHOTOGRAPHS, PHOTOGRAPHS)) if on in ("photographs", "all") else []
     columns = ("world", "claims", "regions", "used", "borne out", "precision", "recall")
-    more = [
+    more: list[tuple[str, Sequence[str], list[dict[str, Any]]]] = [
         ("region claims borne out, in percent: MobileNetV2 on photographs, where nothing is known",
          ("method", "regions", "borne out", "mean area", "mean fall, of the margin"), photographs),
     ] if photographs else []  # fmt: skip
+    if on in ("words", "all"):
+        words = used_words.rows(min(limit or WORD_SCENES, WORD_SCENES), tower=tower)
+        more = [("is a word used? those that are said, and false ones (in percent)", tuple(words[0]), words), *more]
     return Report(
         "used",
         f"is it used? region claims of world:aviary and the planted worlds, {tower}, scenes from {seed} (in percent)",

@@ -14,7 +14,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.types import Claim, Space
 
-FAST_WORDS = 12  # of a picture that fast checks look for: each takes a map, and at most one forward pass
+FAST_WORDS = 4  # of a picture that fast checks look for: each takes a map, and at most one forward pass
 AT_ONCE = 4  # maps; memory grows with them
 NO_SPACE = "it takes a map of the phrase: give verify the space="
 TOO_MANY = f"fast checks look for {FAST_WORDS} words in a picture: the others are for full checks"
