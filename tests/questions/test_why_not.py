@@ -64,6 +64,27 @@ def test_explain_has_it_where_it_is_asked_for() -> None:
         explain(image, why_not="okapi", **options)
 
 
+def test_verify_asks_it_too_where_everything_is_tested() -> None:
+    classifier = tiny_classifier()
+    image = picture(64, 48)
+    plain = explain(image, model=classifier, vocabulary=WORDS, space=FakeSpace(), checks="none")
+    assert saywhy.verify(plain, classifier, image).counterfactual is None
+    found = saywhy.verify(plain, classifier, image, checks="full").counterfactual
+    assert found is not None
+    assert found.other.index == plain.predictions[1].index
+    asked = explain(image, model=classifier, vocabulary=WORDS, space=FakeSpace(), checks="full").counterfactual
+    assert asked is not None
+    assert [region.box for region in asked.regions] == [region.box for region in found.regions]
+
+
+def test_tensors_are_asked_as_they_are() -> None:
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(5 * 16, 3))
+    classifier = Classifier.from_module(network, shape=(5, 32, 32), labels=["a", "b", "c"])
+    found = why_not(torch.rand(5, 32, 32), model=classifier)
+    assert found.passes > 2
+    assert found.picture is None or (found.picture.width, found.picture.height) == (32, 32)
+
+
 def test_in_a_run_the_class_itself_is_passed_over() -> None:
     classifier = tiny_classifier()
     asked = ExplainOptions(why_not="toucan", target="toucan", checks="none")

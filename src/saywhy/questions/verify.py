@@ -25,7 +25,8 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure, opened
 from saywhy.pictures.reading import PictureLike, read_picture
 from saywhy.pictures.sources import read_sources
-from saywhy.questions.options import CHECKS, check_checks
+from saywhy.questions.options import CHECKS, RUNNER_UP, check_checks
+from saywhy.questions.why_not import asked_other, called_by, counterfactual
 from saywhy.questions.words_tested import FAST_WORDS, words_tested
 from saywhy.seen.references import Reference
 from saywhy.types import Check, Claim, Region, Space
@@ -152,7 +153,7 @@ def verify(
     picture:    the one that was explained; None: the copy that the explanation holds, where the classifier says the
                 same of it.
     space:      whose words the explanation says; without it they cannot be tested.
-    checks:     of CHECKS: "fast" spends at most 64 forward passes, "full" more.
+    checks:     of CHECKS: "fast" spends at most 64 forward passes, "full" more, and asks what would make another class.
     others:     pictures that lend their surroundings, four or more; without them those cannot be tested.
 
     Raises SaywhyError for another classifier, another picture, or a copy too coarse to stand for it.
@@ -193,6 +194,13 @@ def _verified(
         classifier, pixels, [0], [e.target.index], logits, [e.regions], [e.claims], checks, Others(others, classifier),
         images=[image], space=space,
     )  # fmt: skip
+    turned, other = e.counterfactual, asked_other(RUNNER_UP, classifier, logits[0], e.target.index)
+    if checks == FULL and other is not None:
+        turned = counterfactual(
+            image, e.picture.name, pixels[0], classifier, logits[0], e.target.index,
+            other if turned is None else turned.other.index, tested.regions, space, called_by(others, classifier),
+            geometry=e.geometry, method=e.heatmap.method, composite=e.heatmap.composite,
+        )  # fmt: skip
     labels = [classifier.prediction(logits[0], c) for c in classifier.said(logits[0])]
     summary = summarise(
         e.picture, e.target, e.predictions, tested.regions, tested.claims, e.heatmap,
@@ -200,5 +208,5 @@ def _verified(
     )  # fmt: skip
     return replace(
         e, regions=tested.regions, claims=tested.claims, surroundings=tested.surroundings, summary=summary,
-        settings=dict(e.settings) | {"checks": checks},
+        counterfactual=turned, settings=dict(e.settings) | {"checks": checks},
     )  # fmt: skip

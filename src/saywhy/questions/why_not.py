@@ -22,11 +22,11 @@ from saywhy.classifiers.outputs import MULTI
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import ChannelPicture, channel_picture
 from saywhy.pictures.geometry import pasted
-from saywhy.pictures.reading import PictureLike, display_copy, picture_name, read_picture
+from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.names_and_defaults import explaining_space, resolve_space
 from saywhy.questions.options import RUNNER_UP, ExplainOptions
 from saywhy.spaces.concepts import ConceptSpace
-from saywhy.types import ConceptChange, Counterfactual, Picture, Region, Space
+from saywhy.types import ConceptChange, Counterfactual, Geometry, Picture, Region, Space
 
 AROUND = "filled with the colours around"
 FROM_OTHERS = "taken from a picture that it calls {}"
@@ -60,11 +60,11 @@ def called_by(images: Sequence[Image.Image], classifier: Classifier, batch_size:
 
 
 def why_not(
-    image: PictureLike,
+    image: PictureLike | Tensor,
     *,
     model: str | Classifier,
     other: int | str = RUNNER_UP,
-    others: Sequence[PictureLike] = (),
+    others: Sequence[PictureLike | Tensor] = (),
     space: str | Space | None = None,
     method: str = ExplainOptions.method,
     composite: str | None = ExplainOptions.composite,
@@ -73,6 +73,7 @@ def why_not(
 
     >>> why_not("toucan.jpg", model="timm:resnet50", other="hornbill").picture  # the changed picture
 
+    image:  as of ``explain``, one.
     other:  a class by index or name; "runner-up": the second best.
     others: pictures, of which the nearest that the classifier calls ``other`` lends what is put into the changed
             places; none, or none called so: they are filled with the colours around them, which tells what speaks for
@@ -83,17 +84,23 @@ def why_not(
     Raises SaywhyError for a picture that cannot be read, an unknown class, and the class that is said itself.
     """
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
-    picture = read_picture(image)
+    picture = _read(image, classifier)
     name = explaining_space(classifier, None, ()) if space is None else space
     probes = None if space is None and not str(name).startswith("concepts:") else name
     opinion = resolve_space(probes, classifier) if isinstance(probes, str) else probes
     pixels = classifier.preprocess([picture])
     logits = classifier.logits(pixels).float().cpu()[0]
-    lent = called_by([read_picture(one) for one in others], classifier)
+    lent = called_by([_read(one, classifier) for one in others], classifier)
     return counterfactual(
-        picture, picture_name(image), pixels[0], classifier, logits, int(logits.argmax()), other, (), opinion, lent,
-        method=method, composite=composite,
+        picture, UNNAMED if isinstance(image, Tensor) else picture_name(image), pixels[0], classifier, logits,
+        int(logits.argmax()), other, (), opinion, lent, method=method, composite=composite,
     )  # fmt: skip
+
+
+def _read(image: PictureLike | Tensor, classifier: Classifier) -> Image.Image:
+    if isinstance(image, Tensor):
+        return channel_picture(image, None, None if classifier.takes_tensors else classifier.pixel_range)
+    return read_picture(image)
 
 
 def counterfactual(
@@ -107,17 +114,19 @@ def counterfactual(
     regions: Sequence[Region],
     space: Space | None = None,
     called: Called | None = None,
+    geometry: Geometry | None = None,
     **options: Any,
 ) -> Counterfactual:
     """Why ``target`` and not ``other``, of one picture.
 
     pixels: (C, h, w), preprocessed. logits: (classes,) of it. regions: of its explanation, which are tried too.
+    geometry: where the frame lies on the picture that regions are of; None: on this one.
     options: of ``attribute``.
 
     Raises SaywhyError for an unknown class, and for the explained one itself.
     """
     index = other_class(classifier, logits, target, other)
-    geometry = classifier.frame_on(image)
+    geometry = geometry or classifier.frame_on(image)
     maps = attribute(classifier, pixels[None].repeat(2, 1, 1, 1), [target, index], names=[name] * 2, **options)
     difference = (maps.values[0] - maps.values[1]).numpy()
     pieces = candidates(pixels, difference, [region.mask for region in regions], geometry)
