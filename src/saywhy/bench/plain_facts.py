@@ -262,6 +262,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _share(hits: Sequence[bool]) -> str:
-    """In percent, with Wilson's interval, and of how many."""
+    """In percent, with Wilson's interval, and of how many; "-" of none."""
+    if not hits:
+        return "-"
     found = proportion(sum(hits), len(hits))
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}] of {len(hits)}"
