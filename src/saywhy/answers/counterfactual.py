@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from saywhy.answers import packing
-from saywhy.types import ConceptChange, Counterfactual, Prediction, Region
+from saywhy.types import ConceptChange, Counterfactual, Region
 
 
 def why_this_one(found: Counterfactual, name: str) -> str:
@@ -53,10 +51,7 @@ def counterfactual_document(found: Counterfactual | None) -> dict[str, Any] | No
     return vars(found) | {
         "other": vars(found.other),
         "after": vars(found.after),
-        "regions": [
-            {"box": r.box, "share": r.share, "mask": packing.pack(np.packbits(r.mask)), "frame": r.mask.shape}
-            for r in found.regions
-        ],
+        "regions": [{"box": r.box, "share": r.share} | packing.mask_document(r.mask) for r in found.regions],
         "picture": None if found.picture is None else packing.picture_document(found.picture),
         "concepts": [asdict(change) for change in found.concepts],
     }
@@ -68,8 +63,8 @@ def read_counterfactual(d: dict[str, Any] | None) -> Counterfactual | None:
         return None
     pairs = {name: tuple(packing.number(value) for value in d[name]) for name in ("explained", "probability")}
     parts: dict[str, Any] = {
-        "other": _prediction(d["other"]),
-        "after": _prediction(d["after"]),
+        "other": packing.read_prediction(d["other"]),
+        "after": packing.read_prediction(d["after"]),
         "regions": tuple(_region(region) for region in d["regions"]),
         "elsewhere": tuple(d["elsewhere"]),
         "picture": None if d["picture"] is None else packing.read_picture(d["picture"]),
@@ -78,13 +73,6 @@ def read_counterfactual(d: dict[str, Any] | None) -> Counterfactual | None:
     return Counterfactual(**d | pairs | parts)
 
 
-def _prediction(d: dict[str, Any]) -> Prediction:
-    return Prediction(d["index"], d["name"], packing.number(d["probability"]), packing.number(d["logit"]))
-
-
 def _region(d: dict[str, Any]) -> Region:
-    height, width = d["frame"]
-    packed = packing.unpack(d["mask"], -(-height * width // 8))
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
     left, top, right, bottom = d["box"]
-    return Region((left, top, right, bottom), bits.reshape(height, width).astype(bool), packing.number(d["share"]))
+    return Region((left, top, right, bottom), packing.read_mask(d), packing.number(d["share"]))

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -157,8 +156,7 @@ def _document(e: Explanation) -> dict[str, Any]:
         "predictions": [vars(p) for p in e.predictions],
         "target": vars(e.target),
         "regions": [
-            {"box": r.box, "share": r.share, "mask": packing.pack(np.packbits(r.mask)), "frame": r.mask.shape,
-             "used": _used(r.used)}
+            {"box": r.box, "share": r.share, "used": _used(r.used)} | packing.mask_document(r.mask)
             for r in e.regions
         ],
         "surroundings": _used(e.surroundings),
@@ -192,8 +190,8 @@ def _read(d: dict[str, Any]) -> Explanation:
     return Explanation(
         picture=packing.read_picture(d["picture"]),
         geometry=packing.read_geometry(d["geometry"]),
-        predictions=tuple(_prediction(x) for x in d["predictions"]),
-        target=_prediction(d["target"]),
+        predictions=tuple(packing.read_prediction(x) for x in d["predictions"]),
+        target=packing.read_prediction(d["target"]),
         heatmap=_read_heatmap(d["heatmap"]),
         regions=tuple(_region(x) for x in d["regions"]),
         findings=tuple(_read_finding(x) for x in d["findings"]),
@@ -292,7 +290,7 @@ def _read_sentence(d: dict[str, Any] | None) -> Sentence | None:
 def _read_contrast(d: dict[str, Any] | None) -> Contrast | None:
     if d is None:
         return None
-    return Contrast(_prediction(d["other"]), _labels(d["speaks_for"]), _labels(d["speaks_against"]))
+    return Contrast(packing.read_prediction(d["other"]), _labels(d["speaks_for"]), _labels(d["speaks_against"]))
 
 
 def _read_phrase(d: dict[str, Any]) -> PhraseMap:
@@ -301,17 +299,9 @@ def _read_phrase(d: dict[str, Any]) -> PhraseMap:
     return PhraseMap(**d | numbers | where)
 
 
-def _prediction(d: dict[str, Any]) -> Prediction:
-    return Prediction(d["index"], d["name"], packing.number(d["probability"]), packing.number(d["logit"]))
-
-
 def _region(d: dict[str, Any]) -> Region:
-    height, width = d["frame"]
-    packed = packing.unpack(d["mask"], -(-height * width // 8))
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
     left, top, right, bottom = d["box"]
-    mask = bits.reshape(height, width).astype(bool)
-    return Region((left, top, right, bottom), mask, d["share"], _check(d.get("used")))
+    return Region((left, top, right, bottom), packing.read_mask(d), d["share"], _check(d.get("used")))
 
 
 def display_box(explanation: Explanation, region: int, size: tuple[int, int]) -> tuple[int, int, int, int]:

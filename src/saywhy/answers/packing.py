@@ -22,7 +22,7 @@ from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.names import shown
 from saywhy.plumbing.records import typed
 from saywhy.plumbing.texts import parse_json
-from saywhy.types import Geometry, Picture
+from saywhy.types import Geometry, Picture, Prediction
 
 MOST_UNPACKED = 1 << 28
 """Bytes of an array that a document holds; zlib packs a thousand of them into one."""
@@ -98,6 +98,25 @@ def unpack_floats(document: Mapping[str, Any]) -> Tensor:
 def picture_document(picture: Picture) -> dict[str, Any]:
     """A picture's copy, with its name and size."""
     return vars(picture) | {"jpeg": base64.b64encode(picture.jpeg).decode()}
+
+
+def mask_document(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W) bool as packed bits, with its shape."""
+    return {"mask": pack(np.packbits(mask)), "frame": mask.shape}
+
+
+def read_mask(document: Mapping[str, Any]) -> np.ndarray:
+    """The mask of ``mask_document``."""
+    height, width = document["frame"]
+    packed = unpack(document["mask"], -(-height * width // 8))
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
+    return bits.reshape(height, width).astype(bool)
+
+
+def read_prediction(document: Mapping[str, Any]) -> Prediction:
+    """A prediction that was stored field by field."""
+    numbers = (number(document[key]) for key in ("probability", "logit"))
+    return Prediction(document["index"], document["name"], *numbers)
 
 
 def read_picture(document: Mapping[str, Any]) -> Picture:

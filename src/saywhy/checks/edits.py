@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from saywhy.pictures.plain import COLOURS
+from saywhy.pictures.plain import COLOURS, basic_colours
 
 COLOURLESS = ("black", "white", "grey")
 _SPELLINGS = {"gray": "grey"}
@@ -38,7 +37,7 @@ def in_lab(pixels: Tensor, limits: tuple[Tensor, Tensor]) -> np.ndarray:
 
 def of_colour(lab: np.ndarray, colour: str) -> np.ndarray:
     """(h, w) bool: the pixels whose nearest basic colour, in Lab, this is."""
-    distances = ((lab[:, :, None] - _basic()) ** 2).sum(-1)
+    distances = ((lab[:, :, None] - basic_colours()) ** 2).sum(-1)
     return np.asarray(distances.argmin(-1) == list(COLOURS).index(colour))
 
 
@@ -54,10 +53,3 @@ def washed_out(pixels: Tensor, lab: np.ndarray, masks: np.ndarray, limits: tuple
     grey = torch.from_numpy(lab2rgb(without)).permute(2, 0, 1).float() * (white - black) + black
     inside = torch.as_tensor(masks, device=pixels.device, dtype=torch.bool)
     return torch.where(inside[:, None], grey.to(pixels)[None], pixels[None])
-
-
-@cache
-def _basic() -> np.ndarray:
-    from skimage.color import rgb2lab
-
-    return np.asarray(rgb2lab(np.array([list(COLOURS.values())], np.uint8))[0])

@@ -94,14 +94,14 @@ def in_lab(pixels: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _known() -> np.ndarray:
+def basic_colours() -> np.ndarray:
     """(11, 3): COLOURS in Lab."""
     return in_lab(np.array([list(COLOURS.values())], np.uint8))[0]
 
 
 def colour_name(lab: Sequence[float] | np.ndarray) -> str:
     """The basic colour word nearest to a colour (3,) in Lab."""
-    return list(COLOURS)[int(np.linalg.norm(_known() - np.asarray(lab), axis=1).argmin())]
+    return list(COLOURS)[int(np.linalg.norm(basic_colours() - np.asarray(lab), axis=1).argmin())]
 
 
 def zones(lab: np.ndarray) -> np.ndarray:
