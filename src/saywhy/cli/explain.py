@@ -173,7 +173,8 @@ def explain(
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import known
     from saywhy.plumbing.devices import choose_device
-    from saywhy.questions.explain import check_target, explain_pictures
+    from saywhy.questions.described import check_target
+    from saywhy.questions.explain import explain_pictures
     from saywhy.questions.names_and_defaults import (
         check_space_name,
         default_writer,

@@ -19,18 +19,14 @@ from PIL import Image
 from saywhy.answers.claims import CLASS_NAMES
 from saywhy.answers.explanation import Explanation
 from saywhy.answers.summary import summarise
-from saywhy.attribution import attribute
-from saywhy.attribution.regions import find_regions
 from saywhy.classifiers.classifier import Classifier
 from saywhy.classifiers.outputs import MULTI, SINGLE
-from saywhy.classifiers.pooling import Look, pool_of
-from saywhy.classifiers.pooling import look as look_at
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
 from saywhy.pictures.in_batches import Advance, Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
 from saywhy.questions.concepts import why_not_vector
-from saywhy.questions.labels import encode_looks, encode_pooled, encode_shifted, encode_vocabulary, nearest, pieces
+from saywhy.questions.described import check_target, describe
 from saywhy.questions.names_and_defaults import (
     check_space,
     explaining_space,
@@ -40,23 +36,20 @@ from saywhy.questions.names_and_defaults import (
     resolve_vocabulary,
     resolve_writer,
 )
-from saywhy.questions.options import BATCH, EVERY, ExplainOptions
+from saywhy.questions.options import BATCH, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.questions.verify import NONE, Others, lending, put_to_the_test
 from saywhy.questions.why_not import Called, asked_other, called_by, check_other, counterfactual
-from saywhy.seen.calibration import Calibration
-from saywhy.seen.evidence import Evidence, gather
-from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, claims_of, of_sentence
+from saywhy.seen.gate import NOTHING_KNOWN, Calibrated, Seen, of_sentence
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.plain_facts import plain_facts
 from saywhy.seen.references import Reference, doubts_of, usual_light
 from saywhy.spaces.traits import KnowsClasses, KnowsFeatures, classifier_of
-from saywhy.types import Claim, Contrast, Finding, Prediction, Sentence, Space, Vocabulary
+from saywhy.types import Claim, Contrast, Prediction, Sentence, Space, Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
 
-TOP = 5  # predictions kept of a picture
 FEW = 2  # pictures of a list that need no progress bar
 _T = TypeVar("_T")
 
@@ -227,38 +220,14 @@ def explain_pictures(
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
     options = options or ExplainOptions()
-    pixels = classifier.preprocess([image for _, image in pictures])
-    look = _look(classifier, pixels, space, seen)
-    plain = (classifier.logits(pixels) if look is None else look.logits).float().cpu()
-    predictions = [_best(classifier, row) for row in plain]
-    chosen = [_targets(classifier, options.target, row) for row in plain]
-    asked = [(n, target) for n, targets in enumerate(chosen) for target in targets]
-    which = [n for n, _ in asked]
-    images, logits = [pictures[n][1] for n in which], plain[which]
-    heatmaps = attribute(
-        classifier, pixels[which], [target for _, target in asked], options.method, options.composite,
-        batch_size=len(pictures), plain=logits, names=[pictures[n][0] for n in which],
+    found = describe(pictures, classifier, vocabulary, space, options, seen)
+    look, pixels, plain, predictions = found.look, found.pixels, found.logits, found.predictions
+    asked, which, images, logits = found.asked, found.which, found.images, plain[found.which]
+    heatmaps, geometries, regions, crops = (
+        found.heatmaps, found.geometries, found.regions, found.crops,
     )  # fmt: skip
-
-    geometries = [classifier.frame_on(image) for image in images]
-    regions = [find_regions(heatmaps.values[n].numpy(), g, count=options.regions) for n, g in enumerate(geometries)]
-    crops = [pieces(image, areas, space) for image, areas in zip(images, regions, strict=True)]
-    if look is not None and isinstance(space, KnowsFeatures):
-        encoded = encode_pooled(look, which, regions, heatmaps.values, space)
-    else:
-        encoded = encode_looks([[image, *cut] for image, cut in zip(images, crops, strict=True)], space)
-    texts = encode_vocabulary(vocabulary, space)
-    shifted = encode_shifted(images, regions, space) if seen.shifts else None
-    evidence = gather(encoded, texts, vocabulary, space, shifted)
-    reasons = seen.silences([image for _, image in pictures])
-    silences = [reasons[n] for n in which]
-    findings, claims = [], []
-    for row, found in enumerate(evidence):
-        near, claimed = _words(found, encoded[row][0], len(regions[row]), asked[row][1], space, options, seen)
-        if silences[row]:
-            near, claimed = [replace(finding, labels=()) for finding in near], ()
-        findings.append(near)
-        claims.append(claimed)
+    encoded, texts, silences = found.encoded, found.texts, found.silences
+    findings, claims = found.findings, found.claims
     tested = put_to_the_test(
         classifier, pixels, which, [target for _, target in asked], plain, regions, claims, options.checks, lent,
         images=images, space=space,
@@ -347,23 +316,6 @@ def explain_pictures(
     return [replace(first, more=tuple(more)) for first, *more in explanations]
 
 
-def _words(
-    evidence: Evidence,
-    whole: torch.Tensor,
-    regions: int,
-    target: int,
-    space: Space,
-    options: ExplainOptions,
-    seen: Seen,
-) -> tuple[list[Finding], tuple[Claim, ...]]:
-    """What is near in the whole picture (d,) and in each of its regions, and what is claimed of them."""
-    if seen.alone is not None:
-        near = seen.alone.near(whole, space.name, regions=regions, top=options.top)
-        return near, seen.alone.claims(near[0], target)
-    near = nearest(evidence, space.name, regions=(None, *range(regions)), top=options.top)
-    return near, claims_of(evidence, near, seen)
-
-
 def _settings_of(
     image: Image.Image, predictions: Sequence[Prediction], classifier: Classifier, space: Space
 ) -> dict[str, Any]:
@@ -376,20 +328,6 @@ def _settings_of(
     if classifier.thresholds:
         settings["thresholds"] = {p.name: classifier.thresholds[p.index] for p in predictions}
     return settings
-
-
-def _look(classifier: Classifier, pixels: torch.Tensor, space: Space, seen: Seen) -> Look | None:
-    """One pass that gives the classifier's own space all that it needs; None where regions have to be seen as crops.
-
-    That is so where the network takes no mean over positions, and for a calibration that was fitted on crops.
-    """
-    fitted = seen.shifts or isinstance(seen.calibration, Calibration)
-    if fitted or not isinstance(space, KnowsFeatures) or space.classifier.network is not classifier.network:
-        return None
-    if pool_of(classifier, pixels) is None:
-        return None
-    found = look_at(classifier, pixels)
-    return found if found.pools else None
 
 
 def _name(image: Any) -> str:
@@ -417,40 +355,6 @@ def _read(image: Any, classifier: Classifier, display: Display) -> Image.Image:
     if display is not None:
         raise SaywhyError("display= says what is looked at of a tensor; a picture is looked at itself")
     return image if isinstance(image, ChannelPicture) else read_picture(image)
-
-
-def check_target(target: int | str | tuple[int | str, ...] | None, classifier: Classifier) -> None:
-    """Raises SaywhyError for a class that the classifier does not know."""
-    _targets(classifier, target, torch.zeros(len(classifier.labels)))
-
-
-def _targets(
-    classifier: Classifier, target: int | str | tuple[int | str, ...] | None, logits: torch.Tensor
-) -> list[int]:
-    """The classes to explain of a picture with these logits (C,), each once."""
-    if target is None:
-        return [*classifier.said(logits), int(logits.argmax())][:1]
-    given = target if isinstance(target, tuple) else (target,)
-    if not given:
-        raise SaywhyError("there is no target among the targets; leave them out, or name one")
-    chosen: list[int] = []
-    for one in given:
-        if one == EVERY and not classifier.names_class(EVERY):
-            chosen += classifier.said(logits) or [int(logits.argmax())]
-        else:
-            chosen.append(classifier.class_index(one))
-    return list(dict.fromkeys(chosen))
-
-
-def _best(classifier: Classifier, logits: torch.Tensor) -> tuple[Prediction, ...]:
-    """The best classes of (C,) logits; of a multi-label classifier all that it says, and one that it does not."""
-    said = classifier.said(logits)
-    if classifier.task != MULTI:
-        return classifier.predictions(logits[None], TOP)[0]
-    ranked = classifier.predictions(logits[None], len(logits))[0]
-    unsaid = next((n for n, p in enumerate(ranked) if p.index not in said), 0)
-    last = max((n for n, p in enumerate(ranked) if p.index in said), default=0)
-    return ranked[: max(TOP, unsaid + 1, last + 1)]
 
 
 def _sentences(
