@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("metrics", "checks", "answers"),
     ("seen",),
     ("questions", "training"),
+    ("audits",),
     ("bench", "saywhy"),
     ("cli", "worlds.train"),
     ("__main__",),

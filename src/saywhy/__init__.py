@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from saywhy.answers.explanation import Explanation as Explanation
     from saywhy.attribution import attribute as attribute
     from saywhy.attribution.regions import find_regions as find_regions
+    from saywhy.audits.audit import Audit as Audit
+    from saywhy.audits.audit import audit as audit
     from saywhy.classifiers.classifier import Classifier as Classifier
     from saywhy.errors import SaywhyError as SaywhyError
     from saywhy.questions.explain import explain as explain
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = version("saywhy")
 
 _PUBLIC = {
+    "Audit": "audits.audit",
     "Calibration": "seen.calibration",
     "Classifier": "classifiers.classifier",
     "ClassifierSpace": "spaces.own",
@@ -41,6 +44,7 @@ _PUBLIC = {
     "TunedSpace": "spaces.tuned",
     "Vocabulary": "types",
     "attribute": "attribution",
+    "audit": "audits.audit",
     "explain": "questions.explain",
     "find_regions": "attribution.regions",
     "load_clip": "spaces.clip",

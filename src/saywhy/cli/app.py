@@ -1,4 +1,4 @@
-"""The command line: ``saywhy demo | explain | why | ask | calibrate | models | doctor | bench | train | data | world``.
+"""The command line: ``saywhy demo | explain | why | ask | audit | query | calibrate | models | doctor | bench | ...``.
 
 An edge: nothing imports it.
 """
@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
+from saywhy.cli.audit import audit, query
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
 from saywhy.cli.calibrate import calibrate
 from saywhy.cli.console import USAGE, complain, note, replace_what_cannot_be_said
@@ -160,6 +161,13 @@ app.command(
         "saywhy calibrate --data table.csv --model timm:DIR --space clip --vocabulary concepts -o mine.safetensors",
     )
 )(calibrate)
+app.command(
+    epilog=examples(
+        "saywhy audit photos --model timm:DIR --out audit",
+        "saywhy audit world:aviary-background --model world:aviary-background --space world:aviary -o audit",
+    )
+)(audit)
+app.command(epilog=examples('saywhy query audit "SELECT truth, avg(correct::int) FROM pictures GROUP BY truth"'))(query)
 for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)

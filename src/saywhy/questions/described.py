@@ -15,7 +15,9 @@ from torch import Tensor
 
 from saywhy.attribution import attribute
 from saywhy.attribution.regions import find_regions
+from saywhy.classifiers.borrowing import borrowed
 from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.heads import run_with_features
 from saywhy.classifiers.outputs import MULTI
 from saywhy.classifiers.pooling import Look, pool_of
 from saywhy.classifiers.pooling import look as look_at
@@ -37,6 +39,7 @@ class Described:
     """Of P pictures, N pairs of a picture and a class that is explained; usually one each.
 
     pixels:      (P, C, h, w), preprocessed. logits: (P, classes) float32 on the CPU. predictions: of each picture.
+    features:    (P, d) float32 on the CPU, what goes into the head; None where nobody asked, or there is none.
     look:        the classifier's pass that the regions were pooled in; None where they were seen as crops.
     which:       of which picture each of the N is. targets: their classes.
     heatmaps:    N maps. geometries, regions, crops: of each of the N.
@@ -49,6 +52,7 @@ class Described:
     pixels: Tensor
     logits: Tensor
     predictions: list[tuple[Prediction, ...]]
+    features: Tensor | None
     look: Look | None
     which: list[int]
     targets: list[int]
@@ -77,14 +81,26 @@ def describe(
     space: Space,
     options: ExplainOptions,
     seen: Seen = NOTHING_KNOWN,
+    *,
+    features: bool = False,
 ) -> Described:
     """Relevance, regions and words of (name, RGB picture) pairs, as one batch.
+
+    features: whether what goes into the head is asked for too, where there is one.
 
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
     pixels = classifier.preprocess([image for _, image in pictures])
     look = _look(classifier, pixels, space, seen)
-    plain = (classifier.logits(pixels) if look is None else look.logits).float().cpu()
+    vectors: Tensor | None
+    if look is None and features and classifier.has_head:
+        with torch.no_grad(), borrowed(classifier.network) as shadow:
+            taken = pixels.to(classifier.device, classifier.dtype, copy=True)
+            vectors, logits = run_with_features(shadow, taken, classifier.head_place)
+    else:
+        vectors = None if look is None else look.features
+        logits = classifier.logits(pixels) if look is None else look.logits
+    plain = logits.float().cpu()
     chosen = [_targets(classifier, options.target, row) for row in plain]
     which = [n for n, targets in enumerate(chosen) for _ in targets]
     targets = [target for each in chosen for target in each]
@@ -115,7 +131,8 @@ def describe(
         findings.append(near)
         claims.append(claimed)
     return Described(
-        pixels, plain, [_best(classifier, row) for row in plain], look, which, targets, images, heatmaps, geometries,
+        pixels, plain, [_best(classifier, row) for row in plain],
+        None if vectors is None else vectors.float().cpu(), look, which, targets, images, heatmaps, geometries,
         regions, crops, encoded, texts, evidence, findings, claims, silences,
     )  # fmt: skip
 

@@ -1,0 +1,157 @@
+"""``saywhy.audit``: what has a model learned, over a whole data set?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from PIL import Image
+
+from saywhy.audits.chunks import chunk_name
+from saywhy.audits.conclude import Bar, conclude, kept_findings, no_bar
+from saywhy.audits.finding import AuditFinding
+from saywhy.audits.options import AuditOptions
+from saywhy.audits.run import run
+from saywhy.audits.store import ROWS, Store, View
+from saywhy.audits.subject import Subject, classes_of
+from saywhy.classifiers.classifier import Classifier
+from saywhy.errors import SaywhyError
+from saywhy.pictures.collections import Collection, collection
+from saywhy.questions.names_and_defaults import (
+    check_space,
+    explaining_space,
+    files_brought,
+    resolve_seen,
+    resolve_space,
+    resolve_vocabulary,
+)
+from saywhy.seen.layer_statistics import eyes_of
+from saywhy.seen.references import Reference, doubts_of
+from saywhy.types import Space, Vocabulary
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit:
+    """An audit that was made: its findings, tables and pictures. ``Audit.open`` gives one that is there."""
+
+    folder: Path
+    findings: tuple[AuditFinding, ...]
+
+    @staticmethod
+    def open(folder: str | Path) -> Audit:
+        """The audit in a folder. Raises SaywhyError where there is none, or it is not finished."""
+        store = Store.open(folder)
+        return Audit(store.folder, tuple(kept_findings(store)[0]))
+
+    @property
+    def view(self) -> View:
+        return Store.open(self.folder).view()
+
+    def query(self, sql: str) -> pyarrow.Table:
+        """What SQL over the tables pictures, regions, errors and trials gives. Raises SaywhyError where it is wrong."""
+        return self.view.sql(sql)
+
+    def picture(self, number: int) -> Image.Image | None:
+        """The thumbnail of picture ``number``; None where none was kept."""
+        return self._kept(number, f"{number}.jpg")
+
+    def heatmap(self, number: int) -> Image.Image | None:
+        """Its map, as a picture; None where none was kept."""
+        return self._kept(number, f"{number}-map.jpg")
+
+    def _kept(self, number: int, name: str) -> Image.Image | None:
+        size = Store.open(self.folder).manifest["options"]["chunk"]
+        path = self.folder / ROWS / chunk_name(number // size) / name
+        return Image.open(path).convert("RGB") if path.is_file() else None
+
+    def __repr__(self) -> str:
+        return f"<Audit {self.folder}: {len(self.findings)} finding{'' if len(self.findings) == 1 else 's'}>"
+
+
+def audit(
+    data: str | Path | Sequence[str | Path] | Collection,
+    *,
+    model: str | Classifier,
+    out: str | Path,
+    vocabulary: str | Path | Vocabulary | None = None,
+    space: str | Space | None = None,
+    calibration: str | Path | None = None,
+    reference: Reference | None = None,
+    options: AuditOptions | None = None,
+    kinds: Sequence[str] = (),
+    engine: str = "local",
+    limit: int | None = None,
+    bar: Bar = no_bar,
+    **how: Any,
+) -> Audit:
+    """What a classifier has learned over a data set: its shortcuts, slices, confusions, and the data's label errors.
+
+    >>> found = audit("photos", model="timm:resnet50", out="audit")
+    >>> found.findings[0].sentence
+
+    data:    a folder by class, a world, or a Collection. out: a folder of the audit's own; where it has the same audit
+             already, that one goes on.
+    model, vocabulary, space, calibration, reference: as in ``saywhy.explain``.
+    options: see ``AuditOptions``. how: its fields, instead. kinds: of findings; (): all. engine: "local" or "ray".
+    limit:   so many pictures at most.
+
+    Raises SaywhyError for data without pictures, and a folder that holds something else.
+    """
+    options = options or AuditOptions(**how)
+    classifier = model if isinstance(model, Classifier) else Classifier.load(model)
+    pictures = _collection(data, limit, options.seed)
+    subject = subject_of(pictures, classifier, options, vocabulary, space, calibration, reference, bar=bar)
+    store = Store.create(Path(out), subject.story())
+    with store.locked():
+        with bar("describing", len(pictures)) as advance:
+            run(subject, store, engine, advance)
+        found = conclude(store, subject, kinds, bar)
+    return Audit(store.folder, tuple(found))
+
+
+def _collection(data: str | Path | Sequence[str | Path] | Collection, limit: int | None, seed: int) -> Collection:
+    if isinstance(data, str | Path):
+        return collection([str(data)], limit, seed)
+    return data if isinstance(data, Collection) else collection([str(one) for one in data], limit, seed)
+
+
+def subject_of(
+    pictures: Collection,
+    classifier: Classifier,
+    options: AuditOptions,
+    vocabulary: str | Path | Vocabulary | None = None,
+    space: str | Space | None = None,
+    calibration: str | Path | None = None,
+    reference: Reference | None = None,
+    *,
+    device: str | None = None,
+    bar: Bar = no_bar,
+) -> Subject:
+    """Everything that an audit needs, from names. Raises SaywhyError for names that nothing has."""
+    named = space or explaining_space(classifier, vocabulary)
+    opinion = resolve_space(named, classifier, device) if isinstance(named, str) else named
+    check_space(opinion, classifier)
+    given = None if vocabulary is None else resolve_vocabulary(vocabulary, classifier)
+    words = resolve_vocabulary(given, classifier, opinion)
+
+    def as_bar(what: str, count: int) -> AbstractContextManager[Any]:
+        return bar(what, count)
+
+    run_of = [pictures[n] for n in range(len(pictures))] if reference is None and len(pictures) < 10_000 else []
+    doubts = doubts_of(
+        eyes_of(opinion, classifier), reference, run_of, brought=files_brought(named, calibration),
+        tell=warnings.warn, bar=as_bar, seed=options.seed,
+    )  # fmt: skip
+    seen = resolve_seen(opinion, words, calibration, doubts)
+    labels = {label for n in range(len(pictures)) for label in pictures[n].labels}
+    if not len(pictures):
+        raise SaywhyError(f"{pictures.name}: has no pictures")
+    return Subject(classifier, words, opinion, seen, pictures, options, classes_of(classifier.labels, labels))

@@ -1,0 +1,94 @@
+"""From rows to findings: the trials that they need, what they show, corrected for all that was tested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, final
+
+from saywhy.audits.finding import AuditFinding, Tested, corrected
+from saywhy.audits.kinds import KINDS, module_of
+from saywhy.audits.store import TRIALS, Store
+from saywhy.audits.subject import Subject
+from saywhy.errors import SaywhyError
+from saywhy.pictures.in_batches import Advance
+from saywhy.plumbing.files import write_whole
+from saywhy.plumbing.texts import read_json
+
+FINDINGS = "findings.json"
+Bar = Callable[[str, int | None], AbstractContextManager[Advance]]
+"""What is done, and how much of it there is, None where nobody knows -> what is told how much more is done."""
+
+
+@contextmanager
+def no_bar(what: str, count: int | None) -> Iterator[Advance]:
+    """Shows nothing."""
+    yield lambda more: None
+
+
+def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), bar: Bar = no_bar) -> list[AuditFinding]:
+    """All that is found, the most telling first, and kept as JSON beside the rows.
+
+    subject: None: nothing is changed and nothing tested, and findings rest on the rows and trials that are there.
+    kinds:   of KINDS; (): all.
+
+    Raises SaywhyError where nothing could be read.
+    """
+    view = store.view()
+    if not view.sql("SELECT count(*) AS n FROM pictures")["n"][0].as_py():
+        raise SaywhyError(f"{store.folder}: none of its pictures could be read; see its table of errors")
+    asked = {name: KINDS[name] for name in (kinds or KINDS)}
+    for name, kind in asked.items():
+        if subject is not None and kind.trials:
+            done = store.parts(f"{TRIALS}/{kind.module}")
+            with bar(f"trying: {name}", None) as advance:
+                for part, rows in module_of(kind).trials(subject, view, done):
+                    store.commit(f"{TRIALS}/{kind.module}", part, {"trials": rows})
+                    advance(1)
+    view = store.view()
+    tested: dict[str, Tested] = {}
+    with bar("finding", len(asked)) as advance:
+        for name, kind in asked.items():
+            tested[name] = module_of(kind).find(view)
+            advance(1)
+    found = ranked(corrected(list(tested.values())))
+    if subject is not None:
+        from saywhy.audits.verified import verified
+
+        with bar("testing the findings", len(found)) as advance:
+            found = verified(found, subject, view, advance)
+    keep(store, found, {name: {"tests": len(one.p), "note": one.note} for name, one in tested.items()})
+    return found
+
+
+def ranked(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
+    """Those that survive the correction: first what decides, by kind, then what goes with something; largest first."""
+    order = {name: n for n, name in enumerate(KINDS)}
+
+    def key(finding: AuditFinding) -> tuple[Any, ...]:
+        return not finding.decides, order.get(finding.kind, len(order)), -abs(finding.effect.value)
+
+    return sorted((finding for finding in findings if finding.significant), key=key)
+
+
+def keep(store: Store, findings: Sequence[AuditFinding], tests: dict[str, Any]) -> None:
+    """Write the findings beside the rows."""
+    from saywhy.audits.tables import FORMAT
+
+    document = {"format": FORMAT, "tests": tests, "findings": [one.document() for one in findings]}
+    write_whole(store.folder / FINDINGS, json.dumps(document, indent=1))
+
+
+@final
+class NoFindings(SaywhyError):
+    """The audit was stopped before anything was found."""
+
+
+def kept_findings(store: Store) -> tuple[list[AuditFinding], dict[str, Any]]:
+    """The findings of an audit, and how many tests each kind made. Raises NoFindings where it has none yet."""
+    path = store.folder / FINDINGS
+    if not path.is_file():
+        raise NoFindings(f"{store.folder}: its findings are not there yet; the same saywhy audit command goes on")
+    document = read_json(path)
+    return [AuditFinding.read(one) for one in document["findings"]], dict(document["tests"])

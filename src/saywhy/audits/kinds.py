@@ -1,0 +1,44 @@
+"""The kinds of findings, in the order in which a report has them: a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol, final
+
+from saywhy.audits.finding import Tested
+from saywhy.audits.store import View
+from saywhy.audits.subject import Subject
+
+
+@final
+class Kind(NamedTuple):
+    """module: in ``audits.findings``. title: of its part of the report. trials: whether it changes pictures."""
+
+    module: str
+    title: str
+    trials: bool = False
+
+
+KINDS: dict[str, Kind] = {}
+"""Name -> kind, in order: what decides first, then what goes with something."""
+
+Trials = Iterator[tuple[str, Sequence[dict[str, Any]]]]
+"""Parts of a family's trials, by name, in an order that is always the same; see ``tables.TRIALS``."""
+
+
+class Finds(Protocol):
+    """A module of ``audits.findings``: ``find`` and, where pictures are changed, ``trials``."""
+
+    @property
+    def find(self) -> Callable[[View], Tested]:
+        """From the rows that are there."""
+
+    @property
+    def trials(self) -> Callable[[Subject, View, set[str]], Trials]:
+        """The parts of its trials, less those that are done: the set."""
+
+
+def module_of(kind: Kind) -> Any:
+    """The module of a kind, imported when it is needed."""
+    return import_module(f"saywhy.audits.findings.{kind.module}")
