@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -29,8 +29,9 @@ from saywhy.questions.names_and_defaults import (
     resolve_space,
     resolve_vocabulary,
 )
+from saywhy.questions.verify import NONE
 from saywhy.seen.layer_statistics import eyes_of
-from saywhy.seen.references import Reference, doubts_of
+from saywhy.seen.references import Reference, doubts_of, usual_light
 from saywhy.types import Space, Vocabulary
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ def subject_of(
         tell=warnings.warn, bar=as_bar, seed=options.seed,
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts)
+    if options.checks != NONE:
+        seen = replace(seen, light=usual_light(reference, run_of, bar=as_bar, seed=options.seed))
     labels = {label for n in range(len(pictures)) for label in pictures[n].labels}
     if not len(pictures):
         raise SaywhyError(f"{pictures.name}: has no pictures")

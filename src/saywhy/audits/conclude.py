@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, final
 
+from saywhy.audits.checked import check_pictures, of_findings, sample, verified
 from saywhy.audits.finding import AuditFinding, Tested, corrected
 from saywhy.audits.kinds import KINDS, module_of
+from saywhy.audits.options import AuditOptions
 from saywhy.audits.store import TRIALS, Store
 from saywhy.audits.subject import Subject
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Advance
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.texts import read_json
+from saywhy.questions.verify import NONE
 
 FINDINGS = "findings.json"
+TRIES = AuditOptions.tries
 Bar = Callable[[str, int | None], AbstractContextManager[Advance]]
 """What is done, and how much of it there is, None where nobody knows -> what is told how much more is done."""
 
@@ -46,6 +51,11 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
                 for part, rows in module_of(kind).trials(subject, view, done):
                     store.commit(f"{TRIALS}/{kind.module}", part, {"trials": rows})
                     advance(1)
+    tries = subject.options.tries if subject is not None and subject.options.checks != NONE else 0
+    if subject is not None and tries:
+        numbers = sample(view, tries, subject.options.seed)
+        with bar("testing a sample", len(numbers)) as advance:
+            check_pictures(store, subject, numbers, "sample", advance)
     view = store.view()
     tested: dict[str, Tested] = {}
     with bar("finding", len(asked)) as advance:
@@ -53,11 +63,12 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
             tested[name] = module_of(kind).find(view)
             advance(1)
     found = ranked(corrected(list(tested.values())))
-    if subject is not None:
-        from saywhy.audits.verified import verified
-
-        with bar("testing the findings", len(found)) as advance:
-            found = verified(found, subject, view, advance)
+    if subject is not None and (numbers := of_findings(found, view, tries)):
+        name = hashlib.sha256(repr(numbers).encode()).hexdigest()[:12]
+        with bar("testing the findings", len(numbers)) as advance:
+            check_pictures(store, subject, numbers, name, advance)
+        view = store.view()
+    found = verified(found, view, TRIES if subject is None else tries)
     keep(store, found, {name: {"tests": len(one.p), "note": one.note} for name, one in tested.items()})
     return found
 

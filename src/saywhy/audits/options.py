@@ -7,7 +7,7 @@ from typing import final
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
-from saywhy.questions.options import BATCH, ExplainOptions
+from saywhy.questions.options import BATCH, ExplainOptions, check_checks
 
 ENGINES = ("local", "ray")
 
@@ -20,7 +20,8 @@ class AuditOptions:
     method, composite, regions: of the maps; see ``ExplainOptions``. top: labels kept of each region.
     batch_size:    pictures at once. chunk: pictures that are written together; what is lost at most by a kill.
     sample:        pictures of each class that interventions across pictures use, at most.
-    tries:         pictures of each finding whose claims are put to the test one by one, at most.
+    tries:         pictures of each class, and of each finding, whose claims are put to the test one by one, at most.
+    checks:        how they are tested: "none", "fast" or "full"; see ``ExplainOptions``.
     pictures_mb:   of thumbnails and maps that are kept, at most.
     seed:          of every draw.
 
@@ -35,11 +36,13 @@ class AuditOptions:
     chunk: int = 256
     sample: int = 20
     tries: int = 6
+    checks: str = "fast"
     pictures_mb: float = 50.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         _ = self.explain
+        check_checks(self.checks)
         if min(self.batch_size, self.chunk) < 1 or min(self.sample, self.tries) < 0:
             raise SaywhyError("batch_size and chunk must be at least 1, sample and tries at least 0")
         if self.pictures_mb < 0:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST, LOCK, UNFINISHED = "manifest.json", "lock", "unfinished"
-ROWS, TRIALS = "rows", "trials"
-"""Folders of parts: of pictures, by number; and of trials, by family and name."""
+ROWS, TRIALS, CHECKS = "rows", "trials", "checks"
+"""Folders of parts: of pictures, by number; of trials, by family and name; of checks, by name."""
+_WHERE = {"trials": f"{TRIALS}/*/*", "checks": f"{CHECKS}/*"}
 
 
 @final
@@ -136,14 +137,9 @@ class View:
         self._database = duckdb.connect()
         self._database.execute("SET preserve_insertion_order = false")
         for table in TABLES:
-            pattern = (
-                store.folder
-                / (TRIALS if table == "trials" else ROWS)
-                / (f"*/*/{table}.parquet" if table == "trials" else f"*/{table}.parquet")
-            )
-            files = sorted(store.folder.glob(str(pattern.relative_to(store.folder))))
-            if files:
-                escaped = str(pattern).replace("'", "''")
+            pattern = f"{_WHERE.get(table, f'{ROWS}/*')}/{table}.parquet"
+            if next(store.folder.glob(pattern), None) is not None:
+                escaped = str(store.folder / pattern).replace("'", "''")
                 source = f"read_parquet('{escaped}', union_by_name = true)"
                 self._database.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
             else:

@@ -67,8 +67,17 @@ target: that class' index, where it is one. number: the picture that was changed
 taken from. variant: what was changed, in words. control: whether the change is one that should do nothing. before,
 after: predicted classes. probability_*: of ``target``. hit: whether ``target`` is predicted after.
 """
+CHECKS: Mapping[str, str] = {
+    "number": "int", "explained": "int", "about": "text", "text": "text", "verdict": "text", "fall": "float",
+    "share": "float", "control": "float", "p": "float", "q": "float",
+}  # fmt: skip
+"""Columns of ``checks``: a row a claim about the decision on one picture that was put to the test.
+
+explained: the class. about: "region 1", "word", "surroundings". text: the word. verdict: of ``types.Verdict``. fall: of
+the explained logit, control: under the controls; share: fall over the logit's margin. q: p, corrected in the picture.
+"""
 TABLES: Mapping[str, Mapping[str, str]] = {
-    "pictures": PICTURES, "regions": REGIONS, "errors": ERRORS, "trials": TRIALS,
+    "pictures": PICTURES, "regions": REGIONS, "errors": ERRORS, "trials": TRIALS, "checks": CHECKS,
 }  # fmt: skip
 
 
