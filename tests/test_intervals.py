@@ -6,8 +6,9 @@ from math import isnan
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from saywhy.intervals import proportion
+from saywhy.intervals import mean_interval, proportion, proportions_differ, share_changed
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.02, 200), (0.5, 50), (0.9, 100)])
@@ -24,3 +25,30 @@ def test_none_of_many_is_surer_than_none_of_few() -> None:
     assert many.high < 0.005
     assert proportion(10, 10).high == pytest.approx(1)
     assert isnan(proportion(0, 0).value)
+
+
+def test_differences_of_shares_hold_what_they_should() -> None:
+    """Of 95 % intervals about 95 % hold the truth, at counts as small as those of a class."""
+    generator = np.random.default_rng(0)
+    held = [
+        found.low <= 0.3 <= found.high
+        for _ in range(2000)
+        for found in [proportions_differ(int(generator.binomial(30, 0.8)), 30, int(generator.binomial(50, 0.5)), 50)]
+    ]
+    assert 0.93 <= np.mean(held) <= 0.98
+    held = []
+    for _ in range(2000):
+        gained, lost, _same = generator.multinomial(40, [0.2, 0.1, 0.7])
+        found = share_changed(int(gained), int(lost), 40)
+        held.append(found.low <= 0.1 <= found.high)
+    assert 0.93 <= np.mean(held) <= 0.99
+    assert share_changed(0, 0, 20).low < 0 < share_changed(0, 0, 20).high
+
+
+def test_students_interval_is_scipys() -> None:
+    values = np.random.default_rng(1).normal(size=12)
+    found = mean_interval(values.mean(), values.std(ddof=1), 12)
+    low, high = stats.t.interval(0.95, 11, loc=values.mean(), scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert np.isinf(mean_interval(0.5, float("nan"), 1).high)
+    assert np.isnan(mean_interval(float("nan"), float("nan"), 0).value)

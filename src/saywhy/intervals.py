@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import final
 
 import numpy as np
@@ -91,11 +92,54 @@ def interval_of(value: float, drawn: np.ndarray) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def proportion(hits: int, count: int) -> Interval:
+def proportion(hits: int, count: int, level: float = LEVEL) -> Interval:
     """A share with Wilson's interval (1927), which has a width where all or none are hits; NaN of nothing."""
     if not count:
         return Interval(float("nan"), float("nan"), float("nan"))
-    share, z = hits / count, 1.959964
+    share, z = hits / count, deviations(level)
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+
+
+def proportions_differ(hits: int, count: int, others: int, other_count: int, level: float = LEVEL) -> Interval:
+    """Of a share less another one, of other pictures: Newcombe's interval (1998, method 10); NaN of nothing."""
+    return differ(proportion(hits, count, level), proportion(others, other_count, level))
+
+
+def differ(a: Interval, b: Interval) -> Interval:
+    """Of a less b, from their intervals, which must be independent (Zou and Donner, 2008)."""
+    value = a.value - b.value
+    below = ((a.value - a.low) ** 2 + (b.high - b.value) ** 2) ** 0.5
+    above = ((a.high - a.value) ** 2 + (b.value - b.low) ** 2) ** 0.5
+    return Interval(value, value - below, value + above)
+
+
+def share_changed(gained: int, lost: int, count: int, level: float = LEVEL) -> Interval:
+    """Of the change of a share among the same ``count`` pictures, of which some were gained and some lost.
+
+    The interval is that of Bonett and Price (2012), which has a width where none is; NaN of nothing.
+    """
+    if not count:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    up, down = (gained + 1) / (count + 2), (lost + 1) / (count + 2)
+    half = deviations(level) * ((up + down - (up - down) ** 2) / (count + 2)) ** 0.5
+    value = (gained - lost) / count
+    return Interval(value, max(-1.0, min(value, up - down - half)), min(1.0, max(value, up - down + half)))
+
+
+def mean_interval(mean: float, deviation: float, count: int, level: float = LEVEL) -> Interval:
+    """Of a mean of ``count`` values with this sample deviation, by Student's t; infinitely wide of one, NaN of none."""
+    from scipy.stats import t
+
+    if not count:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    if count == 1:
+        return Interval(mean, float("-inf"), float("inf"))
+    half = float(t.ppf((1 + level) / 2, count - 1)) * deviation / count**0.5
+    return Interval(mean, mean - half, mean + half)
+
+
+def deviations(level: float = LEVEL) -> float:
+    """How many standard deviations to each side of its mean hold this share of a normal distribution."""
+    return NormalDist().inv_cdf((1 + level) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, final
@@ -12,6 +13,7 @@ from saywhy.intervals import Interval
 
 LEVEL = 0.05
 """The share of false findings among those of one group, interventions or descriptions, that is put up with."""
+ENDS = ("value", "low", "high")
 SURROUNDINGS: Final = "surroundings"
 REGIONS: Final = "regions"
 WORDS: Final = "words"
@@ -61,14 +63,16 @@ class AuditFinding:
         return self.q is None or self.q <= LEVEL
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+        """As JSON, in which what is not a number, or infinite, is none."""
+        return dict(as_json(asdict(self)))
 
     @staticmethod
     def read(document: Mapping[str, Any]) -> AuditFinding:
         """Of a ``document``."""
         values = dict(document)
-        values["effect"] = Interval(**values["effect"])
+        effect = values["effect"]
+        values["effect"] = Interval(*(float("nan") if effect[one] is None else effect[one] for one in ENDS))
+        values["null"] = float("nan") if values["null"] is None else values["null"]
         for name in ("about", "words", "examples", "counters"):
             values[name] = tuple(values[name])
         values["verified"] = None if values["verified"] is None else tuple(values["verified"])
@@ -110,3 +114,14 @@ def _q(p: float, tests: np.ndarray) -> float:
     ranks = np.arange(1, len(tests) + 1)
     adjusted = (tests * len(tests) / ranks)[first:]
     return float(min(1.0, adjusted.min())) if len(adjusted) else 1.0
+
+
+def as_json(value: Any) -> Any:
+    """As JSON has it: numbers of NumPy are plain ones; what is not a number, or infinite, is none; tuples are lists."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_json(one) for key, one in value.items()}
+    return [as_json(one) for one in value] if isinstance(value, list | tuple) else value
