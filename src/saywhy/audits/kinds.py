@@ -20,7 +20,9 @@ class Kind(NamedTuple):
     trials: bool = False
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, Kind] = {
+    "label errors": Kind("label_errors", "Labels that may be wrong"),
+}
 """Name -> kind, in order: what decides first, then what goes with something."""
 
 Trials = Iterator[tuple[str, Sequence[dict[str, Any]]]]

@@ -1,0 +1,83 @@
+"""Label errors: planted ones are found, in words, as cleanlab finds them; and none in labels that are right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.audits.made import view_of
+
+from saywhy.audits.findings.label_errors import find
+
+CLASSES = ("crow", "gull", "wren", "finch", "heron")
+
+
+def _made(errors: float, count: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, C) probabilities of a good model, (N,) labels, and (N,) whether each label is wrong."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(len(CLASSES), size=count)
+    logits = rng.normal(0, 1, (count, len(CLASSES)))
+    logits[np.arange(count), truth] += rng.uniform(2, 9, count)
+    odds = np.exp(logits)
+    wrong = rng.random(count) < errors
+    labels = np.where(wrong, (truth + rng.integers(1, len(CLASSES), size=count)) % len(CLASSES), truth)
+    return odds / odds.sum(1, keepdims=True), labels, wrong
+
+
+def _rows(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, object]]:
+    best = probabilities.argmax(1)
+    return [
+        {
+            "number": n, "file": f"{n}.jpg", "truth": CLASSES[label], "prediction": CLASSES[best[n]],
+            "predicted": int(best[n]), "probability": float(row[best[n]]), "true_class": int(label),
+            "true_probability": float(row[label]), "correct": bool(best[n] == label),
+        }
+        for n, (row, label) in enumerate(zip(probabilities, labels, strict=True))
+    ]  # fmt: skip
+
+
+def test_planted_errors_are_found_and_said(tmp_path: Path) -> None:
+    probabilities, labels, wrong = _made(0.05)
+    tested = find(view_of(tmp_path / "a", _rows(probabilities, labels), labels=CLASSES))
+    (finding,) = tested.findings
+    likeliest = [one["number"] for one in finding.details["likeliest"]]
+    assert wrong[likeliest].mean() > 0.95
+    assert wrong[likeliest].sum() > 0.6 * wrong.sum()
+    first = finding.details["likeliest"][0]
+    assert f"labelled “{first['given']}”, looks like “{first['suggested']}”" in finding.sentence
+    assert first["given"] == CLASSES[labels[first["number"]]]
+    assert finding.effect.low <= finding.effect.value <= finding.effect.high
+    assert not finding.decides
+    assert not set(finding.counters) & set(likeliest)
+
+
+def test_right_labels_are_left_alone(tmp_path: Path) -> None:
+    probabilities, labels, _ = _made(0.0)
+    tested = find(view_of(tmp_path / "a", _rows(probabilities, labels), labels=CLASSES))
+    assert sum(finding.details["found"] for finding in tested.findings) <= 3
+    assert "trained on these labels" in tested.note
+
+
+def test_it_is_cleanlabs_confident_learning_where_classes_are_large(tmp_path: Path) -> None:
+    from cleanlab.filter import find_label_issues
+
+    probabilities, labels, _ = _made(0.05, 2000, seed=1)
+    (finding,) = find(view_of(tmp_path / "a", _rows(probabilities, labels), labels=CLASSES)).findings
+    ours = {one["number"] for one in finding.details["likeliest"]}
+    theirs = set(np.flatnonzero(find_label_issues(labels, probabilities, filter_by="confident_learning", n_jobs=1)))
+    assert len(ours & theirs) > 0.85 * len(ours | theirs)
+
+
+def test_a_class_without_pictures_is_suggested_only_where_most_classes_have_some(tmp_path: Path) -> None:
+    probabilities, labels, _ = _made(0.0, 400)
+    rows = [row for row in _rows(probabilities, labels) if row["truth"] in ("crow", "gull")]
+    rows[0] |= {"prediction": "heron", "predicted": 4, "probability": 1.0, "true_probability": 0.0}
+    assert not find(view_of(tmp_path / "few", rows, labels=CLASSES)).findings
+    (finding,) = find(view_of(tmp_path / "most", rows, labels=CLASSES[:4])).findings
+    assert finding.examples == (rows[0]["number"],)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "single-label"])
+def test_what_cannot_be_looked_for_is_said(tmp_path: Path, task: str) -> None:
+    tested = find(view_of(tmp_path / "a", [{"number": 0, "file": "0.jpg", "predicted": 0}], task=task))
+    assert not tested.findings
+    assert tested.note
