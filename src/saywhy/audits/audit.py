@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from saywhy.audits.store import ROWS, Store, View
 from saywhy.audits.subject import Subject, classes_of
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
-from saywhy.pictures.collections import Collection, collection
+from saywhy.pictures.collections import Collection, collection, labels_of
+from saywhy.plumbing.names import shown
 from saywhy.questions.names_and_defaults import (
     check_space,
     explaining_space,
@@ -36,6 +37,13 @@ from saywhy.types import Space, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow
+
+
+SHOWN = 5  # labels that a warning names
+
+
+class LabelWarning(UserWarning):
+    """Labels of the data that the classifier has no class for."""
 
 
 @final
@@ -98,8 +106,8 @@ def audit(
     >>> found = audit("photos", model="timm:resnet50", out="audit")
     >>> found.findings[0].sentence
 
-    data:    a folder by class, a world, or a Collection. out: a folder of the audit's own; where it has the same audit
-             already, that one goes on.
+    data:    whatever ``collection`` reads: a folder by class, a table, shards, a world; or a Collection.
+    out:     a folder of the audit's own; where it has the same audit already, that one goes on.
     model, vocabulary, space, calibration, reference: as in ``saywhy.explain``.
     options: see ``AuditOptions``. how: its fields, instead. kinds: of findings; (): all. engine: "local" or "ray".
     limit:   so many pictures at most.
@@ -154,7 +162,21 @@ def subject_of(
     seen = resolve_seen(opinion, words, calibration, doubts)
     if options.checks != NONE:
         seen = replace(seen, light=usual_light(reference, run_of, bar=as_bar, seed=options.seed))
-    labels = {label for n in range(len(pictures)) for label in pictures[n].labels}
     if not len(pictures):
         raise SaywhyError(f"{pictures.name}: has no pictures")
-    return Subject(classifier, words, opinion, seen, pictures, options, classes_of(classifier.labels, labels))
+    counts = labels_of(pictures)
+    classes = classes_of(classifier.labels, set(counts))
+    _tell_strangers(counts, classes, classifier)
+    return Subject(classifier, words, opinion, seen, pictures, options, classes)
+
+
+def _tell_strangers(counts: Mapping[str, int], classes: Mapping[str, int], classifier: Classifier) -> None:
+    """A LabelWarning that says which labels of the data the classifier does not have."""
+    strange = sorted((label for label in counts if label not in classes), key=lambda label: (-counts[label], label))
+    if strange:
+        few = ", ".join(shown(label, 40) for label in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
+        warnings.warn(
+            f"{classifier.name} has no class for {len(strange)} of the {len(counts)} labels of the data ({few}); their "
+            f"{sum(counts[label] for label in strange):,} pictures count neither as right nor as wrong",
+            LabelWarning,
+        )

@@ -29,7 +29,13 @@ Folder = Annotated[Path, typer.Argument(help="The folder of an audit, as saywhy 
 
 
 def audit(
-    data: Annotated[list[str], typer.Argument(help="Pictures with their classes: a folder by class, a world.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures with their classes: a folder by class, a CSV or Parquet table, CUB, WebDataset shards, a "
+            "Hugging Face data set on disk, a world."
+        ),
+    ],
     model: Model,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder for the audit; the same one goes on.", rich_help_panel=OUTPUT)
@@ -51,6 +57,12 @@ def audit(
         Path | None, typer.Option(help="What `saywhy calibrate` made.", rich_help_panel=ANSWER)
     ] = None,
     reference: Reference = None,
+    file_column: Annotated[
+        str | None, typer.Option(help="Of a table: the column of files.", rich_help_panel=RUNNING)
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Of a table: the column of labels.", rich_help_panel=RUNNING)
+    ] = None,
     sample: Annotated[
         int, typer.Option(min=0, help="Pictures of each class that are changed.", rich_help_panel=RUNNING)
     ] = AuditOptions.sample,
@@ -65,16 +77,19 @@ def audit(
 ) -> None:
     """Say what a classifier has learned, over a whole data set: its shortcuts, slices, confusions; and label errors."""
     from saywhy.audits.audit import audit as run
+    from saywhy.pictures.collections import collection
 
     options = AuditOptions(sample=sample, seed=seed, batch_size=batch_size)
+    with errors.status("listing the pictures", spinner="dots"):
+        pictures = collection(data, limit, seed, file_column=file_column, label_column=label_column)
     with errors.status("loading the model", spinner="dots"):
         classifier = load_classifier(
             model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
             threshold=threshold, output=output, random_weights=random_weights, device=device,
         )  # fmt: skip
     found = run(
-        data, model=classifier, out=out, vocabulary=vocabulary, space=space, calibration=calibration,
-        reference=reference, options=options, engine=engine, limit=limit, bar=_bar,
+        pictures, model=classifier, out=out, vocabulary=vocabulary, space=space, calibration=calibration,
+        reference=reference, options=options, engine=engine, bar=_bar,
     )  # fmt: skip
     console = Terminal(quiet=quiet)
     for number, finding in enumerate(found.findings, start=1):

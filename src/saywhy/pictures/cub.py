@@ -35,6 +35,7 @@ class Bird:
     unknown:    those of which nobody knows: not visible or guessed, or the annotators of the class do not agree; all
                 where there are no labels.
     mask:       a part map beside the picture (as our worlds write), or None.
+    split:      "train" or "test"; "" where nobody says.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Bird:
     attributes: frozenset[int]
     mask: Path | None
     unknown: frozenset[int] = frozenset()
+    split: str = ""
 
 
 @final
@@ -74,9 +76,7 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
     images.txt, image_class_labels.txt and classes.txt; the rest may be missing. So it does for words that should be
     numbers, and for tables of classes and attributes that do not fit each other.
     """
-    root = Path(root)
-    if not os.path.exists(root / "images.txt") and os.path.exists(root / "CUB_200_2011" / "images.txt"):
-        root = root / "CUB_200_2011"
+    root = cub_root(Path(root))
     for needed in ("images.txt", "classes.txt", "image_class_labels.txt"):
         if not os.path.exists(root / needed):
             raise SaywhyError(f"{root}: no {needed} here, so it is not a folder in the layout of CUB-200-2011")
@@ -117,10 +117,17 @@ def read_cub(root: str | Path, split: str | None = None) -> CubData:
         mask = root / "part_masks" / Path(name).with_suffix(".png")
         map_beside = mask if os.path.exists(mask) else None
         box = _box(boxes.get(n), f"{root / 'bounding_boxes.txt'}: picture {n}")
-        birds.append(Bird(path, labels[n], box, parts.get(n, {}), has, map_beside, unknown))
+        half = {"1": "train", "0": "test"}.get(halves.get(n, ""), "")
+        birds.append(Bird(path, labels[n], box, parts.get(n, {}), has, map_beside, unknown, half))
     return CubData(
         root, classes, attributes, tuple(birds), tuple(skipped), None if of_pictures is not None else of_classes
     )
+
+
+def cub_root(folder: Path) -> Path:
+    """Where images.txt is: in the folder, or, as the archive has it, in CUB_200_2011 below."""
+    below = folder / "CUB_200_2011"
+    return below if not os.path.exists(folder / "images.txt") and os.path.exists(below / "images.txt") else folder
 
 
 def _table(path: Path) -> dict[str, str]:

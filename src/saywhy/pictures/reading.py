@@ -56,7 +56,9 @@ class PictureWarning(UserWarning):
     """A picture's values have no range of their own: says which is shown as black to white."""
 
 
-def read_picture(source: PictureLike, *, value_range: tuple[float, float] | None = None) -> Image.Image:
+def read_picture(
+    source: PictureLike, *, value_range: tuple[float, float] | None = None, name: str | None = None
+) -> Image.Image:
     """The picture as upright RGB of its true size: first frame, EXIF rotation applied, alpha on white, 8 bits.
 
     source:      a path; the bytes of a file, or a file open in binary mode, which is read from its start; a PIL
@@ -65,6 +67,7 @@ def read_picture(source: PictureLike, *, value_range: tuple[float, float] | None
                  or, where they need only 8, 10, 12 or 14 bits, the range of so many, with a PictureWarning; 0 to 1 of
                  float arrays within it; of other floats and of 32-bit integers their least finite value (0 where
                  nothing is below 0) to their greatest, with a PictureWarning.
+    name:        what messages call the bytes of a file; None: "the picture".
 
     Formats and limits are those of ``saywhy.pictures.decoding``. Memory grows by 1 GiB at most: measured at the limits,
     990 MiB for 128 megapixels of a PNG, TIFF or rotated JPEG, 1012 MiB for 128 of floats, 1013 MiB for 106 of a
@@ -83,7 +86,8 @@ def read_picture(source: PictureLike, *, value_range: tuple[float, float] | None
     if isinstance(source, str | os.PathLike):
         name, file = shown(os.fspath(source)), open_path(_as_path(source))
     else:
-        name, file = f"the {UNNAMED}", _as_file(source)
+        name = shown(name or f"the {UNNAMED}")
+        file = _as_file(source, name)
     with file, opened(file, name) as image:
         lower = lower_tiles(image)
         image.load()
@@ -124,9 +128,9 @@ def _as_path(source: str | os.PathLike[str]) -> Path:
         raise SaywhyError(f"{shown(source)}: is no name of a file; a str or Path is") from None
 
 
-def _as_file(source: object) -> BinaryIO:
+def _as_file(source: object, name: str) -> BinaryIO:
     """Bytes, or what is read from a file object, as a file in memory."""
-    name, data = f"the {UNNAMED}", source
+    data = source
     if callable(getattr(source, "read", None)):
         stream = cast(Any, source)
         try:

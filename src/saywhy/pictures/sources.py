@@ -33,6 +33,7 @@ STANDARD_INPUT = "-"
 LIST = "@"
 """Before the name of a file that lists names."""
 MOST_NAMES = 256 << 20  # bytes of a list of names
+EMPTY_FOLDER = "there are no pictures in this folder, nor in its subfolders"
 NO_PICTURES = "no pictures; name files, folders, photos:all, or a world's data such as world:digits"
 
 
@@ -97,7 +98,9 @@ def find_pictures(sources: Iterable[str], limit: int | None = None, seed: int = 
         else:
             pictures[key] = item
     found = list(pictures.values())
-    return Found(found if limit is None else _evenly(found, limit, seed), failures, others, again)
+    if limit is not None:
+        found = [found[n] for n in evenly([str(picture.label) for picture in found], limit, seed)]
+    return Found(found, failures, others, again)
 
 
 def read_sources(sources: Sequence[str], limit: int | None = None, seed: int = 0) -> list[LabelledImage]:
@@ -126,6 +129,22 @@ def list_pictures(folder: Path) -> list[tuple[Path, str | int | None]]:
     return [item for item in _listed(folder) if isinstance(item, tuple)]
 
 
+def each_picture(folder: Path) -> Iterator[tuple[Path, str | int | None]]:
+    """What ``list_pictures`` lists, as it is found.
+
+    Raises SaywhyError as it does, for a folder below that cannot be read, and where there are no pictures.
+    """
+    empty = True
+    for item in _listed(folder):
+        if isinstance(item, Failure):
+            raise SaywhyError(item.reason)
+        if isinstance(item, tuple):
+            empty = False
+            yield item
+    if empty:
+        raise SaywhyError(f"{shown(folder)}: {EMPTY_FOLDER}")
+
+
 def named(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> tuple[list[LabelledImage], list[str]]:
     """The pictures with their classes renamed to the classifier's names, and the classes that it does not have.
 
@@ -147,6 +166,17 @@ def known(pictures: Sequence[LabelledImage], labels: Sequence[str]) -> list[Labe
         return list(pictures)
     renamed, strangers = named(pictures, labels)
     return [replace(picture, label=None) for picture in pictures] if strangers else renamed
+
+
+def evenly(classes: Sequence[str], limit: int, seed: int) -> list[int]:
+    """Which ``limit`` of pictures of these classes are taken, in their order: from each class in turn, by chance."""
+    codes = np.unique(np.asarray(classes, object), return_inverse=True)[1] if classes else np.empty(0, int)
+    rank = np.empty(len(codes))
+    order = np.random.default_rng(seed).permutation(len(codes))
+    grouped = order[np.argsort(codes[order], kind="stable")]
+    starts = np.searchsorted(codes[grouped], np.arange(codes.max(initial=-1) + 1))
+    rank[grouped] = np.arange(len(codes)) - starts[codes[grouped]]
+    return sorted(order[np.argsort(rank[order], kind="stable")][:limit].tolist())
 
 
 def _index(label: str | int, known: dict[str, int], classes: int) -> int | None:
@@ -201,7 +231,7 @@ def _read(source: str, limit: int | None) -> Iterator[LabelledImage | Failure | 
         yield from _photos(source.removeprefix("photos:"))
         return
     if os.path.isdir(source):
-        items, none = _listed(Path(source)), "there are no pictures in this folder, nor in its subfolders"
+        items, none = _listed(Path(source)), EMPTY_FOLDER
     elif os.path.exists(source):
         yield LabelledImage(source, None, partial(read_picture, source))
         return
@@ -299,18 +329,22 @@ def _digits(source: str, count: int) -> list[LabelledImage]:
 
 
 def _scenes(source: str, world: str, count: int) -> list[LabelledImage]:
-    from saywhy.worlds.scenes import HELD_OUT_SEED, class_names, draw
+    from saywhy.worlds.scenes import HELD_OUT_SEED, class_names
 
     kind = world.replace("aviary", "planted") if "-" in world else "species"
     names = class_names(kind)
 
-    def scene(seed: int) -> Image.Image:
-        return draw(kind, seed)[0].image
-
     seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + count)  # classes take turns, as ``draw`` says
     return [
-        LabelledImage(f"{source} {n}", names[seed % len(names)], partial(scene, seed)) for n, seed in enumerate(seeds)
+        LabelledImage(f"{source} {n}", names[seed % len(names)], partial(_scene, kind, seed))
+        for n, seed in enumerate(seeds)
     ]
+
+
+def _scene(kind: str, seed: int) -> Image.Image:
+    from saywhy.worlds.scenes import draw
+
+    return draw(kind, seed)[0].image
 
 
 def _photos(name: str) -> list[LabelledImage]:
@@ -318,15 +352,3 @@ def _photos(name: str) -> list[LabelledImage]:
         raise unknown("photograph", name, (*PHOTOS, ALL))
     paths = [photo.path for one, photo in PHOTOS.items() if name in (one, ALL)]
     return [LabelledImage(str(path), None, partial(read_picture, path)) for path in paths]
-
-
-def _evenly(pictures: list[LabelledImage], limit: int, seed: int) -> list[LabelledImage]:
-    """``limit`` of them in their order: from each class in turn, drawn at random within it."""
-    rank = np.empty(len(pictures))
-    classes = np.array([str(picture.label) for picture in pictures])
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    for name in dict.fromkeys(classes):
-        rows = order[classes[order] == name]
-        rank[rows] = np.arange(len(rows))
-    chosen = order[np.argsort(rank[order], kind="stable")][:limit]
-    return [pictures[n] for n in sorted(chosen)]
