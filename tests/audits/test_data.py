@@ -23,7 +23,7 @@ COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
 
 class Tint(nn.Module):
-    """Says of each of red, green and blue whether some of the picture has it: a multi-label network of known answers."""
+    """Says of each of red, green and blue whether it is in the picture: a multi-label network of known answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
 
 @pytest.fixture
 def tinted(tmp_path: Path) -> Path:
-    """A table of pictures of one or two colours, side by side; the third row's labels are wrong."""
+    """A table of pictures of one or two colours, side by side; what is said of the third is wrong."""
     rows = ["file,labels,site", "0.png,red|green,n", "1.png,blue,s", "2.png,red,s", "3.png,,n", "4.png,mauve;red,n"]
     for number, colours in enumerate((("red", "green"), ("blue", "blue"), ("green", "blue"), ("red", "red"),
                                       ("red", "blue"))):  # fmt: skip
@@ -74,7 +74,7 @@ def test_several_labels_go_from_the_table_into_the_rows(tinted: Path) -> None:
 
 def test_labels_that_are_all_known_are_not_warned_of(tinted: Path) -> None:
     classifier = Classifier.from_module(
-        Tint().eval(), transform=to_tensor, labels=["red", "green", "blue", "mauve"][:3], task="multi-label", name="t"
+        Tint().eval(), transform=to_tensor, labels=list(COLOURS), task="multi-label", name="t"
     )
     tinted.write_text("file,labels\n0.png,Red\n1.png,2\n")
     with warnings.catch_warnings():

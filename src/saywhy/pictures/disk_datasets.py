@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's library ``datasets`` as ``save_to_disk`` writes them. The library is an optional extra."""
+"""Data sets of Hugging Face's ``datasets``, as ``save_to_disk`` writes them. The library is an optional extra."""
 
 from __future__ import annotations
 

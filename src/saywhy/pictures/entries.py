@@ -59,7 +59,7 @@ class Collection(Protocol):
 @final
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """A collection whose entries are all in memory, about 1 kB each."""
+    """A collection whose entries are all in memory, about 560 bytes each."""
 
     name: str
     entries: Sequence[Entry]
@@ -81,7 +81,7 @@ class Listed:
 @final
 @dataclass(frozen=True)
 class Row:
-    """One picture of a collection ``InColumns``. place: numbers by which ``opener`` finds it; the others as of Entry."""
+    """One picture of a collection ``InColumns``. place: numbers by which ``opener`` finds it; the rest as of Entry."""
 
     name: str
     labels: Sequence[str]
@@ -96,7 +96,7 @@ Opener = Callable[[str, tuple[int, ...]], Image]
 @final
 @dataclass(frozen=True, eq=False)
 class InColumns:
-    """A collection in the columns of one table: about 100 bytes a picture, most of them its name.
+    """A collection in the columns of one table: 60 bytes a picture, and about 17 for each of its metadata.
 
     table: columns name, labels, metadata, and the numbers of ``Row.place``. Make one with ``in_columns``.
     """
@@ -145,8 +145,8 @@ def in_columns(
         counted = pc.value_counts(table["name"])
         first = counted.filter(pc.greater(counted.field("counts"), 1))[0]["values"].as_py()
         raise SaywhyError(
-            f"{shown(called)}: names the picture {shown(os.fsdecode(first))} more than once; give each one row, with all its labels "
-            "in one cell (a|b)"
+            f"{shown(called)}: names the picture {shown(os.fsdecode(first))} more than once; give each one "
+            "row, with all its labels in one cell (a|b)"
         )
     if limit is not None:
         classes = [labels[0] if labels else "" for labels in table["labels"].to_pylist()]

@@ -1,4 +1,4 @@
-"""A table of pictures, as CSV, TSV or Parquet: a row a picture, with its file, its labels and whatever else is known."""
+"""A table of pictures, as CSV, TSV or Parquet: a row a picture, with its file, its labels and what else is known."""
 
 from __future__ import annotations
 

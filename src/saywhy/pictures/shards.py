@@ -147,7 +147,7 @@ def _samples(file: BinaryIO, called: str) -> Iterator[_Sample]:
     sample = _Sample("")
     with tarfile.open(fileobj=file, mode="r:") as shard:
         while (member := shard.next()) is not None:
-            shard.members.clear()  # tarfile keeps all, which takes a kilobyte each
+            vars(shard)["members"].clear()  # tarfile keeps all, which takes a kilobyte each
             match = _NAME.fullmatch(member.name)
             if not member.isreg() or match is None:
                 continue
