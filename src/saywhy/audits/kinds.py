@@ -21,6 +21,8 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "slice": Kind("slices", "Groups of pictures that are more often wrong"),
+    "worst group": Kind("worst_group", "The group with the lowest accuracy"),
     "label errors": Kind("label_errors", "Labels that may be wrong"),
 }
 """Name -> kind, in order: what decides first, then what goes with something."""

@@ -133,7 +133,9 @@ def packed(values: Tensor) -> bytes:
 
 
 def unpacked(rows: Sequence[bytes]) -> np.ndarray:
-    """(N, d) float32 of N packed vectors of one length."""
+    """(N, d) float32 of N packed vectors of one length; (0, 0) of none."""
+    if not rows:
+        return np.zeros((0, 0), np.float32)
     return np.frombuffer(b"".join(rows), "<f2").reshape(len(rows), -1).astype(np.float32)
 
 
