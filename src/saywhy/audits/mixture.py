@@ -23,8 +23,8 @@ def error_groups(
     """(G, N) which pictures belong to each group, that with most errors beyond the usual first.
 
     first: (N,) those that groups are found on. vectors: (N, d). truth, predicted: (N,) class indices, from 0.
-    A picture belongs to the likeliest group, by its look and its truth. G is 0 where there are too few pictures, or none
-    is wrong.
+    A picture belongs to the likeliest group, by its look and its truth. G is 0 where there are too few pictures, or
+    none is wrong.
     """
     from sklearn.decomposition import PCA
 
