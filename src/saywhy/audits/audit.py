@@ -14,6 +14,7 @@ from PIL import Image
 from saywhy.audits.chunks import chunk_name
 from saywhy.audits.conclude import Bar, conclude, kept_findings, no_bar
 from saywhy.audits.finding import AuditFinding
+from saywhy.audits.inside import keep_inside
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.run import run
 from saywhy.audits.store import ROWS, Store, View
@@ -120,6 +121,7 @@ def audit(
     subject = subject_of(pictures, classifier, options, vocabulary, space, calibration, reference, bar=bar)
     store = Store.create(Path(out), subject.story())
     with store.locked():
+        keep_inside(store.folder, subject, space if isinstance(space, str) else None)
         with bar("describing", len(pictures)) as advance:
             run(subject, store, engine, advance)
         found = conclude(store, subject, kinds, bar)

@@ -24,6 +24,7 @@ KINDS: dict[str, Kind] = {
     "slice": Kind("slices", "Groups of pictures that are more often wrong"),
     "worst group": Kind("worst_group", "The group with the lowest accuracy"),
     "label errors": Kind("label_errors", "Labels that may be wrong"),
+    "inside": Kind("inside", "What the model holds inside"),
 }
 """Name -> kind, in order: what decides first, then what goes with something."""
 
