@@ -23,14 +23,16 @@ def test_channels_are_named_by_what_they_go_with_and_the_others_are_not(view: Vi
     assert [found[k].name for k in range(NAMED)] == list(PHRASES[:NAMED])
     assert sum(found[k].said for k in range(NAMED, CHANNELS)) <= 1  # the level is 5 % of what is said
     for k in range(NAMED):
-        assert found[k].fit.low > 0.3 and found[k].control < 0.1
+        assert found[k].fit.low > 0.3
+        assert found[k].control < 0.1
     assert all(not one.name for one in found.values() if not one.said)
 
 
 def test_what_matters_most_is_first_and_speaks_for_its_class(view: View) -> None:
     first, second, *_, last = components(view, kinds=(CHANNEL,))
     assert (first.index, second.index) == (0, 1)
-    assert first.speaks_for[0][0] == "first" and "first" not in dict(first.speaks_against)
+    assert first.speaks_for[0][0] == "first"
+    assert "first" not in dict(first.speaks_against)
     assert first.contribution.low > last.contribution.high
     shares = [one.contribution.value for one in components(view, kinds=(CHANNEL,))]
     assert sum(shares) == pytest.approx(1, abs=1e-4)
@@ -38,7 +40,8 @@ def test_what_matters_most_is_first_and_speaks_for_its_class(view: View) -> None
 
 def test_a_row_stands_for_what_decides_its_class(view: View) -> None:
     rows = {one.called: one for one in components(view, kinds=(ROW,))}
-    assert rows["row of first"].name == "water" and rows["row of second"].name == "snow"
+    assert rows["row of first"].name == "water"
+    assert rows["row of second"].name == "snow"
 
 
 def test_examples_are_the_most_active_pictures(view: View) -> None:
@@ -75,7 +78,8 @@ def test_correlations_agree_with_numpy_and_so_do_the_draws() -> None:
 def test_the_finding_names_the_foremost_channels_and_says_that_it_only_goes_with_them(view: View) -> None:
     found = find(view)
     assert len(found.p) == CHANNELS
-    assert found.findings[0].words[0] == "water" and not found.findings[0].decides
+    assert found.findings[0].words[0] == "water"
+    assert not found.findings[0].decides
     assert "goes with 'water'" in found.findings[0].sentence
 
 

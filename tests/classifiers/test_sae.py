@@ -63,7 +63,9 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     found = load_sae(tmp_path / "new" / "sae.safetensors", "a")
     x = torch.randn(5, D, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(found.latents(x), made.latents(x))
-    assert found.k == 3 and found.story is not None and found.story["classifier"] == "a"
+    assert found.k == 3
+    assert found.story is not None
+    assert found.story["classifier"] == "a"
     with pytest.raises(SaywhyError, match="another classifier"):
         load_sae(tmp_path / "new" / "sae.safetensors", "b")
     with pytest.raises(SaywhyError, match="takes 6 features, and these are 7"):
@@ -86,7 +88,8 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, change: dict[s
     save_file(kept, tmp_path / "sae.safetensors")
     with pytest.raises(SaywhyError, match=said) as told:
         load_sae(tmp_path / "sae.safetensors")
-    assert "\n" not in str(told.value) and "sae.safetensors" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert "sae.safetensors" in str(told.value)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

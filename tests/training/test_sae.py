@@ -36,7 +36,9 @@ def test_it_finds_the_directions_that_features_are_made_of(made: SparseAutoencod
     _, _, directions = mixed()
     nearest = (F.normalize(made.decoder, dim=1) @ directions.T).max(0).values
     assert (nearest > 0.9).float().mean() >= 0.75
-    assert made.story is not None and made.story["R2"] > 0.8 and 0 <= made.story["dead"] < 1
+    assert made.story is not None
+    assert made.story["R2"] > 0.8
+    assert 0 <= made.story["dead"] < 1
     torch.testing.assert_close(made.decoder.norm(dim=1), torch.ones(24))
 
 
@@ -69,7 +71,8 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(
     taken: list[int] = []
     found = train_sae(mixed()[0], SETTINGS, "mine", checkpoint=tmp_path / "run", resume=True, advance=taken.append)
     torch.testing.assert_close(found.encoder, made.encoder, rtol=0, atol=0)
-    assert sum(taken) == SETTINGS.steps and taken[0] > 0
+    assert sum(taken) == SETTINGS.steps
+    assert taken[0] > 0
     with pytest.raises(SaywhyError, match="other settings"):
         train_sae(mixed()[0], SETTINGS, "another", checkpoint=tmp_path / "run", resume=True)
     write_checkpoint(tmp_path / "bad", {"mark": 0})
