@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from saywhy.intervals import mean_interval, proportion, proportions_differ, share_changed
+from saywhy.intervals import mean_interval, proportion, proportions_differ, rank_difference, share_changed
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.02, 200), (0.5, 50), (0.9, 100)])
@@ -52,3 +52,15 @@ def test_students_interval_is_scipys() -> None:
     assert (found.low, found.high) == pytest.approx((low, high))
     assert np.isinf(mean_interval(0.5, float("nan"), 1).high)
     assert np.isnan(mean_interval(float("nan"), float("nan"), 0).value)
+
+
+def test_the_interval_of_a_rank_difference_holds_the_truth_in_about_95_of_100_draws() -> None:
+    generator, truth = np.random.default_rng(0), 2 * stats.norm.cdf(1 / 2**0.5) - 1
+    held = 0
+    for _ in range(400):
+        a, b = generator.normal(1, 1, 20), generator.normal(0, 1, 60)
+        found = rank_difference(2 * float(stats.mannwhitneyu(a, b).statistic) / 1200 - 1, 20, 60)
+        assert found.low <= found.value <= found.high
+        held += found.low <= truth <= found.high
+    assert 0.91 <= held / 400 <= 0.99
+    assert rank_difference(1.0, 20, 60).low < 1

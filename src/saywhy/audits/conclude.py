@@ -11,6 +11,7 @@ from typing import Any, final
 from saywhy.audits.checked import check_pictures, of_findings, sample, verified
 from saywhy.audits.finding import AuditFinding, Tested, corrected
 from saywhy.audits.kinds import KINDS, module_of
+from saywhy.audits.names import keep_names
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.store import TRIALS, Store
 from saywhy.audits.subject import Subject
@@ -43,6 +44,8 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
     view = store.view()
     if not view.sql("SELECT count(*) AS n FROM pictures")["n"][0].as_py():
         raise SaywhyError(f"{store.folder}: none of its pictures could be read; see its table of errors")
+    if subject is not None:
+        keep_names(store, subject)
     asked = {name: KINDS[name] for name in (kinds or KINDS)}
     for name, kind in asked.items():
         if subject is not None and kind.trials:

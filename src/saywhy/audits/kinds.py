@@ -21,6 +21,10 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "recognised by": Kind("recognised", "What classes are recognised by"),
+    "confused classes": Kind("confused", "Classes that are taken for each other"),
+    "wrong predictions": Kind("wrong", "Where predictions are wrong"),
+    "groups differ": Kind("groups", "Where groups of pictures differ"),
     "slice": Kind("slices", "Groups of pictures that are more often wrong"),
     "worst group": Kind("worst_group", "The group with the lowest accuracy"),
     "label errors": Kind("label_errors", "Labels that may be wrong"),

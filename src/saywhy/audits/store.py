@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,9 @@ MANIFEST, LOCK, UNFINISHED = "manifest.json", "lock", "unfinished"
 ROWS, TRIALS, CHECKS = "rows", "trials", "checks"
 """Folders of parts: of pictures, by number; of trials, by family and name; of checks, by name."""
 _WHERE = {"trials": f"{TRIALS}/*/*", "checks": f"{CHECKS}/*"}
+
+
+MEMORY = "1GB"  # that DuckDB may take; beyond it, it writes to a temporary folder
 
 
 @final
@@ -135,7 +140,11 @@ class View:
 
         self.store, self.manifest = store, store.manifest
         self._database = duckdb.connect()
+        scratch = tempfile.mkdtemp(prefix="saywhy-query-")
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         self._database.execute("SET preserve_insertion_order = false")
+        self._database.execute(f"SET memory_limit = '{MEMORY}'")
+        self._database.execute("SET temp_directory = '{}'".format(scratch.replace("'", "''")))
         for table in TABLES:
             pattern = f"{_WHERE.get(table, f'{ROWS}/*')}/{table}.parquet"
             if next(store.folder.glob(pattern), None) is not None:
@@ -160,13 +169,35 @@ class View:
         table = self.sql(query, parameters)
         return {name: table[name].to_numpy() for name in table.column_names}
 
-    def matrix(self, column: str, where: str = "true", parameters: Sequence[Any] = ()) -> tuple[Any, Any]:
-        """(N,) numbers and (N, d) float32 of a column of vectors of ``pictures``, in order of number."""
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return int(self.sql("SELECT count(*) AS n FROM pictures")["n"][0].as_py())
+
+    def sampled(self, limit: int | None, seed: int = 0) -> str:
+        """A condition on ``number`` that about ``limit`` pictures meet, evenly over the collection; "true" for all.
+
+        The same pictures in every table and every query: by the golden ratio's multiples (Knuth, TAOCP 3, 6.4).
+        """
+        count = self.count
+        if limit is None or count <= limit:
+            return "true"
+        return f"(number * 2654435769 + {seed * 40503 % 2**32}) % 4294967296 < {int(limit / count * 2**32)}"
+
+    def matrix(
+        self, column: str, where: str = "true", parameters: Sequence[Any] = (), *, limit: int | None = None,
+        seed: int = 0,
+    ) -> tuple[Any, Any]:  # fmt: skip
+        """(N,) numbers and (N, d) float32 of a column of vectors of ``pictures``, in order of number.
+
+        limit: of about so many of the pictures; see ``sampled``. A million vectors are gigabytes.
+        """
         from saywhy.audits.rows import unpacked
 
         found = self.sql(
-            f"SELECT number, {column} FROM pictures WHERE {column} IS NOT NULL AND {where} ORDER BY number", parameters
-        )
+            f"SELECT number, {column} FROM pictures WHERE {column} IS NOT NULL AND {where} "
+            f"AND {self.sampled(limit, seed)} ORDER BY number", parameters,
+        )  # fmt: skip
         rows = found[column].to_pylist()
         return found["number"].to_numpy(), unpacked(rows)
 

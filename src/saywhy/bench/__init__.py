@@ -134,6 +134,10 @@ BENCHMARKS = {
         "reasons",
         "do answers of why rest on their rationales, beside random ones and other pictures' (world:aviary)",
     ),
+    "audit-findings": (
+        "audit_findings",
+        "time and memory of all findings of an audit, over a million made-up rows",
+    ),
     "nle": (
         "nle",
         "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",

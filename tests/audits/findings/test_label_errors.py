@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.audits.made import view_of
 
 from saywhy.audits.findings.label_errors import find
+from tests.audits.made import view_of
 
 CLASSES = ("crow", "gull", "wren", "finch", "heron")
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.audits.made import view_of
 
 from saywhy.audits.facts import facts_of, first_half
 from saywhy.audits.findings import slices, worst_group
 from saywhy.audits.mixture import error_groups
+from tests.audits.made import view_of
 
 CLASSES = ("crow", "gull", "wren")
 GROUNDS = ("snow", "grass", "sky")
