@@ -1,7 +1,7 @@
 """How long all findings of an audit take, and what memory, over a million rows that are made up.
 
-The rows have the real schema, with lists as long as real ones, and vectors; classes differ in words and places, and 80 %
-of predictions are right. Every kind's ``find`` runs in one process, which does nothing else.
+The rows have the real schema, with lists as long as real ones, and vectors; classes differ in words and places, and
+80 % of predictions are right. Every kind's ``find`` runs in one process, which does nothing else.
 """
 
 from __future__ import annotations
