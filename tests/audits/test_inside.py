@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.audits.made_up import CHANNELS, NAMED, PHRASES, made_up
 
 from saywhy import SaywhyError
 from saywhy.audits.findings.inside import find
 from saywhy.audits.inside import CHANNEL, KEPT, ROW, components, correlations, drawn_correlations, look_inside
 from saywhy.audits.store import View
+from tests.audits.made_up import CHANNELS, NAMED, PHRASES, made_up
 
 
 @pytest.fixture(scope="module")
