@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from PIL import Image
 
-from saywhy.audits.chunks import chunk_name
 from saywhy.audits.conclude import Bar, conclude, kept_findings, no_bar
 from saywhy.audits.finding import AuditFinding
 from saywhy.audits.inside import keep_inside
 from saywhy.audits.options import AuditOptions
-from saywhy.audits.run import run
-from saywhy.audits.store import ROWS, Store, View
-from saywhy.audits.subject import Subject, classes_of
+from saywhy.audits.run import pictures_left, run
+from saywhy.audits.store import Store, View
+from saywhy.audits.subject import Subject, classes_of, file_digest
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.pictures.collections import Collection, collection, labels_of
@@ -38,6 +40,8 @@ from saywhy.types import Space, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow
+
+MOST_OF_RUN = 10_000  # pictures of a run from which a few are drawn that say what is usual in it, about
 
 
 SHOWN = 5  # labels that a warning names
@@ -66,21 +70,25 @@ class Audit:
         return Store.open(self.folder).view()
 
     def query(self, sql: str) -> pyarrow.Table:
-        """What SQL over the tables pictures, regions, errors and trials gives. Raises SaywhyError where it is wrong."""
-        return self.view.sql(sql)
+        """What one SELECT over the tables gives, see ``audits.tables``. Raises SaywhyError where it is wrong."""
+        return self.view.answer(sql)
 
     def picture(self, number: int) -> Image.Image | None:
         """The thumbnail of picture ``number``; None where none was kept."""
-        return self._kept(number, f"{number}.jpg")
+        return self._kept(number, "thumbnail")
 
     def heatmap(self, number: int) -> Image.Image | None:
         """Its map, as a picture; None where none was kept."""
-        return self._kept(number, f"{number}-map.jpg")
+        return self._kept(number, "map")
 
-    def _kept(self, number: int, name: str) -> Image.Image | None:
-        size = Store.open(self.folder).manifest["options"]["chunk"]
-        path = self.folder / ROWS / chunk_name(number // size) / name
-        return Image.open(path).convert("RGB") if path.is_file() else None
+    @cached_property
+    def _shown(self) -> dict[int, dict[str, bytes]]:
+        """All of them, which are as small as ``AuditOptions.pictures_mb`` says."""
+        return {row["number"]: row for row in self.view.sql("SELECT * FROM shown").to_pylist()}
+
+    def _kept(self, number: int, which: str) -> Image.Image | None:
+        row = self._shown.get(number)
+        return None if row is None else Image.open(io.BytesIO(row[which])).convert("RGB")
 
     def __repr__(self) -> str:
         return f"<Audit {self.folder}: {len(self.findings)} finding{'' if len(self.findings) == 1 else 's'}>"
@@ -119,10 +127,12 @@ def audit(
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     pictures = _collection(data, limit, options.seed)
     subject = subject_of(pictures, classifier, options, vocabulary, space, calibration, reference, bar=bar)
-    store = Store.create(Path(out), subject.story())
-    with store.locked():
+    circumstances = {"arguments": sys.argv, "kinds": list(kinds), "engine": engine, "device": str(classifier.device)}
+    with Store.writing(Path(out), subject.story(), circumstances) as store:
         keep_inside(store.folder, subject, space if isinstance(space, str) else None)
-        with bar("describing", len(pictures)) as advance:
+        ahead = pictures_left(subject, store)
+        done = len(pictures) - ahead
+        with bar(f"describing ({done:,} are done)" if done else "describing", ahead) as advance:
             run(subject, store, engine, advance)
         found = conclude(store, subject, kinds, bar)
     return Audit(store.folder, tuple(found))
@@ -156,9 +166,11 @@ def subject_of(
     def as_bar(what: str, count: int) -> AbstractContextManager[Any]:
         return bar(what, count)
 
-    run_of = [pictures[n] for n in range(len(pictures))] if reference is None and len(pictures) < 10_000 else []
+    step = max(1, len(pictures) // MOST_OF_RUN)
+    run_of = [pictures[n] for n in range(0, len(pictures), step)] if reference is None else []
+    brought = files_brought(named, calibration)
     doubts = doubts_of(
-        eyes_of(opinion, classifier), reference, run_of, brought=files_brought(named, calibration),
+        eyes_of(opinion, classifier), reference, run_of, brought=brought,
         tell=warnings.warn, bar=as_bar, seed=options.seed,
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts)
@@ -169,7 +181,8 @@ def subject_of(
     counts = labels_of(pictures)
     classes = classes_of(classifier.labels, set(counts))
     _tell_strangers(counts, classes, classifier)
-    return Subject(classifier, words, opinion, seen, pictures, options, classes)
+    files = {str(path): file_digest(path) for path in [*brought, *_paths(named)]}
+    return Subject(classifier, words, opinion, seen, pictures, options, classes, files)
 
 
 def _tell_strangers(counts: Mapping[str, int], classes: Mapping[str, int], classifier: Classifier) -> None:
@@ -182,3 +195,9 @@ def _tell_strangers(counts: Mapping[str, int], classes: Mapping[str, int], class
             f"{sum(counts[label] for label in strange):,} pictures count neither as right nor as wrong",
             LabelWarning,
         )
+
+
+def _paths(space: str | Space) -> list[Path]:
+    """The file or folder in the name of a space: "tuned:DIR"."""
+    path = Path(space.partition(":")[2]) if isinstance(space, str) else Path()
+    return [path] if path != Path() and path.exists() else []

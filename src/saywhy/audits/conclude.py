@@ -13,6 +13,7 @@ from saywhy.audits.finding import AuditFinding, Tested, corrected
 from saywhy.audits.kinds import KINDS, module_of
 from saywhy.audits.names import keep_names
 from saywhy.audits.options import AuditOptions
+from saywhy.audits.shown import show_examples
 from saywhy.audits.store import TRIALS, Store
 from saywhy.audits.subject import Subject
 from saywhy.errors import SaywhyError
@@ -71,6 +72,8 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
         with bar("testing the findings", len(numbers)) as advance:
             check_pictures(store, subject, numbers, name, advance)
         view = store.view()
+    if subject is not None:
+        show_examples(store, subject, view, found, bar)
     found = verified(found, view, TRIES if subject is None else tries)
     keep(store, found, {name: {"tests": len(one.p), "note": one.note} for name, one in tested.items()})
     return found

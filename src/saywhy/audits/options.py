@@ -22,6 +22,7 @@ class AuditOptions:
     sample:        pictures of each class that interventions across pictures use, at most.
     tries:         pictures of each class, and of each finding, whose claims are put to the test one by one, at most.
     checks:        how they are tested: "none", "fast" or "full"; see ``ExplainOptions``.
+    objects:       pictures of each class in which the object is sought, at most: it takes longer than all else.
     pictures_mb:   of thumbnails and maps that are kept, at most.
     seed:          of every draw.
 
@@ -37,16 +38,17 @@ class AuditOptions:
     sample: int = 20
     tries: int = 6
     checks: str = "fast"
+    objects: int = 50
     pictures_mb: float = 50.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         _ = self.explain
         check_checks(self.checks)
-        if min(self.batch_size, self.chunk) < 1 or min(self.sample, self.tries) < 0:
-            raise SaywhyError("batch_size and chunk must be at least 1, sample and tries at least 0")
-        if self.pictures_mb < 0:
-            raise SaywhyError(f"pictures_mb must be at least 0; it is {self.pictures_mb}")
+        if min(self.batch_size, self.chunk) < 1 or min(self.sample, self.tries, self.objects) < 0:
+            raise SaywhyError("batch_size and chunk must be at least 1, sample, tries and objects at least 0")
+        if not 0 <= self.pictures_mb < float("inf"):
+            raise SaywhyError(f"pictures_mb must be a number, at least 0; it is {self.pictures_mb}")
 
     @property
     def explain(self) -> ExplainOptions:

@@ -25,6 +25,8 @@ from saywhy.types import Region
 
 BORDER = 0.125  # of the frame's shorter side
 THUMBNAIL = 96  # pixels, longest side
+THUMBNAIL_BYTES, MAP_BYTES = 5000, 2000  # at most
+QUALITIES = (80, 60, 40, 20)  # of a JPEG, until it is small enough
 
 
 @final
@@ -32,12 +34,14 @@ THUMBNAIL = 96  # pixels, longest side
 class Rows:
     """Of one picture: its row of ``tables.PICTURES`` less number, truth and metadata, and its rows of ``REGIONS``.
 
-    show: makes a thumbnail and a map of it, as JPEGs.
+    seek: gives its columns about the object that stands out. show: makes its row of ``SHOWN``, less number, with JPEGs
+    of at most THUMBNAIL_BYTES and MAP_BYTES. Both take long, and are done for samples.
     """
 
     picture: Mapping[str, Any]
     regions: Sequence[Mapping[str, Any]]
-    show: Callable[[], tuple[bytes, bytes]]
+    seek: Callable[[], Mapping[str, Any]]
+    show: Callable[[], Mapping[str, Any]]
 
 
 def rows_of(subject: Subject, pictures: Sequence[tuple[str, Image.Image]]) -> list[Rows]:
@@ -74,7 +78,6 @@ def _rows(subject: Subject, found: Described, n: int) -> Rows:
     best = probabilities.topk(min(KEPT, len(probabilities)))
     positive = found.heatmaps.positive[n]
     grid = shares(positive, GRID)
-    object_ = object_mask(found.pixels[n])
     whole, evidence = found.findings[n][0], found.evidence[n]
     facts = [claim for claim in found.claims[n] if claim.said]
     checks = found.heatmaps.checks
@@ -87,8 +90,6 @@ def _rows(subject: Subject, found: Described, n: int) -> Rows:
         "classes": best.indices.tolist(), "probabilities": best.values.tolist(),
         "shares": [region.share for region in found.regions[n]],
         "cells": shares(positive, 3).flatten().tolist(), "border": _share(positive, _border(positive)),
-        "on_object": None if object_ is None else _share(positive, object_),
-        "object_area": None if object_ is None else float(object_.mean()),
         "holds": checks[n].holds if checks else None,
         "properties": properties(image),
         "words": [claim.text for claim in facts], "there": [claim.there for claim in facts],
@@ -101,7 +102,17 @@ def _rows(subject: Subject, found: Described, n: int) -> Rows:
         "said": classifier.said(logits), "all": probabilities,
     }  # fmt: skip
     regions = [_region(region, number, found, n) for number, region in enumerate(found.regions[n], start=1)]
-    return Rows(picture, regions, lambda: (_jpeg(image), _jpeg(heat(positive))))
+
+    def seek() -> dict[str, Any]:
+        object_ = object_mask(found.pixels[n])
+        if object_ is None:
+            return {}
+        return {"on_object": _share(positive, object_), "object_area": float(object_.mean())}
+
+    def show() -> dict[str, Any]:
+        return {"thumbnail": _jpeg(image, THUMBNAIL_BYTES), "map": _jpeg(heat(positive), MAP_BYTES)}
+
+    return Rows(picture, regions, seek, show)
 
 
 def _region(region: Region, number: int, found: Described, n: int) -> dict[str, Any]:
@@ -174,9 +185,15 @@ def _look(pixels: Tensor, classifier: Classifier) -> bytes:
     return (255 * level).clamp(0, 255).byte().permute(1, 2, 0).numpy().tobytes()
 
 
-def _jpeg(image: Image.Image) -> bytes:
-    copy = image.copy()
-    copy.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    copy.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
+def _jpeg(image: Image.Image, most: int) -> bytes:
+    """A JPEG of at most ``most`` bytes: coarser, and in the end smaller, where it takes more."""
+    small = image.copy()
+    side = THUMBNAIL
+    while True:
+        small.thumbnail((side, side))
+        for quality in QUALITIES:
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() <= most:
+                return buffer.getvalue()
+        side //= 2

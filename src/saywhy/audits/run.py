@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from saywhy.audits.chunks import Chunk, chunk_name, describe_chunk
+from saywhy.audits.chunks import chunk_name, describe_chunks, numbers_of
 from saywhy.audits.options import check_engine
 from saywhy.audits.store import ROWS, Store
 from saywhy.audits.subject import Subject
 from saywhy.pictures.in_batches import Advance
 
 
+def left(subject: Subject, store: Store) -> list[int]:
+    """The chunks that have no rows yet."""
+    done = {int(name) for name in store.parts(ROWS)}
+    return [n for n in range(-(-len(subject.pictures) // subject.options.chunk)) if n not in done]
+
+
+def pictures_left(subject: Subject, store: Store) -> int:
+    """How many pictures have no rows yet."""
+    return sum(len(numbers_of(subject, chunk)) for chunk in left(subject, store))
+
+
 def run(subject: Subject, store: Store, engine: str = "local", advance: Advance = lambda count: None) -> None:
     """Describe every picture that has no row yet.
 
-    engine: of ENGINES. advance: is told how many more pictures are done with, those of an earlier run at once.
+    engine: of ENGINES. advance: is told how many more pictures are done with.
+
+    Raises SaywhyError where the rows cannot be written; those before are kept.
     """
     check_engine(engine)
-    size, count = subject.options.chunk, len(subject.pictures)
-    done = {int(name) for name in store.parts(ROWS)}
-    left = [n for n in range(-(-count // size)) if n not in done]
-    advance(sum(min(size, count - n * size) for n in done))
-    chunks: Iterable[Chunk] = (describe_chunk(subject, number, advance) for number in left)
+    chunks = left(subject, store)
     if engine == "ray":
         from saywhy.audits.on_ray import on_ray
 
-        chunks = on_ray(subject, left, advance)
-    for chunk in chunks:
-        store.commit(ROWS, chunk_name(chunk.number), chunk.tables, chunk.files)
+        described = on_ray(subject, chunks, advance)
+    else:
+        described = describe_chunks(subject, chunks, advance)
+    for chunk in described:
+        store.commit(ROWS, chunk_name(chunk.number), chunk.tables)

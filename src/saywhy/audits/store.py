@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST, LOCK, UNFINISHED = "manifest.json", "lock", "unfinished"
-ROWS, TRIALS, CHECKS = "rows", "trials", "checks"
-"""Folders of parts: of pictures, by number; of trials, by family and name; of checks, by name."""
-_WHERE = {"trials": f"{TRIALS}/*/*", "checks": f"{CHECKS}/*"}
+ROWS, TRIALS, CHECKS, SHOWN = "rows", "trials", "checks", "shown"
+"""Folders of parts: of pictures, by number; of trials, by family and name; of checks, and of pictures to show."""
+_PLACES = {ROWS: "*", TRIALS: "*/*", CHECKS: "*", SHOWN: "*"}
+_ELSEWHERE = {"trials": (TRIALS,), "checks": (CHECKS,), "shown": (ROWS, SHOWN)}  # the others are in ROWS
+_NAMED = 4  # settings that differ, in an error
+_LEFT = ".part"  # the ending of a file that was not written to its end
 
 
 MEMORY = "1GB"  # that DuckDB may take; beyond it, it writes to a temporary folder
@@ -36,7 +41,9 @@ MEMORY = "1GB"  # that DuckDB may take; beyond it, it writes to a temporary fold
 
 @final
 class Store:
-    """An audit's folder. ``create`` or ``open`` gives one.
+    """An audit's folder. ``writing`` or ``open`` gives one.
+
+    manifest: what reproduces the audit, and "runs": a row a run, when it began and ended, where, with which arguments.
 
     Raises SaywhyError, here and in each method, where something cannot be read or written.
     """
@@ -48,22 +55,26 @@ class Store:
     def create(folder: Path, story: Mapping[str, Any]) -> Store:
         """A new audit in a folder, or the one that is there already, if it is the same: see ``story``.
 
-        Raises SaywhyError where the folder holds another audit, or anything else.
+        Raises SaywhyError where the folder holds another audit, or anything else, and while another run writes there.
         """
-        manifest = {"format": FORMAT, **json.loads(json.dumps(story))}
-        if (folder / MANIFEST).exists():
-            found = Store.open(folder)
-            changed = [key for key in manifest if found.manifest.get(key) != manifest[key]]
-            if changed:
-                raise SaywhyError(
-                    f"{shown(folder)}: holds an audit with other {', '.join(changed)}; go on with the same ones, or "
-                    "give another folder"
-                )
-            return found
-        if folder.exists() and any(one.name != LOCK for one in folder.iterdir()):
-            raise SaywhyError(f"{shown(folder)}: holds other files; give an empty or a new folder")
-        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
-        return Store(folder, manifest)
+        with _locked(folder):
+            return _created(folder, story)
+
+    @staticmethod
+    @contextmanager
+    def writing(folder: Path, story: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> Iterator[Store]:
+        """As ``create``; while this lasts no other run writes there. run: what the manifest says of this one."""
+        with _locked(folder):
+            store = _created(folder, story)
+            runs = [*store.manifest.get("runs", []), _began(run or {})]
+            store._tell(runs)
+            try:
+                yield store
+                runs[-1]["finished"] = True
+            finally:
+                runs[-1]["ended"] = _now()
+                with suppress(SaywhyError):  # whatever ended the run is told, not this
+                    store._tell(runs)
 
     @staticmethod
     def open(folder: str | Path) -> Store:
@@ -71,49 +82,40 @@ class Store:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise SaywhyError(f"{shown(folder)}: holds no audit; make one with saywhy audit DATA --out {shown(folder)}")
-        manifest = dict(read_json(folder / MANIFEST))
-        if not isinstance(manifest.get("format"), int) or manifest["format"] > FORMAT:
+        manifest = read_json(folder / MANIFEST)
+        number = manifest.get("format") if isinstance(manifest, dict) else None
+        if not isinstance(number, int) or not 1 <= number <= FORMAT:
+            newer = isinstance(number, int) and number > FORMAT
             raise SaywhyError(
-                f"{shown(folder)}: its format is {manifest.get('format')}, and this version of saywhy reads 1 to "
-                f"{FORMAT}; use a newer one"
+                f"{shown(folder)}: its format is {shown(number)}, and this version of saywhy reads 1 to {FORMAT}; "
+                f"{'use a newer version' if newer else 'it is no audit that can be read'}"
             )
         return Store(folder, manifest)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """While this lasts no other run writes here. Raises SaywhyError where one does already."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / LOCK)
-        try:
-            with lock.acquire(timeout=0):
-                shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
-                yield
-        except Timeout:
-            raise SaywhyError(f"{shown(self.folder)}: another run writes here; wait, or give another folder") from None
 
     def parts(self, kind: str) -> set[str]:
         """The names of the parts that are there. kind: ROWS, or TRIALS and a family: "trials/swap"."""
         folder = self.folder / kind
         return {one.name for one in folder.iterdir()} if folder.is_dir() else set()
 
-    def commit(
-        self, kind: str, part: str, tables: Mapping[str, Sequence[Mapping[str, Any]] | pyarrow.Table],
-        files: Mapping[str, bytes] | None = None,
-    ) -> None:  # fmt: skip
-        """Write a part: rows of tables by name, and other files. It appears whole, on the disk."""
+    def commit(self, kind: str, part: str, tables: Mapping[str, Sequence[Mapping[str, Any]] | pyarrow.Table]) -> None:
+        """Write a part: rows of tables by name; a table without rows has no file. It appears whole, on the disk."""
         import pyarrow.parquet as parquet
 
         place, unfinished = self.folder / kind / part, self.folder / UNFINISHED / kind / part
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.parent.is_dir():
+                place.parent.mkdir(parents=True)
+                _flushed(self.folder)
             for name, rows in tables.items():
-                table = rows if hasattr(rows, "schema") else as_table(name, rows)
-                parquet.write_table(table, unfinished / f"{name}.parquet", compression="zstd")
-            for name, content in (files or {}).items():
-                (unfinished / name).write_bytes(content)
+                if len(rows):
+                    table = rows if hasattr(rows, "schema") else as_table(name, rows)
+                    small = [field.name for field in table.schema if field.type != "binary"]
+                    parquet.write_table(
+                        table, unfinished / f"{name}.parquet", compression="zstd",
+                        use_dictionary=small, write_statistics=small,  # else of bytes some are kept twice
+                    )  # fmt: skip
             for file in unfinished.iterdir():
                 _flushed(file)
             _flushed(unfinished)
@@ -130,10 +132,83 @@ class Store:
         """All rows that are there now."""
         return View(self)
 
+    def _tell(self, runs: Sequence[Mapping[str, Any]]) -> None:
+        self.manifest = {**self.manifest, "runs": [dict(one) for one in runs]}
+        write_whole(self.folder / MANIFEST, json.dumps(self.manifest, indent=1), durable=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """While this lasts no other run writes in a folder, which is made; what one left unfinished is thrown away."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SaywhyError(f"{shown(folder)}: another run writes here; wait, or give another folder") from None
+    except (OSError, NotImplementedError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise SaywhyError(f"{shown(folder)}: cannot be made or locked ({said})") from None
+    try:
+        if (folder / MANIFEST).exists():
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        for one in folder.glob(f"*{_LEFT}"):
+            if one.name.startswith((MANIFEST, "findings.json")):
+                one.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _created(folder: Path, story: Mapping[str, Any]) -> Store:
+    manifest = {"format": FORMAT, **json.loads(json.dumps(story))}
+    if (folder / MANIFEST).exists():
+        found = Store.open(folder)
+        if changed := list(_changes(found.manifest, manifest)):
+            more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+            raise SaywhyError(
+                f"{shown(folder)}: holds an audit with other {', '.join(changed[:_NAMED])}{more}; go on with the same "
+                "ones, or give another folder"
+            )
+        return found
+    if any(one.name != LOCK for one in folder.iterdir()):
+        raise SaywhyError(f"{shown(folder)}: holds other files; give an empty or a new folder")
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1), durable=True)
+    return Store(folder, manifest)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """What a new story says otherwise: "options.seed (0, now 1)"; of long values only the name."""
+    for key in new:
+        before, now = old.get(key), new[key]
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            yield from _changes(before, {**dict.fromkeys(before), **now}, f"{above}{key}.")
+        elif before != now:
+            values = [shown(value, 40) for value in (before, now)]
+            plain = all(isinstance(value, str | int | float | None) for value in (before, now))
+            yield f"{above}{key} ({values[0]}, now {values[1]})" if plain else f"{above}{key}"
+
+
+def _began(run: Mapping[str, Any]) -> dict[str, Any]:
+    machine = {
+        "host": platform.node(), "system": platform.platform(), "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }  # fmt: skip
+    return {"started": _now(), "ended": None, "finished": False, "machine": machine, **run}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
 
 @final
 class View:
-    """The rows of an audit, read by DuckDB; nothing is written, and nothing outside the folder is read."""
+    """The rows of an audit as they were when it was made, read by DuckDB.
+
+    Nothing is written, and nothing is read but the parts that were there: a run that goes on meanwhile changes nothing.
+    """
 
     def __init__(self, store: Store) -> None:
         import duckdb
@@ -144,16 +219,43 @@ class View:
         weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         self._database.execute("SET preserve_insertion_order = false")
         self._database.execute(f"SET memory_limit = '{MEMORY}'")
-        self._database.execute("SET temp_directory = '{}'".format(scratch.replace("'", "''")))
+        self._database.execute(f"SET temp_directory = {_quoted(scratch)}")
+        self._database.execute("SET parquet_metadata_cache = true")
+        whole = store.folder.resolve()
+        parts = {kind: sorted((whole / kind).glob(pattern)) for kind, pattern in _PLACES.items()}
         for table in TABLES:
-            pattern = f"{_WHERE.get(table, f'{ROWS}/*')}/{table}.parquet"
-            if next(store.folder.glob(pattern), None) is not None:
-                escaped = str(store.folder / pattern).replace("'", "''")
-                source = f"read_parquet('{escaped}', union_by_name = true)"
-                self._database.execute(f"CREATE VIEW {table} AS SELECT * FROM {source}")
+            files = [
+                file
+                for kind in _ELSEWHERE.get(table, (ROWS,))
+                for part in parts[kind]
+                if (file := part / f"{table}.parquet").exists()
+            ]
+            if files:
+                columns, source = _columns(table, files[0]), _source(files)
+                self._database.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
             else:
                 self._database.register(f"no_{table}", schema(table).empty_table())
                 self._database.execute(f"CREATE VIEW {table} AS SELECT * FROM no_{table}")
+        allowed = ", ".join(_quoted(one) for one in (str(whole), _no_pattern(whole)))
+        self._database.execute(f"SET allowed_directories = [{allowed}]")
+        for setting in ("python_enable_replacements = false", "enable_external_access = false"):
+            self._database.execute(f"SET {setting}")
+        self._database.execute("SET lock_configuration = true")
+
+    def answer(self, query: str) -> pyarrow.Table:
+        """What somebody else's query gives: as ``sql``, of one statement that asks and changes nothing.
+
+        Raises SaywhyError for any other.
+        """
+        import duckdb
+
+        try:
+            statements = duckdb.extract_statements(query)
+        except duckdb.Error as error:
+            raise _unanswered(error) from None
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise SaywhyError("the query cannot be answered: it must be one SELECT, as tables are only read")
+        return self.sql(query)
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pyarrow.Table:
         """What a query over pictures, regions, errors and trials gives. Raises SaywhyError where it is wrong."""
@@ -162,7 +264,7 @@ class View:
         try:
             return self._database.sql(query, params=list(parameters)).to_arrow_table()
         except duckdb.Error as error:
-            raise SaywhyError(f"the query cannot be answered: {str(error).splitlines()[0]}") from None
+            raise _unanswered(error) from None
 
     def columns(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
         """The same, as NumPy arrays by column; texts and lists as arrays of objects."""
@@ -200,6 +302,37 @@ class View:
         )  # fmt: skip
         rows = found[column].to_pylist()
         return found["number"].to_numpy(), unpacked(rows)
+
+
+def _columns(table: str, file: Path) -> str:
+    """What a table has by now, in SQL: those of its files, and none where a file of an earlier version has no such."""
+    import pyarrow.parquet as parquet
+
+    there = parquet.read_schema(file).names
+    kinds = {"int": "BIGINT", "float": "FLOAT", "bool": "BOOLEAN", "text": "VARCHAR", "bytes": "BLOB",
+             "texts": "VARCHAR[]", "floats": "FLOAT[]", "ints": "INTEGER[]", "map": "MAP(VARCHAR, VARCHAR)",
+             "numbers": "MAP(VARCHAR, FLOAT)"}  # fmt: skip
+    return ", ".join(
+        f'"{name}"' if name in there else f'CAST(NULL AS {kinds[kind]}) AS "{name}"'
+        for name, kind in TABLES[table].items()
+    )
+
+
+def _source(files: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(_quoted(_no_pattern(file)) for file in files)}])"
+
+
+def _no_pattern(path: Path) -> str:
+    """A name for DuckDB, which takes each for a pattern."""
+    return str(path).translate({ord(sign): f"[{sign}]" for sign in "[*?"})
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _unanswered(error: Exception) -> SaywhyError:
+    return SaywhyError(f"the query cannot be answered: {shown(str(error).splitlines()[0])}")
 
 
 def _flushed(path: Path) -> None:

@@ -35,7 +35,8 @@ where it has several. metadata: column -> value. predicted, true_class: class in
 classifier has no such class. correct: whether the truth is predicted; of several, whether exactly they are said.
 classes, probabilities: the KEPT likeliest, best first.
 shares: of positive relevance, of each region. cells: of a grid of 3 x 3, by rows. border: of the outer eighth of the
-frame. on_object: of the object that stands out, and object_area its share of the frame; none where nothing does.
+frame. on_object: of the object that stands out, and object_area its share of the frame; none where nothing does, and
+for pictures beyond ``AuditOptions.objects`` of their class, where it is not sought.
 holds: whether the map adds up. properties: name -> number, of the picture itself, see ``pictures.properties``.
 words: what is said as a fact, and there: how probable each is. concepts: nearest phrases of the whole picture, and how
 unusual each is, in standard deviations. silence: why nothing is said.
@@ -55,6 +56,8 @@ the space finds nearest, best first. said: what is said of the region as a fact.
 """
 ERRORS: Mapping[str, str] = {"number": "int", "file": "text", "truth": "text", "reason": "text"}
 """Columns of ``errors``: a row a picture that has no row in ``pictures``, and why."""
+SHOWN: Mapping[str, str] = {"number": "int", "thumbnail": "bytes", "map": "bytes"}
+"""Columns of ``shown``: a row a picture of which a thumbnail and a map of its relevance are kept, both JPEGs."""
 TRIALS: Mapping[str, str] = {
     "family": "text", "part": "text", "about": "text", "target": "int", "number": "int", "other": "int",
     "variant": "text", "control": "bool", "before": "int", "after": "int",
@@ -77,7 +80,7 @@ explained: the class. about: "region 1", "word", "surroundings". text: the word.
 the explained logit, control: under the controls; share: fall over the logit's margin. q: p, corrected in the picture.
 """
 TABLES: Mapping[str, Mapping[str, str]] = {
-    "pictures": PICTURES, "regions": REGIONS, "errors": ERRORS, "trials": TRIALS, "checks": CHECKS,
+    "pictures": PICTURES, "regions": REGIONS, "errors": ERRORS, "shown": SHOWN, "trials": TRIALS, "checks": CHECKS,
 }  # fmt: skip
 
 

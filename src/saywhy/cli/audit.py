@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shlex
+import sys
+from collections.abc import Iterator
+from csv import writer
+from json import dumps
+from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from saywhy.audits.options import AuditOptions
-from saywhy.cli.console import Terminal, errors, progress_bar
+from saywhy.cli.console import Terminal, as_text, errors, note, rated_bar, told_when_interrupted
 from saywhy.cli.loading import (
     Checkpoint,
     Ema,
@@ -23,7 +29,25 @@ from saywhy.cli.loading import (
     Threshold,
     load_classifier,
 )
-from saywhy.cli.options import ANSWER, OUTPUT, RUNNING, BatchSize, Device, Limit, Quiet, Reference, Seed, Vocabulary
+from saywhy.cli.options import (
+    ANSWER,
+    OUTPUT,
+    RUNNING,
+    BatchSize,
+    Device,
+    Json,
+    Limit,
+    Quiet,
+    Reference,
+    Seed,
+    Vocabulary,
+)
+from saywhy.errors import SaywhyError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+MOST_ROWS = 100
 
 Folder = Annotated[Path, typer.Argument(help="The folder of an audit, as saywhy audit --out made it.")]
 
@@ -66,6 +90,15 @@ def audit(
     sample: Annotated[
         int, typer.Option(min=0, help="Pictures of each class that are changed.", rich_help_panel=RUNNING)
     ] = AuditOptions.sample,
+    checks: Annotated[
+        str, typer.Option(help="Of a sample, and of what findings rest on: none, fast, full.", rich_help_panel=RUNNING)
+    ] = AuditOptions.checks,
+    pictures_mb: Annotated[
+        float, typer.Option("--pictures-mb", min=0, help="Of thumbnails and maps, at most.", rich_help_panel=OUTPUT)
+    ] = AuditOptions.pictures_mb,
+    chunk: Annotated[
+        int, typer.Option(min=1, help="Pictures that are written together.", rich_help_panel=RUNNING)
+    ] = AuditOptions.chunk,
     engine: Annotated[
         str, typer.Option(help="local, or ray: many processes or machines.", rich_help_panel=RUNNING)
     ] = "local",
@@ -79,7 +112,9 @@ def audit(
     from saywhy.audits.audit import audit as run
     from saywhy.pictures.collections import collection
 
-    options = AuditOptions(sample=sample, seed=seed, batch_size=batch_size)
+    options = AuditOptions(
+        sample=sample, seed=seed, batch_size=batch_size, chunk=chunk, checks=checks, pictures_mb=pictures_mb
+    )
     with errors.status("listing the pictures", spinner="dots"):
         pictures = collection(data, limit, seed, file_column=file_column, label_column=label_column)
     with errors.status("loading the model", spinner="dots"):
@@ -87,10 +122,16 @@ def audit(
             model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
             threshold=threshold, output=output, random_weights=random_weights, device=device,
         )  # fmt: skip
-    found = run(
-        pictures, model=classifier, out=out, vocabulary=vocabulary, space=space, calibration=calibration,
-        reference=reference, options=options, engine=engine, bar=_bar,
-    )  # fmt: skip
+    with told_when_interrupted(f"what was done is kept in {out}, and the same command goes on from there"):
+        found = run(
+            pictures, model=classifier, out=out, vocabulary=vocabulary, space=space, calibration=calibration,
+            reference=reference, options=options, engine=engine, bar=rated_bar,
+        )  # fmt: skip
+    if failed := found.query("SELECT count(*) AS n FROM errors")["n"][0].as_py():
+        note(
+            f"{failed:,} {'picture has' if failed == 1 else 'pictures have'} no answer; "
+            f"saywhy query {shlex.quote(str(out))} 'FROM errors' says why"
+        )
     console = Terminal(quiet=quiet)
     for number, finding in enumerate(found.findings, start=1):
         console.print(f"{number:3d}. {finding.sentence}", markup=False)
@@ -98,17 +139,66 @@ def audit(
 
 def query(
     folder: Folder,
-    sql: Annotated[str, typer.Argument(help="SQL over pictures, regions, errors and trials.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT over pictures, regions, errors, trials, checks and shown.")],
+    json: Json = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Comma-separated values with a head.", rich_help_panel=OUTPUT)
+    ] = False,
+    most: Annotated[
+        int, typer.Option("--most", min=1, help="Rows that a table shows.", rich_help_panel=OUTPUT)
+    ] = MOST_ROWS,
 ) -> None:
-    """Ask the tables of an audit in SQL; nothing is changed."""
+    """Ask the tables of an audit in SQL, as DuckDB has it; they are only read. `SHOW TABLES`, `DESCRIBE pictures`."""
     from saywhy.audits.store import Store
 
+    if json and csv:
+        raise SaywhyError("--json and --csv: give one of them")
+    found = Store.open(folder).view().answer(sql)
+    if json:
+        for row in found.to_pylist():
+            print(dumps(_plain(row)))
+    elif csv:
+        lines = writer(sys.stdout, lineterminator="\n")
+        lines.writerow(found.column_names)
+        lines.writerows([_cell(value) for value in row.values()] for row in _rows(found))
+    else:
+        _show(found, most)
+
+
+def _rows(found: pyarrow.Table) -> Iterator[dict[str, Any]]:
+    for batch in found.to_batches():
+        yield from batch.to_pylist()
+
+
+def _show(found: pyarrow.Table, most: int) -> None:
     console = Terminal()
-    for row in Store.open(folder).view().sql(sql).to_pylist():
-        console.print(row, markup=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for field in found.schema:
+        numeric = str(field.type) in ("int64", "int32", "double", "float")
+        table.add_column(as_text(field.name), justify="right" if numeric else "left", overflow="fold")
+    for row in _rows(found.slice(0, most)):
+        table.add_row(*(as_text(_cell(value)) for value in row.values()))
+    console.print(table)
+    if found.num_rows > most:
+        errors.print(f"{most} of {found.num_rows:,} rows; --most shows more, --json and --csv all", markup=False)
 
 
-@contextmanager
-def _bar(what: str, count: int | None) -> Iterator[Callable[[int], object]]:
-    with progress_bar(what, count or 0) as advance:
-        yield advance
+def _plain(value: Any) -> Any:
+    """As JSON has it: bytes by their number, maps as objects, no NaN."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        pairs = bool(value) and all(isinstance(one, tuple) and len(one) == 2 for one in value)
+        return {str(key): _plain(one) for key, one in value} if pairs else [_plain(one) for one in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _cell(value: Any) -> str:
+    plain = _plain(value)
+    if isinstance(plain, float):
+        return f"{plain:.6g}"
+    return "" if plain is None else plain if isinstance(plain, str) else dumps(plain, ensure_ascii=False)

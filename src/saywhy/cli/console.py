@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,15 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -167,6 +176,57 @@ def progress_bar(what: str, count: int) -> Iterator[Callable[[int], object]]:
     with _progress(count > 2) as progress:
         task = progress.add_task(what, total=count)
         yield lambda more: progress.advance(task, more)
+
+
+LINES_EVERY = 30.0
+"""Seconds between two lines about progress, where no bar can be shown."""
+
+
+@contextmanager
+def rated_bar(what: str, count: int | None) -> Iterator[Callable[[int], object]]:
+    """As ``progress_bar``, of long work: with the rate and the time that is left. count: None: nobody knows.
+
+    Where standard error is no terminal, a line now and then says the same.
+    """
+    if not errors.is_terminal:
+        yield _lines(what, count)
+        return
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    shown = not errors.quiet and count != 0
+    with Progress(
+        *columns, console=errors, transient=True, disable=not shown, redirect_stdout=sys.stdout.isatty()
+    ) as progress:
+        task = progress.add_task(what, total=count)
+        yield lambda more: progress.advance(task, more)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.1f}/s" if task.speed else "")
+
+
+def _lines(what: str, count: int | None) -> Callable[[int], None]:
+    began = told = time.monotonic()
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done, told
+        done += more
+        now = time.monotonic()
+        if now - told >= LINES_EVERY:
+            told, rate = now, done / (now - began)
+            of = "" if count is None else f" of {count:,}"
+            left = "" if not count or not rate else f", {_duration((count - done) / rate)} left"
+            errors.print(one_line(f"{what}: {done:,}{of}, {rate:,.1f} a second{left}"), markup=False, soft_wrap=True)
+
+    return advance
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if not hours else f"{hours:,} h {rest} min"
 
 
 def _progress(wanted: bool) -> Progress:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,8 +62,7 @@ def opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
 def decoding(name: str) -> Iterator[None]:
     """Whatever a decoder raises is one SaywhyError line that names the picture; its warnings are not heard."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)(\.|$)")
+        with nullcontext() if getattr(_thread, "heard_by_none", False) else decoding_in_threads():
             yield
     except (SaywhyError, Warning):
         raise
@@ -78,6 +78,25 @@ def decoding(name: str) -> Iterator[None]:
     except Exception as error:  # Pillow's plugins raise anything on a broken file
         reason = "the file is truncated" if "truncated" in str(error).lower() else f"cannot be read ({_reason(error)})"
         raise SaywhyError(f"{name}: {reason}") from None
+
+
+@contextmanager
+def decoding_in_threads() -> Iterator[None]:
+    """While this lasts decoders' warnings are not heard. Around threads of which each begins with ``in_thread``.
+
+    What becomes of warnings is one setting of the whole process: no two threads may change it and change it back.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)(\.|$)")
+        yield
+
+
+_thread = threading.local()
+
+
+def in_thread() -> None:
+    """Here ``decoding`` leaves warnings as they are set."""
+    _thread.heard_by_none = True
 
 
 def open_path(path: Path) -> BinaryIO:

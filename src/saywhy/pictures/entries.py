@@ -169,6 +169,18 @@ def labels_of(pictures: Collection) -> dict[str, int]:
     return counts
 
 
+def names_and_labels(pictures: Collection) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Of each picture, in order; of large collections quicker than to ask for each entry."""
+    if isinstance(pictures, InColumns):
+        for batch in pictures.table.select(["name", "labels"]).to_batches(BLOCK):
+            for name, labels in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield os.fsdecode(name), tuple(labels)
+        return
+    for number in range(len(pictures)):
+        entry = pictures[number]
+        yield entry.name, entry.labels
+
+
 def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
     taken = iter(rows)
     while block := list(islice(taken, BLOCK)):

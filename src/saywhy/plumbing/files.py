@@ -38,11 +38,14 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file, text as UTF-8, whole or not at all; its folder is made. Raises SaywhyError where it cannot be."""
+def write_whole(path: Path, content: str | bytes, *, durable: bool = False) -> Path:
+    """Write a file, text as UTF-8, whole or not at all; its folder is made. durable: see ``replacing``.
+
+    Raises SaywhyError where it cannot be.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+        with replacing(path, durable=durable) as unfinished:
             unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
