@@ -64,10 +64,11 @@ class Fact(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Of N pictures whose truth is known, F facts.
+    """Of N pictures, F facts.
 
     numbers: (N,) of the pictures, increasing. of: how many such pictures there are in all.
-    truth:   (N,) index into ``classes``. correct: (N,). confidence: (N,) probability of the truth, NaN where unknown.
+    truth:   (N,) index into ``classes``, "" where it is not known. correct: (N,).
+    confidence: (N,) probability of the truth, NaN where unknown.
     holds:   (F, N) which facts are there.
     """
 
@@ -86,15 +87,21 @@ class Facts:
         return "" if len(self.numbers) == self.of else f"on {len(self.numbers):,} of {self.of:,} pictures"
 
 
-def facts_of(view: View, limit: int = LIMIT) -> Facts:
-    """The facts of an audit's pictures with a truth, or of about ``limit`` of them, drawn evenly."""
+def facts_of(view: View, limit: int = LIMIT, among: Sequence[int] | None = None) -> Facts:
+    """The facts of an audit's pictures with a truth, or of about ``limit`` of them, drawn evenly.
+
+    among: of pictures of these numbers instead, whether or not their truth is known.
+    """
     known = "correct IS NOT NULL AND truth IS NOT NULL"
+    if among is not None:
+        known, limit = f"number IN ({', '.join(str(int(n)) for n in among) or 'NULL'})", len(among)
     total = view.sql(f"SELECT count(*) AS n FROM pictures WHERE {known}")["n"][0].as_py()
     share = 1.0 if total <= limit else limit / total
     # multiples of the golden ratio are even over any run of numbers (Knuth, TAOCP 3, 6.4)
     chosen = f"{known} AND (number * 2654435769) % 4294967296 < {int(share * 2**32)}"
     found = view.columns(
-        f"SELECT number, truth, correct, true_probability, border, on_object, list_max(cells) AS strongest, "
+        "SELECT number, coalesce(truth, '') AS truth, coalesce(correct, false) AS correct, true_probability, border, "
+        "on_object, list_max(cells) AS strongest, "
         f"list_position(cells, list_max(cells)) AS cell FROM pictures WHERE {chosen} ORDER BY number"
     )
     numbers = found["number"].astype(np.int64)
@@ -109,7 +116,8 @@ def facts_of(view: View, limit: int = LIMIT) -> Facts:
 
     by_size = np.argsort(-np.bincount(truth), kind="stable") if len(numbers) else np.zeros(0, int)
     for index in by_size[:MOST]:
-        add(Fact(TRUTH, str(classes[index]), f"of “{classes[index]}”"), truth == index)
+        if classes[index]:
+            add(Fact(TRUTH, str(classes[index]), f"of “{classes[index]}”"), truth == index)
     for fact, holds in _words(view, chosen, numbers):
         add(fact, holds)
     entries = "SELECT number, unnest(map_entries(metadata)) AS entry FROM pictures"

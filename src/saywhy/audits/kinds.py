@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "groups differ": Kind("groups", "Where groups of pictures differ"),
     "slice": Kind("slices", "Groups of pictures that are more often wrong"),
     "worst group": Kind("worst_group", "The group with the lowest accuracy"),
+    "cluster": Kind("clusters", "Classes that are explained in several ways"),
     "label errors": Kind("label_errors", "Labels that may be wrong"),
     "inside": Kind("inside", "What the model holds inside"),
 }
