@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.audits.made import view_of
 
 from saywhy.audits.findings.clusters import clusters, comparable, eigenvalues, find
 from saywhy.audits.tables import GRID
+from tests.audits.made import view_of
 
 CLASSES = ("crow", "gull", "wren", "finch", "heron")
 COUNT = 60  # of each class
