@@ -177,16 +177,18 @@ def _is_letter(inside: np.ndarray, box: Box, size: tuple[int, int]) -> bool:
 
 def frame(pixels: np.ndarray) -> Frame | None:
     """The border of one colour around a picture (H, W, 3) uint8, with a clear inner edge; None where there is none."""
+    height, width = pixels.shape[:2]
+    lines = [in_lab(line) for line in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])]
+    colour = np.median(np.concatenate(lines), 0)
+    for line in lines:  # most pictures have none, and all of a picture in Lab takes long
+        off = np.linalg.norm(line - colour, axis=1)
+        if np.median(off) > FRAME_EVEN or np.quantile(off, 0.9) > FRAME_STEP:
+            return None
     lab = in_lab(pixels)
-    height, width = lab.shape[:2]
-    rim = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
-    colour = np.median(rim, 0)
     distance = np.linalg.norm(lab - colour, axis=2)
     sides = (distance, distance[::-1], distance.T, distance.T[::-1])  # lines from the edge inwards
     depths = []
     for side in sides:
-        if np.median(side[0]) > FRAME_EVEN or np.quantile(side[0], 0.9) > FRAME_STEP:
-            return None
         off = side > FRAME_STEP  # how deep each line is of the colour
         depths.append(np.where(off.any(0), off.argmax(0), side.shape[0]))
     across = int(np.median(np.concatenate(depths)))

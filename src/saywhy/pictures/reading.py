@@ -35,11 +35,14 @@ UNNAMED = "picture"
 """What a picture that is no file on disk is called."""
 
 DISPLAY_SIDE = 1024  # pixels: the longest side of the copy that a report shows
+JPEG_QUALITY = "jpeg_quality"
+"""In ``info`` of what was read from a JPEG: the quality by which it was saved, 1 to 100, as its tables have it."""
 _STRIP = 1 << 20  # pixels that are converted at once
 _BITS = (8, 10, 12, 14, 16)  # of what scanners and cameras give in 16
 
 _Rows: TypeAlias = Callable[[int, int], np.ndarray]
 """From one row to before another: (rows, width) or (rows, width, channels) values."""
+_STANDARD_LUMA = 3688  # the sum of the standard's table for luma
 _ORIENTATION = 0x0112  # in EXIF
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -180,7 +183,7 @@ def _valid_range(value_range: tuple[float, float]) -> tuple[float, float]:
 def _to_rgb(image: Image.Image, name: str, value_range: tuple[float, float] | None, close: bool = False) -> Image.Image:
     """close: lets go of the pixels of ``image`` as soon as they are converted."""
     image.load()
-    turn = _turn(image)
+    turn, quality = _turn(image), _jpeg_quality(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         result = _scaled(lambda start, end: np.asarray(_strip(image, start, end)), image.size, name, value_range)
     elif image.mode == "RGB" and "transparency" not in image.info:
@@ -192,7 +195,19 @@ def _to_rgb(image: Image.Image, name: str, value_range: tuple[float, float] | No
             result.paste(_on_white(_strip(image, start, end)), (0, start))
     if close:
         image.close()
+    if quality is not None:
+        result.info[JPEG_QUALITY] = quality
     return result if turn is None else result.transpose(turn)
+
+
+def _jpeg_quality(image: Image.Image) -> int | None:
+    """By which a JPEG was saved: how its table for luma scales the standard's (ITU T.81, K.1), as libjpeg has it."""
+    tables = getattr(image, "quantization", None)
+    table = tables.get(0) if isinstance(tables, dict) else None
+    if not table or len(table) != 64:
+        return None
+    scale = 100 * sum(table) / _STANDARD_LUMA
+    return max(1, min(100, round(100 - scale / 2 if scale <= 100 else 5000 / scale)))
 
 
 def _uses_few_bits(image: Image.Image) -> bool:
