@@ -21,7 +21,8 @@ from saywhy.pictures.altering import like, recoloured, unlike
 MOST_SIDE = 1024  # pixels of the shorter side: larger pictures are reduced before they are changed
 HELD = 128 << 20  # bytes of opened pictures that are kept
 
-LIKE, OTHER_WAY, INSTEAD, RECOLOURED, SET_BACK = "", "the other way", "another's", "another colour", "set back"
+LIKE, OTHER_WAY, INSTEAD = "", "the other way", "another's"
+RECOLOURED, SET_BACK = "another colour", "set back"
 """How something is changed: as it is in the other picture, which shows the cause; as far the opposite way, or other
 content in its place; as in another picture, without the cause; in another colour; of a picture that shows the cause,
 as in one that does not."""
@@ -32,7 +33,7 @@ _WAYS: Mapping[str, Callable[[Image.Image, Image.Image, str], Image.Image | None
 
 @final
 class Change(NamedTuple):
-    """number: the picture that is changed. other: what it is made like. name: of ``altering``. way: one of the above."""
+    """number: of the picture changed. other: what it is made like. name: of ``altering``. way: one of those above."""
 
     number: int
     other: int

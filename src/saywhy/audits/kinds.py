@@ -21,6 +21,8 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
+    "property decides": Kind("properties", "Properties and pasted pieces that decide", trials=True),
+    "metadata decides": Kind("metadata", "Metadata that decide", trials=True),
     "recognised by": Kind("recognised", "What classes are recognised by"),
     "confused classes": Kind("confused", "Classes that are taken for each other"),
     "wrong predictions": Kind("wrong", "Where predictions are wrong"),
@@ -30,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "cluster": Kind("clusters", "Classes that are explained in several ways"),
     "label errors": Kind("label_errors", "Labels that may be wrong"),
     "inside": Kind("inside", "What the model holds inside"),
+    "goes with metadata": Kind("metadata_with", "What goes with metadata"),
 }
 """Name -> kind, in order: what decides first, then what goes with something."""
 

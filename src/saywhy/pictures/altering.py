@@ -1,7 +1,7 @@
 """Other pictures made like one: as bright, as blurred, in its frame, with its square where it stands there.
 
-Each change has a name, of PROPERTIES, or what ``piece_names`` gives: "yellow square". It is made in the picture as it
-is, and aims at what ``pictures.properties`` measures of the other one.
+Each change has a name, of PROPERTIES, STATISTICS, or what ``piece_names`` gives: "yellow square". It is made in the
+picture as it is, and aims at what ``pictures.properties`` measures of the other one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MOST_SHARPENED = 8.0  # of what an unsharp mask adds
 QUALITIES = (90, 75, 60, 45, 30, 20, 12, 7, 4)  # by which a JPEG may be saved
 MOST_TIMES = 4.0  # how many times larger, smaller or wider a picture is made
 SHAPES = (SQUARE, RECTANGLE, DISC, BAR, LETTER)
-FRAME = "frame"
+FRAME, STATISTICS = "frame", "colour statistics"
+"""STATISTICS: mean and deviation of red, green and blue (Reinhard and others, 2001, in RGB)."""
 
 
 @final
@@ -52,7 +53,7 @@ PROPERTIES: Mapping[str, Property] = {
         ("vignette",), "bright in the corners", "dark in the corners", "made brighter in the corners",
         "made darker in the corners",
     ),
-    "JPEG quality": Property(("blocks",), "marked by JPEG's blocks", "free of blocks", "saved as JPEG", "saved finely"),
+    "JPEG quality": Property(("blocks", "jpeg"), "coarse", "fine", "saved coarsely", "saved finely"),
     "size": Property(("pixels",), "large", "small", "enlarged", "reduced"),
     "aspect": Property(("aspect",), "wide", "tall", "cut wider", "cut taller"),
     FRAME: Property(("framed",), "framed", "without a frame", "framed", "freed of their frame"),
@@ -67,6 +68,8 @@ def like(image: Image.Image, donor: Image.Image, name: str) -> Image.Image | Non
     """
     if name == FRAME:
         return _framed_like(image, donor)
+    if name == STATISTICS:
+        return _matched(image, donor)
     if name not in PROPERTIES:
         return _pasted(image, donor, name)
     wanted = properties(donor)
@@ -85,6 +88,8 @@ def unlike(image: Image.Image, donor: Image.Image, name: str) -> Image.Image | N
             return None
         pixels = np.roll(np.asarray(donor), (donor.height // 2, donor.width // 2), (0, 1))
         return _under(image, Image.fromarray(pixels), mask)
+    if name == "JPEG quality":
+        return None
     own, other = properties(image), properties(donor)
     wanted = {key: 2 * own[key] - other[key] for key in PROPERTIES[name].measures}
     return _SETTERS[name](image, {**own, **wanted})
@@ -164,6 +169,12 @@ def _filled(image: Image.Image, mask: np.ndarray) -> Image.Image:
     wide = max(3, round(0.03 * min(image.size)))
     smooth = np.stack([uniform_filter(spread[..., channel], wide) for channel in range(3)], -1)
     return Image.fromarray(np.where(hole[..., None], smooth, pixels).astype(np.uint8))
+
+
+def _matched(image: Image.Image, donor: Image.Image) -> Image.Image:
+    own, other = (_small(one).reshape(-1, 3) for one in (image, donor))
+    times = np.clip(other.std(0) / np.maximum(own.std(0), 1), 1 / MOST_TIMES, MOST_TIMES)
+    return _pixels(image, lambda pixels: other.mean(0) + (pixels - own.mean(0)) * times)
 
 
 def _framed_like(image: Image.Image, donor: Image.Image) -> Image.Image | None:
@@ -292,11 +303,11 @@ def _falloff(height: int, width: int) -> np.ndarray:
 
 def _jpeg(image: Image.Image, wanted: _Values) -> Image.Image | None:
     """Saved so that blocks show as much; nothing makes them fewer."""
-    aim = wanted["blocks"]
-    if aim <= properties(image)["blocks"]:
+    own, aim = properties(image), wanted["blocks"]
+    if "jpeg" in wanted:
+        return _saved(image, int(wanted["jpeg"])) if wanted["jpeg"] < own.get("jpeg", 100) else None
+    if aim <= own["blocks"]:
         return None
-    if quality := wanted.get("jpeg"):
-        return _saved(image, int(quality))
     tried = [_saved(image, quality) for quality in QUALITIES]
     return min(tried, key=lambda one: abs(properties(one)["blocks"] - aim))
 

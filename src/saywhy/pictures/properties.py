@@ -75,8 +75,10 @@ def sharpness(luma: np.ndarray) -> float:
 
 
 def vignette(luma: np.ndarray) -> float:
-    """Of (H, W) luma, 0..1; see ``of_pixels``."""
+    """Of (H, W) luma, 0..1; see ``of_pixels``. 0 of a picture of a few pixels."""
     corners, middle = _places(*luma.shape)
+    if not corners.any() or not middle.any():
+        return 0.0
     return float(np.log2(max(luma[corners].mean(), LEAST_LIGHT) / max(luma[middle].mean(), LEAST_LIGHT)))
 
 
@@ -111,8 +113,10 @@ def blocks(image: Image.Image) -> float:
 
 
 def _may_have_frame(pixels: np.ndarray) -> bool:
-    """Whether the outermost lines are of one colour and lines within are not; the test itself takes ten times longer."""
+    """Whether the outermost lines are of one colour and lines within are not; the test itself takes far longer."""
     deep = round(MOST_FRAME * min(pixels.shape[:2]))
+    if deep < 1:
+        return False
     rim, inner = (
         np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]]).astype(np.int16)
         for part in (pixels, pixels[deep:-deep, deep:-deep])
