@@ -87,11 +87,13 @@ class Tested:
     findings: those worth a sentence, if they survive the correction.
     p:        (T,) of every test that was made, those of the findings among them.
     note:     what a reader should know: what could not be tested, and why; what a null gave. "" for nothing.
+    changed:  whether pictures were changed in the tests, so that they are corrected among interventions.
     """
 
     findings: Sequence[AuditFinding] = ()
     p: np.ndarray = field(default_factory=lambda: np.zeros(0))
     note: str = ""
+    changed: bool = False
 
 
 def corrected(tested: Sequence[Tested]) -> list[AuditFinding]:
@@ -102,8 +104,7 @@ def corrected(tested: Sequence[Tested]) -> list[AuditFinding]:
     """
     groups: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for one in tested:
-        decides = any(finding.decides for finding in one.findings)
-        groups[decides or not one.findings].append(np.asarray(one.p, float))
+        groups[one.changed or any(finding.decides for finding in one.findings)].append(np.asarray(one.p, float))
     every = {group: np.sort(np.concatenate([np.zeros(0), *parts])) for group, parts in groups.items()}
     return [replace(f, q=None if f.p is None else _q(f.p, every[f.decides])) for one in tested for f in one.findings]
 

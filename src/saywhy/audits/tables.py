@@ -60,16 +60,18 @@ SHOWN: Mapping[str, str] = {"number": "int", "thumbnail": "bytes", "map": "bytes
 """Columns of ``shown``: a row a picture of which a thumbnail and a map of its relevance are kept, both JPEGs."""
 TRIALS: Mapping[str, str] = {
     "family": "text", "part": "text", "about": "text", "target": "int", "number": "int", "other": "int",
-    "variant": "text", "place": "text", "control": "bool", "before": "int", "after": "int",
+    "variant": "text", "place": "text", "box": "ints", "facts": "texts", "words": "texts",
+    "control": "bool", "before": "int", "after": "int",
     "probability_before": "float", "probability_after": "float", "hit": "bool",
 }  # fmt: skip
 """Columns of ``trials``: a row a changed picture that the classifier was asked about.
 
 family: of the intervention ("swap"). part: what was written together. about: the class or value whose cause is tried,
 target: that class' index, where it is one. number: the picture that was changed; other: the one that something was
-taken from. variant: what was changed, in words; place: where, "" for nowhere in particular. control: whether the change
-is one that should do nothing. before, after: predicted classes. probability_*: of ``target``. hit: whether ``target``
-is predicted after.
+taken from. variant: what was changed, in words; place: where, "" for nowhere in particular; box: what was taken, in the
+preprocessed frame. facts, words: what is measured, and what the space finds, in what was taken. control: whether the
+change is one that should do nothing. before, after: predicted classes. probability_*: of ``target``. hit: whether
+``target`` is predicted after.
 """
 CHECKS: Mapping[str, str] = {
     "number": "int", "explained": "int", "about": "text", "text": "text", "verdict": "text", "fall": "float",

@@ -38,13 +38,19 @@ class Outcomes:
         return Outcomes(self.logits[part], self.margins[part], self.probabilities[part], self.ranks[part])
 
 
-@torch.no_grad()
 def outcomes(classifier: Classifier, changed: Iterable[Tensor], targets: Sequence[int]) -> Outcomes:
     """What becomes of classes in changed pictures.
 
     changed: M pictures (C, h, w), preprocessed, read one batch at a time, so that memory does not grow with M.
     targets: M class indices.
     """
+    found = logits_of(classifier, changed)
+    return of_logits(classifier, found, targets) if len(found) else Outcomes(*[torch.zeros(0, dtype=torch.float64)] * 4)
+
+
+@torch.no_grad()
+def logits_of(classifier: Classifier, changed: Iterable[Tensor]) -> Tensor:
+    """(M, C) float64 on the CPU, of M pictures (C, h, w), preprocessed, read one batch at a time."""
     size = CPU_BATCH if classifier.device.type == "cpu" else BATCH
     rest, rows = iter(changed), list[Tensor]()
     with borrowed(classifier.network) as network:
@@ -53,9 +59,7 @@ def outcomes(classifier: Classifier, changed: Iterable[Tensor], targets: Sequenc
             if pixels.ndim == 4:
                 pixels = pixels.contiguous(memory_format=torch.channels_last)  # up to four times as fast on a CPU
             rows.append(network(pixels).double().cpu())
-    if not rows:
-        return Outcomes(*[torch.zeros(0, dtype=torch.float64)] * 4)
-    return of_logits(classifier, torch.cat(rows), targets)
+    return torch.cat(rows) if rows else torch.zeros(0, len(classifier.labels), dtype=torch.float64)
 
 
 def of_logits(classifier: Classifier, logits: Tensor, targets: Sequence[int]) -> Outcomes:

@@ -69,7 +69,7 @@ def check_surroundings(
         )
     if margin <= 0:
         return untestable(CHANGE, "the class is no more than the average of all classes to begin with", before)
-    middle = _middle(pixels)
+    middle = middle_of(pixels)
     if mask is None:
         stands_out = object_mask(pixels)
         mask = middle if stands_out is None or not (stands_out & middle).any() else stands_out & middle
@@ -80,14 +80,14 @@ def check_surroundings(
     if mask.all() or not mask.any():
         return untestable(CHANGE, "the object is the whole picture, or none of it: nothing is around it", before)
 
-    kept = _soft(mask).to(pixels)
+    kept = softened(mask).to(pixels)
     hole = mask | middle
-    own = _from_border(pixels, middle if hole.all() else hole)
+    own = from_border(pixels, middle if hole.all() else hole)
     rng = chances(pixels, target)
 
     def changed() -> Iterator[Tensor]:
         for other in others[:count]:
-            yield kept * pixels + (1 - kept) * _moved(_from_border(other.to(pixels), middle), rng)
+            yield kept * pixels + (1 - kept) * _moved(from_border(other.to(pixels), middle), rng)
         for _ in range(count):
             yield kept * pixels + (1 - kept) * _moved(own, rng)
 
@@ -120,7 +120,7 @@ def other_pictures(predicted: Sequence[int], picture: int, count: int, rng: np.r
     return order[:count]
 
 
-def _middle(pixels: Tensor) -> np.ndarray:
+def middle_of(pixels: Tensor) -> np.ndarray:
     """(h, w) bool: all but the border."""
     wide = max(1, round(BORDER * min(pixels.shape[1:])))
     middle = np.zeros(tuple(pixels.shape[1:]), bool)
@@ -128,7 +128,7 @@ def _middle(pixels: Tensor) -> np.ndarray:
     return middle
 
 
-def _soft(mask: np.ndarray) -> Tensor:
+def softened(mask: np.ndarray) -> Tensor:
     """(h, w) how much of each pixel is kept: all of the object, ever less of what is around it.
 
     A hard rim would leave a seam of the old surroundings in the new ones, which the controls do not have, and networks
@@ -141,7 +141,7 @@ def _soft(mask: np.ndarray) -> Tensor:
     return torch.as_tensor(np.maximum(gaussian_filter(grown.astype(np.float32), wide), mask))
 
 
-def _from_border(pixels: Tensor, hole: np.ndarray) -> Tensor:
+def from_border(pixels: Tensor, hole: np.ndarray) -> Tensor:
     """(C, h, w) with the pixels of a hole (h, w) mirrored in its rim; deeper than what is around, with the rim's."""
     from scipy.ndimage import distance_transform_edt
 

@@ -1,0 +1,226 @@
+"""Outside decides: objects of other classes, put on the surroundings of a class, are called that class.
+
+Whatever tells classes apart by their names does so for good and bad reasons alike; this only a shortcut does. Beside it
+the same objects are put on surroundings of their own classes, so that what any disturbance does is seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from saywhy.audits.finding import SURROUNDINGS, AuditFinding, Tested
+from saywhy.audits.rows import unpacked
+from saywhy.audits.store import View
+from saywhy.audits.subject import Subject
+from saywhy.audits.swaps import LEVEL, Cast, Opened, Shown, as_picture, cast_of, dealt, fits, in_percent, odds, tried
+from saywhy.checks.surroundings import from_border, softened
+from saywhy.errors import SaywhyError
+from saywhy.intervals import proportion
+
+FAMILY = "swap"
+WORDS = 3  # that are kept of surroundings, and of few words not most
+CONTRAST = 15.0  # delta E between a flat piece and what is around it, at least
+OUTSIDE = 0.8  # of a piece that lies outside the object
+SHARED = 0.4  # of a class's surroundings: what names them is found in so many
+RATHER = 0.3  # so many more than in others
+NEARLY = 0.75  # of how many more what names them best is found in: less telling names are left out
+ONE_PLACE = 0.6  # of the pieces of one kind: then they are at one place
+APART = 0.5  # of what is more relevant than elsewhere: then that is where it is
+AROUND = "around the object"
+
+
+def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]:
+    """A part for each class that has enough pictures."""
+    cast, pictures = cast_of(view), Opened(subject)
+    seen = _Surroundings(subject)
+    for target in cast.members:
+        part = f"{target:06d}"
+        if part in done:
+            continue
+
+        def planned(target: int = target, part: str = part) -> Iterator[tuple[dict[str, Any], Tensor]]:
+            for number, other, control in dealt(cast, target, subject.options.sample, subject.options.seed):
+                whose, lends = pictures(number), pictures(other)
+                if whose is None or lends is None or not fits(whose, lends):
+                    continue
+                facts, words = seen(other, lends)
+                yield {
+                    "family": FAMILY, "part": part, "about": subject.classifier.labels[target], "target": target,
+                    "number": number, "other": other, "control": control, "facts": facts, "words": words,
+                    "variant": f"surroundings of {'its own' if control else 'that'} class",
+                }, swapped(whose, lends)  # fmt: skip
+
+        yield part, tried(subject, view, planned())
+
+
+def changed_picture(subject: Subject, row: Mapping[str, Any]) -> Image.Image:
+    """The picture of a row of trials again, as the classifier saw it. Raises SaywhyError where it cannot be read."""
+    pictures = Opened(subject)
+    whose, lends = pictures(row["number"]), pictures(row["other"])
+    if whose is None or lends is None:
+        raise SaywhyError(f"picture {row['number']} or {row['other']} can no longer be read, so it cannot be shown")
+    return as_picture(subject.classifier, swapped(whose, lends))
+
+
+def swapped(whose: Shown, lends: Shown) -> Tensor:
+    """(C, h, w): the object of one picture on the surroundings of another, whose object is covered from around it."""
+    kept = softened(whose.object).to(whose.pixels)
+    return kept * whose.pixels + (1 - kept) * emptied(lends)
+
+
+def emptied(shown: Shown) -> Tensor:
+    """(C, h, w) without its object: what is around it, mirrored inwards."""
+    hole = softened(shown.object).numpy() > 0.02
+    return from_border(shown.pixels, shown.object if hole.all() else hole)
+
+
+class _Surroundings:
+    """What can be said of the surroundings of a picture: (what is measured there, what the space finds there)."""
+
+    def __init__(self, subject: Subject) -> None:
+        from saywhy.questions.labels import encode_vocabulary
+
+        self._subject, self._known = subject, dict[int, tuple[list[str], list[str]]]()
+        self._speaks = subject.seen.alone is None  # names alone teach nothing of surroundings
+        self._texts = encode_vocabulary(subject.vocabulary, subject.space) if self._speaks else None
+
+    def __call__(self, number: int, shown: Shown) -> tuple[list[str], list[str]]:
+        if number not in self._known:
+            self._known[number] = facts_outside(self._subject, shown), self._words(shown)
+        return self._known[number]
+
+    def _words(self, shown: Shown) -> list[str]:
+        from saywhy.questions.labels import encode_looks
+        from saywhy.seen.evidence import gather
+
+        subject = self._subject
+        if self._texts is None:
+            return []
+        looks = encode_looks([[as_picture(subject.classifier, emptied(shown))]], subject.space)
+        unusual = gather(looks, self._texts, subject.vocabulary, subject.space)[0].unusual[0]
+        best = unusual.topk(min(WORDS, 1 + len(unusual) // 10)).indices
+        return [subject.vocabulary.phrases[n] for n in best.tolist()]
+
+
+def facts_outside(subject: Subject, shown: Shown) -> list[str]:
+    """The plain things around the object: "white letter-like mark, lower left", "black frame"."""
+    from saywhy.answers.places import position
+    from saywhy.pictures.plain import frame, measured, pieces
+
+    geometry = subject.classifier.frame_on(shown.image)
+    pixels = measured(shown.image.crop(geometry.to_original((0, 0, *geometry.frame))))
+    size = (pixels.shape[1], pixels.shape[0])
+    object_ = np.asarray(Image.fromarray(shown.object).resize(size, Image.Resampling.NEAREST))
+    around = frame(pixels)
+    found = [] if around is None else [f"{around.colour} frame"]
+    for piece in pieces(pixels):
+        if piece.shape and piece.contrast >= CONTRAST and (piece.mask & ~object_).sum() >= OUTSIDE * piece.mask.sum():
+            found.append(f"{piece.colour} {piece.shape}, {position(piece.box, size)}")
+    return list(dict.fromkeys(found))
+
+
+def find(view: View) -> Tested:
+    """The classes whose surroundings decide."""
+    rows = view.sql(
+        f"SELECT target, about, number, other, control, hit, facts, words FROM trials WHERE family = '{FAMILY}' "
+        "ORDER BY target, control, number, other"
+    ).to_pylist()
+    cast = cast_of(view)
+    class_of = {number: target for target, numbers in cast.members.items() for number in numbers}
+    ps, findings = [], []
+    for target in sorted({row["target"] for row in rows}):
+        mine = [row for row in rows if row["target"] == target]
+        given, beside = [row for row in mine if not row["control"]], [row for row in mine if row["control"]]
+        p = odds(given, beside)
+        ps.append(p)
+        if p > LEVEL:
+            continue
+        names, place = named(rows, class_of, target)
+        findings.append(_finding(given, beside, p, names, place or place_of(view, cast, target)))
+    return Tested(findings, np.array(ps), cast.left_out, changed=True)
+
+
+def _finding(
+    given: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]], p: float, names: Sequence[str], place: str
+) -> AuditFinding:
+    about, hits, chance = given[0]["about"], sum(row["hit"] for row in given), sum(row["hit"] for row in beside)
+    effect = proportion(hits, len(given))
+    shared = f"; what they share: {', '.join(names)}" if names else ""
+    where = "" if place == AROUND else f", {place}"
+    sentence = (
+        f"Put on the surroundings of {about}, {hits} of {len(given)} objects of other classes are called {about} "
+        f"({in_percent(effect)}); on those of their own class {chance} of {len(beside)}: its surroundings decide, not "
+        f"the object{shared}{where}."
+    )
+    lenders = Counter({row["other"]: 0 for row in given})
+    lenders.update(row["other"] for row in given if row["hit"])
+    return AuditFinding(
+        "outside decides", (about,), sentence, True, effect, "of other objects are called so on its surroundings",
+        tuple(names), place, chance / len(beside) if beside else float("nan"), p,
+        examples=tuple(n for n, times in lenders.most_common() if times),
+        counters=tuple(n for n, times in lenders.items() if not times), rests_on=SURROUNDINGS,
+        details={"objects": len(given), "hits": hits, "controls": len(beside), "control hits": chance},
+    )  # fmt: skip
+
+
+def named(rows: Sequence[Mapping[str, Any]], class_of: Mapping[int, int], target: int) -> tuple[list[str], str]:
+    """What a class's surroundings share and others do not, most telling first; and where, if that has one place.
+
+    class_of: number -> class of the picture that lends its surroundings.
+    """
+    lent = {row["other"]: row for row in rows}
+    its = [row for number, row in lent.items() if class_of.get(number) == target]
+    rest = [row for number, row in lent.items() if class_of.get(number) != target]
+
+    def shares(some: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        found = Counter(name for row in some for name in _names(row))
+        return {name: count / len(some) for name, count in found.items()}
+
+    here, there = shares(its), shares(rest)
+    more = {name: share - there.get(name, 0.0) for name, share in here.items() if share >= SHARED}
+    least = max(RATHER, NEARLY * max(more.values(), default=0.0))
+    names = sorted((name for name in more if more[name] >= least), key=lambda name: (-more[name], name))[:3]
+    if not names:
+        return [], ""
+    places = Counter(
+        place for row in its for fact in row["facts"] for what, _, place in [fact.partition(", ")] if what == names[0]
+    )
+    place, times = places.most_common(1)[0] if places else ("", 0)
+    return names, place if place and times >= ONE_PLACE * places.total() else ""
+
+
+def _names(row: Mapping[str, Any]) -> set[str]:
+    return {fact.partition(", ")[0] for fact in row["facts"] or ()} | set(row["words"] or ())
+
+
+def place_of(view: View, cast: Cast, target: int) -> str:
+    """Where more relevance lies in pictures of a class than in those of others: a corner, the border, or all around."""
+    numbers = ", ".join(str(number) for members in cast.members.values() for number in members)
+    found = view.sql(f"SELECT predicted, relevance FROM pictures WHERE number IN ({numbers}) AND relevance IS NOT NULL")
+    classes, maps = found["predicted"].to_numpy(), unpacked(found["relevance"].to_pylist())
+    its = classes == target
+    if not its.any() or its.all():
+        return AROUND
+    grid = round(maps.shape[1] ** 0.5)
+    more = (maps[its].mean(0) - maps[~its].mean(0)).clip(min=0).reshape(grid, grid)
+    more /= max(float(more.sum()), 1e-12)
+    wide, edge = grid // 4, grid // 8
+    corners = {
+        "upper left corner": more[:wide, :wide], "upper right corner": more[:wide, -wide:],
+        "lower left corner": more[-wide:, :wide], "lower right corner": more[-wide:, -wide:],
+    }  # fmt: skip
+    shares = {name: float(part.sum()) for name, part in corners.items()}
+    best = max(shares, key=lambda name: shares[name])
+    if shares[best] >= APART:
+        return best
+    if sum(shares.values()) >= APART:
+        return "in the corners"
+    if 1 - float(more[edge:-edge, edge:-edge].sum()) >= 1.5 * APART:
+        return "along the border"
+    return AROUND

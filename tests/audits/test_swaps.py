@@ -1,0 +1,186 @@
+"""Interventions across pictures, by classifiers whose cause is known because it is written down."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from saywhy.audits.finding import corrected
+from saywhy.audits.findings import outside
+from saywhy.audits.options import AuditOptions
+from saywhy.audits.rows import packed
+from saywhy.audits.store import ROWS, TRIALS, Store
+from saywhy.audits.subject import Subject
+from saywhy.audits.swaps import Opened, cast_of, dealt
+from saywhy.classifiers.classifier import Classifier
+from saywhy.pictures.collections import Entry, Listed
+from saywhy.seen.gate import Seen
+from saywhy.types import Vocabulary
+
+SIDE = 48
+COLOURS = ((220, 40, 40), (40, 200, 60), (40, 60, 220), (230, 210, 60))
+NAMES = ("ruby", "fern", "wave", "dune")
+EVEN = packed(torch.ones(256) / 256)
+PHRASES = ("red", "green", "blue", "yellow")
+
+
+class ByColour(nn.Module):
+    """Says which of COLOURS is nearest to the mean colour of the border, or of the middle."""
+
+    def __init__(self, border: bool) -> None:
+        super().__init__()
+        where = torch.zeros(SIDE, SIDE)
+        where[20:28, 20:28] = 1
+        if border:
+            where = torch.ones(SIDE, SIDE)
+            where[4:-4, 4:-4] = 0
+        self.register_buffer("where", where / where.sum())
+        self.register_buffer("colours", torch.tensor(COLOURS) / 255)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        mean = (pixels * self.where).sum((2, 3))
+        return -20 * (mean[:, None] - self.colours).norm(dim=2)
+
+
+class Colours:
+    """A space of mean colours."""
+
+    name = "colours"
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        return torch.stack([_direction(np.asarray(one.convert("RGB")).mean((0, 1))) for one in images])
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return torch.stack([_direction(COLOURS[[p in text for p in PHRASES].index(True)]) for text in texts])
+
+
+def _direction(colour: Sequence[float] | np.ndarray) -> Tensor:
+    away = torch.as_tensor(np.asarray(colour), dtype=torch.float32) / 255 - 0.45
+    return away / away.norm()
+
+
+def _picture(label: int, seed: int) -> Image.Image:
+    """A disc of the class's colour on surroundings of its colour, somewhat darker, each a little different."""
+    rng = np.random.default_rng([label, seed])
+    around = np.clip(np.array(COLOURS[label]) * 0.85 + rng.normal(0, 4, (SIDE, SIDE, 3)), 0, 255)
+    image = Image.fromarray(around.astype(np.uint8))
+    x, y = rng.integers(15, 18, 2).tolist()
+    ImageDraw.Draw(image).ellipse((x, y, x + 16, y + 16), fill=COLOURS[label], outline=(0, 0, 0), width=2)
+    return image
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image.convert("RGB").resize((SIDE, SIDE)))).permute(2, 0, 1).float() / 255
+
+
+def _audit(folder: Path, border: bool, each: int = 8, options: AuditOptions | None = None) -> tuple[Subject, Store]:
+    """Rows as ``rows_of`` would make them, of four classes."""
+    classifier = Classifier.from_module(ByColour(border).eval(), transform=_tensor, labels=NAMES, name="by colour")
+    pictures = [(label, _picture(label, seed)) for label in range(4) for seed in range(each)]
+    entries = [Entry(f"{n}.png", (NAMES[k],), lambda i=image: i) for n, (k, image) in enumerate(pictures)]
+    subject = Subject(
+        classifier, Vocabulary(PHRASES, ("colour",) * 4, {"": ("{}",)}, "colours"), Colours(), Seen(),
+        Listed("discs", entries), options or AuditOptions(), {name: n for n, name in enumerate(NAMES)},
+    )  # fmt: skip
+    store = Store.create(folder, subject.story())
+    logits = classifier.logits(torch.stack([_tensor(image) for _, image in pictures]))
+    rows = [
+        {
+            "number": n, "predicted": int(one.argmax()), "correct": int(one.argmax()) == label, "true_class": label,
+            "classes": [0, 1, 2, 3], "probabilities": one.softmax(0).tolist(), "relevance": EVEN,
+        }
+        for n, ((label, _), one) in enumerate(zip(pictures, logits, strict=True))
+    ]  # fmt: skip
+    store.commit(ROWS, "00000000", {"pictures": rows})
+    return subject, store
+
+
+def _done(subject: Subject, store: Store, trials: Callable, family: str) -> None:
+    for part, rows in trials(subject, store.view(), store.parts(f"{TRIALS}/{family}")):
+        store.commit(f"{TRIALS}/{family}", part, {"trials": rows})
+
+
+def test_surroundings_that_decide_are_found_for_each_class_and_named(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, border=True)
+    _done(subject, store, outside.trials, "outside")
+    findings = corrected([outside.find(store.view())])
+    assert {finding.about[0] for finding in findings} == set(NAMES)
+    for finding in findings:
+        assert finding.decides
+        assert finding.significant
+        assert finding.effect.value > 0.9
+        assert finding.null == 0
+        assert finding.words[0] == PHRASES[NAMES.index(finding.about[0])]
+        assert all(subject.pictures[n].labels == finding.about for n in finding.examples)
+
+
+def test_surroundings_of_one_class_each_are_no_finding_where_the_object_decides(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, border=False)
+    _done(subject, store, outside.trials, "outside")
+    tested = outside.find(store.view())
+    assert not tested.findings
+    assert len(tested.p) == 4
+    assert tested.p.min() == 1
+
+
+def test_trials_go_on_and_are_the_same_again(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, border=True)
+    parts = dict(outside.trials(subject, store.view(), set()))
+    again = dict(outside.trials(subject, store.view(), {next(iter(parts))}))
+    assert list(again) == list(parts)[1:]
+    assert all(again[part] == parts[part] for part in again)
+
+
+def test_a_changed_picture_can_be_made_again(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, border=True)
+    row = next(row for _, rows in outside.trials(subject, store.view(), set()) for row in rows if row["hit"])
+    found = _tensor(outside.changed_picture(subject, row))
+    around, middle = found[:, :4].mean((1, 2)), found[:, 22:26, 22:26].mean((1, 2))
+    lends, own = (torch.tensor(COLOURS[row["target"]]) / 255, _tensor(_picture(row["before"], 0))[:, 22:26, 22:26])
+    assert (around - 0.85 * lends).abs().max() < 0.05
+    assert (middle - own.mean((1, 2))).abs().max() < 0.05
+
+
+def test_few_pictures_cannot_be_tested_and_the_note_says_so(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, border=True, each=4)
+    assert not list(outside.trials(subject, store.view(), set()))
+    assert "4 classes have fewer than 5" in outside.find(store.view()).note
+
+
+@pytest.mark.parametrize("each", [5, 8, 20])
+def test_a_control_is_the_same_picture_with_another_one_of_its_class(tmp_path: Path, each: int) -> None:
+    _, store = _audit(tmp_path, border=True, each=each)
+    cast = cast_of(store.view())
+    assert {target: len(numbers) for target, numbers in cast.members.items()} == dict.fromkeys(range(4), each)
+    rows = list(dealt(cast, 1, 20, 0))
+    assert len(rows) == 2 * max(each, 10)
+    for (number, lends, control), (same, own, beside) in zip(rows[::2], rows[1::2], strict=True):
+        assert (control, beside) == (False, True)
+        assert same == number
+        assert lends // each == 1
+        assert number // each != 1
+        assert own // each == number // each
+        assert own != number
+    assert {lends for _, lends, control in rows if not control} == set(cast.members[1])
+
+
+def test_pictures_that_cannot_be_read_again_are_left_out(tmp_path: Path) -> None:
+    from saywhy import SaywhyError
+
+    subject, store = _audit(tmp_path, border=True)
+
+    def gone() -> Image.Image:
+        raise SaywhyError("gone")
+
+    entries = list(subject.pictures.entries)  # type: ignore[attr-defined]
+    entries[3] = Entry("3.png", ("ruby",), gone)
+    changed = Subject(subject.classifier, subject.vocabulary, subject.space, subject.seen, Listed("discs", entries),
+                      subject.options, subject.classes)  # fmt: skip
+    assert Opened(changed)(3) is None
+    rows = [row for _, part in outside.trials(changed, store.view(), set()) for row in part]
+    assert rows
+    assert all(3 not in (row["number"], row["other"]) for row in rows)
