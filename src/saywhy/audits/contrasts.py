@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 
 from saywhy.audits.finding import LEVEL, REGIONS, WORDS
-from saywhy.audits.traits import GRID, NEAR, PART, PLACE, SAID, WORDLY, Trait, Traits
+from saywhy.audits.traits import COLOUR, GRID, NEAR, PART, PLACE, SAID, WORDLY, Trait, Traits
 from saywhy.intervals import Interval, proportions_differ, rank_difference
 
 LEAST = 0.1  # of a delta that is worth a word
@@ -224,21 +224,18 @@ def examples(
 
     members: (N,) bool. more: whether the group has more of it, or less. first: (N,) which come first of equal ones.
     """
-    values = np.nan_to_num(traits.values(trait).astype(float)) * (1 if more else -1)
-    order = np.lexsort((traits.pictures, -np.nan_to_num(first if first is not None else values), -values))
-    order = order[members[order]]
-    has = traits.traits[trait].kind in WORDLY
+    few = traits.where(np.flatnonzero(members))
+    values = np.nan_to_num(few.values(trait).astype(float)) * (1 if more else -1)
+    order = np.lexsort((few.pictures, -np.nan_to_num(values if first is None else first[members]), -values))
+    has = few.traits[trait].kind in WORDLY
     shown = order[values[order] > 0] if has and more else order[: max(1, len(order) // 2)]
     others = order[len(shown) :][::-1]
-    return (
-        tuple(int(traits.pictures[n]) for n in shown[:SHOWN]),
-        tuple(int(traits.pictures[n]) for n in others[:SHOWN]),
-    )
+    return tuple(few.pictures[shown[:SHOWN]].tolist()), tuple(few.pictures[others[:SHOWN]].tolist())
 
 
 def rests_on(kind: str) -> str:
     """What of an explanation bears a finding out whose first trait is of this kind."""
-    return {SAID: WORDS, NEAR: REGIONS, PART: REGIONS, PLACE: REGIONS}.get(kind, "")
+    return {SAID: WORDS, NEAR: REGIONS, PART: REGIONS, PLACE: REGIONS, COLOUR: REGIONS}.get(kind, "")
 
 
 def listed(parts: Sequence[str]) -> str:

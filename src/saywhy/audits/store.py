@@ -218,6 +218,7 @@ class View:
         scratch = tempfile.mkdtemp(prefix="saywhy-query-")
         weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         self._database.execute("SET preserve_insertion_order = false")
+        self._database.execute("SET enable_progress_bar = false")
         self._database.execute(f"SET memory_limit = '{MEMORY}'")
         self._database.execute(f"SET temp_directory = {_quoted(scratch)}")
         self._database.execute("SET parquet_metadata_cache = true")
@@ -284,7 +285,7 @@ class View:
         count = self.count
         if limit is None or count <= limit:
             return "true"
-        return f"(number * 2654435769 + {seed * 40503 % 2**32}) % 4294967296 < {int(limit / count * 2**32)}"
+        return f"((number + {seed % 2**16}) * 2654435769) % 4294967296 < {int(limit / count * 2**32)}"
 
     def matrix(
         self, column: str, where: str = "true", parameters: Sequence[Any] = (), *, limit: int | None = None,

@@ -12,17 +12,21 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from saywhy.audits.rows import unpacked
 from saywhy.audits.store import View
+from saywhy.pictures.plain import COLOURS, basic_colours, in_lab
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SAMPLE = 100_000  # pictures of which traits are read; more are drawn from, evenly
+BLOCK = 5_000  # pictures whose pixels are looked at together
 NEAREST = 3  # labels of a region that count
 SAID: Final = "said"
 NEAR: Final = "near"
 PART: Final = "part"
 PLACE: Final = "place"
+COLOUR: Final = "colour"
 PROPERTY: Final = "property"
 DECISION: Final = "decision"
 WORDLY = (SAID, NEAR, PART)
@@ -143,8 +147,10 @@ def _read(view: View, limit: int) -> Traits:
     found = view.sql(f"SELECT number, predicted, correct, {columns} FROM pictures WHERE {sample} ORDER BY number")
     pictures = found["number"].to_numpy()
     numbers = np.stack([found[f"n{n}"].to_numpy().astype(np.float32) for n in range(len(given))], axis=1)
+    numbers = np.hstack([numbers, _colours(view, sample, pictures)])
     told = ~np.isnan(numbers).all(0)
     traits = [Trait(kind, name, more, less) for name, (kind, _, more, less) in given.items()]
+    traits += [Trait(COLOUR, name, f"more {name} where it looks", f"less {name} where it looks") for name in COLOURS]
     traits = [trait for trait, any_ in zip(traits, told, strict=True) if any_]
     blocks = []
     for kind, query in (
@@ -175,6 +181,32 @@ def _read(view: View, limit: int) -> Traits:
         pictures, view.count, found["predicted"].to_numpy(), correct, _true(view, sample, pictures), tuple(traits),
         numbers[:, told], hstack(blocks, format="csr"),
     )  # fmt: skip
+
+
+def _colours(view: View, sample: str, pictures: np.ndarray) -> np.ndarray:
+    """(N, 11) float32: of the relevance of each picture, how much lies on each of COLOURS; measured in its pixels."""
+    found = np.full((len(pictures), len(COLOURS)), np.nan, np.float32)
+    rows = view.sql(
+        f"SELECT number, look, relevance FROM pictures WHERE {sample} AND look IS NOT NULL AND relevance IS NOT NULL "
+        "ORDER BY number"
+    )
+    nearest = _nearest_colours()
+    for block in rows.to_batches(max_chunksize=BLOCK):
+        places = np.searchsorted(pictures, block["number"].to_numpy())
+        look = np.frombuffer(b"".join(block["look"].to_pylist()), np.uint8).reshape(len(places), -1, 3) >> 3
+        colours = nearest[look[..., 0], look[..., 1], look[..., 2]]
+        relevance = unpacked(block["relevance"].to_pylist())
+        for n in range(len(COLOURS)):
+            found[places, n] = (relevance * (colours == n)).sum(1)
+    return found
+
+
+def _nearest_colours() -> np.ndarray:
+    """(32, 32, 32) the place in COLOURS nearest to an RGB colour, by its five high bits, in Lab."""
+    levels = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    shades = in_lab((levels * 8 + 4).astype(np.uint8)[None])[0]
+    known = basic_colours()
+    return ((shades[:, None] - known[None]) ** 2).sum(-1).argmin(1).astype(np.uint8).reshape(32, 32, 32)
 
 
 def _true(view: View, sample: str, pictures: np.ndarray) -> csr_matrix:

@@ -15,7 +15,7 @@ import numpy as np
 from saywhy.audits.contrasts import FEWEST, LEAST, Contrast, contrast, listed, named, rests_on
 from saywhy.audits.finding import LEVEL, AuditFinding, Tested
 from saywhy.audits.store import View
-from saywhy.audits.traits import NEAREST, PLACE, PROPERTY, SAID, SAMPLE, WORDLY, Traits, traits_of
+from saywhy.audits.traits import COLOUR, NEAREST, PLACE, PROPERTY, SAID, SAMPLE, WORDLY, Traits, traits_of
 from saywhy.intervals import Interval, proportion
 
 KIND = "confused classes"
@@ -43,10 +43,10 @@ def find(view: View) -> Tested:
         return Tested(note="the truth is not known of any picture")
     null = _null(view)
     findings, tested = [], [np.zeros(0)]
-    plain = traits.only((*WORDLY, PLACE, PROPERTY))
-    standing = _standing(plain)
+    plain = traits.only((*WORDLY, PLACE, COLOUR, PROPERTY))
+    standing, likeliest = _standing(plain), _likeliest(view)
     for pair in pairs[:PAIRS]:
-        finding, p = _finding(view, plain, standing, pair, labels, null)
+        finding, p = _finding(plain, likeliest, standing, pair, labels, null)
         findings.append(finding)
         tested.append(p)
     few = sum(pair.pictures < 2 * FEWEST for pair in pairs[:PAIRS])
@@ -58,6 +58,10 @@ def find(view: View) -> Tested:
         f"where wrong predictions are dealt to other pictures, the greatest share of a pair's pictures is {null:.2f}",
     ]  # fmt: skip
     return Tested(findings, np.concatenate(tested), "; ".join(filter(None, notes)))
+
+
+_Lean = tuple[str, float, float]
+"""A trait in words, its rank correlation with leaning to the first class, and p."""
 
 
 @final
@@ -139,7 +143,7 @@ def _null(view: View, dealt: int = 20) -> float:
 
 
 def _finding(
-    view: View, plain: Traits, standing: np.ndarray, pair: _Pair, labels: Sequence[str], null: float
+    plain: Traits, likeliest: _Likeliest, standing: np.ndarray, pair: _Pair, labels: Sequence[str], null: float
 ) -> tuple[AuditFinding, np.ndarray]:
     a, b = plain.members(pair.a), plain.members(pair.b)
     a, b = a & ~b, b & ~a
@@ -160,14 +164,20 @@ def _finding(
     if wrongly:
         apart.append(f"those that are confused go with {listed([mistaken.says(0, n) for n in wrongly])}")
     details["confused and right"] = _rows(mistaken, wrongly)
-    leaning, p, count = _leaning(view, plain, pair)
+    leaning, perhaps, p, count = _leaning(plain, likeliest, pair)
     tested.append(p)
     if leaning and not best:
         apart.append(
             f"in the {count} pictures in which both are among the likeliest, leaning to {names[0]} goes with "
-            f"{listed([f'{says} (rank correlation {rho:+.2f})' for says, rho, _ in leaning[:SHOWN]])}"
+            f"{_correlated(leaning)}"
         )
-    details["leaning"] = [{"trait": says, "correlation": rho, "p": one} for says, rho, one in leaning]
+    for key, leans in (("leaning", leaning), ("leaning, perhaps", perhaps)):
+        details[key] = [{"trait": says, "correlation": rho, "p": one} for says, rho, one in leans]
+    if perhaps and not apart:
+        apart.append(
+            f"perhaps, since no test survives correction: in the {count} pictures in which both are among the "
+            f"likeliest, leaning to {names[0]} goes with {_correlated(perhaps)}"
+        )
     untested = [] if apart else _untested(plain, standing, names, a, b)
     if untested:
         apart.append(f"not tested, of so few: {'; '.join(untested)}")
@@ -175,7 +185,7 @@ def _finding(
     kinds = [plain.traits[n].kind for n in (*best, *wrongly)]
     share: Interval = proportion(pair.mass, pair.pictures)  # type: ignore[arg-type]  # of probability, not of pictures
     wrong, their = sum(pair.wrong), "one picture" if pair.pictures == 1 else f"{pair.pictures} pictures"
-    shows, counters = _examples(view, pair)
+    shows, counters = _examples(plain, likeliest, pair)
     details |= {"pictures": pair.counts, "predicted as the other": pair.wrong, "leaning pictures": count}
     few = "; this rests on few pictures" if pair.pictures < 2 * FEWEST else ""
     sentence = (
@@ -237,24 +247,20 @@ def _rows(found: Contrast, chosen: Sequence[int]) -> list[dict[str, object]]:
     return [found.row(0, n) for n in chosen]
 
 
-def _leaning(view: View, traits: Traits, pair: _Pair) -> tuple[list[tuple[str, float, float]], np.ndarray, int]:
-    """What goes with being nearer to a than to b: (trait, rank correlation, p), all p, and of how many pictures.
+def _leaning(traits: Traits, likeliest: _Likeliest, pair: _Pair) -> tuple[list[_Lean], list[_Lean], np.ndarray, int]:
+    """What goes with being nearer to a than to b: what survives correction, what does not, all p, of how many pictures.
 
     Of all pictures in which both are among the likeliest, whatever they show; those of the two classes themselves too.
     """
     from scipy.stats import false_discovery_control, rankdata
     from scipy.stats import t as student
 
-    rows = view.columns(
-        "SELECT number, ln(greatest(probabilities[list_position(classes, ?)], 1e-9)) - "
-        "ln(greatest(probabilities[list_position(classes, ?)], 1e-9)) AS lean FROM pictures WHERE "
-        f"list_contains(classes, ?) AND list_contains(classes, ?) AND {view.sampled(SAMPLE)} ORDER BY number",
-        [pair.a, pair.b, pair.a, pair.b],
-    )
-    lean, place = rows["lean"].astype(float), np.searchsorted(traits.pictures, rows["number"])
+    of_a, of_b = (np.where(likeliest.classes == index, likeliest.probabilities, 0).max(1) for index in (pair.a, pair.b))
+    place = np.flatnonzero((of_a > 0) & (of_b > 0))
+    lean = np.log(of_a[place]) - np.log(of_b[place])
     count = len(lean)
     if count < LEANING:
-        return [], np.zeros(0), count
+        return [], [], np.zeros(0), count
     few = traits.where(place)
     values = np.hstack([np.where(np.isnan(few.numbers), np.nanmedian(few.numbers, axis=0, keepdims=True), few.numbers),
                         few.has.toarray()])  # fmt: skip
@@ -272,8 +278,14 @@ def _leaning(view: View, traits: Traits, pair: _Pair) -> tuple[list[tuple[str, f
     q = np.ones(len(p))
     if enough.any():
         q[enough] = false_discovery_control(p[enough])
-    kept = [n for n in np.argsort(-np.abs(rho), kind="stable") if enough[n] and q[n] <= LEVEL and abs(rho[n]) >= LEAST]
-    return [(_says(few, int(n), rho[n]), float(rho[n]), float(p[n])) for n in kept], p[enough], count
+    strongest = [int(n) for n in np.argsort(-np.abs(rho), kind="stable") if enough[n] and abs(rho[n]) >= LEAST]
+    leans = [(_says(few, n, rho[n]), float(rho[n]), float(p[n]), bool(q[n] <= LEVEL)) for n in strongest]
+    kept = [(says, value, one) for says, value, one, survives in leans if survives]
+    return kept, [lean[:3] for lean in leans if lean[2] <= LEVEL and not lean[3]][:2], p[enough], count
+
+
+def _correlated(leans: Sequence[_Lean]) -> str:
+    return listed([f"{says} (rank correlation {rho:+.2f})" for says, rho, _ in leans[:SHOWN]])
 
 
 def _says(traits: Traits, n: int, rho: float) -> str:
@@ -283,14 +295,33 @@ def _says(traits: Traits, n: int, rho: float) -> str:
     return trait.more if rho > 0 else trait.less
 
 
-def _examples(view: View, pair: _Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _examples(traits: Traits, likeliest: _Likeliest, pair: _Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Pictures of either class with most probability of the other, and those with least."""
-    truths = _truths(view, "number, classes, probabilities")
-    rows = view.columns(
-        "SELECT number, coalesce(probabilities[list_position(classes, CASE WHEN truth = ? THEN ? ELSE ? END)], 0) "
-        f"AS p FROM ({truths}) WHERE truth IN (?, ?) ORDER BY p DESC, number",
-        [pair.a, pair.b, pair.a, pair.a, pair.b],
-    )
-    numbers, p = [int(n) for n in rows["number"]], rows["p"]
-    shown = [n for n, one in zip(numbers, p, strict=True) if one > LEAST_MASS][:EXAMPLES]
-    return tuple(shown), tuple(n for n in reversed(numbers) if n not in shown)[:EXAMPLES]
+    in_a, in_b = traits.members(pair.a), traits.members(pair.b)
+    rows = np.flatnonzero(in_a | in_b)
+    other = np.where(in_a[rows], pair.b, pair.a)
+    p = np.where(likeliest.classes[rows] == other[:, None], likeliest.probabilities[rows], 0).max(1)
+    order = np.lexsort((rows, -p))
+    numbers = traits.pictures[rows[order]].tolist()
+    count = min(EXAMPLES, int((p > LEAST_MASS).sum()))
+    return tuple(numbers[:count]), tuple(numbers[count:][::-1][:EXAMPLES])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Likeliest:
+    """(N, K) classes of each picture, best first, -1 for none; and how probable they are."""
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+
+
+def _likeliest(view: View) -> _Likeliest:
+    """Of the pictures of ``traits_of``."""
+    rows = view.sql(f"SELECT classes, probabilities FROM pictures WHERE {view.sampled(SAMPLE)} ORDER BY number")
+    lists = [rows[name].combine_chunks() for name in ("classes", "probabilities")]
+    lengths = np.diff(lists[0].offsets.to_numpy())
+    there = np.arange(lengths.max(initial=1)) < lengths[:, None]
+    classes, probabilities = np.full(there.shape, -1), np.zeros(there.shape)
+    classes[there], probabilities[there] = (one.flatten().to_numpy() for one in lists)
+    return _Likeliest(classes, probabilities)

@@ -15,17 +15,20 @@ from saywhy.audits.contrasts import FEWEST, Contrast, contrast, examples, listed
 from saywhy.audits.finding import AuditFinding, Tested
 from saywhy.audits.names import Names, echoes, names_of
 from saywhy.audits.store import View
-from saywhy.audits.traits import NEAR, PART, PLACE, SAID, WORDLY, Traits, parts, traits_of
+from saywhy.audits.traits import COLOUR, NEAR, PART, PLACE, SAID, WORDLY, Traits, parts, traits_of
 
 KIND = "recognised by"
-MOST_WORDS, MOST_PLACES = 3, 1  # in a sentence
+MOST_WORDS, MOST_COLOURS, MOST_PLACES = 3, 2, 1  # in a sentence
 LISTED = 8  # traits of a class in its details
 
 
 def find(view: View) -> Tested:
-    """A finding a class that is predicted for FEWEST pictures or more, and has something of its own."""
+    """A finding a class that is predicted for FEWEST pictures or more, and has something of its own.
+
+    Its first trait has to be greater than what dealt predictions give of any trait of a class of that size.
+    """
     everything = traits_of(view)
-    traits, sure = everything.only((*WORDLY, PLACE)), everything.of_name("probability")
+    traits, sure = everything.only((*WORDLY, PLACE, COLOUR)), everything.of_name("probability")
     labels = view.manifest["model"]["labels"]
     classes, groups = np.unique(traits.predicted, return_inverse=True)
     found = contrast(traits, groups, len(classes))
@@ -54,14 +57,16 @@ def _of_class(
 ) -> AuditFinding | None:  # fmt: skip
     words = found.best(group, LISTED, (SAID, NEAR), more=True)
     part = found.best(group, MOST_PLACES, (PART,), more=True)
-    places = found.best(group, MOST_PLACES, (PLACE,))
-    shown = words[:MOST_WORDS] + part + places
+    places, colours = found.best(group, MOST_PLACES, (PLACE,)), found.best(group, MOST_COLOURS, (COLOUR,))
+    shown = words[:MOST_WORDS] + part + colours + places
     if not shown:
         return None
     echo = [found.traits[n].name for n in words if echoes(found.traits[n].name, label, by_name)]
     said = [found.says(group, n) + (", as its name alone would say" if found.traits[n].name in echo else "")
             for n in shown]  # fmt: skip
     head = max(shown, key=lambda n: abs(found.delta[group, n]))
+    if abs(found.delta[group, head]) <= found.null[group]:
+        return None
     trait, delta = found.traits[head], float(found.delta[group, head])
     shows, counters = examples(traits, members, head, delta > 0, sure)
     position = {(t.kind, t.name): n for n, t in enumerate(found.traits)}
