@@ -106,6 +106,8 @@ def audit(
     options: AuditOptions | None = None,
     kinds: Sequence[str] = (),
     engine: str = "local",
+    workers: int | None = None,
+    ray_address: str | None = None,
     limit: int | None = None,
     bar: Bar = no_bar,
     **how: Any,
@@ -119,6 +121,7 @@ def audit(
     out:     a folder of the audit's own; where it has the same audit already, that one goes on.
     model, vocabulary, space, calibration, reference: as in ``saywhy.explain``.
     options: see ``AuditOptions``. how: its fields, instead. kinds: of findings; (): all. engine: "local" or "ray".
+    workers: processes of "ray"; None: one for each GPU, or each CPU core. ray_address: of its cluster; None: here.
     limit:   so many pictures at most.
 
     Raises SaywhyError for data without pictures, and a folder that holds something else.
@@ -133,7 +136,7 @@ def audit(
         ahead = pictures_left(subject, store)
         done = len(pictures) - ahead
         with bar(f"describing ({done:,} are done)" if done else "describing", ahead) as advance:
-            run(subject, store, engine, advance)
+            run(subject, store, engine, advance, workers=workers, address=ray_address)
         found = conclude(store, subject, kinds, bar)
     return Audit(store.folder, tuple(found))
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from PIL.Image import Image
 
@@ -15,6 +15,9 @@ from saywhy.audits.subject import Subject
 from saywhy.pictures.ahead import Ahead, ahead
 from saywhy.pictures.collections import Entry
 from saywhy.pictures.in_batches import Advance, Failure, in_batches
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ROOM = 8000  # bytes of a row of ``tables.SHOWN`` on disk, at most, all that stands around it counted in
 FOR_ALL = 0.75  # of the room for pictures to show: for a sample of all; the rest is for examples of what is found
@@ -27,7 +30,7 @@ class Chunk:
     """The rows of one chunk of pictures, by table."""
 
     number: int
-    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+    tables: Mapping[str, Sequence[Mapping[str, Any]] | pyarrow.Table]
 
 
 def chunk_name(number: int) -> str:
@@ -40,14 +43,24 @@ def numbers_of(subject: Subject, chunk: int) -> range:
     return range(chunk * size, min((chunk + 1) * size, len(subject.pictures)))
 
 
-def describe_chunk(subject: Subject, number: int, advance: Advance = lambda count: None) -> Chunk:
-    """The rows of one chunk: the work that every engine does."""
-    return next(describe_chunks(subject, [number], advance))
+def describe_chunk(subject: Subject, number: int, shown: Container[int] | None = None) -> Chunk:
+    """The rows of one chunk: the work that every engine does. shown: of ``shown_of``, to whom it is known already."""
+    return next(describe_chunks(subject, [number], shown=shown))
 
 
-def describe_chunks(subject: Subject, chunks: Sequence[int], advance: Advance = lambda count: None) -> Iterator[Chunk]:
+def shown_of(subject: Subject) -> frozenset[int]:
+    """Numbers of the pictures of which a thumbnail and a map are kept, whatever is found."""
+    return subject.evenly(room(subject, FOR_ALL))
+
+
+def describe_chunks(
+    subject: Subject,
+    chunks: Sequence[int],
+    advance: Advance = lambda count: None,
+    shown: Container[int] | None = None,
+) -> Iterator[Chunk]:
     """The rows of one chunk after another; pictures of the next are opened while one is worked on."""
-    shown = subject.evenly(room(subject, FOR_ALL))
+    shown = shown_of(subject) if shown is None else shown
     with opening(subject, (number for chunk in chunks for number in numbers_of(subject, chunk))) as pictures:
         for chunk in chunks:
             own = islice(pictures, len(numbers_of(subject, chunk)))

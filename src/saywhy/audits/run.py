@@ -20,19 +20,28 @@ def pictures_left(subject: Subject, store: Store) -> int:
     return sum(len(numbers_of(subject, chunk)) for chunk in left(subject, store))
 
 
-def run(subject: Subject, store: Store, engine: str = "local", advance: Advance = lambda count: None) -> None:
+def run(
+    subject: Subject,
+    store: Store,
+    engine: str = "local",
+    advance: Advance = lambda count: None,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+) -> None:
     """Describe every picture that has no row yet.
 
     engine: of ENGINES. advance: is told how many more pictures are done with.
+    workers, address: of "ray"; see ``on_ray.Cluster``.
 
-    Raises SaywhyError where the rows cannot be written; those before are kept.
+    Raises SaywhyError where the rows cannot be written, those before are kept; and as ``on_ray``.
     """
     check_engine(engine)
     chunks = left(subject, store)
     if engine == "ray":
-        from saywhy.audits.on_ray import on_ray
+        from saywhy.audits.on_ray import Cluster, on_ray
 
-        described = on_ray(subject, chunks, advance)
+        described = on_ray(subject, chunks, advance, Cluster(address, workers))
     else:
         described = describe_chunks(subject, chunks, advance)
     for chunk in described:

@@ -102,6 +102,13 @@ def audit(
     engine: Annotated[
         str, typer.Option(help="local, or ray: many processes or machines.", rich_help_panel=RUNNING)
     ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of ray: processes; default: one a GPU, or a CPU core.", rich_help_panel=RUNNING),
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of ray: a cluster, auto or HOST:PORT; default: here.", rich_help_panel=RUNNING)
+    ] = None,
     limit: Limit = None,
     seed: Seed = 0,
     device: Device = None,
@@ -125,7 +132,8 @@ def audit(
     with told_when_interrupted(f"what was done is kept in {out}, and the same command goes on from there"):
         found = run(
             pictures, model=classifier, out=out, vocabulary=vocabulary, space=space, calibration=calibration,
-            reference=reference, options=options, engine=engine, bar=rated_bar,
+            reference=reference, options=options, engine=engine, workers=workers, ray_address=ray_address,
+            bar=rated_bar,
         )  # fmt: skip
     if failed := found.query("SELECT count(*) AS n FROM errors")["n"][0].as_py():
         note(

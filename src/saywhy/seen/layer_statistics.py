@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -101,16 +102,15 @@ def eyes_of(space: Space | None, classifier: Classifier | None) -> list[Eye]:
     except SaywhyError:  # it has no CLIP
         tower = clip = None
     if tower is not None and clip is not None:
-        transform, name = clip.transform, clip.name
-
-        def prepare(images: Sequence[Image.Image]) -> Tensor:
-            return torch.stack([torch.as_tensor(transform(image)) for image in images])
-
-        eyes.append(Eye(name, tower, prepare, transform))
+        eyes.append(Eye(clip.name, tower, partial(_prepared, clip.transform), clip.transform))
     for one in (classifier, None if space is None else classifier_of(space)):
         if one is not None and all(eye.network is not one.network for eye in eyes):
             eyes.append(Eye(one.name, one.network, one.preprocess, one.transform))
     return eyes
+
+
+def _prepared(transform: Callable[[Image.Image], Tensor], images: Sequence[Image.Image]) -> Tensor:
+    return torch.stack([torch.as_tensor(transform(image)) for image in images])
 
 
 def early_layers(seen: dict[str, Seen], network: nn.Module, pixels: Tensor) -> tuple[str, ...]:
