@@ -42,7 +42,7 @@ CLASSES = 3  # that a component speaks for, and against
 BATCH = 32  # pictures at once
 DEALT = 5  # times that class names are dealt to other classes
 _DRAWS = 100  # of the bootstrap, of which only the deviation is used
-_Z = 1.959964
+Z = 1.959964  # of a normal distribution, 95 %
 
 
 @final
@@ -132,7 +132,7 @@ def keep_inside(folder: Path, subject: Subject, space: str | None) -> None:
     tensors = {
         "weight": head.weight.half(), "bias": head.bias.float(),
         "texts": encode_vocabulary(subject.vocabulary, subject.space).half(),
-        "dealt": _dealt(subject.space, subject.vocabulary).half(),
+        "dealt": dealt_phrases(subject.space, subject.vocabulary).half(),
     }  # fmt: skip
     words = {
         "phrases": subject.vocabulary.phrases, "groups": subject.vocabulary.groups, "name": subject.vocabulary.name,
@@ -142,7 +142,7 @@ def keep_inside(folder: Path, subject: Subject, space: str | None) -> None:
     write_tensors(folder / KEPT, tensors, {"space": space, "vocabulary": words})
 
 
-def _dealt(space: Space, vocabulary: Vocabulary) -> Tensor:
+def dealt_phrases(space: Space, vocabulary: Vocabulary) -> Tensor:
     """(S, M, e) the phrases in the classifier's own space, had its classes each other's names; (0,) in other spaces."""
     from saywhy.questions.labels import encode_vocabulary
     from saywhy.spaces.own import PHRASES, ClassifierSpace, class_prompts
@@ -177,7 +177,8 @@ def look_inside(view: View, space: Space | None = None, pictures: Collection | N
         weight, bias = (file.tensors[name].float().numpy() for name in ("weight", "bias"))
         texts, dealt = (file.tensors[name].float().numpy() for name in ("texts", "dealt"))
         words = _vocabulary(file.story["vocabulary"])
-    numbers, predicted, features, vectors, of = _sample(view)
+    some = sample(view)
+    numbers, features, vectors = some.numbers, some.features, some.vectors
     if len(numbers) < FEWEST:
         raise SaywhyError(f"{folder}: {len(numbers)} pictures; {FEWEST} at least are needed to name what is inside")
     if features.shape[1] != weight.shape[1] or list(words.phrases) != view.manifest["vocabulary"]["phrases"]:
@@ -186,9 +187,9 @@ def look_inside(view: View, space: Space | None = None, pictures: Collection | N
         vectors, texts, dealt = _seen_by(space, words, view, numbers, features, pictures)
     halves = np.random.default_rng(0).permutation(len(numbers)) < len(numbers) // 2
     return Inside(
-        numbers, features, vectors, predicted, weight, bias, tuple(view.manifest["model"]["labels"]), words.phrases,
-        texts, dealt, halves, of,
-    )  # fmt: skip
+        numbers, features, vectors, some.predicted, weight, bias, tuple(view.manifest["model"]["labels"]),
+        words.phrases,
+        texts, dealt, halves, some.of)  # fmt: skip
 
 
 def space_named(view: View) -> str | None:
@@ -203,23 +204,36 @@ def _vocabulary(story: Mapping[str, Any]) -> Vocabulary:
     return Vocabulary(phrases, groups, templates, story["name"], frozenset(story["exclusive"]), attributes)
 
 
-def _sample(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Numbers, predicted classes, features and vectors of a sample that is always the same; and of how many it is."""
+@final
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Pictures of an audit that have features: numbers (N,), predicted (N,), features (N, d), vectors (N, e).
+
+    of: how many have features in all.
+    """
+
+    numbers: np.ndarray
+    predicted: np.ndarray
+    features: np.ndarray
+    vectors: np.ndarray
+    of: int
+
+
+def sample(view: View, count: int = SAMPLE) -> Sample:
+    """``count`` pictures at most, always the same ones. Raises SaywhyError where none has features."""
     from saywhy.audits.rows import unpacked
 
     known = "features IS NOT NULL AND vector IS NOT NULL"
     numbers = np.sort(view.columns(f"SELECT number FROM pictures WHERE {known}")["number"].astype(np.int64))
     if not len(numbers):
         raise SaywhyError(f"{view.store.folder}: no picture has features; the classifier has no linear head")
-    taken = numbers
-    if len(numbers) > SAMPLE:
-        taken = np.sort(np.random.default_rng(0).choice(numbers, SAMPLE, replace=False))
     query = f"SELECT number, predicted, features, vector FROM pictures WHERE {known}"
-    if len(taken) < len(numbers):
+    if len(numbers) > count:
+        taken = np.random.default_rng(0).choice(numbers, count, replace=False)
         query += f" AND number IN ({', '.join(map(str, taken))})"
     found = view.sql(f"{query} ORDER BY number")
     features, vectors = (unpacked(found[name].to_pylist()) for name in ("features", "vector"))
-    return found["number"].to_numpy(), found["predicted"].to_numpy(), features, vectors, len(numbers)
+    return Sample(found["number"].to_numpy(), found["predicted"].to_numpy(), features, vectors, len(numbers))
 
 
 def _seen_by(
@@ -235,7 +249,7 @@ def _seen_by(
         vectors = space.encode_features(torch.from_numpy(features))
     else:
         vectors = _looked_at(space, pictures or pictures_of(view), numbers)
-    return vectors.numpy(), encode_vocabulary(words, space).numpy(), _dealt(space, words).numpy()
+    return vectors.numpy(), encode_vocabulary(words, space).numpy(), dealt_phrases(space, words).numpy()
 
 
 def pictures_of(view: View) -> Collection:
@@ -271,7 +285,7 @@ def _looked_at(space: Space, pictures: Collection, numbers: np.ndarray) -> Tenso
 
 
 def components(
-    view: View,
+    view: View | None,
     space: Space | None = None,
     sae: SparseAutoencoder | None = None,
     *,
@@ -280,11 +294,14 @@ def components(
 ) -> list[Component]:
     """Channels, head rows and, where a sparse autoencoder is given, latents; of each kind what matters most first.
 
-    inside: what ``look_inside(view, space)`` gave, where it is known already.
+    inside: what ``look_inside(view, space)`` gave, where it is known already; then no view is needed.
 
     Raises SaywhyError as ``look_inside``, and for a sparse autoencoder of other features.
     """
-    inside = inside or look_inside(view, space)
+    if inside is None:
+        if view is None:
+            raise SaywhyError("components are those of a view, or of what look_inside gave")
+        inside = look_inside(view, space)
     found = list[Component]()
     for kind in kinds:
         if kind == LATENT and sae is None:
@@ -349,7 +366,7 @@ def _components(inside: Inside, kind: str, active: np.ndarray, effects: np.ndarr
         control = np.full(len(fit), by_chance.mean())
     p = np.where(fit > 0, p, 1.0)
     q = false_discovery_control(p)
-    spread = _interval_of(active[measured], phrases[measured][:, names], fit)
+    spread = fitted(fit, drawn_correlations(active[measured], phrases[measured][:, names]))
     shares = _shares(active, effects, inside.predicted)
     speaks_for, speaks_against = _speaks(active, effects, inside.predicted, inside.labels)
     best = np.argsort(-active, 0, kind="stable")[: min(EXAMPLES, len(active))]
@@ -380,14 +397,13 @@ def _above(values: np.ndarray, null: np.ndarray) -> np.ndarray:
     return (1 + len(ordered) - np.searchsorted(ordered, values, side="left")) / (1 + len(ordered))
 
 
-def _interval_of(active: np.ndarray, phrases: np.ndarray, fit: np.ndarray) -> list[Interval]:
-    """Of the correlation of each column of (N, K) with that of (N, K): a bootstrap's deviation on Fisher's scale."""
-    drawn = drawn_correlations(active, phrases)
+def fitted(fit: np.ndarray, drawn: np.ndarray) -> list[Interval]:
+    """Correlations (K,) with their intervals, by (draws, K) of a bootstrap: its deviation on Fisher's scale."""
     spread = np.arctanh(np.clip(drawn, -0.9999, 0.9999)).std(0)
     middle = np.arctanh(np.clip(fit, -0.9999, 0.9999))
     return [
-        Interval(float(value), float(np.tanh(at - _Z * deviation)), float(np.tanh(at + _Z * deviation)))
-        for value, at, deviation in zip(fit, middle, spread, strict=True)
+        Interval(float(value), float(np.tanh(at - Z * by)), float(np.tanh(at + Z * by)))
+        for value, at, by in zip(fit, middle, spread, strict=True)
     ]
 
 
@@ -410,7 +426,7 @@ def _shares(active: np.ndarray, effects: np.ndarray, predicted: np.ndarray) -> l
     drawn = _drawn(len(added)) @ added
     drawn /= np.maximum(drawn.sum(1, keepdims=True), 1e-12)
     share = added.sum(0) / max(float(added.sum()), 1e-12)
-    spread = _Z * drawn.std(0)
+    spread = Z * drawn.std(0)
     return [
         Interval(float(v), float(max(0.0, v - s)), float(min(1.0, v + s))) for v, s in zip(share, spread, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The command line: ``saywhy demo | explain | why | ask | audit | query | calibrate | models | doctor | bench | ...``.
+"""The command line: ``saywhy demo | explain | why | ask | audit | query | inside | calibrate | models | bench | ...``.
 
 An edge: nothing imports it.
 """
@@ -26,6 +26,7 @@ from saywhy.cli.data import data, worlds
 from saywhy.cli.demo import demo
 from saywhy.cli.doctor import doctor, models
 from saywhy.cli.explain import explain
+from saywhy.cli.inside import inside
 from saywhy.cli.options import examples
 from saywhy.cli.stopping import exit_code, signals_heeded, silence
 from saywhy.cli.train import train
@@ -168,6 +169,13 @@ app.command(
     )
 )(audit)
 app.command(epilog=examples('saywhy query audit "SELECT truth, avg(correct::int) FROM pictures GROUP BY truth"'))(query)
+app.command(
+    epilog=examples(
+        "saywhy inside audit",
+        "saywhy inside audit --search 'a red roof' --sae sae.safetensors",
+        "saywhy inside audit --compare audit-of-the-last-version",
+    )
+)(inside)
 for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)

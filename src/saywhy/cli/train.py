@@ -1,4 +1,4 @@
-"""The commands ``saywhy train concepts | classifier | language | prompts``."""
+"""The commands ``saywhy train concepts | sae | classifier | language | prompts``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from saywhy.cli.loading import (
     Checkpoint,
     Ema,
     Labels,
+    MaybeModel,
     Model,
     NumClasses,
     Output,
@@ -32,12 +33,17 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.texts import parse_toml
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from saywhy.audits.store import Store
     from saywhy.classifiers.classifier import Classifier
     from saywhy.pictures.phrase_tables import PhraseData
     from saywhy.spaces.concepts import Probes
 
 NOTED = 12  # notes about pictures or phrases
 SHOWN = 40  # phrases in the terminal's table
+MOST_PICTURES = 100_000  # of an audit, whose features are learned from
+LEAST_EXPLAINED = 0.8  # R2 below which a sparse autoencoder is told to be poor
 
 train = typer.Typer(
     help="Learn concepts from pictures; train a classifier, or a language model to word explanations.",
@@ -319,6 +325,100 @@ def train_concepts(
         "basis": probes.basis,
     }  # fmt: skip
     print(json.dumps(measured))
+
+
+@train.command("sae")
+def train_sae_command(
+    data: Annotated[
+        str, typer.Argument(help="An audit's folder, for the features it kept; or pictures: a folder, ...")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File for it (saywhy inside AUDIT --sae OUT).")],
+    model: MaybeModel = None,
+    width: Annotated[int, typer.Option(min=0, help="Latents (0: as many as features).")] = 0,
+    k: Annotated[int, typer.Option("--k", min=0, help="Latents active in a picture (0: a sixth of the features).")] = 0,
+    steps: Annotated[int, typer.Option(min=1)] = 2000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step.")] = 256,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="Pictures at most, evenly over the classes.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that was stopped.")] = False,
+    labels: Labels = None,
+    checkpoint: Checkpoint = None,
+    num_classes: NumClasses = None,
+    ema: Ema = False,
+    task: Task = None,
+    threshold: Threshold = None,
+    output: Output = None,
+    random_weights: RandomWeights = False,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Learn a small sparse autoencoder of a classifier's features: directions of which a picture shows few."""
+    from saywhy.training.sae import SaeSettings, train_sae
+
+    settings = SaeSettings(width=width, k=k, steps=steps, batch=batch_size, rate=rate, seed=seed)
+    if out.is_dir():
+        raise SaywhyError(f"--out {out}: is a folder; name a file, such as {out / 'sae.safetensors'}")
+    writable(out.parent)
+    if Path(data, "manifest.json").is_file():
+        from saywhy.audits.store import Store
+
+        if model is not None:
+            raise SaywhyError("an audit has its model's features; --model is for pictures")
+        features, fingerprint = _kept_features(Store.open(data), limit)
+    else:
+        if model is None:
+            raise SaywhyError(f"{data}: is no audit's folder; of pictures, name the classifier with --model")
+        with errors.status("loading the model", spinner="dots"):
+            classifier = load_classifier(
+                model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
+                threshold=threshold, output=output, random_weights=random_weights, device=device,
+            )  # fmt: skip
+        features, fingerprint = _features_of(classifier, data, limit), classifier.fingerprint
+    unfinished = out.with_name(f"{out.name}.run")
+    try:
+        with progress_bar("learning directions", steps) as advance:
+            made = train_sae(
+                features, settings, fingerprint, checkpoint=unfinished, resume=resume, advance=advance
+            )  # fmt: skip
+    except KeyboardInterrupt as stop:
+        if unfinished.exists():
+            complain(f"stopped; continue with the same command and --resume (in {unfinished}: half a minute ago)")
+        else:
+            complain("stopped within half a minute, of which nothing is kept; start again with the same command")
+        raise typer.Exit(exit_code(stop)) from None
+    made.save(out)
+    unfinished.unlink(missing_ok=True)
+    story = dict(made.story or {})
+    if story["R2"] < LEAST_EXPLAINED:
+        note(f"it gives back {max(0, story['R2']):.0%} of what differs between pictures: take more steps or latents")
+    print(json.dumps({"out": str(out)} | {name: story[name] for name in ("pictures", "width", "k", "R2", "dead")}))
+
+
+def _kept_features(store: Store, limit: int | None) -> tuple[Tensor, str]:
+    """(N, d) features of an audit's pictures, a sample where they are very many; and its classifier's fingerprint."""
+    import torch
+
+    from saywhy.audits.inside import sample
+
+    found = sample(store.view(), min(limit or MOST_PICTURES, MOST_PICTURES))
+    if found.of > len(found.numbers):
+        note(f"{len(found.numbers):,} of {found.of:,} pictures are taken")
+    return torch.from_numpy(found.features), store.manifest["model"]["fingerprint"]
+
+
+def _features_of(classifier: Classifier, data: str, limit: int | None) -> Tensor:
+    from saywhy.classifiers.feature_cache import cached_features
+    from saywhy.pictures.sources import read_sources
+    from saywhy.spaces.concepts import features_of
+
+    _ = classifier.head_place  # without a linear head there are no features
+    pictures = read_sources([data], limit)
+    if all(os.path.isfile(picture.name) for picture in pictures):
+        return cached_features(classifier, [Path(picture.name) for picture in pictures])
+    return features_of(classifier, [picture.open() for picture in pictures])
 
 
 def _labelled(
