@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.audits.made_up import CHANNELS, NAMED, PHRASES, made_up
 
 from saywhy import SaywhyError
 from saywhy.audits.finding import LEVEL
 from saywhy.audits.inside import CHANNEL, LATENT, Inside, components, look_inside
 from saywhy.audits.knowledge import compare, search
 from saywhy.classifiers.sae import SparseAutoencoder
+from tests.audits.made_up import CHANNELS, NAMED, PHRASES, made_up
 
 ORDER = np.random.default_rng(5).permutation(CHANNELS)
 LOST = 3  # the phrase that the other model's channels do not go with

@@ -137,6 +137,7 @@ BENCHMARKS = {
     "audit-findings": (
         "audit_findings",
         "time and memory of all findings of an audit, over a million made-up rows",
+    ),
     "audit-inside": (
         "audit_inside",
         "names of channels, head rows and sparse latents against the truth of scenes, beside dealt names (rendered)",
