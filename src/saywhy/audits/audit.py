@@ -81,6 +81,18 @@ class Audit:
         """Its map, as a picture; None where none was kept."""
         return self._kept(number, "map")
 
+    def report(self, out: Path | None = None, compare: str | Path | None = None) -> Path:
+        """Write the page about it, with what changed since an older audit, given its folder; gives the page's path."""
+        from saywhy.audits.page import write_page
+
+        return write_page(self.folder, out, compare)
+
+    def _repr_html_(self) -> str:
+        from saywhy.audits.page import short
+        from saywhy.audits.told import told
+
+        return short(told(self.folder))
+
     @cached_property
     def _shown(self) -> dict[int, dict[str, bytes]]:
         """All of them, which are as small as ``AuditOptions.pictures_mb`` says."""

@@ -1,4 +1,4 @@
-"""The command line: ``saywhy demo | explain | why | ask | audit | query | inside | calibrate | models | bench | ...``.
+"""The command line: ``saywhy demo | explain | why | ask | audit | query | report | check | bench | ...``.
 
 An edge: nothing imports it.
 """
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
 from saywhy.cli.audit import audit, query
+from saywhy.cli.audited import check, report
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
 from saywhy.cli.calibrate import calibrate
 from saywhy.cli.console import USAGE, complain, note, replace_what_cannot_be_said
@@ -176,6 +177,13 @@ app.command(
         "saywhy inside audit --compare audit-of-the-last-version",
     )
 )(inside)
+app.command(epilog=examples("saywhy report audit", "saywhy report audit --compare audit-of-last-week"))(report)
+app.command(
+    epilog=examples(
+        "saywhy check audit --rules rules.toml",
+        "saywhy check audit --rules rules.toml --compare old --junit saywhy.xml --format github",
+    )
+)(check)
 for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)

@@ -143,6 +143,9 @@ def audit(
     console = Terminal(quiet=quiet)
     for number, finding in enumerate(found.findings, start=1):
         console.print(f"{number:3d}. {finding.sentence}", markup=False)
+    with errors.status("writing the page", spinner="dots"):
+        page = found.report()
+    errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
 def query(
