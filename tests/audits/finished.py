@@ -66,13 +66,26 @@ def finished(
                     "on_object": share,
                     "object_area": 0.3,
                     "cells": [1 / 9] * 9,
+                    "width": 12,
+                    "height": 9,
                     "metadata": {},
                     "words": [],
                 }
             )
             if number < len(rows):
                 pictures[-1].update(rows[number])
-            regions.append({"number": number, "region": 1, "share": 0.5, "labels": ["feather", "grass"]})
+            regions.append(
+                {
+                    "number": number,
+                    "region": 1,
+                    "share": 0.5,
+                    "labels": ["feather", "grass"],
+                    "left": 1,
+                    "top": 1,
+                    "right": 5,
+                    "bottom": 5,
+                }
+            )
             if number % 3 == 0:
                 shown.append({"number": number, "thumbnail": jpeg(), "map": jpeg()})
     store = Store.create(folder, story)

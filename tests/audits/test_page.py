@@ -75,7 +75,7 @@ def test_what_decides_comes_first_and_the_top_is_short(tmp_path: Path) -> None:
     html = (tmp_path / "a" / page.PAGE).read_text()
     top = html[html.index('class="headlines"') : html.index("</ol>")]
     assert top.count("<li>") == page.HEADLINES
-    assert top.index("What surrounds gull decides.") < top.index("one cue of crows.")
+    assert top.index("What surrounds gull decides.") < top.index("recognised by of crows.")
     assert "gull is right in 83.3% (66.4% to 92.7%) of its 30 pictures here (the others: 100%)" in top
     assert "borne out in 5 of 6" in top
     assert html.count("data:image/jpeg") >= 6

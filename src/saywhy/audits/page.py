@@ -17,7 +17,7 @@ from saywhy.audits.compare import compare as compared
 from saywhy.audits.finding import AuditFinding
 from saywhy.audits.kinds import KINDS
 from saywhy.audits.overview import Of, Overview
-from saywhy.audits.told import Told, told
+from saywhy.audits.told import Told, in_words, number, percent, probable, told
 from saywhy.intervals import Interval
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.names import shown
@@ -73,7 +73,7 @@ def setup(now: Told) -> list[str]:
     truths = sum(1 for one in found.classes.values() if one.labelled)
     right = "its true classes are not known"
     if everything.labelled:
-        right = f"right in {_percent(everything.accuracy)} of {everything.labelled:,} with a known class"
+        right = f"right in {percent(everything.accuracy)} of {everything.labelled:,} with a known class"
         right += f", expected calibration error {found.error:.3f}"
     left = f"; {found.unread:,} could not be read" if found.unread else ""
     tests = sum(int(one["tests"]) for one in now.tests.values())
@@ -92,8 +92,7 @@ def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
     """
     deciding = [n for n, finding in enumerate(now.findings) if finding.decides]
     chosen = deciding[:LEADING]
-    kinds = list(dict.fromkeys(one.kind for one in now.findings if not one.decides and one.kind not in OF_CLASSES))
-    for kind in [*kinds, *OF_CLASSES]:
+    for kind in dict.fromkeys(one.kind for one in now.findings if not one.decides):
         chosen += [n for n, one in enumerate(now.findings) if one.kind == kind and not one.decides][:1]
     lines = [
         {
@@ -120,30 +119,12 @@ def cost(finding: AuditFinding, found: Overview) -> str:
     if one is None or not one.labelled or not finding.decides:
         return ""
     rest_count, rest_right = found.all.labelled - one.labelled, found.all.right - one.right
-    said = f"{shown(one.name, 80)} is right in {_percent(one.accuracy)} of its {one.labelled:,} pictures here"
+    said = f"{shown(one.name, 80)} is right in {percent(one.accuracy)} of its {one.labelled:,} pictures here"
     if rest_count > 0:
         said += f" (the others: {rest_right / rest_count:.0%})"
     if one.said:
         said += f", and {one.mistaken:,} of the {one.said:,} pictures taken for it are not of it"
     return f"{said}. Where pictures lack what decides, expect less."
-
-
-def number(value: float) -> str:
-    """A number of a page: three digits that count."""
-    if not math.isfinite(value):
-        return "unknown" if math.isnan(value) else ("over any bound" if value > 0 else "below any bound")
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def in_words(effect: Interval) -> str:
-    return f"{number(effect.value)} ({number(effect.low)} to {number(effect.high)})"
-
-
-def probable(p: float | None) -> str:
-    """A p-value as people write it; "" for none."""
-    if p is None or math.isnan(p):
-        return ""
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def _line(sentence: str, anchor: str) -> dict[str, Any]:
@@ -170,10 +151,6 @@ def _sure(finding: AuditFinding) -> str:
     if finding.verified:
         parts.append(f"borne out in {finding.verified[0]} of {finding.verified[1]} examples that were tested")
     return shown("; ".join(parts), LONGEST)
-
-
-def _percent(share: Interval) -> str:
-    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def _values(now: Told) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Thumbnails:
         self._rows |= {row["number"]: row for row in rows.to_pylist()}
         self._files |= {row["number"]: (row["thumbnail"], row["map"] or b"") for row in files.to_pylist()}
 
+    def files(self, number: int) -> tuple[bytes, bytes] | None:
+        """The JPEGs of a picture and of its map, b"" for none; None where it was not kept."""
+        self.load([number])
+        return self._files.get(number)
+
     def take(self, number: int, share: float = 1.0) -> tuple[dict[str, Any], bytes, bytes] | None:
         """What is said beside a picture, its JPEG and that of its map, b"" for none.
 

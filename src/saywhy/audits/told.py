@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from saywhy.audits.finding import AuditFinding, as_json
 from saywhy.audits.overview import Overview, overview
 from saywhy.audits.store import Store, View
 from saywhy.audits.thumbnails import Thumbnails
+from saywhy.intervals import Interval
 
 
 @final
@@ -49,3 +51,25 @@ def told(folder: str | Path) -> Told:
     view = store.view()
     thumbnails = Thumbnails(view)
     return Told(store, view, findings, tests, overview(view, thumbnails.numbers), thumbnails)
+
+
+def number(value: float) -> str:
+    """A number of a page: three digits that count."""
+    if not math.isfinite(value):
+        return "unknown" if math.isnan(value) else ("over any bound" if value > 0 else "below any bound")
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def in_words(effect: Interval) -> str:
+    return f"{number(effect.value)} ({number(effect.low)} to {number(effect.high)})"
+
+
+def probable(p: float | None) -> str:
+    """A p-value as people write it; "" for none."""
+    if p is None or math.isnan(p):
+        return ""
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def percent(share: Interval) -> str:
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"

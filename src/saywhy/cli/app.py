@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
 from saywhy.cli.audit import audit, query
-from saywhy.cli.audited import check, report
+from saywhy.cli.audited import check, export, report
 from saywhy.cli.bench import WORDS_AS_TYPED, bench
 from saywhy.cli.calibrate import calibrate
 from saywhy.cli.console import USAGE, complain, note, replace_what_cannot_be_said
@@ -184,6 +184,9 @@ app.command(
         "saywhy check audit --rules rules.toml --compare old --junit saywhy.xml --format github",
     )
 )(check)
+app.command(epilog=examples("saywhy export audit --to model-card", "saywhy export audit --to fiftyone --out dataset"))(
+    export
+)
 for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)

@@ -1,4 +1,4 @@
-"""The commands over an audit that was made: ``saywhy report``, ``saywhy check``."""
+"""The commands over an audit that was made: ``saywhy report``, ``saywhy check``, ``saywhy export``."""
 
 from __future__ import annotations
 
@@ -98,3 +98,19 @@ def check(
                 console.print(as_text(f"    {line}", "dim"), soft_wrap=True)
     if kept_out:
         raise typer.Exit(KEPT_OUT)
+
+
+def export(
+    folder: Folder,
+    to: Annotated[str, typer.Option("--to", "-t", help="fiftyone, wandb, tensorboard or model-card.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder; of a model card, a file.", rich_help_panel=OUTPUT)
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Give an audit to where people already look: FiftyOne, Weights & Biases, TensorBoard, a model card."""
+    from saywhy.audits.exports import export as run
+
+    with errors.status("exporting", spinner="dots"):
+        said = run(folder, to, out)
+    Terminal(quiet=quiet).print(said, markup=False, soft_wrap=True)
