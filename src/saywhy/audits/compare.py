@@ -16,7 +16,7 @@ from saywhy.audits.finding import LEVEL, AuditFinding, as_json
 from saywhy.audits.overview import Of
 from saywhy.audits.told import Told
 from saywhy.errors import SaywhyError
-from saywhy.intervals import Interval, differ, mean_interval, proportions_differ, share_changed
+from saywhy.intervals import Interval, differ, mean_interval, proportion, proportions_differ, share_changed
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,6 +30,7 @@ EXAMPLES = 24
 class Change:
     """Of a class, or of all pictures: now less before. Intervals hold 95 %, each by itself.
 
+    before, now: accuracies, of the pictures that are paired where some are.
     accuracy, on_object, border: the changes; see ``overview.Of``. q: of the change of accuracy, corrected over classes.
     """
 
@@ -87,8 +88,11 @@ class Comparison:
     @property
     def how(self) -> str:
         """On what it rests, in a sentence."""
+        most = max(self.old.overview.all.pictures, self.new.overview.all.pictures)
         if self.paired:
-            return f"Both saw the same {self.paired:,} pictures, which are compared one by one."
+            if self.paired == most:
+                return f"Both saw the same {self.paired:,} pictures, which are compared one by one."
+            return f"Both saw {self.paired:,} of up to {most:,} pictures; only these are compared, one by one."
         return "They saw different pictures, so that a change may be one of the data."
 
     def document(self) -> dict[str, Any]:
@@ -218,14 +222,18 @@ def _change(name: str, before: Of, now: Of, pairs: _Pairs | None) -> Change:
         known = ~np.isnan(pairs.before["correct"]) & ~np.isnan(pairs.now["correct"])
         gained, lost = len(pairs.turned(to=True)), len(pairs.turned(to=False))
         change = share_changed(gained, lost, int(known.sum()))
+        was, is_now = (
+            proportion(int(one["correct"][known].sum()), int(known.sum())) for one in (pairs.before, pairs.now)
+        )
         p = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
         on_object, border = pairs.mean_change("on_object"), pairs.mean_change("border")
     else:
+        was, is_now = before.accuracy, now.accuracy
         change = proportions_differ(now.right, now.labelled, before.right, before.labelled)
         table = [[now.right, now.labelled - now.right], [before.right, before.labelled - before.right]]
         p = float(fisher_exact(table)[1])
         on_object, border = differ(now.on_object, before.on_object), differ(now.border, before.border)
-    return Change(name, before.accuracy, now.accuracy, change, on_object, border, p, p)
+    return Change(name, was, is_now, change, on_object, border, p, p)
 
 
 def _corrected(changes: Sequence[Change]) -> list[Change]:
