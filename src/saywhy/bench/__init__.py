@@ -146,6 +146,18 @@ BENCHMARKS = {
         "nle",
         "CLIP-S of sentences, and LPIPS and Cosine of paintings of them: table 2 of zero-shot explanations",
     ),
+    "audit-labels": (
+        "audit_labels",
+        "are planted label errors found? scenes, photographs and birds (the pack where there), beside cleanlab",
+    ),
+    "audit-slices": (
+        "audit_slices",
+        "are planted slices found in words, and nothing where none is? (world:aviary)",
+    ),
+    "audit-clusters": (
+        "audit_clusters",
+        "are classes found whose maps are of two kinds, and none where maps are shuffled? (world:aviary)",
+    ),
 }
 """Name -> (module under saywhy.bench, what it measures)."""
 
