@@ -21,6 +21,7 @@ from rich.progress import track
 from saywhy.audits.findings.label_errors import LISTED, find
 from saywhy.audits.store import ROWS, Store
 from saywhy.audits.subject import classes_of
+from saywhy.audits.tables import KEPT
 from saywhy.bench import Report
 from saywhy.bench.pack import find_pack
 from saywhy.classifiers.classifier import Classifier
@@ -150,12 +151,14 @@ def _measured(
 
 def _ours(probabilities: np.ndarray, given: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """The pictures of the audit's finding, the likeliest errors first, by way of its tables."""
-    best = probabilities.argmax(1)
+    kept = np.argsort(-probabilities, axis=1)[:, :KEPT]
+    best = kept[:, 0]
     rows = [
         {
             "number": n, "file": str(n), "truth": names[label], "true_class": int(label),
             "predicted": int(best[n]), "prediction": names[best[n]], "probability": float(row[best[n]]),
             "correct": bool(best[n] == label), "true_probability": float(row[label]),
+            "classes": kept[n].tolist(), "probabilities": row[kept[n]].tolist(),
         }
         for n, (row, label) in enumerate(zip(probabilities, given, strict=True))
     ]  # fmt: skip

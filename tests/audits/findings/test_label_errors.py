@@ -30,6 +30,7 @@ def _rows(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, objec
             "number": n, "file": f"{n}.jpg", "truth": CLASSES[label], "prediction": CLASSES[best[n]],
             "predicted": int(best[n]), "probability": float(row[best[n]]), "true_class": int(label),
             "true_probability": float(row[label]), "correct": bool(best[n] == label),
+            "classes": np.argsort(-row).tolist(), "probabilities": np.sort(row)[::-1].tolist(),
         }
         for n, (row, label) in enumerate(zip(probabilities, labels, strict=True))
     ]  # fmt: skip
@@ -70,10 +71,28 @@ def test_it_is_cleanlabs_confident_learning_where_classes_are_large(tmp_path: Pa
 def test_a_class_without_pictures_is_suggested_only_where_most_classes_have_some(tmp_path: Path) -> None:
     probabilities, labels, _ = _made(0.0, 400)
     rows = [row for row in _rows(probabilities, labels) if row["truth"] in ("crow", "gull")]
-    rows[0] |= {"prediction": "heron", "predicted": 4, "probability": 1.0, "true_probability": 0.0}
-    assert not find(view_of(tmp_path / "few", rows, labels=CLASSES)).findings
-    (finding,) = find(view_of(tmp_path / "most", rows, labels=CLASSES[:4])).findings
-    assert finding.examples == (rows[0]["number"],)
+    rows[0] |= {
+        "prediction": "heron", "predicted": 4, "probability": 1.0, "true_probability": 1e-9,
+        "classes": [4, 0, 1], "probabilities": [1.0, 2e-9, 1e-9],
+    }  # fmt: skip
+    few = find(view_of(tmp_path / "few", rows, labels=CLASSES)).findings
+    assert all("heron" not in (one["suggested"] for one in finding.details["likeliest"]) for finding in few)
+    renamed = [row | {"predicted": min(int(row["predicted"]), 3)} for row in rows]
+    (finding,) = find(view_of(tmp_path / "most", renamed, labels=[*CLASSES[:3], "heron"])).findings
+    assert finding.details["likeliest"][0]["suggested"] == "heron"
+
+
+def test_where_few_classes_have_pictures_the_choice_is_among_them(tmp_path: Path) -> None:
+    probabilities, labels, _ = _made(0.0, 400)
+    rows = [row for row in _rows(probabilities, labels) if row["truth"] in ("crow", "gull")]
+    label = 1 if rows[0]["true_class"] == 1 else 0
+    rows[0] |= {
+        "prediction": "heron", "predicted": 4, "probability": 0.9, "true_probability": 1e-4,
+        "classes": [4, 1 - label, label], "probabilities": [0.9, 0.0999, 1e-4],
+    }  # fmt: skip
+    (finding,) = find(view_of(tmp_path / "few", rows, labels=CLASSES)).findings
+    assert finding.details["likeliest"][0]["number"] == rows[0]["number"]
+    assert finding.details["likeliest"][0]["suggested"] == CLASSES[1 - label]
 
 
 @pytest.mark.parametrize("task", ["multi-label", "single-label"])

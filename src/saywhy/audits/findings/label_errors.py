@@ -1,9 +1,10 @@
 """Label errors: pictures of which the model is surer that they are another class than it usually is of that class.
 
 Confident learning (Northcutt, Jiang and Chuang 2021), as cleanlab's filter "confident_learning" has it, in SQL over all
-rows: it needs two probabilities of a picture, and not a matrix of all classes. Two things are added, which count where
-classes have few pictures: the threshold of a class is drawn towards that of all, and the label itself has to be far
-less likely. ``saywhy bench audit-labels`` holds it against cleanlab.
+rows: it needs the likeliest classes of a picture, and not a matrix of all. Three things are added, which count where
+classes have few pictures, or the classifier has many that the data have not: the threshold of a class is drawn towards
+that of all, the label itself has to be far less likely, and where most classes have no picture, the choice is among the
+others. ``saywhy bench audit-labels`` holds it against cleanlab.
 """
 
 from __future__ import annotations
@@ -17,33 +18,55 @@ from saywhy.intervals import proportion
 
 PRIOR = 10  # pictures of a class that weigh as much as those of all classes in its threshold
 RATIO = 50  # how many times likelier than the label the other class has to be
-COVERED = 0.5  # of the classifier's classes have pictures: then a class that has none may be suggested too
+COVERED = 0.5  # of the classifier's classes have pictures: then one that has none may be suggested too
 LISTED = 200  # errors in the details
 SHOWN = 24
 
-_KNOWN = f"""
-WITH known AS (
-  SELECT number, file, truth, prediction, true_class, predicted, probability, true_probability AS own
-  FROM pictures WHERE true_class IS NOT NULL AND true_probability IS NOT NULL
-), usual AS (
-  SELECT avg(own) AS mean, count(DISTINCT true_class) AS classes FROM known
+_LABELLED = "true_class IS NOT NULL AND true_probability IS NOT NULL"
+_ALL = f"""
+known AS (
+  SELECT number, file, truth, true_class, predicted, probability, true_probability AS own FROM pictures
+  WHERE {_LABELLED}
+)"""
+"""Where most classes have pictures: what is predicted, and how probable that and the label are."""
+_AMONG = f"""
+here AS (
+  SELECT number, file, truth, true_class, true_probability AS own, classes, probabilities FROM pictures
+  WHERE {_LABELLED}
+), present AS (
+  SELECT DISTINCT true_class AS class FROM here
+), best AS (
+  SELECT number, arg_max(class, p) AS predicted, max(p) AS probability, sum(p) AS total
+  FROM (SELECT number, unnest(classes) AS class, unnest(probabilities) AS p FROM here) JOIN present USING (class)
+  GROUP BY number
+), known AS (
+  SELECT number, file, truth, true_class, predicted, probability / mass AS probability, own / mass AS own FROM (
+    SELECT *, greatest(total + CASE WHEN list_contains(classes, true_class) THEN 0 ELSE own END, 1e-9) AS mass
+    FROM here JOIN best USING (number)
+  )
+)"""
+"""Where few have: the same among the classes that have pictures, as if the classifier knew no others."""
+_SURE = f"""
+, usual AS (
+  SELECT avg(own) AS mean FROM known
 ), thresholds AS (
   SELECT true_class AS class, (sum(own) + {PRIOR} * any_value(mean)) / (count(*) + {PRIOR}) AS least
   FROM known CROSS JOIN usual GROUP BY true_class
-), sure AS (
-  SELECT known.*, predicted <> true_class AND probability >= {RATIO} * own AS suspect
-  FROM known CROSS JOIN usual LEFT JOIN thresholds ON predicted = class
-  WHERE probability >= coalesce(least, CASE WHEN classes >= $1 THEN mean ELSE 2 END)
+), suspects AS (
+  SELECT known.* FROM known CROSS JOIN usual LEFT JOIN thresholds ON predicted = class
+  WHERE predicted <> true_class AND probability >= coalesce(least, mean) AND probability >= {RATIO} * own
 )
 """
-_COUNTS = f"{_KNOWN} SELECT (SELECT count(*) FROM known) AS labels, count(*) FILTER (suspect) AS found FROM sure"
-_SUSPECTS = f"""{_KNOWN}
-SELECT number, file, truth AS given, prediction AS suggested, probability, own AS given_probability
-FROM sure WHERE suspect ORDER BY probability - own DESC, number LIMIT {LISTED}
+_COUNTS = f"""
+SELECT count(*) AS labels, count(DISTINCT true_class) AS classes FROM pictures WHERE {_LABELLED}
 """
-_PAIRS = f"""{_KNOWN}
-SELECT truth AS given, prediction AS suggested, count(*) AS pictures FROM sure WHERE suspect
-GROUP BY truth, prediction HAVING count(*) > 1 ORDER BY pictures DESC, given, suggested LIMIT 20
+_SUSPECTS = f"""
+SELECT number, file, truth AS given, predicted AS suggested, probability, own AS given_probability
+FROM suspects ORDER BY probability - own DESC, number LIMIT {LISTED}
+"""
+_PAIRS = """
+SELECT truth AS given, predicted AS suggested, count(*) AS pictures FROM suspects
+GROUP BY truth, predicted HAVING count(*) > 1 ORDER BY pictures DESC, given, suggested LIMIT 20
 """
 
 
@@ -55,19 +78,23 @@ def find(view: View) -> Tested:
     model = view.manifest["model"]
     if model["task"] == MULTI:
         return Tested(note="label errors are looked for where a picture has one class, and this model says several")
-    covered = [COVERED * len(model["labels"])]
-    counts = view.sql(_COUNTS, covered).to_pylist()[0]
-    labels, found = counts["labels"], counts["found"]
+    names = model["labels"]
+    counts = view.sql(_COUNTS).to_pylist()[0]
+    labels = counts["labels"]
     if not labels:
         return Tested(note="label errors could not be looked for: no picture has one label that the model knows")
+    start = f"WITH {_ALL if counts['classes'] >= COVERED * len(names) else _AMONG} {_SURE}"
+    found = view.sql(f"{start} SELECT count(*) AS n FROM suspects")["n"][0].as_py()
     note = (
         f"{labels} labels were held against the model's probabilities; a model that was trained on these labels agrees "
         "with their errors, and fewer are found"
     )
     if not found:
         return Tested(note=note)
-    suspects = view.sql(_SUSPECTS, covered).to_pylist()
-    pairs = view.sql(_PAIRS, covered).to_pylist()
+    suspects, pairs = (
+        [one | {"suggested": names[one["suggested"]]} for one in view.sql(f"{start} {query}").to_pylist()]
+        for query in (_SUSPECTS, _PAIRS)
+    )
     share, first = proportion(found, labels), suspects[0]
     sentence = (
         f"{found} of {labels} labels ({share.value:.1%}, {share.low:.1%} to {share.high:.1%}) may be wrong: there the "
