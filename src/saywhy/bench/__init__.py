@@ -82,6 +82,10 @@ BENCHMARKS = {
         "speed.checks",
         "time of explanations with their checks over those without, and the forward passes that are spent",
     ),
+    "audit": (
+        "speed.audit",
+        "rows of an audit: rate over the sum of its parts, bytes a picture by table, peak memory at two sizes",
+    ),
     "plain-facts": (
         "plain_facts",
         "a square, a frame, a letter, a shift in brightness that decide: named? (tuned from world:aviary)",
