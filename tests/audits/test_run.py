@@ -1,12 +1,15 @@
 """Runs that are stopped and go on: every picture once, bad ones by their reason, pictures to show within a budget."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,14 +17,16 @@ import pytest
 from PIL import Image
 
 from saywhy import SaywhyError, audit
+from saywhy.audits import conclude as conclude_module
 from saywhy.audits.audit import Audit, subject_of
 from saywhy.audits.chunks import FOR_ALL, ROOM, chunk_name, describe_chunk
 from saywhy.audits.conclude import no_bar
-from saywhy.audits.finding import AuditFinding
+from saywhy.audits.finding import AuditFinding, Tested
+from saywhy.audits.kinds import Kind
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.rows import MAP_BYTES, THUMBNAIL_BYTES
 from saywhy.audits.shown import examples, show_examples
-from saywhy.audits.store import ROWS, Store
+from saywhy.audits.store import ROWS, Store, View
 from saywhy.audits.subject import Subject, files_digest
 from saywhy.classifiers.classifier import Classifier
 from saywhy.intervals import Interval
@@ -188,3 +193,78 @@ def test_a_story_is_the_same_in_another_process_and_tells_files_apart(subject: S
     file = next(path for path in pictures.rglob("*.jpg") if path.is_file())
     os.utime(file, ns=(1, 1))
     assert files_digest(subject.pictures)["digest"] != before["digest"]
+
+
+def test_trials_go_on_where_they_were_stopped(
+    whole: Audit, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, stop = list[str](), [True]
+
+    def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        for part in (f"{n}" for n in range(4)):
+            if part not in done:
+                if part == "2" and stop.pop():
+                    stop.append(False)
+                    raise KeyboardInterrupt
+                made.append(part)
+                yield part, [{"family": "fake", "part": part, "number": int(part), "hit": True}]
+
+    def find(view: View) -> Tested:
+        return Tested(note=f"{view.sql('SELECT * FROM trials').num_rows} trials")
+
+    monkeypatch.setattr(conclude_module, "module_of", lambda kind: SimpleNamespace(trials=trials, find=find))
+    monkeypatch.setattr(conclude_module, "KINDS", {"fake": Kind("fake", "", trials=True)})
+    store = Store.open(shutil.copytree(whole.folder, tmp_path / "copy"))
+    with pytest.raises(KeyboardInterrupt):
+        conclude_module.conclude(store, subject)
+    conclude_module.conclude(store, subject)
+    assert made == ["0", "1", "2", "3"]
+    assert store.view().sql("SELECT number FROM trials ORDER BY number")["number"].to_pylist() == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(pictures: Path, whole: Audit, tmp_path: Path) -> None:
+    """From before the folder is there until after the last finding is."""
+    generator = np.random.default_rng(17)
+    kills, audits, within = 0, 0, dict[int, int]()
+    longest = 30.0  # until one ended
+    while kills < 20 or not audits:
+        out = tmp_path / f"{audits}"
+        process = FRESH.Process(target=_audit, args=(pictures, out))
+        began = time.monotonic()
+        process.start()
+        process.join(generator.uniform(0, longest))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            kills += 1
+            within[len(_parts(out))] = within.get(len(_parts(out)), 0) + 1
+        else:
+            assert process.exitcode == 0
+            longest = max(1.0, time.monotonic() - began)
+            audits += 1
+            assert _tables(out) == _tables(whole.folder)
+    print(f"{kills} kills, by how many of 5 parts were there: {within}; {audits} audits ended in between")
+    assert _tables(_audit(pictures, tmp_path / f"{audits}").folder) == _tables(whole.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tmpfs")
+def test_a_full_disk_stops_a_run_and_more_room_lets_it_go_on(pictures: Path, whole: Audit, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        kept = list[int]()
+        for size in (48, 64, 80, 96):
+            subprocess.run(["mount", "-o", f"remount,size={size}k", place], check=True)
+            with pytest.raises(SaywhyError, match=r"cannot be written \(.*No space left on device"):
+                _audit(pictures, place / "out")
+            kept.append(len(_parts(place / "out")))
+        assert kept == sorted(kept)
+        subprocess.run(["mount", "-o", "remount,size=8m", place], check=True)
+        assert _tables(_audit(pictures, place / "out").folder) == _tables(whole.folder)
+        print(f"parts that were there when the disk was full: {kept}")
+    finally:
+        subprocess.run(["umount", place], check=True)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -262,10 +263,15 @@ class View:
         """What a query over pictures, regions, errors and trials gives. Raises SaywhyError where it is wrong."""
         import duckdb
 
-        try:
-            return self._database.sql(query, params=list(parameters)).to_arrow_table()
-        except duckdb.Error as error:
-            raise _unanswered(error) from None
+        with ThreadPoolExecutor(1, "saywhy-query") as pool:  # where DuckDB works, Python hears no Ctrl-C
+            asked = pool.submit(lambda: self._database.sql(query, params=list(parameters)).to_arrow_table())
+            try:
+                return asked.result()
+            except duckdb.Error as error:
+                raise _unanswered(error) from None
+            except BaseException:
+                self._database.interrupt()
+                raise
 
     def columns(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
         """The same, as NumPy arrays by column; texts and lists as arrays of objects."""

@@ -209,7 +209,15 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    plain = _plain(value)
+    plain = _rounded(_plain(value))
     if isinstance(plain, float):
-        return f"{plain:.6g}"
+        return f"{plain:g}"
     return "" if plain is None else plain if isinstance(plain, str) else dumps(plain, ensure_ascii=False)
+
+
+def _rounded(plain: Any) -> Any:
+    if isinstance(plain, float):
+        return float(f"{plain:.6g}")
+    if isinstance(plain, dict):
+        return {key: _rounded(one) for key, one in plain.items()}
+    return [_rounded(one) for one in plain] if isinstance(plain, list) else plain
