@@ -23,6 +23,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "outside decides": Kind("outside", "Surroundings that decide", trials=True),
     "one cue": Kind("one_cue", "One cue that decides", trials=True),
+    "fixed place": Kind("fixed_place", "A place that decides", trials=True),
     "property decides": Kind("properties", "Properties and pasted pieces that decide", trials=True),
     "metadata decides": Kind("metadata", "Metadata that decide", trials=True),
     "recognised by": Kind("recognised", "What classes are recognised by"),

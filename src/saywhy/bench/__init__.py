@@ -58,6 +58,10 @@ BENCHMARKS = {
         "shortcuts",
         "planted shortcuts: is the known cause what the explanation names? (embedded worlds)",
     ),
+    "audit-shortcuts": (
+        "audit_shortcuts",
+        "audits: is the planted shortcut the first finding? and is none found where none is? (world:aviary)",
+    ),
     "faithfulness": (
         "faithfulness",
         "are maps faithful? methods and composites, with controls, against the network and the truth; sanity checks",

@@ -201,7 +201,7 @@ def find(view: View) -> Tested:
     notes = columns(view)[1]
     if not ps:
         notes.append("no value of a column goes with what is predicted" if columns(view)[0] else "no metadata")
-    return Tested([finding for _, finding in best.values()], np.array(ps), "; ".join(notes))
+    return Tested([finding for _, finding in best.values()], np.array(ps), "; ".join(notes), changed=True)
 
 
 def _finding(

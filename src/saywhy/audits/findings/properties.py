@@ -236,7 +236,8 @@ def find(view: View) -> Tested:
         if p <= 0.05 and control:
             findings.append(_finding(view, part, name, ways, null.value, p))
     note = f"{len(parts)} properties and pieces that set a class apart were given to pictures of other classes"
-    return Tested(findings, np.array(ps), note if parts else "no property and no piece sets a class apart")
+    note = note if parts else "no property and no piece sets a class apart"
+    return Tested(findings, np.array(ps), note, changed=True)
 
 
 def _finding(
