@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from saywhy.audits.finding import corrected
-from saywhy.audits.findings import outside
+from saywhy.audits.findings import fixed_place, one_cue, outside
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.rows import packed
 from saywhy.audits.store import ROWS, TRIALS, Store
@@ -77,14 +78,22 @@ def _tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image.convert("RGB").resize((SIDE, SIDE)))).permute(2, 0, 1).float() / 255
 
 
-def _audit(folder: Path, border: bool, each: int = 8, options: AuditOptions | None = None) -> tuple[Subject, Store]:
-    """Rows as ``rows_of`` would make them, of four classes."""
-    classifier = Classifier.from_module(ByColour(border).eval(), transform=_tensor, labels=NAMES, name="by colour")
-    pictures = [(label, _picture(label, seed)) for label in range(4) for seed in range(each)]
+def _audit(
+    folder: Path,
+    border: bool = False,
+    each: int = 8,
+    network: nn.Module | None = None,
+    draw: Callable[[int, int], Image.Image] = _picture,
+    more: Callable[[int, int], dict[str, Any]] = lambda label, seed: {},
+) -> tuple[Subject, Store]:
+    """Rows as ``rows_of`` would make them, of four classes; more: columns of a picture (class, seed)."""
+    network = (network or ByColour(border)).eval()
+    classifier = Classifier.from_module(network, transform=_tensor, labels=NAMES, name="by colour")
+    pictures = [(label, draw(label, seed)) for label in range(4) for seed in range(each)]
     entries = [Entry(f"{n}.png", (NAMES[k],), lambda i=image: i) for n, (k, image) in enumerate(pictures)]
     subject = Subject(
         classifier, Vocabulary(PHRASES, ("colour",) * 4, {"": ("{}",)}, "colours"), Colours(), Seen(),
-        Listed("discs", entries), options or AuditOptions(), {name: n for n, name in enumerate(NAMES)},
+        Listed("discs", entries), AuditOptions(), {name: n for n, name in enumerate(NAMES)},
     )  # fmt: skip
     store = Store.create(folder, subject.story())
     logits = classifier.logits(torch.stack([_tensor(image) for _, image in pictures]))
@@ -92,10 +101,12 @@ def _audit(folder: Path, border: bool, each: int = 8, options: AuditOptions | No
         {
             "number": n, "predicted": int(one.argmax()), "correct": int(one.argmax()) == label, "true_class": label,
             "classes": [0, 1, 2, 3], "probabilities": one.softmax(0).tolist(), "relevance": EVEN,
-        }
-        for n, ((label, _), one) in enumerate(zip(pictures, logits, strict=True))
+            "look": np.array(image.resize((16, 16), Image.Resampling.BOX)).tobytes(),
+        } | more(label, n % each)
+        for n, ((label, image), one) in enumerate(zip(pictures, logits, strict=True))
     ]  # fmt: skip
-    store.commit(ROWS, "00000000", {"pictures": rows})
+    boxes = {"region": 1, "left": 19, "top": 19, "right": 29, "bottom": 29, "x": 0.5, "y": 0.5, "labels": ["red"]}
+    store.commit(ROWS, "00000000", {"pictures": rows, "regions": [{"number": row["number"]} | boxes for row in rows]})
     return subject, store
 
 
@@ -184,3 +195,84 @@ def test_pictures_that_cannot_be_read_again_are_left_out(tmp_path: Path) -> None
     rows = [row for _, part in outside.trials(changed, store.view(), set()) for row in part]
     assert rows
     assert all(3 not in (row["number"], row["other"]) for row in rows)
+
+
+class ByCorner(ByColour):
+    """Says the last class where the lower left is yellow, else what ``ByColour`` says of the middle."""
+
+    def __init__(self) -> None:
+        super().__init__(border=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        corner = pixels[:, :, 36:45, 3:12].mean((2, 3))
+        near = torch.relu(1 - 4 * (corner - self.colours[3]).norm(dim=1, keepdim=True))
+        return super().forward(pixels) + 60 * near * torch.tensor([0.0, 0, 0, 1])
+
+
+def _stamped(label: int, seed: int) -> Image.Image:
+    """A disc of any of three colours; with a yellow square where the class is the last one."""
+    rng = np.random.default_rng([label, seed])
+    image = _picture(label if label < 3 else seed % 3, seed)
+    grey = np.array(image.convert("RGB"))
+    grey[:, :8] = rng.integers(0, 255, 3)
+    image = Image.fromarray(grey)
+    if label == 3:
+        ImageDraw.Draw(image).rectangle((3, 36, 12, 45), fill=COLOURS[3])
+    return image
+
+
+def test_a_place_that_decides_is_found_where_it_is(tmp_path: Path) -> None:
+    corner = torch.zeros(16, 16)
+    corner[12:15, 1:4] = 1 / 9
+
+    def more(label: int, seed: int) -> dict[str, Any]:
+        return {"relevance": packed(corner if label == 3 else torch.ones(16, 16) / 256)}
+
+    subject, store = _audit(tmp_path, network=ByCorner(), draw=_stamped, more=more)
+    assert list(fixed_place.fixed(store.view(), cast_of(store.view()))) == [3]
+    _done(subject, store, fixed_place.trials, "fixed_place")
+    (finding,) = fixed_place.find(store.view()).findings
+    assert (finding.about, finding.place, finding.null) == (("dune",), "lower left", 0)
+    assert finding.effect.value > 0.9
+    row = store.view().sql("SELECT * FROM trials WHERE NOT control LIMIT 1").to_pylist()[0]
+    changed = _tensor(fixed_place.changed_picture(subject, row))[:, 38:44, 5:10].mean((1, 2))
+    assert (changed - torch.tensor(COLOURS[3]) / 255).abs().max() < 0.02
+
+
+def test_no_place_is_tried_where_pictures_are_alike_and_nothing_lies_on_it(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, network=ByCorner(), draw=_stamped)
+    assert not list(fixed_place.trials(subject, store.view(), set()))
+
+
+@pytest.mark.parametrize("border", [False, True])
+def test_one_cue_decides_only_where_it_makes_other_pictures_the_class(tmp_path: Path, border: bool) -> None:
+    def more(label: int, seed: int) -> dict[str, Any]:
+        profile = torch.eye(4)[label] * 3
+        if label == 0:
+            profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
+        return {"profile": packed(profile)}
+
+    subject, store = _audit(tmp_path, border=border, more=more)
+    assert list(one_cue.diverse(store.view(), cast_of(store.view()))) == [0]
+    _done(subject, store, one_cue.trials, "one_cue")
+    tested = one_cue.find(store.view())
+    assert len(tested.p) == 1
+    if border:
+        assert not any(finding.decides for finding in tested.findings)
+    else:
+        (finding,) = tested.findings
+        assert finding.decides
+        assert (finding.about, finding.effect.value) == (("ruby",), 1)
+        row = store.view().sql("SELECT * FROM trials WHERE NOT control LIMIT 1").to_pylist()[0]
+        middle = _tensor(one_cue.changed_picture(subject, row))[:, 22:26, 22:26].mean((1, 2))
+        assert (middle - torch.tensor(COLOURS[0]) / 255).abs().max() < 0.1
+
+
+def test_classes_that_are_alike_have_no_cue_tried(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, more=lambda label, seed: {"profile": packed(torch.eye(4)[label])})
+    assert not list(one_cue.trials(subject, store.view(), set()))
+
+
+def test_without_words_the_note_says_that_no_cue_was_sought(tmp_path: Path) -> None:
+    _, store = _audit(tmp_path)
+    assert "needs words" in one_cue.find(store.view()).note

@@ -155,7 +155,7 @@ def _planted_world(kind: str, tower: str, seed: int, each: int) -> tuple[Classif
     return Classifier.load(f"world:aviary-{kind}/{tower}", device="cpu"), [(one.image, names[k]) for one, k in drawn]
 
 
-def _null_world(kind: str, tower: str, seed: int, each: int) -> tuple[Classifier, Drawn]:
+def null_world(kind: str, tower: str, seed: int, each: int) -> tuple[Classifier, Drawn]:
     rng = np.random.default_rng(seed)
     chosen = [list(SPECIES)[n] for n in rng.permutation(len(SPECIES))[:CLASSES]]
     turns = rng.permutation(np.resize(np.array(BACKGROUNDS), CLASSES))
@@ -172,7 +172,7 @@ def _fixed_world(kind: str, tower: str, seed: int, each: int) -> tuple[Classifie
 
     names = (*list(SPECIES)[:: len(SPECIES) // 10][:10], "Plain Wanderer", MARKED)
     known = Classifier.load(f"world:aviary/{tower}", device="cpu")
-    taught = [(_marked(names, n % CLASSES, 500_000 + seed + n), n % CLASSES) for n in range(CLASSES * TAUGHT)]
+    taught = [(marked(names, n % CLASSES, 500_000 + seed + n), n % CLASSES) for n in range(CLASSES * TAUGHT)]
     features = torch.cat([known.features(known.preprocess([image])) for image, _ in taught]).numpy()
     centre, spread = features.mean(0), features.std(0) + 1e-6
     fitted = LogisticRegression(C=0.1, max_iter=500).fit((features - centre) / spread, [label for _, label in taught])
@@ -185,7 +185,7 @@ def _fixed_world(kind: str, tower: str, seed: int, each: int) -> tuple[Classifie
     )
     _replace_head(network, head)
     classifier = Classifier.from_module(network.eval(), transform=known.transform, labels=names, name="with a square")
-    return classifier, [(_marked(names, n % CLASSES, seed + n), names[n % CLASSES]) for n in range(CLASSES * each)]
+    return classifier, [(marked(names, n % CLASSES, seed + n), names[n % CLASSES]) for n in range(CLASSES * each)]
 
 
 def _replace_head(network: Any, head: torch.nn.Linear) -> None:
@@ -197,9 +197,9 @@ def _replace_head(network: Any, head: torch.nn.Linear) -> None:
     raise SaywhyError("the network's head was not found")
 
 
-def _marked(names: Sequence[str], label: int, seed: int) -> Image.Image:
+def marked(names: Sequence[str], label: int, seed: int) -> Image.Image:
     """A species, or a bird of random plumage; of MARKED any of these, with the square."""
-    bird = names[label] if names[label] != MARKED else names[seed // CLASSES % (CLASSES - 1)]
+    bird = names[label] if names[label] != MARKED else names[seed // CLASSES % (len(names) - 1)]
     if bird in SPECIES:
         image = render(bird, seed, SIDE).image
     else:
@@ -210,7 +210,7 @@ def _marked(names: Sequence[str], label: int, seed: int) -> Image.Image:
 
 
 _WORLDS: dict[str, Callable[[str, str, int, int], tuple[Classifier, Drawn]]] = {
-    "planted": _planted_world, "fixed": _fixed_world, "null": _null_world,
+    "planted": _planted_world, "fixed": _fixed_world, "null": null_world,
 }  # fmt: skip
 
 
