@@ -22,7 +22,7 @@ from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.tensors import reading_checkpoint, write_checkpoint
 
 FEWEST = 100  # pictures
-HELD_OUT = 10  # every so many-th picture is not learned from, and says how much is explained
+HELD_OUT = 0.1  # share of the pictures, drawn at random, that is not learned from and says how much is explained
 EVERY_SECONDS = 30.0  # between checkpoints
 _AUXILIARY = 1 / 32  # weight of the loss of silent latents, as in the paper
 _SILENT = 30  # steps without being active from which a latent counts as silent
@@ -79,7 +79,8 @@ def train_sae(
         raise SaywhyError(f"{len(features)} pictures teach no sparse autoencoder; {FEWEST} at least are needed")
     if not features.isfinite().all():
         raise SaywhyError("some features are not finite: the classifier gives no numbers for some pictures")
-    held = torch.arange(len(features)) % HELD_OUT == 0
+    held = torch.rand(len(features), generator=torch.Generator().manual_seed(settings.seed)) < HELD_OUT
+    held[0] = True  # of very few none may be drawn
     mean = features[~held].mean(0)
     scale = (features[~held] - mean).square().mean().sqrt()
     if not scale > 0:
