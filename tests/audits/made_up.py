@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from saywhy.audits.inside import KEPT
+from saywhy.audits.inside import write_inside
 from saywhy.audits.rows import packed
 from saywhy.audits.store import ROWS, Store
-from saywhy.plumbing.tensors import write_tensors
+from saywhy.classifiers.heads import Head
+from saywhy.types import Vocabulary
 
 PHRASES = ("water", "snow", "sand", "grass", "a red wing", "a blue wing", "a black bill", "a long tail")
 CHANNELS, NAMED = 20, 6
@@ -59,10 +60,7 @@ def made_up(
     }  # fmt: skip
     store = Store.create(folder, story)
     store.commit(ROWS, "00000000", {"pictures": rows})
-    tensors = {"weight": weight, "bias": np.zeros(len(LABELS)), "texts": basis, "dealt": np.zeros(0)}
-    kept = {name: torch.from_numpy(np.ascontiguousarray(one)).float() for name, one in tensors.items()}
-    write_tensors(
-        folder / KEPT, kept,
-        {"space": None, "vocabulary": {**words, "templates": {"": ["{}"]}, "exclusive": []}},
-    )  # fmt: skip
+    head = Head(torch.from_numpy(weight.copy()).float(), torch.zeros(len(LABELS)))
+    groups = ("it",) * len(PHRASES)
+    write_inside(folder, head, Vocabulary(PHRASES, groups, name="made up"), torch.from_numpy(basis.copy()))
     return store

@@ -77,7 +77,7 @@ def test_correlations_agree_with_numpy_and_so_do_the_draws() -> None:
 
 def test_the_finding_names_the_foremost_channels_and_says_that_it_only_goes_with_them(view: View) -> None:
     found = find(view)
-    assert len(found.p) == CHANNELS
+    assert len(found.p) == CHANNELS + 4  # and a row of each class
     assert found.findings[0].words[0] == "water"
     assert not found.findings[0].decides
     assert "goes with 'water'" in found.findings[0].sentence

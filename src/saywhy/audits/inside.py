@@ -27,6 +27,7 @@ from saywhy.types import Vocabulary
 
 if TYPE_CHECKING:
     from saywhy.audits.subject import Subject
+    from saywhy.classifiers.heads import Head
     from saywhy.classifiers.sae import SparseAutoencoder
     from saywhy.pictures.collections import Collection
     from saywhy.types import Space
@@ -128,18 +129,25 @@ def keep_inside(folder: Path, subject: Subject, space: str | None) -> None:
 
     if not subject.classifier.has_head or (folder / KEPT).is_file():
         return
-    head = subject.classifier.head
+    words, opinion = subject.vocabulary, subject.space
+    write_inside(
+        folder, subject.classifier.head, words, encode_vocabulary(words, opinion), dealt_phrases(opinion, words), space
+    )
+
+
+def write_inside(
+    folder: Path, head: Head, words: Vocabulary, texts: Tensor, dealt: Tensor | None = None, space: str | None = None
+) -> None:
+    """As ``keep_inside``, of its parts: texts (M, e) the vocabulary in the space, dealt as ``dealt_phrases`` has it."""
     tensors = {
-        "weight": head.weight.half(), "bias": head.bias.float(),
-        "texts": encode_vocabulary(subject.vocabulary, subject.space).half(),
-        "dealt": dealt_phrases(subject.space, subject.vocabulary).half(),
+        "weight": head.weight.half(), "bias": head.bias.float(), "texts": texts.half(),
+        "dealt": (torch.zeros(0) if dealt is None else dealt).half(),
     }  # fmt: skip
-    words = {
-        "phrases": subject.vocabulary.phrases, "groups": subject.vocabulary.groups, "name": subject.vocabulary.name,
-        "templates": dict(subject.vocabulary.templates), "exclusive": sorted(subject.vocabulary.exclusive),
-        "attributes": subject.vocabulary.attributes,
+    vocabulary = {
+        "phrases": words.phrases, "groups": words.groups, "name": words.name, "templates": dict(words.templates),
+        "exclusive": sorted(words.exclusive), "attributes": words.attributes,
     }  # fmt: skip
-    write_tensors(folder / KEPT, tensors, {"space": space, "vocabulary": words})
+    write_tensors(folder / KEPT, tensors, {"space": space, "vocabulary": vocabulary})
 
 
 def dealt_phrases(space: Space, vocabulary: Vocabulary) -> Tensor:

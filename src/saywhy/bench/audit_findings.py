@@ -105,7 +105,12 @@ def make_up(
     wrong predictions go to class 1, and have phrase 5. ``split`` is train or test; test pictures are darker and less
     often right.
     """
+    import torch
+
+    from saywhy.audits.inside import write_inside
     from saywhy.audits.store import ROWS, Store
+    from saywhy.classifiers.heads import Head
+    from saywhy.types import Vocabulary
 
     words = [f"phrase {n}" for n in range(phrases)]
     store = Store.create(folder, {
@@ -117,6 +122,10 @@ def make_up(
         "data": {"name": "made up", "digest": str(seed), "pictures": rows},
         "options": {"seed": seed, "chunk": part, "sample": 20, "tries": 6, "features": features, "vector": vector},
     })  # fmt: skip
+    draw = torch.Generator().manual_seed(seed)
+    head = Head(torch.randn(classes, features, generator=draw), torch.zeros(classes))
+    parts = tuple(f"part {n % 12}" for n in range(phrases))
+    write_inside(folder, head, Vocabulary(tuple(words), parts), torch.randn(phrases, vector, generator=draw))
     done = store.parts(ROWS)
     numbers = [n for n in range(-(-rows // part)) if f"{n:08d}" not in done]
     for n in track(numbers, "making rows up", transient=True, disable=len(numbers) < 5):
