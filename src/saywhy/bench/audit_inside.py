@@ -8,14 +8,16 @@ Settings were chosen on other scenes, of world:aviary and world:aviary-backgroun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, final
 
 import numpy as np
 import torch
 from rich.progress import track
 
+from saywhy.audits.finding import LEVEL
 from saywhy.audits.inside import CHANNEL, LATENT, ROW, Component, Inside, components, dealt_phrases, parts_of
+from saywhy.audits.knowledge import compare
 from saywhy.bench import Report
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
@@ -68,6 +70,7 @@ def run(
     rows: list[dict[str, Any]] = []
     causes: list[dict[str, Any]] = []
     selective: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
     for name in [model] if model else MODELS:
         world = _world(name, min(limit or PICTURES, PICTURES), SEED)
         made = None
@@ -83,6 +86,8 @@ def run(
                 active, _ = parts_of(inside, kind, made)
                 rows.append({"model": name, "space": space, "components": f"{kind}s"} | _right(these, active, world))
                 causes.append({"model": name, "space": space, "components": f"{kind}s"} | _causes(name, these))
+        if name != MODELS[0]:
+            compared.append({"model": name} | _compared(name, world))
         for kind in kinds:
             active, _ = parts_of(inside, kind, made)
             story = made.story if made is not None and kind == LATENT else None
@@ -101,11 +106,13 @@ def run(
     )
     other = ("model", "space", "components", "for the affected", "named by the cause", "for others", "by a cause")
     third = ("model", "components", "active", "AUPRC", "R2", "dead")
+    fourth = ("model", "told", "causes told", "first", "difference", "others told")
     return Report(
         "audit-inside", "names of what is inside, held against the truth of the scenes", columns, rows,
         more=(
             ("Components that speak for an affected class, and the others", other, causes),
             ("The best AUPRC of any phrase's truth, by component", third, selective),
+            ("What it holds more of than world:aviary does, on the same pictures", fourth, compared),
         ),
     )  # fmt: skip
 
@@ -211,6 +218,28 @@ def _causes(name: str, found: Sequence[Component]) -> dict[str, Any]:
         if mine else "",
         "for others": len(others),
         "by a cause": str(proportion(sum(one.name in every for one in others), len(others))) if others else "",
+    }  # fmt: skip
+
+
+def _compared(name: str, world: _World) -> dict[str, Any]:
+    """Phrases that a planted classifier holds more of than the unplanted one: how many of them its causes are."""
+    plain = Classifier.load(MODELS[0])
+    features = torch.cat(
+        [
+            plain.features(plain.preprocess(_images(world.seen, start))).float().cpu()
+            for start in range(0, len(world.seen), _BATCH)
+        ]
+    )
+    space = resolve_space(SPACES[0], plain)
+    other = replace(world, classifier=plain, features=features)
+    found = compare(_inside(world, space), _inside(other, space), same=True)
+    more = [one for one in found.phrases if one.q <= LEVEL and one.more.value > 0]
+    causes = set().union(*(_words(cause) for cause in PLANTS[name.removeprefix("world:aviary-")].causes))
+    told = [one for one in more if one.phrase in causes]
+    return {
+        "told": len(more), "causes told": f"{len(told)} of {len(causes)}",
+        "first": ", ".join(one.phrase for one in more[:4]), "difference": str(more[0].more) if more else "",
+        "others told": ", ".join(f"{one.phrase} {one.more.value:+.2f}" for one in more if one not in told)[:80],
     }  # fmt: skip
 
 

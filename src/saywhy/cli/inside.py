@@ -170,7 +170,8 @@ def _show_comparison(console: Terminal, found: Comparison, top: int, as_json: bo
     for one in told[:top]:
         by = " / ".join(one.components)
         table.add_row(as_text(one.phrase), f"{one.first:.2f}", f"{one.second:.2f}", f"{one.more:+.2f}", by)
-    console.print(table)
+    if told:
+        console.print(table)
     for title, alone in (("only this model has", found.lost), ("only the other has", found.gained)):
         _show_alone(console, title, alone, top)
 
