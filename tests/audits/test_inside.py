@@ -1,5 +1,6 @@
 """What a model holds inside: of a made-up audit, in which the truth is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,16 @@ import pytest
 
 from saywhy import SaywhyError
 from saywhy.audits.findings.inside import find
-from saywhy.audits.inside import CHANNEL, KEPT, ROW, components, correlations, drawn_correlations, look_inside
+from saywhy.audits.inside import (
+    CHANNEL,
+    KEPT,
+    ROW,
+    components,
+    correlations,
+    drawn_correlations,
+    look_inside,
+    sample,
+)
 from saywhy.audits.store import View
 from tests.audits.made_up import CHANNELS, NAMED, PHRASES, made_up
 
@@ -94,3 +104,21 @@ def test_an_audit_without_its_head_is_told_in_a_note(tmp_path: Path) -> None:
 def test_few_pictures_give_no_names(tmp_path: Path) -> None:
     with pytest.raises(SaywhyError, match="40 at least"):
         look_inside(made_up(tmp_path / "audit", count=20).view())
+
+
+def test_with_the_words_of_other_pictures_hardly_any_name_is_said(view: View) -> None:
+    inside = look_inside(view)
+    said = 0
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(inside.numbers))
+        dealt = replace(inside, vectors=inside.vectors[order])
+        said += sum(one.said for one in components(None, inside=dealt, kinds=(CHANNEL,)))
+    assert said <= 0.05 * 5 * CHANNELS
+
+
+def test_a_large_audit_is_sampled_always_alike(view: View) -> None:
+    some, again = sample(view, 50), sample(view, 50)
+    assert list(some.numbers) == list(again.numbers) == sorted(some.numbers)
+    assert (len(some.numbers), some.of) == (50, 400)
+    everything = sample(view)
+    np.testing.assert_array_equal(everything.features[some.numbers], some.features)

@@ -236,10 +236,11 @@ def sample(view: View, count: int = SAMPLE) -> Sample:
     if not len(numbers):
         raise SaywhyError(f"{view.store.folder}: no picture has features; the classifier has no linear head")
     query = f"SELECT number, predicted, features, vector FROM pictures WHERE {known}"
+    given: list[Any] = []
     if len(numbers) > count:
-        taken = np.random.default_rng(0).choice(numbers, count, replace=False)
-        query += f" AND number IN ({', '.join(map(str, taken))})"
-    found = view.sql(f"{query} ORDER BY number")
+        query += " AND number IN (SELECT unnest(?))"
+        given = [np.random.default_rng(0).choice(numbers, count, replace=False).tolist()]
+    found = view.sql(f"{query} ORDER BY number", given)
     features, vectors = (unpacked(found[name].to_pylist()) for name in ("features", "vector"))
     return Sample(found["number"].to_numpy(), found["predicted"].to_numpy(), features, vectors, len(numbers))
 
