@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from saywhy import SaywhyError, audit
@@ -25,6 +26,7 @@ from saywhy.audits.finding import AuditFinding, Tested
 from saywhy.audits.kinds import Kind
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.rows import MAP_BYTES, THUMBNAIL_BYTES
+from saywhy.audits.run import run
 from saywhy.audits.shown import examples, show_examples
 from saywhy.audits.store import ROWS, Store, View
 from saywhy.audits.subject import Subject, files_digest
@@ -222,30 +224,46 @@ def test_trials_go_on_where_they_were_stopped(
     assert store.view().sql("SELECT number FROM trials ORDER BY number")["number"].to_pylist() == [0, 1, 2, 3]
 
 
-@pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(pictures: Path, whole: Audit, tmp_path: Path) -> None:
-    """From before the folder is there until after the last finding is."""
+def _killed(pictures: Path, folder: Path, kills: int) -> tuple[int, list[int]]:
+    """How many audits ended before they were killed, and how many parts there were at each kill.
+
+    The network is loaded once, and each run is a fork of this process, so that most of the moments are between and in
+    its writes.
+    """
+    torch.set_num_threads(1)
     generator = np.random.default_rng(17)
-    kills, audits, within = 0, 0, dict[int, int]()
-    longest = 30.0  # until one ended
-    while kills < 20 or not audits:
-        out = tmp_path / f"{audits}"
-        process = FRESH.Process(target=_audit, args=(pictures, out))
+    subject = _subject(pictures)
+    story = subject.story()
+    ended, there, longest = 0, list[int](), 5.0
+    while len(there) < kills or not ended:
+        out = folder / f"{ended}"
         began = time.monotonic()
-        process.start()
-        process.join(generator.uniform(0, longest))
-        if process.is_alive():
-            process.kill()
-            process.join()
-            kills += 1
-            within[len(_parts(out))] = within.get(len(_parts(out)), 0) + 1
+        if not (child := os.fork()):
+            with Store.writing(out, story) as store:
+                run(subject, store)
+            os._exit(0)
+        limit = generator.uniform(0, longest)
+        while time.monotonic() - began < limit and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        if os.waitpid(child, 0)[1] == 0:
+            ended += 1
+            longest = max(0.5, time.monotonic() - began)
         else:
-            assert process.exitcode == 0
-            longest = max(1.0, time.monotonic() - began)
-            audits += 1
-            assert _tables(out) == _tables(whole.folder)
-    print(f"{kills} kills, by how many of 5 parts were there: {within}; {audits} audits ended in between")
-    assert _tables(_audit(pictures, tmp_path / f"{audits}").folder) == _tables(whole.folder)
+            there.append(len(_parts(out)))
+    return ended, there
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_twenty_kills_at_random_moments_change_nothing(pictures: Path, whole: Audit, tmp_path: Path) -> None:
+    with FRESH.Pool(1) as pool:
+        ended, there = pool.apply(_killed, (pictures, tmp_path, 20))
+    print(f"{len(there)} kills, with so many of 5 parts there: {sorted(there)}; {ended} audits ended")
+    assert len(there) >= 20
+    for n in range(ended):
+        assert _tables(tmp_path / f"{n}") == _tables(whole.folder)
+    assert _tables(_audit(pictures, tmp_path / f"{ended}").folder) == _tables(whole.folder)
 
 
 @pytest.mark.slow

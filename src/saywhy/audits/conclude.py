@@ -19,6 +19,7 @@ from saywhy.audits.subject import Subject
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Advance
 from saywhy.plumbing.files import write_whole
+from saywhy.plumbing.names import unknown
 from saywhy.plumbing.texts import read_json
 from saywhy.questions.verify import NONE
 
@@ -40,13 +41,16 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
     subject: None: nothing is changed and nothing tested, and findings rest on the rows and trials that are there.
     kinds:   of KINDS; (): all.
 
-    Raises SaywhyError where nothing could be read.
+    Raises SaywhyError where nothing could be read, and for kinds that there are not.
     """
     view = store.view()
     if not view.sql("SELECT count(*) AS n FROM pictures")["n"][0].as_py():
         raise SaywhyError(f"{store.folder}: none of its pictures could be read; see its table of errors")
     if subject is not None:
         keep_names(store, subject)
+    for name in kinds:
+        if name not in KINDS:
+            raise unknown("kind of finding", name, KINDS)
     asked = {name: KINDS[name] for name in (kinds or KINDS)}
     for name, kind in asked.items():
         if subject is not None and kind.trials:
