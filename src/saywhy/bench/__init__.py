@@ -142,6 +142,10 @@ BENCHMARKS = {
         "reasons",
         "do answers of why rest on their rationales, beside random ones and other pictures' (world:aviary)",
     ),
+    "audit-descriptions": (
+        "audit_descriptions",
+        "how much an audit describes where classes are dealt to other pictures, beside what it describes (--audit DIR)",
+    ),
     "audit-findings": (
         "audit_findings",
         "time and memory of all findings of an audit, over a million made-up rows",

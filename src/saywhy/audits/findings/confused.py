@@ -7,8 +7,8 @@ runner-up says as much as a wrong prediction. How many pictures it rests on is i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 
@@ -33,8 +33,10 @@ def find(view: View) -> Tested:
     The pair itself is counted, not tested, and has no p. What distinguishes its pictures is: those of one class against
     those of the other; those that are confused against those that are right; and, in all pictures in which both are
     among the likeliest, what goes with leaning to one. A picture of several true classes counts for each, and none of
-    these is confused with another.
+    these is confused with another. What is said to distinguish survives correction over all tests of all pairs.
     """
+    from scipy.stats import false_discovery_control
+
     traits = traits_of(view)
     labels = view.manifest["model"]["labels"]
     pairs = _pairs(view)
@@ -42,13 +44,12 @@ def find(view: View) -> Tested:
     if not known:
         return Tested(note="the truth is not known of any picture")
     null = _null(view)
-    findings, tested = [], [np.zeros(0)]
     plain = traits.only((*WORDLY, PLACE, COLOUR, PROPERTY))
     standing, likeliest = _standing(plain), _likeliest(view)
-    for pair in pairs[:PAIRS]:
-        finding, p = _finding(plain, likeliest, standing, pair, labels, null)
-        findings.append(finding)
-        tested.append(p)
+    compared = [_compared(plain, likeliest, pair) for pair in pairs[:PAIRS]]
+    tested = np.concatenate([np.zeros(0), *(one.tested for one in compared)])
+    most = max(tested[false_discovery_control(tested) <= LEVEL], default=-1.0) if len(tested) else -1.0
+    findings = [_finding(plain, likeliest, standing, one.kept(most), labels, null) for one in compared]
     few = sum(pair.pictures < 2 * FEWEST for pair in pairs[:PAIRS])
     notes = [
         f"{len(pairs)} pairs of classes exchange {100 * LEAST_MASS:.0f} % of probability or more; the first "
@@ -57,11 +58,7 @@ def find(view: View) -> Tested:
         if few else "",
         f"where wrong predictions are dealt to other pictures, the greatest share of a pair's pictures is {null:.2f}",
     ]  # fmt: skip
-    return Tested(findings, np.concatenate(tested), "; ".join(filter(None, notes)))
-
-
-_Lean = tuple[str, float, float]
-"""A trait in words, its rank correlation with leaning to the first class, and p."""
+    return Tested(findings, tested, "; ".join(filter(None, notes)))
 
 
 @final
@@ -142,64 +139,88 @@ def _null(view: View, dealt: int = 20) -> float:
     return float(np.quantile(greatest, 0.95))
 
 
-def _finding(
-    plain: Traits, likeliest: _Likeliest, standing: np.ndarray, pair: _Pair, labels: Sequence[str], null: float
-) -> tuple[AuditFinding, np.ndarray]:
+@final
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """A pair: its two classes, those of the first that are taken for the second against right ones, and what leans.
+
+    rho, p: (T,) rank correlation of each trait with leaning to the first class, of ``count`` pictures; NaN: not tested.
+    """
+
+    pair: _Pair
+    classes: Contrast
+    mistaken: Contrast
+    rho: np.ndarray
+    p: np.ndarray
+    count: int
+
+    @property
+    def tested(self) -> np.ndarray:
+        sides = (one.p[0] for one in (self.classes, self.mistaken))  # that of the other group says the same
+        every = np.concatenate([*sides, self.p])
+        return every[np.isfinite(every)]
+
+    def kept(self, most: float) -> _Compared:
+        """With those traits alone whose p is at most that."""
+        sides = [replace(one, kept=(one.p <= most) & (np.abs(one.delta) >= LEAST))
+                 for one in (self.classes, self.mistaken)]  # fmt: skip
+        return replace(self, classes=sides[0], mistaken=sides[1], rho=np.where(self.p <= most, self.rho, 0))
+
+
+def _compared(plain: Traits, likeliest: _Likeliest, pair: _Pair) -> _Compared:
     a, b = plain.members(pair.a), plain.members(pair.b)
     a, b = a & ~b, b & ~a
-    names = labels[pair.a], labels[pair.b]
-    tested, details, apart = [], dict[str, Any](), list[str]()
-    both = contrast(plain, np.where(a, 0, np.where(b, 1, -1)), 2)
-    tested.append(both.tested[: both.p.shape[1]])
-    best = both.best(0, SHOWN)
-    if best:
-        apart.append(
-            f"pictures of {names[0]} go with {listed([both.says(0, n) for n in best])}, beside those of {names[1]}"
-        )
-    details["the two classes"] = _rows(both, best)
     taken, right = a & (plain.predicted == pair.b), a & (plain.predicted == pair.a)
-    mistaken = contrast(plain, np.where(taken, 0, np.where(right, 1, -1)), 2)
-    tested.append(mistaken.tested[: mistaken.p.shape[1]])
-    wrongly = mistaken.best(0, SHOWN)
+    classes = contrast(plain, np.where(a, 0, np.where(b, 1, -1)), 2, dealt=0)
+    mistaken = contrast(plain, np.where(taken, 0, np.where(right, 1, -1)), 2, dealt=0)
+    return _Compared(pair, classes, mistaken, *_leaning(plain, likeliest, pair))
+
+
+def _finding(
+    plain: Traits, likeliest: _Likeliest, standing: np.ndarray, found: _Compared, labels: Sequence[str], null: float
+) -> AuditFinding:
+    pair, names = found.pair, (labels[found.pair.a], labels[found.pair.b])
+    a, b = plain.members(pair.a), plain.members(pair.b)
+    best, wrongly = found.classes.best(0, SHOWN), found.mistaken.best(0, SHOWN)
+    leaning = [int(n) for n in np.argsort(-np.abs(found.rho), kind="stable") if abs(found.rho[n]) >= LEAST]
+    apart = list[str]()
+    if best:
+        says = listed([found.classes.says(0, n) for n in best])
+        apart.append(f"pictures of {names[0]} go with {says}, beside those of {names[1]}")
     if wrongly:
-        apart.append(f"those that are confused go with {listed([mistaken.says(0, n) for n in wrongly])}")
-    details["confused and right"] = _rows(mistaken, wrongly)
-    leaning, perhaps, p, count = _leaning(plain, likeliest, pair)
-    tested.append(p)
+        apart.append(f"those that are confused go with {listed([found.mistaken.says(0, n) for n in wrongly])}")
     if leaning and not best:
+        leans = [f"{_says(plain, n, found.rho[n])} (rank correlation {found.rho[n]:+.2f})" for n in leaning[:SHOWN]]
         apart.append(
-            f"in the {count} pictures in which both are among the likeliest, leaning to {names[0]} goes with "
-            f"{_correlated(leaning)}"
+            f"in the {found.count} pictures in which both are among the likeliest, leaning to {names[0]} goes with "
+            f"{listed(leans)}"
         )
-    for key, leans in (("leaning", leaning), ("leaning, perhaps", perhaps)):
-        details[key] = [{"trait": says, "correlation": rho, "p": one} for says, rho, one in leans]
-    if perhaps and not apart:
-        apart.append(
-            f"perhaps, since no test survives correction: in the {count} pictures in which both are among the "
-            f"likeliest, leaning to {names[0]} goes with {_correlated(perhaps)}"
-        )
-    untested = [] if apart else _untested(plain, standing, names, a, b)
+    untested = [] if apart else _untested(plain, standing, names, a & ~b, b & ~a)
     if untested:
-        apart.append(f"not tested, of so few: {'; '.join(untested)}")
-    details["not tested"] = untested
-    kinds = [plain.traits[n].kind for n in (*best, *wrongly)]
+        apart.append(f"not tested: {'; '.join(untested)}")
     share: Interval = proportion(pair.mass, pair.pictures)  # type: ignore[arg-type]  # of probability, not of pictures
     wrong, their = sum(pair.wrong), "one picture" if pair.pictures == 1 else f"{pair.pictures} pictures"
-    shows, counters = _examples(plain, likeliest, pair)
-    details |= {"pictures": pair.counts, "predicted as the other": pair.wrong, "leaning pictures": count}
     few = "; this rests on few pictures" if pair.pictures < 2 * FEWEST else ""
-    sentence = (
-        f"{names[0]} and {names[1]} are confused: {100 * share.value:.0f} % of the probability of their {their} "
-        f"goes to the other one, and {wrong} {'is' if wrong == 1 else 'are'} predicted as it{few}. "
-        + (f"{'; '.join(apart)[0].upper()}{'; '.join(apart)[1:]}." if apart else
-           "Nothing that is known of their pictures distinguishes them.")
+    told = "; ".join(apart) or "nothing that is known of their pictures distinguishes them"
+    kinds = [plain.traits[n].kind for n in (*best, *wrongly, *leaning)]
+    shows, counters = _examples(plain, likeliest, pair)
+    return AuditFinding(
+        KIND, names,
+        f"{names[0]} and {names[1]} are confused: {100 * share.value:.0f} % of the probability of their {their} goes "
+        f"to the other one, and {wrong} {'is' if wrong == 1 else 'are'} predicted as it{few}. "
+        f"{told[0].upper()}{told[1:]}.",
+        False, share, "of the probability of the pair's pictures",
+        words=found.classes.words((*best, *wrongly, *leaning)), null=null, examples=shows, counters=counters,
+        rests_on=rests_on(SAID if SAID in kinds else kinds[0] if kinds else ""),
+        details={
+            "pictures": pair.counts, "predicted as the other": pair.wrong, "distinguished": bool(kinds),
+            "the two classes": [found.classes.row(0, n) for n in best],
+            "confused and right": [found.mistaken.row(0, n) for n in wrongly], "leaning pictures": found.count,
+            "leaning": [{"trait": _says(plain, n, found.rho[n]), "correlation": float(found.rho[n]),
+                         "p": float(found.p[n])} for n in leaning],
+            "not tested": untested,
+        },
     )  # fmt: skip
-    finding = AuditFinding(
-        KIND, names, sentence, False, share, "of the probability of the pair's pictures",
-        words=both.words((*best, *wrongly)), null=null, examples=shows, counters=counters,
-        rests_on=rests_on(SAID if SAID in kinds else kinds[0] if kinds else ""), details=details,
-    )  # fmt: skip
-    return finding, np.concatenate(tested)
 
 
 def _standing(traits: Traits) -> np.ndarray:
@@ -243,49 +264,37 @@ def _untested(traits: Traits, standing: np.ndarray, names: tuple[str, str], a: n
     return said
 
 
-def _rows(found: Contrast, chosen: Sequence[int]) -> list[dict[str, object]]:
-    return [found.row(0, n) for n in chosen]
-
-
-def _leaning(traits: Traits, likeliest: _Likeliest, pair: _Pair) -> tuple[list[_Lean], list[_Lean], np.ndarray, int]:
-    """What goes with being nearer to a than to b: what survives correction, what does not, all p, of how many pictures.
+def _leaning(traits: Traits, likeliest: _Likeliest, pair: _Pair) -> tuple[np.ndarray, np.ndarray, int]:
+    """(T,) rank correlation of each trait with being nearer to a than to b, (T,) its p, and of how many pictures.
 
     Of all pictures in which both are among the likeliest, whatever they show; those of the two classes themselves too.
     """
-    from scipy.stats import false_discovery_control, rankdata
+    from scipy.stats import rankdata
     from scipy.stats import t as student
 
     of_a, of_b = (np.where(likeliest.classes == index, likeliest.probabilities, 0).max(1) for index in (pair.a, pair.b))
     place = np.flatnonzero((of_a > 0) & (of_b > 0))
-    lean = np.log(of_a[place]) - np.log(of_b[place])
-    count = len(lean)
+    count, nothing = len(place), np.full(len(traits.traits), np.nan)
     if count < LEANING:
-        return [], [], np.zeros(0), count
-    few = traits.where(place)
-    values = np.hstack([np.where(np.isnan(few.numbers), np.nanmedian(few.numbers, axis=0, keepdims=True), few.numbers),
-                        few.has.toarray()])  # fmt: skip
-    ranks, order = rankdata(values, axis=0), rankdata(lean)
+        return nothing, nothing, count
+    few, lean = traits.where(place), np.log(of_a[place]) - np.log(of_b[place])
+    ranks, order = rankdata(np.hstack([_filled(few.numbers), few.has.toarray()]), axis=0), rankdata(lean)
     ranks, order = ranks - ranks.mean(0), order - order.mean()
     spread = np.sqrt((ranks**2).sum(0) * (order**2).sum())
-    varied = spread > 0
-    rho = np.divide(ranks.T @ order, spread, out=np.zeros(len(spread)), where=varied)
+    rho = np.divide(ranks.T @ order, spread, out=np.zeros(len(spread)), where=spread > 0)
     rho = np.clip(rho, -1 + 1e-12, 1 - 1e-12)
     p = 2 * student.sf(np.abs(rho) * np.sqrt((count - 2) / (1 - rho**2)), count - 2)
     # a word that is in fewer pictures than FEWEST, or lacks in fewer, is not tested: ranks say nothing of so few
-    first = few.numbers.shape[1]
-    with_word = values[:, first:].sum(0)
-    enough = varied & np.append(np.ones(first, bool), np.minimum(with_word, count - with_word) >= FEWEST)
-    q = np.ones(len(p))
-    if enough.any():
-        q[enough] = false_discovery_control(p[enough])
-    strongest = [int(n) for n in np.argsort(-np.abs(rho), kind="stable") if enough[n] and abs(rho[n]) >= LEAST]
-    leans = [(_says(few, n, rho[n]), float(rho[n]), float(p[n]), bool(q[n] <= LEVEL)) for n in strongest]
-    kept = [(says, value, one) for says, value, one, survives in leans if survives]
-    return kept, [lean[:3] for lean in leans if lean[2] <= LEVEL and not lean[3]][:2], p[enough], count
+    with_word = np.asarray(few.has.sum(0)).ravel()
+    enough = np.append(np.ones(few.numbers.shape[1], bool), np.minimum(with_word, count - with_word) >= FEWEST)
+    return rho, np.where(enough & (spread > 0), p, np.nan), count
 
 
-def _correlated(leans: Sequence[_Lean]) -> str:
-    return listed([f"{says} (rank correlation {rho:+.2f})" for says, rho, _ in leans[:SHOWN]])
+def _filled(numbers: np.ndarray) -> np.ndarray:
+    """(N, F) with the middle number for what is not known: it leans to no side."""
+    known = ~np.isnan(numbers)
+    middle = [np.median(numbers[known[:, n], n]) if known[:, n].any() else 0 for n in range(numbers.shape[1])]
+    return np.where(known, numbers, np.array(middle, np.float32))
 
 
 def _says(traits: Traits, n: int, rho: float) -> str:
