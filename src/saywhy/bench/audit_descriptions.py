@@ -7,12 +7,14 @@ confused with what stays as it is, and nothing of it goes with words, places, co
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from rich.progress import track
 
+from saywhy.audits.finding import AuditFinding
 from saywhy.audits.store import Store, View
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
@@ -49,13 +51,45 @@ def run(
         some = proportion(sum(count > 0 for count in dealt[kind]), len(dealt[kind]))
         rows.append({"kind": kind, "findings": real[kind], "where dealt, on average": float(np.mean(dealt[kind])),
                      "most": max(dealt[kind]), "deals with any": str(some)})  # fmt: skip
+    words = _true_words(store.view())
     return Report(
         "audit-descriptions",
         f"descriptions of {store.view().count} pictures, and of {limit or DEALS} deals of their classes",
         ("kind", "findings", "where dealt, on average", "most", "deals with any"),
         rows,
         {"audit": str(audit), "deals": limit or DEALS},
+        [("words of species that are true of them", tuple(words[0]), words)] if words else (),
     )
+
+
+def _true_words(view: View) -> list[dict[str, Any]]:
+    """Of the aviary's species: how many words of "recognised by" are true of the class, beside those of other species."""
+    from saywhy.audits.findings import recognised
+    from saywhy.worlds.aviary import SPECIES, phrases_of
+
+    true = {name: set(phrases_of(has)) for name, has in SPECIES.items()}
+    found = [one for one in recognised.find(view).findings if one.about[0] in true]
+
+    def of_kind(finding: AuditFinding, kind: str) -> list[str]:
+        return [row["trait"] for row in finding.details["traits"] if row["kind"] == kind and row["difference"] > 0]
+
+    picks: dict[str, Callable[[AuditFinding], Sequence[str]]] = {
+        "first three": lambda one: one.words[:3],
+        "said as facts": lambda one: of_kind(one, "said"),
+        "nearest only": lambda one: of_kind(one, "near"),
+        "those that its name would say": lambda one: one.details["goes with the name"],
+        "those that its name would not": lambda one: one.details["goes with the pictures"],
+        "what its name alone says": lambda one: list(one.details["name alone"]),
+    }
+    rows = []
+    for pick, words_of in picks.items():
+        pairs = [(one.about[0], word) for one in found for word in words_of(one)]
+        if pairs:
+            others = [np.mean([word in true[one] for one in true if one != name]) for name, word in pairs]
+            own = proportion(sum(word in true[name] for name, word in pairs), len(pairs))
+            rows.append({"words": pick, "number": len(pairs), "true of the class": str(own),
+                         "true of another species": float(np.mean(others))})  # fmt: skip
+    return rows
 
 
 def dealt_audit(store: Store, folder: Path, seed: int) -> Store:
