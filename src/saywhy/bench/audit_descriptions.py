@@ -63,7 +63,7 @@ def run(
 
 
 def _true_words(view: View) -> list[dict[str, Any]]:
-    """Of the aviary's species: how many words of "recognised by" are true of the class, beside those of other species."""
+    """Of the aviary's species: how many words of "recognised by" are true of the class, and of other species."""
     from saywhy.audits.findings import recognised
     from saywhy.worlds.aviary import SPECIES, phrases_of
 
