@@ -92,7 +92,7 @@ def finished(
     made = {"pictures": pictures, "regions": regions, "errors": errors, "shown": shown}
     store.commit(ROWS, "00000000", made)
     for name, more in (tables or {}).items():
-        store.commit(name, "more", {name: more})
+        store.commit(name, "more", {name.split("/")[0]: more})
     told = {one.kind: {"tests": 1, "note": ""} for one in findings} if tests is None else tests
     keep(store, findings, dict(told))
     return folder

@@ -183,3 +183,11 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_rules_of_the_docs_are_rules() -> None:
     documents = Path(__file__).parents[2] / "docs"
     assert set(read_rules(documents / "audit-rules.toml").rules) == set(RULES)
+
+
+def test_what_was_not_tested_is_not_new_unless_it_is_asked_for(tmp_path: Path) -> None:
+    old = finished(tmp_path / "old")
+    worst = finding("worst group", "crow", decides=False, p=None, q=None)
+    new = finished(tmp_path / "new", findings=[worst])
+    assert _judge(new, {"no_new_findings": {}}, old).state == HOLDS
+    assert _judge(new, {"no_new_findings": {"kinds": ["worst group"]}}, old).state == BROKEN

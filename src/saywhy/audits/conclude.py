@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, final
 
+from saywhy.audits.changed import show_changed
 from saywhy.audits.checked import check_pictures, of_findings, sample, verified
 from saywhy.audits.finding import AuditFinding, Tested, corrected
 from saywhy.audits.kinds import KINDS, module_of
@@ -78,6 +79,7 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
         view = store.view()
     if subject is not None:
         show_examples(store, subject, view, found, bar)
+        show_changed(store, subject, view, found, bar)
     found = verified(found, view, TRIES if subject is None else tries)
     keep(store, found, {name: {"tests": len(one.p), "note": one.note} for name, one in tested.items()})
     return found

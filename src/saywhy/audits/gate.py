@@ -329,8 +329,13 @@ def _max_label_errors(asked: Asked) -> Answer:
 def _no_new_findings(asked: Asked) -> Answer:
     if asked.comparison is None:
         raise SaywhyError("the rule no_new_findings needs an older audit; give --compare OLD_DIR")
-    kinds = _kinds(asked) or tuple(asked.now.tests)
-    new = [one for one in asked.comparison.new_findings if one.kind in kinds]
+    named = _kinds(asked)
+    kinds = named or tuple(asked.now.tests)
+    new = [
+        one
+        for one in asked.comparison.new_findings
+        if one.kind in kinds and (named or one.decides or one.q is not None)
+    ]
     untried = [one for one in kinds if one in asked.now.tests and one not in asked.comparison.old.tests]
     notes = [f"not looked for in the older audit: {', '.join(untried)}"] if untried else []
     return Answer(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saywhy.audits.changed import turned
 from saywhy.audits.compare import Comparison
 from saywhy.audits.compare import compare as compared
 from saywhy.audits.finding import AuditFinding
@@ -93,7 +94,7 @@ def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
     deciding = [n for n, finding in enumerate(now.findings) if finding.decides]
     chosen = deciding[:LEADING]
     for kind in dict.fromkeys(one.kind for one in now.findings if not one.decides):
-        chosen += [n for n, one in enumerate(now.findings) if one.kind == kind and not one.decides][:1]
+        chosen += [n for n, one in enumerate(now.findings) if one.kind == kind and _tells(one)][:1]
     lines = [
         {
             "decides": now.findings[n].decides, "sentence": shown(now.findings[n].sentence, LONGEST),
@@ -109,6 +110,11 @@ def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
     if not deciding:
         lines.insert(0, _line(_no_shortcut(now), "methods"))
     return lines[:HEADLINES]
+
+
+def _tells(finding: AuditFinding) -> bool:
+    """Whether something goes with something at all: its interval leaves out 0."""
+    return not finding.decides and not finding.effect.low < 0 < finding.effect.high
 
 
 def cost(finding: AuditFinding, found: Overview) -> str:
@@ -224,9 +230,28 @@ def _finding(now: Told, n: int, full: bool) -> dict[str, Any]:
         "verified": f"{verified[0]} of {verified[1]}" if verified and verified[1] else "",
         "words": shown(", ".join(finding.words[:6]), 200), "place": shown(finding.place, 120),
         "cost": cost(finding, now.overview) if full else "",
+        "changed": _changed(now, finding) if full else [],
         "examples": _tiles(now, finding.examples[:8], HALF) if full else [],
         "counters": _tiles(now, finding.counters[:8], HALF) if full else [],
     }  # fmt: skip
+
+
+def _changed(now: Told, finding: AuditFinding) -> list[dict[str, Any]]:
+    """Pictures that were changed for a finding, beside what they were."""
+    tiles = []
+    for row in turned(now.view, finding):
+        kept = now.view.sql(
+            "SELECT * FROM changed WHERE family = ? AND part = ? AND about = ? AND number = ? AND variant = ?",
+            [row["family"], row["part"], row["about"], row["number"], row["variant"]],
+        ).to_pylist()
+        beside = now.thumbnails.rows([row["number"]])
+        if kept and beside and now.thumbnails.spend(kept[0]["before"], kept[0]["after"], HALF):
+            tiles.append(
+                {"before": _inside(kept[0]["before"]), "after": _inside(kept[0]["after"]),
+                 "file": shown(beside[0]["file"], 200), "was": shown(beside[0]["prediction"], 80),
+                 "said": shown(kept[0]["said"], 80), "probability": f"{kept[0]['probability']:.2f}"}
+            )  # fmt: skip
+    return tiles
 
 
 def scaled(effect: Interval, null: float = float("nan")) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _rows(subject: Subject, found: Described, n: int) -> Rows:
         return {"on_object": _share(positive, object_), "object_area": float(object_.mean())}
 
     def show() -> dict[str, Any]:
-        return {"thumbnail": _jpeg(image, THUMBNAIL_BYTES), "map": _jpeg(heat(positive), MAP_BYTES)}
+        return {"thumbnail": small_jpeg(image, THUMBNAIL_BYTES), "map": small_jpeg(heat(positive), MAP_BYTES)}
 
     return Rows(picture, regions, seek, show)
 
@@ -185,7 +185,7 @@ def _look(pixels: Tensor, classifier: Classifier) -> bytes:
     return (255 * level).clamp(0, 255).byte().permute(1, 2, 0).numpy().tobytes()
 
 
-def _jpeg(image: Image.Image, most: int) -> bytes:
+def small_jpeg(image: Image.Image, most: int) -> bytes:
     """A JPEG of at most ``most`` bytes: coarser, and in the end smaller, where it takes more."""
     small = image.copy()
     side = THUMBNAIL

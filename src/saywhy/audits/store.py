@@ -32,7 +32,12 @@ MANIFEST, LOCK, UNFINISHED = "manifest.json", "lock", "unfinished"
 ROWS, TRIALS, CHECKS, SHOWN = "rows", "trials", "checks", "shown"
 """Folders of parts: of pictures, by number; of trials, by family and name; of checks, and of pictures to show."""
 _PLACES = {ROWS: "*", TRIALS: "*/*", CHECKS: "*", SHOWN: "*"}
-_ELSEWHERE = {"trials": (TRIALS,), "checks": (CHECKS,), "shown": (ROWS, SHOWN)}  # the others are in ROWS
+_ELSEWHERE = {
+    "trials": (TRIALS,),
+    "checks": (CHECKS,),
+    "shown": (ROWS, SHOWN),
+    "changed": (SHOWN,),
+}  # the others are in ROWS
 _NAMED = 4  # settings that differ, in an error
 _LEFT = ".part"  # the ending of a file that was not written to its end
 

@@ -73,6 +73,13 @@ preprocessed frame. facts, words: what is measured, and what the space finds, in
 change is one that should do nothing. before, after: predicted classes. probability_*: of ``target``. hit: whether
 ``target`` is predicted after.
 """
+CHANGED: Mapping[str, str] = {
+    "family": "text", "part": "text", "about": "text", "number": "int", "variant": "text", "said": "text",
+    "probability": "float", "before": "bytes", "after": "bytes",
+}  # fmt: skip
+"""Columns of ``changed``: a row a changed picture that is kept to be seen, of the row of ``trials`` with its family,
+part, about, number and variant. said: what it is called then. probability: of the class tried. before, after: JPEGs.
+"""
 CHECKS: Mapping[str, str] = {
     "number": "int", "explained": "int", "about": "text", "text": "text", "verdict": "text", "fall": "float",
     "share": "float", "control": "float", "p": "float", "q": "float",
@@ -84,6 +91,7 @@ the explained logit, control: under the controls; share: fall over the logit's m
 """
 TABLES: Mapping[str, Mapping[str, str]] = {
     "pictures": PICTURES, "regions": REGIONS, "errors": ERRORS, "shown": SHOWN, "trials": TRIALS, "checks": CHECKS,
+    "changed": CHANGED,
 }  # fmt: skip
 
 

@@ -57,14 +57,22 @@ class Thumbnails:
         self.load([number])
         return self._files.get(number)
 
+    def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """What is said beside pictures, of those that have a row."""
+        self.load(numbers)
+        return [self._rows[one] for one in numbers if one in self._rows]
+
+    def spend(self, picture: bytes, other: bytes, share: float = 1.0) -> bool:
+        """Take out JPEGs; whether this share of the bytes that may be taken was not used up before."""
+        if self._used >= share * self._most:
+            return False
+        self._used += (len(picture) + len(other)) * 4 // 3
+        return True
+
     def take(self, number: int, share: float = 1.0) -> tuple[dict[str, Any], bytes, bytes] | None:
         """What is said beside a picture, its JPEG and that of its map, b"" for none.
 
         None where it was not kept, and where this share of the bytes that may be taken were.
         """
-        self.load([number])
-        if self._used >= share * self._most or number not in self._rows or number not in self._files:
-            return None
-        picture, heat = self._files[number]
-        self._used += (len(picture) + len(heat)) * 4 // 3
-        return self._rows[number], picture, heat
+        rows, files = self.rows([number]), self.files(number)
+        return (rows[0], *files) if rows and files and self.spend(*files, share) else None
