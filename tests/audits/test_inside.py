@@ -16,6 +16,7 @@ from saywhy.audits.inside import (
     correlations,
     drawn_correlations,
     look_inside,
+    parts_of,
     sample,
 )
 from saywhy.audits.store import View
@@ -122,3 +123,13 @@ def test_a_large_audit_is_sampled_always_alike(view: View) -> None:
     assert (len(some.numbers), some.of) == (50, 400)
     everything = sample(view)
     np.testing.assert_array_equal(everything.features[some.numbers], some.features)
+
+
+def test_where_labels_do_not_compete_a_component_adds_what_the_head_says(view: View) -> None:
+    inside = look_inside(view)
+    _, apart = parts_of(inside, CHANNEL)
+    _, plain = parts_of(replace(inside, competing=False), CHANNEL)
+    np.testing.assert_allclose(plain, inside.weight)
+    np.testing.assert_allclose(apart, inside.weight - inside.weight.mean(0), atol=1e-6)
+    logits, _ = parts_of(replace(inside, competing=False), ROW)
+    np.testing.assert_allclose(logits, inside.features @ inside.weight.T + inside.bias, atol=1e-5)

@@ -35,6 +35,8 @@ def test_another_world_is_refused() -> None:
         run(model="world:digits")
     with pytest.raises(SaywhyError, match="yes or no"):
         run(sae="maybe")
+    with pytest.raises(SaywhyError, match="--data is scenes"):
+        run(data="cats")
 
 
 @pytest.mark.slow

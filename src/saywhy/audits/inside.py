@@ -20,6 +20,7 @@ from torch import Tensor
 
 from saywhy.audits.finding import LEVEL
 from saywhy.audits.store import View
+from saywhy.classifiers.outputs import MULTI
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
 from saywhy.plumbing.tensors import reading_tensors, write_tensors
@@ -102,6 +103,7 @@ class Inside:
     texts:     (M, e) the phrases in the space. dealt: (S, M, e) the same where class names were dealt; none elsewhere.
     chooses:   (N,) bool, the half on which names are chosen; the rest measures them.
     of:        pictures that there are in all.
+    competing: whether one class of several is true of a picture; then what all classes share says nothing.
     """
 
     numbers: np.ndarray
@@ -116,6 +118,7 @@ class Inside:
     dealt: np.ndarray
     chooses: np.ndarray
     of: int
+    competing: bool = True
 
 
 def keep_inside(folder: Path, subject: Subject, space: str | None) -> None:
@@ -196,8 +199,8 @@ def look_inside(view: View, space: Space | None = None, pictures: Collection | N
     halves = np.random.default_rng(0).permutation(len(numbers)) < len(numbers) // 2
     return Inside(
         numbers, features, vectors, some.predicted, weight, bias, tuple(view.manifest["model"]["labels"]),
-        words.phrases,
-        texts, dealt, halves, some.of)  # fmt: skip
+        words.phrases, texts, dealt, halves, some.of, view.manifest["model"]["task"] != MULTI,
+    )  # fmt: skip
 
 
 def space_named(view: View) -> str | None:
@@ -228,7 +231,10 @@ class Sample:
 
 
 def sample(view: View, count: int = SAMPLE) -> Sample:
-    """``count`` pictures at most, always the same ones. Raises SaywhyError where none has features."""
+    """``count`` pictures at most, always the same ones, less those with features too large to be kept.
+
+    Raises SaywhyError where none has features.
+    """
     from saywhy.audits.rows import unpacked
 
     known = "features IS NOT NULL AND vector IS NOT NULL"
@@ -242,7 +248,11 @@ def sample(view: View, count: int = SAMPLE) -> Sample:
         given = [np.random.default_rng(0).choice(numbers, count, replace=False).tolist()]
     found = view.sql(f"{query} ORDER BY number", given)
     features, vectors = (unpacked(found[name].to_pylist()) for name in ("features", "vector"))
-    return Sample(found["number"].to_numpy(), found["predicted"].to_numpy(), features, vectors, len(numbers))
+    held = np.isfinite(features).all(1) & np.isfinite(vectors).all(1)  # float16 ends at 65,504
+    return Sample(
+        found["number"].to_numpy()[held], found["predicted"].to_numpy()[held], features[held], vectors[held],
+        len(numbers),
+    )  # fmt: skip
 
 
 def _seen_by(
@@ -321,16 +331,18 @@ def components(
 
 
 def parts_of(inside: Inside, kind: str, sae: SparseAutoencoder | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K) how active each component of a kind is, and (C, K) what it adds to each logit, less the mean over classes.
+    """(N, K) how active each component of a kind is, and (C, K) what it adds to each logit, less the mean over
+    classes that compete.
 
     Raises SaywhyError for a sparse autoencoder of other features.
     """
-    weight = inside.weight - inside.weight.mean(0)
+    weight, bias = inside.weight, inside.bias
+    if inside.competing:
+        weight, bias = weight - weight.mean(0), bias - bias.mean()
     if kind == CHANNEL:
         return inside.features, weight
     if kind == ROW:
-        logits = inside.features @ weight.T + inside.bias - inside.bias.mean()
-        return logits, np.eye(len(weight), dtype=np.float32)
+        return inside.features @ weight.T + bias, np.eye(len(weight), dtype=np.float32)
     if sae is None:
         raise SaywhyError("latents need a sparse autoencoder; make one with saywhy train sae")
     return sae.latents(torch.from_numpy(inside.features)).numpy(), weight @ sae.decoder.numpy().T

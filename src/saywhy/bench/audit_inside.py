@@ -19,14 +19,15 @@ from saywhy.audits.finding import LEVEL
 from saywhy.audits.inside import CHANNEL, LATENT, ROW, Component, Inside, components, dealt_phrases, parts_of
 from saywhy.audits.knowledge import compare
 from saywhy.bench import Report
+from saywhy.bench.pack import find_pack
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import interval, proportion
 from saywhy.questions.labels import encode_vocabulary
-from saywhy.questions.names_and_defaults import resolve_space
+from saywhy.questions.names_and_defaults import load_vocabulary, resolve_space
 from saywhy.spaces.traits import KnowsFeatures
 from saywhy.training.sae import SaeSettings, train_sae
-from saywhy.types import Space
+from saywhy.types import Space, Vocabulary
 from saywhy.worlds import world_vocabulary
 from saywhy.worlds.aviary import BACKGROUNDS, VALUES, phrases_of
 from saywhy.worlds.planted import AFFECTED, PLANTS
@@ -38,6 +39,11 @@ PICTURES, TAUGHT = 480, 1600  # of each model: on which names are chosen and mea
 SEED = 6_100_000  # of the first scene; those that teach latents follow 100,000 later
 FEWEST = 8  # scenes with a phrase, and without it, for its truth to be counted
 _BATCH = 16
+_REAL = {
+    "photographs": ("mobilenetv2_imagenet", "imagenet-samples/**/*.jpg", "concepts", 1),
+    "birds": ("mobilenetv2_inat_bird", "cub-crops/CUB_200_2011/images/**/*.jpg", "birds", 2),
+}
+"""Name -> model, pictures, vocabulary, every so many-th picture."""
 _VOCABULARY = world_vocabulary("aviary")
 
 
@@ -56,13 +62,18 @@ def run(
     limit: int | None = None,
     model: Annotated[str | None, "One of the aviary's classifiers (default: all five)."] = None,
     sae: Annotated[str, "yes or no: sparse latents too, which takes most of the time."] = "yes",
+    data: Annotated[str, "scenes; photographs or birds: real ones, in the classifier's own space (pack)."] = "scenes",
 ) -> Report:
     """A row for each classifier, space and kind of component.
 
-    limit: scenes of each classifier, at most 480.
+    limit: scenes of each classifier, at most 480; of real pictures as many.
 
-    Raises SaywhyError for a classifier of another world.
+    Raises SaywhyError for a classifier of another world, and where real pictures are asked for and are not there.
     """
+    if data in _REAL:
+        return _real(data, limit)
+    if data != "scenes":
+        raise SaywhyError(f"--data is scenes, {' or '.join(_REAL)}; it is {data}")
     if model not in (None, *MODELS):
         raise SaywhyError(f"--model here is one of {', '.join(MODELS)}")
     if sae not in ("yes", "no"):
@@ -117,6 +128,32 @@ def run(
     )  # fmt: skip
 
 
+def _real(data: str, limit: int | None) -> Report:
+    """Names in the own space of a classifier of many classes, beside those where its class names are dealt."""
+    from saywhy.classifiers.feature_cache import cached_features
+
+    pack = find_pack()
+    model, pattern, words, step = _REAL[data]
+    classifier, vocabulary = Classifier.load(f"timm:{pack / 'models' / model}"), load_vocabulary(words)
+    features = cached_features(classifier, sorted(pack.glob(pattern))[::step][:limit], batch_size=_BATCH)
+    space = resolve_space("own", classifier)
+    assert isinstance(space, KnowsFeatures)
+    vectors, rows = space.encode_features(features), list[dict[str, Any]]()
+    inside = _sampled(classifier, features, vectors, space, vocabulary)
+    for kind in (CHANNEL, ROW):
+        found = sorted(components(None, inside=inside, kinds=(kind,)), key=lambda one: one.p)
+        p = np.array([one.p for one in found])
+        rows.append({
+            "components": f"{kind}s", "number": len(found), "said": sum(one.said for one in found),
+            "p < .05": str(proportion(int((p < 0.05).sum()), len(p))),
+            "correlation": f"{np.mean([one.fit.value for one in found]):.2f}",
+            "class names dealt": f"{np.mean([one.control for one in found]):.2f}",
+            "foremost": "; ".join(f"{one.called}: {one.words[0]}" for one in found[:8]),
+        })  # fmt: skip
+    title = f"names of what is inside {model}, in its own space, {len(features)} pictures"
+    return Report("audit-inside", title, tuple(rows[0]), rows)
+
+
 def _world(name: str, count: int, first: int) -> _World:
     kind = "species" if name == "world:aviary" else f"planted-{name.removeprefix('world:aviary-')}"
     seen, classifier = scenes(kind, count, first), Classifier.load(name)
@@ -154,12 +191,18 @@ def _inside(world: _World, space: Space) -> Inside:
         vectors = torch.cat(
             [space.encode_images(_images(world.seen, start)) for start in range(0, len(world.seen), _BATCH)]
         )
-    head, count = world.classifier.head, len(world.seen)
-    logits = world.features @ head.weight.T + head.bias
+    return _sampled(world.classifier, world.features, vectors, space, _VOCABULARY)
+
+
+def _sampled(
+    classifier: Classifier, features: torch.Tensor, vectors: torch.Tensor, space: Space, words: Vocabulary
+) -> Inside:
+    head, count = classifier.head, len(features)
+    logits = features @ head.weight.T + head.bias
     return Inside(
-        np.arange(count), world.features.numpy(), vectors.numpy(), logits.argmax(1).numpy(), head.weight.numpy(),
-        head.bias.numpy(), world.classifier.labels, _VOCABULARY.phrases, encode_vocabulary(_VOCABULARY, space).numpy(),
-        dealt_phrases(space, _VOCABULARY).numpy(), np.random.default_rng(0).permutation(count) < count // 2, count,
+        np.arange(count), features.numpy(), vectors.numpy(), logits.argmax(1).numpy(), head.weight.numpy(),
+        head.bias.numpy(), tuple(classifier.labels), words.phrases, encode_vocabulary(words, space).numpy(),
+        dealt_phrases(space, words).numpy(), np.random.default_rng(0).permutation(count) < count // 2, count,
     )  # fmt: skip
 
 
