@@ -117,14 +117,14 @@ def test_a_changed_picture_is_made_again(by_light: Audit) -> None:
         said = int(classifier.logits(classifier.preprocess([image]))[0].argmax())
         assert said == row["after"]
         assert (said == row["target"]) == row["hit"]
-        if row["variant"] == "brightness":
-            other = properties(data[row["other"]].open())["brightness"]
-            assert properties(image)["brightness"] == pytest.approx(other, abs=0.02)
+        amount = float(row["variant"].split(",")[0].split()[-1])
+        own = properties(data[row["number"]].open())["brightness"]
+        assert properties(image)["brightness"] == pytest.approx(np.clip(own + amount, 0, 1), abs=0.05)
 
 
 def test_what_only_goes_with_the_class_is_no_finding(tmp_path: Path) -> None:
     found = _audit(_data(_light), _classifier(BY_GREEN), tmp_path / "audit")  # right about none of it
-    trials = found.query("SELECT target, count(*) AS n FROM trials WHERE variant = 'brightness' GROUP BY target")
+    trials = found.query("SELECT target, count(*) AS n FROM trials WHERE variant LIKE 'brightness by%' GROUP BY target")
     assert 2 in trials["target"].to_pylist()
     assert not [one for one in _decides(found) if "other" in one.about]
 
@@ -137,7 +137,7 @@ def test_nothing_is_found_where_nothing_sets_classes_apart(tmp_path: Path) -> No
 def test_a_camera_decides_by_way_of_its_cast(by_camera: Audit) -> None:
     first = next(one for one in _decides(by_camera) if one.about == ("other", "camera = B"))
     assert first.kind == "metadata decides"
-    assert first.details["carrier"] in ("colour cast", "colour statistics")
+    assert first.details["carrier"] in ("colour cast", "white balance", "light and colour")
     assert first.effect.low > 0.5
     assert first.null < 0.3
     donors = by_camera.query(
@@ -170,4 +170,4 @@ def test_a_camera_that_the_classifier_does_not_go_by_decides_nothing(tmp_path: P
 
     found = _audit(_data(scene), _classifier(BY_LIGHT), tmp_path / "audit")
     assert not [one for one in _decides(found) if one.kind == "metadata decides"]
-    assert [one.about for one in _decides(found)] == [("other",)]
+    assert ("other",) in [one.about for one in _decides(found)]

@@ -5,20 +5,26 @@ A row of ``tables.TRIALS`` says which: the picture, the other one, and the chang
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, final
 
-import torch
 from PIL import Image
+from torch import Tensor
 
+from saywhy.audits import swaps
+from saywhy.audits.finding import SURROUNDINGS
+from saywhy.audits.findings.outside import swapped
 from saywhy.audits.subject import Subject
-from saywhy.checks.outcomes import BATCH, CPU_BATCH
+from saywhy.audits.swaps import Shown, as_picture, fits, odds
+from saywhy.checks.outcomes import BATCH, CPU_BATCH, logits_of
 from saywhy.errors import SaywhyError
-from saywhy.pictures.altering import like, recoloured, unlike
+from saywhy.intervals import Interval, proportion
+from saywhy.pictures.altering import like, moved, recoloured, unlike
 
 MOST_SIDE = 1024  # pixels of the shorter side: larger pictures are reduced before they are changed
+FEW = 8  # pictures of one class, for a test of them alone
 HELD = 128 << 20  # bytes of opened pictures that are kept
 
 LIKE, OTHER_WAY, INSTEAD = "", "the other way", "another's"
@@ -33,17 +39,29 @@ _WAYS: Mapping[str, Callable[[Image.Image, Image.Image, str], Image.Image | None
 
 @final
 class Change(NamedTuple):
-    """number: of the picture changed. other: what it is made like. name: of ``altering``. way: one of those above."""
+    """number: of the picture changed. other: what it is made like; of ``amounts``, by which it is moved, None.
+
+    name: of ``altering``. way: one of those above.
+    """
 
     number: int
-    other: int
+    other: int | None
     name: str
     way: str = LIKE
+    amounts: tuple[float, ...] = ()
 
     @property
     def variant(self) -> str:
         """In words, for a row of trials."""
-        return f"{self.name}, {self.way}" if self.way else self.name
+        by = f" by {' '.join(f'{amount:+.4f}' for amount in self.amounts)}" if self.amounts else ""
+        return f"{self.name}{by}" + (f", {self.way}" if self.way else "")
+
+    @staticmethod
+    def of(row: Mapping[str, Any]) -> Change:
+        """That of a row of trials."""
+        what, _, way = row["variant"].partition(", ")
+        name, _, amounts = what.partition(" by ")
+        return Change(row["number"], row["other"], name, way, tuple(float(one) for one in amounts.split()))
 
 
 @final
@@ -52,7 +70,11 @@ class Opened:
 
     def __init__(self, subject: Subject) -> None:
         self._subject, self._held = subject, OrderedDict[int, Image.Image | None]()
-        self._bytes = 0
+        self._bytes, self._shown = 0, swaps.Opened(subject)
+
+    def shown(self, number: int) -> Shown | None:
+        """As the classifier sees it, with the object that stands out."""
+        return self._shown(number)
 
     def __call__(self, number: int) -> Image.Image | None:
         if number in self._held:
@@ -80,17 +102,24 @@ def opened(subject: Subject, number: int) -> Image.Image | None:
 
 
 def changed_picture(subject: Subject, row: Mapping[str, Any]) -> Image.Image | None:
-    """The picture that a row of trials is of, changed again; None where it cannot be."""
-    name, _, way = row["variant"].partition(", ")
-    return changed(lambda number: opened(subject, number), Change(row["number"], row["other"], name, way))
+    """The picture that a row of trials is of, changed again; None where it cannot be.
+
+    Of changed surroundings as the classifier sees it, in its frame.
+    """
+    found = changed(Opened(subject), Change.of(row))
+    return as_picture(subject.classifier, found) if isinstance(found, Tensor) else found
 
 
-def changed(pictures: Callable[[int], Image.Image | None], change: Change) -> Image.Image | None:
-    """The picture, changed; None where it cannot be, or would stay as it is."""
-    image, donor = pictures(change.number), pictures(change.other)
-    if image is None or donor is None:
-        return None
-    return _WAYS[change.way](image, donor, change.name)
+def changed(pictures: Opened, change: Change) -> Image.Image | Tensor | None:
+    """The picture, changed; preprocessed (C, h, w) where its surroundings are; None where it cannot be changed."""
+    if change.name == SURROUNDINGS:
+        whose, lends = (pictures.shown(number) for number in (change.number, change.other) if number is not None)
+        return None if whose is None or lends is None or not fits(whose, lends) else swapped(whose, lends)
+    image = pictures(change.number)
+    if change.other is None:
+        return None if image is None else moved(image, change.name, change.amounts)
+    donor = pictures(change.other)
+    return None if image is None or donor is None else _WAYS[change.way](image, donor, change.name)
 
 
 def tried(
@@ -103,7 +132,7 @@ def tried(
     every = ((row, change, image) for row, change in changes if (image := changed(pictures, change)) is not None)
     size = CPU_BATCH if subject.classifier.device.type == "cpu" else BATCH
     while batch := list(islice(every, size)):
-        logits = logits_of(subject, [image for _, _, image in batch])
+        logits = _logits(subject, [image for _, _, image in batch])
         for (row, change, _), found in zip(batch, logits, strict=True):
             said = subject.classifier.said(found)
             yield row | {
@@ -113,12 +142,60 @@ def tried(
             }  # fmt: skip
 
 
-def logits_of(subject: Subject, images: Sequence[Image.Image]) -> torch.Tensor:
-    """(N, C) float32 on the CPU, of a batch."""
-    pixels = subject.classifier.preprocess(images)
-    if pixels.ndim == 4:
-        pixels = pixels.contiguous(memory_format=torch.channels_last)  # up to four times as fast on a CPU
-    return subject.classifier.logits(pixels).float().cpu()
+@final
+class Counted(NamedTuple):
+    """One test of a cause. given: rows of pictures that were given it; beside: of the controls.
+
+    among: the class that all of them were called before; None for all classes. p: see ``odds``.
+    """
+
+    given: Sequence[Mapping[str, Any]]
+    beside: Sequence[Mapping[str, Any]]
+    among: int | None
+    p: float
+
+    @property
+    def hits(self) -> int:
+        return sum(row["hit"] for row in self.given)
+
+    @property
+    def effect(self) -> Interval:
+        return proportion(self.hits, len(self.given))
+
+    @property
+    def null(self) -> float:
+        return proportion(sum(row["hit"] for row in self.beside), len(self.beside)).value
+
+
+def counted(rows: Sequence[Mapping[str, Any]]) -> list[Counted]:
+    """The tests of one part of trials: over all pictures, and over those of the class that most of them were called.
+
+    A cause often turns only the pictures of a class that is near: of others the object speaks louder.
+    """
+    given = [row for row in rows if Change.of(row).way == LIKE]
+    beside = [row for row in rows if row["control"]]
+    if not given:
+        return []
+    tests = [Counted(given, beside, None, odds(given, beside))]
+    among, count = Counter(row["before"] for row in given).most_common(1)[0]
+    if FEW <= count < len(given):
+        given, beside = ([row for row in some if row["before"] == among] for some in (given, beside))
+        tests.append(Counted(given, beside, among, odds(given, beside)))
+    return tests
+
+
+def ways_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows by how something was changed."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(Change.of(row).way, []).append(row)
+    return found
+
+
+def _logits(subject: Subject, changed_ones: Sequence[Image.Image | Tensor]) -> Tensor:
+    """(N, C) float32 on the CPU."""
+    prepared = [one if isinstance(one, Tensor) else subject.classifier.preprocess([one])[0] for one in changed_ones]
+    return logits_of(subject.classifier, prepared).float().cpu()
 
 
 def _size(image: Image.Image | None) -> int:

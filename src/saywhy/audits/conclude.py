@@ -26,6 +26,8 @@ from saywhy.questions.verify import NONE
 
 FINDINGS = "findings.json"
 TRIES = AuditOptions.tries
+CLOSER = ("metadata decides", "property decides")
+"""Kinds that say more closely than others what decides, the closest first."""
 Bar = Callable[[str, int | None], AbstractContextManager[Advance]]
 """What is done, and how much of it there is, None where nobody knows -> what is told how much more is done."""
 
@@ -86,13 +88,36 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
 
 
 def ranked(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
-    """Those that survive the correction: first what decides, by kind, then what goes with something; largest first."""
+    """Those that survive the correction: first what decides, one finding a class and then the others, largest first;
+    then what goes with something, by kind.
+
+    Of what decides one class the closest comes first: a frame turns as many pictures as the surroundings that it is in,
+    and says more. One of CLOSER goes before the others where its interval reaches up to that of the largest effect.
+    """
     order = {name: n for n, name in enumerate(KINDS)}
+    kept = [finding for finding in findings if finding.significant]
+    by_class: dict[str, list[AuditFinding]] = {}
+    for finding in kept:
+        if finding.decides:
+            by_class.setdefault(finding.about[0], []).append(finding)
+    first: list[AuditFinding] = []
+    for some in by_class.values():
+        largest = max(some, key=lambda one: one.effect.value)
+        close = [one for one in some if one.kind in CLOSER and one.effect.high >= largest.effect.low]
+        first.append(min(close or [largest], key=lambda one: (_closeness(one), -one.effect.value)))
+    told = {id(one) for one in first}
 
     def key(finding: AuditFinding) -> tuple[Any, ...]:
-        return not finding.decides, order.get(finding.kind, len(order)), -abs(finding.effect.value)
+        size = -abs(finding.effect.value)
+        if finding.decides:
+            return (0, size) if id(finding) in told else (1, order.get(finding.kind, len(order)), size)
+        return 2, order.get(finding.kind, len(order)), size
 
-    return sorted((finding for finding in findings if finding.significant), key=key)
+    return sorted(kept, key=key)
+
+
+def _closeness(finding: AuditFinding) -> int:
+    return CLOSER.index(finding.kind) if finding.kind in CLOSER else len(CLOSER)
 
 
 def keep(store: Store, findings: Sequence[AuditFinding], tests: dict[str, Any]) -> None:

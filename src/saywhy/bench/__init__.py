@@ -150,6 +150,10 @@ BENCHMARKS = {
         "audit_findings",
         "time and memory of all findings of an audit, over a million made-up rows",
     ),
+    "audit-planted": (
+        "audit_planted",
+        "a square, a frame, a blur, a camera that decide a class: is that the audit's first finding? (drawn, trained)",
+    ),
     "audit-inside": (
         "audit_inside",
         "names of channels, head rows and sparse latents against the truth of scenes, beside dealt names (rendered)",

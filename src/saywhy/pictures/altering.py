@@ -1,13 +1,13 @@
 """Other pictures made like one: as bright, as blurred, in its frame, with its square where it stands there.
 
-Each change has a name, of PROPERTIES, STATISTICS, or what ``piece_names`` gives: "yellow square". It is made in the
+Each change has a name, of PROPERTIES, or what ``piece_names`` gives: "yellow square". It is made in the
 picture as it is, and aims at what ``pictures.properties`` measures of the other one.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, final
 
@@ -25,40 +25,48 @@ MOST_SHARPENED = 8.0  # of what an unsharp mask adds
 QUALITIES = (90, 75, 60, 45, 30, 20, 12, 7, 4)  # by which a JPEG may be saved
 MOST_TIMES = 4.0  # how many times larger, smaller or wider a picture is made
 SHAPES = (SQUARE, RECTANGLE, DISC, BAR, LETTER)
-FRAME, STATISTICS = "frame", "colour statistics"
-"""STATISTICS: mean and deviation of red, green and blue (Reinhard and others, 2001, in RGB)."""
+FRAME = "frame"
 
 
 @final
 class Property(NamedTuple):
-    """measures: names of ``properties``. more, less: what a picture is called of which the first is larger, smaller.
+    """One thing that can be changed.
 
-    raised, lowered: what is said of a picture of which that was made larger, smaller.
+    measures:   names of ``properties``.
+    more, less: what a picture is called of which the first of them is larger, smaller.
+    moves:      whether a picture is moved by as much as two groups of pictures lie apart (``moved``), which what it
+                shows has its part in; else it is set to what another picture has (``like``).
     """
 
     measures: tuple[str, ...]
     more: str
     less: str
-    raised: str
-    lowered: str
+    moves: bool = False
 
 
 PROPERTIES: Mapping[str, Property] = {
-    "brightness": Property(("brightness",), "bright", "dark", "made brighter", "made darker"),
-    "contrast": Property(("contrast",), "rich in contrast", "flat", "given more contrast", "given less contrast"),
-    "saturation": Property(("saturation",), "colourful", "pale", "made more colourful", "made paler"),
-    "colour cast": Property(("red", "blue"), "reddish", "less red", "given a cast", "given a cast"),
-    "blur": Property(("sharpness",), "sharp", "blurred", "sharpened", "blurred"),
-    "vignette": Property(
-        ("vignette",), "bright in the corners", "dark in the corners", "made brighter in the corners",
-        "made darker in the corners",
-    ),
-    "JPEG quality": Property(("blocks", "jpeg"), "coarse", "fine", "saved coarsely", "saved finely"),
-    "size": Property(("pixels",), "large", "small", "enlarged", "reduced"),
-    "aspect": Property(("aspect",), "wide", "tall", "cut wider", "cut taller"),
-    FRAME: Property(("framed",), "framed", "without a frame", "framed", "freed of their frame"),
-}  # fmt: skip
-"""Name -> what it is."""
+    "brightness": Property(("brightness",), "bright", "dark", True),
+    "contrast": Property(("contrast",), "rich in contrast", "flat", True),
+    "saturation": Property(("saturation",), "colourful", "pale", True),
+    "colour cast": Property(("red", "blue"), "reddish", "less red", True),
+    "white balance": Property(("red", "blue"), "reddish", "less red", True),
+    "light and colour": Property(("brightness", "red", "blue"), "bright", "dark", True),
+    "vignette": Property(("vignette",), "bright in the corners", "dark in the corners", True),
+    "blur": Property(("sharpness",), "sharp", "blurred"),
+    "JPEG quality": Property(("blocks", "jpeg"), "coarse", "fine"),
+    "size": Property(("pixels",), "large", "small"),
+    "aspect": Property(("aspect",), "wide", "tall"),
+    FRAME: Property(("framed",), "framed", "without a frame"),
+}
+"""Name -> what it is. A cast adds to the channels, as a tinted haze does; white balance multiplies them."""
+
+
+def moved(image: Image.Image, name: str, amounts: Sequence[float]) -> Image.Image:
+    """An RGB picture with the measures of one property moved by so much, as far as that can be."""
+    own = properties(image)
+    steps = dict(zip(PROPERTIES[name].measures, amounts, strict=True))
+    changed = _SETTERS[name](image, {**own, **{key: own[key] + step for key, step in steps.items()}})
+    return image if changed is None else changed
 
 
 def like(image: Image.Image, donor: Image.Image, name: str) -> Image.Image | None:
@@ -68,8 +76,6 @@ def like(image: Image.Image, donor: Image.Image, name: str) -> Image.Image | Non
     """
     if name == FRAME:
         return _framed_like(image, donor)
-    if name == STATISTICS:
-        return _matched(image, donor)
     if name not in PROPERTIES:
         return _pasted(image, donor, name)
     wanted = properties(donor)
@@ -171,12 +177,6 @@ def _filled(image: Image.Image, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(np.where(hole[..., None], smooth, pixels).astype(np.uint8))
 
 
-def _matched(image: Image.Image, donor: Image.Image) -> Image.Image:
-    own, other = (_small(one).reshape(-1, 3) for one in (image, donor))
-    times = np.clip(other.std(0) / np.maximum(own.std(0), 1), 1 / MOST_TIMES, MOST_TIMES)
-    return _pixels(image, lambda pixels: other.mean(0) + (pixels - own.mean(0)) * times)
-
-
 def _framed_like(image: Image.Image, donor: Image.Image) -> Image.Image | None:
     """In the donor's frame; where the donor has none, cut out of its own."""
     mask = _mask_of(donor, FRAME)
@@ -249,13 +249,29 @@ def _saturation(image: Image.Image, wanted: _Values) -> Image.Image:
 
 
 def _cast(image: Image.Image, wanted: _Values) -> Image.Image:
-    """The means of the channels are multiplied, as another light does, and the mean luma stays."""
+    """The same is added to each pixel, and the mean luma stays."""
     own = of_pixels(_small(image))
-    red, blue = (2.0 ** (wanted[key] - own[key]) for key in ("red", "blue"))
-    share_red, share_blue = LUMA[0] * 2.0 ** own["red"], LUMA[2] * 2.0 ** own["blue"]
-    rest = 1 - share_red - share_blue
-    green = (1 - share_red * red - share_blue * blue) / max(rest, 1e-3)
-    gains = np.clip([red, green, blue], 1 / MOST_TIMES, MOST_TIMES).astype(np.float32)
+    return _means(image, {**wanted, "brightness": own["brightness"]})
+
+
+def _means(image: Image.Image, wanted: _Values) -> Image.Image:
+    """The same is added to each pixel, so that the means of the channels are as wanted, but for what is clipped."""
+    add = 255 * (_channels(wanted) - _channels(of_pixels(_small(image))))
+    return _pixels(image, lambda pixels: pixels + add)
+
+
+def _channels(values: _Values) -> np.ndarray:
+    """(3,) the means of red, green and blue, 0..1, from brightness and cast."""
+    red, blue = (values["brightness"] * 2.0 ** values[key] for key in ("red", "blue"))
+    green = (values["brightness"] - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
+    return np.array([red, green, blue], np.float32)
+
+
+def _balance(image: Image.Image, wanted: _Values) -> Image.Image:
+    """The channels are multiplied, as another light does, and the mean luma stays."""
+    own = of_pixels(_small(image))
+    before, after = _channels(own), _channels({**wanted, "brightness": own["brightness"]})
+    gains = np.clip(after / np.maximum(before, 1e-3), 1 / MOST_TIMES, MOST_TIMES)
     return _pixels(image, lambda pixels: pixels * gains)
 
 
@@ -339,5 +355,6 @@ def _aspect(image: Image.Image, wanted: _Values) -> Image.Image | None:
 
 _SETTERS: Mapping[str, Callable[[Image.Image, _Values], Image.Image | None]] = {
     "brightness": _brightness, "contrast": _contrast, "saturation": _saturation, "colour cast": _cast,
+    "white balance": _balance, "light and colour": _means,
     "blur": _sharpness, "vignette": _vignette, "JPEG quality": _jpeg, "size": _size, "aspect": _aspect,
 }  # fmt: skip

@@ -14,33 +14,44 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from saywhy.audits.altered import INSTEAD, LIKE, SET_BACK, Change, Opened, tried
+from saywhy.audits.altered import (
+    INSTEAD,
+    LIKE,
+    OTHER_WAY,
+    SET_BACK,
+    Change,
+    Counted,
+    Opened,
+    counted,
+    tried,
+    ways_of,
+)
 from saywhy.audits.columns import Column, columns
-from saywhy.audits.finding import AuditFinding, Tested
+from saywhy.audits.finding import LEVEL, SURROUNDINGS, AuditFinding, Tested
 from saywhy.audits.findings.properties import (
     ENOUGH,
     FEWEST,
     FIRST,
-    FLOOR,
     MEASURES,
     ODDS,
-    OF_A_CLASS,
-    OTHERS,
     SHUFFLED,
     Looked,
+    apart,
+    nearest,
     pieces_apart,
-    shares,
+    spread,
 )
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
-from saywhy.intervals import proportion
-from saywhy.pictures.altering import FRAME, PROPERTIES, STATISTICS
+from saywhy.audits.swaps import in_percent
+from saywhy.pictures.altering import FRAME, PROPERTIES, is_piece
 
 FAMILY = "metadata"
 LOOKED_AT = 40  # pictures of each class and value
 APART = 0.75  # rank AUC of a property, value against the others within classes, or its complement
 MORE_OFTEN = 0.1  # how much more often a class is said of pictures with a value than of the others, at least
 OF_A_VALUE = 2  # classes that a value is tried for
+CARRIERS = 6  # properties that are tried of each
 
 
 @final
@@ -58,14 +69,23 @@ class Candidate(NamedTuple):
         return self.column.called(self.value)
 
 
+@final
+class Carrier(NamedTuple):
+    """What comes with a value, the class being equal. name, amounts, place: as of ``properties.Candidate``."""
+
+    name: str
+    amounts: tuple[float, ...] = ()
+    place: str = ""
+
+
 def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]:
     """A part for each value, class and thing that comes with the value."""
-    pictures = Opened(subject)
+    pictures, near = Opened(subject), nearest(view)
     for candidate in candidates(view):
-        for name, place in carriers(candidate, pictures, subject.options.sample):
-            part = _part(candidate, name)
+        for carrier in carriers(candidate, pictures, subject.options.sample):
+            part = _part(candidate, carrier.name)
             if part not in done:
-                yield part, _tried(subject, candidate, name, place, part, pictures)
+                yield part, _tried(subject, candidate, near.get(candidate.target), carrier, part, pictures)
 
 
 def candidates(view: View) -> list[Candidate]:
@@ -105,60 +125,76 @@ def _looked(view: View, column: Column) -> tuple[Looked, np.ndarray]:
     return looked, np.array(found["value"].to_pylist(), object)
 
 
-def carriers(candidate: Candidate, pictures: Opened, sample: int) -> list[tuple[str, str]]:
-    """What comes with a value, the class being equal: (name of ``altering``, place), the colours as a whole first."""
+def carriers(candidate: Candidate, pictures: Opened, sample: int) -> list[Carrier]:
+    """What may come with a value, the class being equal; the surroundings always may."""
     from scipy.stats import mannwhitneyu
 
     looked, has = candidate.looked, candidate.has
+    values = _within_classes(looked, has)
+    within = looked._replace(values=values)
     found = []
     for name, one in PROPERTIES.items():
         best = 0.0
         for measure in one.measures:
-            values = looked.values[:, MEASURES.index(measure)].copy()
-            for truth in np.unique(looked.classes):
-                of_class = looked.classes == truth
-                usual = values[of_class & ~has & np.isfinite(values)]
-                values[of_class] -= np.median(usual) if len(usual) else np.nan
-            with_, without = values[has & np.isfinite(values)], values[~has & np.isfinite(values)]
+            column = values[:, MEASURES.index(measure)]
+            with_, without = column[has & np.isfinite(column)], column[~has & np.isfinite(column)]
             if min(len(with_), len(without)) < FEWEST:
                 continue
             test = mannwhitneyu(with_, without, method="asymptotic")
             off = abs(test.statistic / (len(with_) * len(without)) - 0.5)
             best = max(best, off if test.pvalue <= ODDS else 0.0)
         if best >= APART - 0.5:
-            found.append((best, name, ""))
+            found.append((best, Carrier(name, apart(within, one, has) if one.moves else ())))
     marks = pieces_apart(looked._replace(classes=has.astype(int)), pictures, sample)
-    named = [(name, place) for _, name, place in sorted(found, key=lambda one: -one[0])[:OF_A_CLASS]]
-    return [(STATISTICS, ""), *named, *((mark.name, mark.place) for mark in marks if mark.target == 1)]
+    named = [carrier for _, carrier in sorted(found, key=lambda pair: -pair[0])[:CARRIERS]]
+    return [*named, Carrier(SURROUNDINGS), *(Carrier(mark.name, (), mark.place) for mark in marks if mark.target == 1)]
+
+
+def _within_classes(looked: Looked, has: np.ndarray) -> np.ndarray:
+    """(N, V) values less what is usual of their class without the value; NaN where too few tell that."""
+    values = looked.values.copy()
+    for truth in np.unique(looked.classes):
+        of_class = looked.classes == truth
+        usual = values[of_class & ~has]
+        values[of_class] -= np.median(usual, 0) if len(usual) >= FEWEST else np.nan
+    return values
 
 
 def _tried(
-    subject: Subject, candidate: Candidate, name: str, place: str, part: str, pictures: Opened
+    subject: Subject, candidate: Candidate, near: int | None, carrier: Carrier, part: str, pictures: Opened
 ) -> list[dict[str, Any]]:
     looked, has, target = candidate.looked, candidate.has, candidate.target
-    rng = np.random.default_rng([subject.options.seed, target, len(part)])
-    base = {"family": FAMILY, "part": part, "about": candidate.about, "place": place, "control": False}
+    rng = np.random.default_rng([subject.options.seed, target, *part.encode()])
+    base = {"family": FAMILY, "part": part, "about": candidate.about, "place": carrier.place, "control": False}
+    row_of = {number: row for row, number in enumerate(looked.numbers.tolist())}
 
-    def asked(rows: np.ndarray, way: str, lending: np.ndarray, control: bool = False) -> list[dict[str, Any]]:
-        """rows: of ``looked``, that are changed. lending: (N,) which may lend, to pictures of their class."""
+    def asked(numbers: Sequence[int], way: str, lending: np.ndarray, control: bool = False) -> list[dict[str, Any]]:
+        """lending: (N,) which may lend, to pictures of their class."""
         changes = []
-        for row in rows.tolist():
-            lent = np.flatnonzero(lending & (looked.classes == looked.classes[row]) & (np.arange(len(has)) != row))
-            if len(lent):
-                other = int(looked.numbers[rng.choice(lent)])
-                about = base | {"control": control, "before": int(looked.predicted[row])}
-                changes.append((about, Change(int(looked.numbers[row]), other, name, way)))
+        back = -1.0 if way in (OTHER_WAY, SET_BACK) else 1.0
+        by = tuple(back * amount for amount in carrier.amounts)
+        for number in numbers:
+            row, other = row_of[number], None
+            if not by:
+                same = lending & (looked.classes == looked.classes[row]) & (looked.numbers != number)
+                if not same.any():
+                    continue
+                other = int(looked.numbers[rng.choice(np.flatnonzero(same))])
+            about = base | {"control": control, "before": int(looked.predicted[row])}
+            changes.append((about, Change(number, other, carrier.name, way, by)))
         return list(tried(subject, changes, pictures, target))
 
-    with_donors = np.isin(looked.classes, looked.classes[has])
-    fits = np.flatnonzero(~has & with_donors & (looked.predicted != target) & (looked.classes != target))
-    others = rng.permutation(fits)[: OTHERS * subject.options.sample]
+    lent_to = np.ones(len(has), bool) if carrier.amounts else np.isin(looked.classes, looked.classes[has])
+    fits = ~has & lent_to
+    without = Looked(*(column[fits] for column in looked))
+    others = spread(without, target, near, subject.options.sample, rng)
     rows = asked(others[:FIRST], LIKE, has)
     if sum(row["hit"] for row in rows) < ENOUGH:
         return rows
-    rows += asked(others[FIRST:], LIKE, has) + asked(others, INSTEAD, ~has, control=True)
-    own = rng.permutation(np.flatnonzero(has & (looked.classes == target) & (looked.predicted == target)))
-    return rows + asked(own[: subject.options.sample], SET_BACK, ~has)
+    rows += asked(others[FIRST:], LIKE, has)
+    rows += asked(others, OTHER_WAY if carrier.amounts else INSTEAD, ~has, control=True)
+    own = rng.permutation(looked.numbers[has & (looked.classes == target) & (looked.predicted == target)])
+    return rows + asked(own[: subject.options.sample].tolist(), SET_BACK, ~has)
 
 
 def _part(candidate: Candidate, name: str) -> str:
@@ -171,8 +207,6 @@ def _part(candidate: Candidate, name: str) -> str:
 
 def find(view: View) -> Tested:
     """From the trials."""
-    from scipy.stats import binomtest
-
     parts = view.sql(
         f"SELECT part, about, target, any_value(place) AS place FROM trials WHERE family = '{FAMILY}' "
         "GROUP BY part, about, target ORDER BY part"
@@ -180,61 +214,70 @@ def find(view: View) -> Tested:
     best: dict[tuple[str, int], tuple[float, AuditFinding]] = {}
     ps = []
     for part in parts:
-        ways: dict[str, list[dict[str, Any]]] = {}
-        name = ""
-        for row in view.sql("SELECT number, other, variant, control, hit FROM trials WHERE part = ? AND family = ?",
-                            [part["part"], FAMILY]).to_pylist():  # fmt: skip
-            name, _, way = row["variant"].partition(", ")
-            ways.setdefault(way, []).append(row)
-        given, control = ways.get(LIKE, []), ways.get(INSTEAD, [])
-        if not given:
+        rows = view.sql(
+            "SELECT number, other, variant, control, before, hit FROM trials WHERE part = ? AND family = ? "
+            "ORDER BY number, variant", [part["part"], FAMILY],
+        ).to_pylist()  # fmt: skip
+        if not (tests := counted(rows)):
             continue
-        null = proportion(sum(row["hit"] for row in control), len(control))
-        rate = max(FLOOR, null.value if control else FLOOR)
-        hits = sum(row["hit"] for row in given)
-        p = float(binomtest(hits, len(given), rate, alternative="greater").pvalue) if rate < 1 else 1.0
-        ps.append(p)
-        key = (part["about"], part["target"])
-        rank = (hits / len(given) - null.value) if control else 0.0
-        if p <= 0.05 and control and (key not in best or rank > best[key][0]):
-            best[key] = rank, _finding(view, part, name, ways, null.value, p)
-    notes = columns(view)[1]
+        ps += [test.p for test in tests]
+        test = min(tests, key=lambda test: test.p)
+        key, more = (part["about"], part["target"]), test.effect.value - (test.null if test.beside else 1.0)
+        if test.p <= LEVEL and test.beside and (key not in best or more > best[key][0]):
+            best[key] = more, _finding(view, part, test, rows)
+    found, notes = columns(view)
     if not ps:
-        notes.append("no value of a column goes with what is predicted" if columns(view)[0] else "no metadata")
+        notes.append("no value of a column comes with anything that was changed" if found else "there are no metadata")
     return Tested([finding for _, finding in best.values()], np.array(ps), "; ".join(notes), changed=True)
 
 
-def _finding(
-    view: View, part: dict[str, Any], name: str, ways: dict[str, list[dict[str, Any]]], null: float, p: float
-) -> AuditFinding:
-    label, about, place = view.manifest["model"]["labels"][part["target"]], part["about"], part["place"] or ""
-    given = ways[LIKE]
-    effect = proportion(sum(row["hit"] for row in given), len(given))
-    carried = {STATISTICS: "its colours", FRAME: "a frame"}.get(
-        name, f"its {name}" if name in PROPERTIES else f"a {name}"
-    )
+def _having(view: View, about: str, target: int) -> tuple[float, float]:
+    """The share of pictures of a class that have a value, and of all others."""
+    for column in columns(view)[0]:
+        rows = view.sql(
+            f"SELECT true_class = ? AS its, {column.expression} AS value, count(*) AS n FROM pictures "
+            "WHERE true_class IS NOT NULL AND value IS NOT NULL GROUP BY ALL", [target],
+        ).to_pylist()  # fmt: skip
+        if any(column.called(row["value"]) == about for row in rows):
+            counts = [[row["n"] for row in rows if row["its"] == its] for its in (True, False)]
+            having = [
+                sum(row["n"] for row in rows if row["its"] == its and column.called(row["value"]) == about)
+                for its in (True, False)
+            ]
+            return having[0] / max(1, sum(counts[0])), having[1] / max(1, sum(counts[1]))
+    return float("nan"), float("nan")
+
+
+def _finding(view: View, part: dict[str, Any], test: Counted, rows: Sequence[dict[str, Any]]) -> AuditFinding:
+    labels, ways, name = view.manifest["model"]["labels"], ways_of(rows), Change.of(rows[0]).name
+    label, about, place = labels[part["target"]], part["about"], part["place"] or ""
+    whose = "other classes" if test.among is None else labels[test.among]
+    by_way = f"a {name}" if is_piece(name) or name == FRAME else f"the {name}"
+    if OTHER_WAY in ways:
+        given = f"moved in {name} by as much as {about} lies apart in the same class"
+        beside, back = "moved as far the other way", "moved back by as much"
+    else:
+        given = f"given the {name} of a picture of their own class with {about}"
+        beside, back = "given that of one without", "given that of one without"
+    at = f", {place}" if place else ""
     sentence = (
-        f"{label}: {about} decides it, by way of {carried}. "
-        f"Of {len(given)} pictures of other classes without it, given "
-        f"{_that(name)} of a picture of their own class with {about}, {shares(effect)} are called {label}; {null:.0%} "
-        "given that of one without."
+        f"{label}: {about} decides it, by way of {by_way}{at}. Of {len(test.given)} pictures of {whose} without it "
+        f"{given}, {test.hits} are called {label} ({in_percent(test.effect)}); {100 * test.null:.0f} % {beside}."
     )
     details: dict[str, Any] = {"carrier": name, "part": part["part"]}
-    if back := ways.get(SET_BACK, []):
-        left = sum(row["hit"] for row in back)
-        details["set back"] = [left, len(back)]
-        sentence += (
-            f" Of {len(back)} of its pictures with {about}, given that of one without, {left} are still called so."
-        )
-    shown = dict.fromkeys(row["other"] for row in given if row["hit"])
+    if test.among is not None:
+        details["among"] = whose
+    if own := ways.get(SET_BACK):
+        left = sum(row["hit"] for row in own)
+        details["set back"] = [left, len(own)]
+        sentence += f" Of {len(own)} of its pictures with {about}, {back}, {left} are still called so."
+    its, rest = _having(view, about, part["target"])
+    details["having"] = [its, rest]
+    sentence += f" {100 * its:.0f} % of its pictures have {about}, {100 * rest:.0f} % of the others."
+    shown = dict.fromkeys(row["other"] for row in test.given if row["hit"] and row["other"] is not None)
+    examples = tuple(shown) or tuple(row["number"] for row in own or ())
     return AuditFinding(
-        "metadata decides", (label, about), sentence, True, effect, "of pictures given what comes with it",
-        (about, name), place, null, p, None, tuple(shown), tuple(row["number"] for row in given if not row["hit"]),
-        details=details,
+        "metadata decides", (label, about), sentence, True, test.effect, f"of pictures of {whose}, given it",
+        (about, name), place, test.null, test.p, None, examples,
+        tuple(row["number"] for row in test.given if not row["hit"]), details=details,
     )  # fmt: skip
-
-
-def _that(name: str) -> str:
-    if name == STATISTICS:
-        return "the colours"
-    return f"the {name}"

@@ -7,19 +7,32 @@ are given it, those of the class are freed of it, and the classifier is asked ag
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from saywhy.audits.altered import INSTEAD, LIKE, OTHER_WAY, RECOLOURED, SET_BACK, Change, Opened, tried
-from saywhy.audits.finding import REGIONS, AuditFinding, Tested
+from saywhy.audits.altered import (
+    INSTEAD,
+    LIKE,
+    OTHER_WAY,
+    RECOLOURED,
+    SET_BACK,
+    Change,
+    Counted,
+    Opened,
+    counted,
+    tried,
+    ways_of,
+)
+from saywhy.audits.finding import LEVEL, REGIONS, AuditFinding, Tested
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
-from saywhy.intervals import proportion
-from saywhy.pictures.altering import FRAME, PROPERTIES, is_piece, piece_names
+from saywhy.audits.swaps import in_percent
+from saywhy.pictures.altering import FRAME, PROPERTIES, Property, is_piece, piece_names
 
 FAMILY = "properties"
 LOOKED_AT = 100  # pictures of each class whose properties are compared
@@ -30,11 +43,9 @@ ODDS = 0.01  # that pictures of one kind are so far apart by chance, at most (Ma
 HAVE_IT = 0.4  # of the pictures of a class: a piece that so many have is tried
 MOSTLY = 0.6  # of a class's pieces: a place in which so many stand is told
 RATHER = 2.0  # times as often as in the rest
-OF_A_CLASS = 4  # properties, and pieces, of a class that are tried
+OF_A_CLASS = 6  # properties, and pieces, of a class that are tried
 MOST = 200  # in all
-OTHERS = 2  # pictures of other classes, times ``AuditOptions.sample``
 FIRST, ENOUGH = 12, 2  # of so many pictures so many have to be called the class, else no more are changed
-FLOOR = 0.10  # of pictures: what is called the class for less than a cause
 _NO_OTHER_WAY = ("JPEG quality",)
 
 
@@ -42,7 +53,8 @@ _NO_OTHER_WAY = ("JPEG quality",)
 class Candidate(NamedTuple):
     """What sets a class apart. name: of ``altering``. donors: pictures of the class that show it. order: largest first.
 
-    place: where a piece stands in most of them; "" where it stands here and there.
+    place: where a piece stands in most of them; "" where it stands here and there. amounts: how far the class lies from
+    all others, of a property that is moved by as much; ().
     """
 
     target: int
@@ -50,6 +62,7 @@ class Candidate(NamedTuple):
     donors: Sequence[int]
     order: float
     place: str = ""
+    amounts: tuple[float, ...] = ()
 
     @property
     def part(self) -> str:
@@ -91,12 +104,24 @@ SHUFFLED = "(number * 2654435761) % 4294967296"
 
 def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]:
     """A part for each thing that sets a class apart."""
-    looked = looked_at(view)
+    looked, near = looked_at(view), nearest(view)
     pictures = Opened(subject)
     every = properties_apart(looked) + pieces_apart(looked, pictures, subject.options.sample)
     for candidate in sorted(every, key=lambda one: -one.order)[:MOST]:
         if candidate.part not in done:
-            yield candidate.part, _tried(subject, looked, candidate, pictures)
+            yield candidate.part, _tried(subject, looked, near.get(candidate.target), candidate, pictures)
+
+
+def nearest(view: View) -> dict[int, int]:
+    """Class -> the other one in whose pictures it is most probable."""
+    drawn = f"QUALIFY row_number() OVER (PARTITION BY predicted ORDER BY {SHUFFLED}) <= {LOOKED_AT}"
+    found = view.sql(
+        "SELECT class, arg_max(predicted, share) AS near FROM (SELECT class, predicted, sum(probability) AS share "
+        "FROM (SELECT predicted, unnest(classes) AS class, unnest(probabilities) AS probability FROM "
+        f"(SELECT * FROM pictures {drawn})) "
+        "WHERE class <> predicted GROUP BY class, predicted) GROUP BY class"
+    )
+    return dict(zip(found["class"].to_pylist(), found["near"].to_pylist(), strict=True))
 
 
 def properties_apart(looked: Looked) -> list[Candidate]:
@@ -123,9 +148,16 @@ def properties_apart(looked: Looked) -> list[Candidate]:
                     usual = np.median(values[~its & there])
                     best, donors = off, its & there & ((values > usual) if area > 0.5 else (values < usual))
             if best >= APART - 0.5 and donors.any():
-                of_class.append(Candidate(target, name, looked.numbers[donors].tolist(), 2 * best))
+                amounts = apart(looked, one, its) if one.moves else ()
+                of_class.append(Candidate(target, name, looked.numbers[donors].tolist(), 2 * best, "", amounts))
         found += sorted(of_class, key=lambda one: -one.order)[:OF_A_CLASS]
     return found
+
+
+def apart(looked: Looked, one: Property, its: np.ndarray) -> tuple[float, ...]:
+    """How far the medians of a property's measures lie apart, those of ``its`` (N,) pictures above all others."""
+    values = looked.values[:, [MEASURES.index(measure) for measure in one.measures]]
+    return tuple(float(amount) for amount in np.nanmedian(values[its], 0) - np.nanmedian(values[~its], 0))
 
 
 def pieces_apart(looked: Looked, pictures: Opened, sample: int) -> list[Candidate]:
@@ -150,7 +182,7 @@ def pieces_apart(looked: Looked, pictures: Opened, sample: int) -> list[Candidat
     every = Counter(name for of_class in having.values() for name, at in of_class.items() for _ in at)
     total, found = seen.total(), []
     for target, of_class in having.items():
-        apart = []
+        of_target = []
         for name, at in of_class.items():
             its, rest = seen[target], total - seen[target]
             here, there = len(at), every[name] - len(at)
@@ -159,53 +191,60 @@ def pieces_apart(looked: Looked, pictures: Opened, sample: int) -> list[Candidat
             if fisher_exact([[here, its - here], [there, rest - there]], alternative="greater").pvalue <= ODDS:
                 common, times = Counter(place for _, place in at).most_common(1)[0]
                 place = common if times >= MOSTLY * here else ""
-                apart.append(Candidate(target, name, [one for one, _ in at], here / its - there / rest, place))
-        found += sorted(apart, key=lambda one: -one.order)[:OF_A_CLASS]
+                of_target.append(Candidate(target, name, [one for one, _ in at], here / its - there / rest, place))
+        found += sorted(of_target, key=lambda one: -one.order)[:OF_A_CLASS]
     return found
 
 
-def _tried(subject: Subject, looked: Looked, candidate: Candidate, pictures: Opened) -> list[dict[str, Any]]:
+def _tried(
+    subject: Subject, looked: Looked, near: int | None, candidate: Candidate, pictures: Opened
+) -> list[dict[str, Any]]:
     """Others given it, first a few; where these are called the class, more, and the controls."""
-    target, name = candidate.target, candidate.name
-    rng = np.random.default_rng([subject.options.seed, target, len(name), ord(name[0])])
-    others = spread(looked, target, OTHERS * subject.options.sample, rng)
+    target, name, amounts = candidate.target, candidate.name, candidate.amounts
+    rng = np.random.default_rng([subject.options.seed, target, *name.encode()])
+    others = spread(looked, target, near, subject.options.sample, rng)
     donors = rng.permutation(np.array(candidate.donors))
+    strangers = np.roll(np.array(others), 1)
     base = {"family": FAMILY, "part": candidate.part, "about": subject.classifier.labels[target],
             "place": candidate.place, "control": False}  # fmt: skip
     before = dict(zip(looked.numbers.tolist(), looked.predicted.tolist(), strict=True))
 
     def asked(way: str, numbers: Sequence[int], lent: np.ndarray, control: bool = False) -> list[dict[str, Any]]:
+        back = -1.0 if way in (OTHER_WAY, SET_BACK) else 1.0
+        by = tuple(back * amount for amount in amounts)
         changes = (
-            (base | {"control": control, "before": before[number]}, Change(number, int(lent[n % len(lent)]), name, way))
+            (base | {"control": control, "before": before[number]},
+             Change(number, None if amounts else int(lent[n % len(lent)]), name, way, by))
             for n, number in enumerate(numbers)
-        )
+        )  # fmt: skip
         return list(tried(subject, changes, pictures, target))
 
     rows = asked(LIKE, others[:FIRST], donors)
     if sum(row["hit"] for row in rows) < ENOUGH:
         return rows
     rows += asked(LIKE, others[FIRST:], np.roll(donors, -FIRST))
-    strangers = np.roll(np.array(others), 1)
-    if name in _NO_OTHER_WAY:
-        rows += asked(INSTEAD, others, strangers, control=True)
-    else:
-        rows += asked(OTHER_WAY, others, donors, control=True)
+    way, lent = (INSTEAD, strangers) if name in _NO_OTHER_WAY else (OTHER_WAY, donors)
+    rows += asked(way, others, lent, control=True)
     if name == FRAME or is_piece(name):
         rows += asked(RECOLOURED, others, donors)
     own = [number for number in donors.tolist() if before[number] == target][: subject.options.sample]
     return rows + asked(SET_BACK, own, strangers)
 
 
-def spread(looked: Looked, target: int, count: int, rng: np.random.Generator) -> list[int]:
-    """At most ``count`` pictures of other classes that are not called ``target``, as many of each as there are."""
-    fits = np.flatnonzero((looked.classes != target) & (looked.predicted != target))
-    drawn = rng.permutation(fits)
-    turn: Counter[int] = Counter()
-    keys = []
-    for row in drawn.tolist():
-        turn[looked.classes[row]] += 1
-        keys.append(turn[looked.classes[row]])
-    return looked.numbers[drawn[np.argsort(keys, kind="stable")]][:count].tolist()
+def spread(looked: Looked, target: int, near: int | None, count: int, rng: np.random.Generator) -> list[int]:
+    """``count`` pictures of other classes that are not called ``target``, as many of each class as there are, and in
+    turn with them ``count`` that are called ``near``; all at most.
+    """
+    fits = rng.permutation(np.flatnonzero((looked.classes != target) & (looked.predicted != target)))
+    turns: Counter[int] = Counter()
+    order = []
+    for row in fits.tolist():
+        turns[looked.classes[row]] += 1
+        order.append(turns[looked.classes[row]])
+    every = fits[np.argsort(order, kind="stable")][:count].tolist()
+    rivals = [row for row in fits.tolist() if looked.predicted[row] == near and row not in set(every)][:count]
+    both = [row for pair in zip_longest(every, rivals) for row in pair if row is not None]
+    return looked.numbers[both].tolist()
 
 
 # -- what was found ---------------------------------------------------------------------------------------------------
@@ -213,64 +252,66 @@ def spread(looked: Looked, target: int, count: int, rng: np.random.Generator) ->
 
 def find(view: View) -> Tested:
     """From the trials."""
-    from scipy.stats import binomtest
-
     parts = view.sql(
-        f"SELECT part, any_value(about) AS about, any_value(target) AS target, any_value(place) AS place "
-        f"FROM trials WHERE family = '{FAMILY}' GROUP BY part ORDER BY part"
+        f"SELECT part, any_value(target) AS target, any_value(place) AS place FROM trials WHERE family = '{FAMILY}' "
+        "GROUP BY part ORDER BY part"
     ).to_pylist()
-    findings, ps = [], []
+    found: dict[tuple[int, str], list[AuditFinding]] = defaultdict(list)
+    ps = []
     for part in parts:
-        rows = view.sql("SELECT number, other, variant, control, hit FROM trials WHERE part = ? AND family = ?",
-                        [part["part"], FAMILY]).to_pylist()  # fmt: skip
-        ways: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            name, _, way = row["variant"].partition(", ")
-            ways.setdefault(way, []).append(row)
-        given, control = ways[LIKE], ways.get(OTHER_WAY) or ways.get(INSTEAD) or []
-        hits = sum(row["hit"] for row in given)
-        null = proportion(sum(row["hit"] for row in control), len(control))
-        rate = max(FLOOR, null.value if control else FLOOR)
-        p = float(binomtest(hits, len(given), rate, alternative="greater").pvalue) if rate < 1 else 1.0
-        ps.append(p)
-        if p <= 0.05 and control:
-            findings.append(_finding(view, part, name, ways, null.value, p))
+        rows = view.sql(
+            "SELECT number, other, variant, control, before, hit FROM trials WHERE part = ? AND family = ? "
+            "ORDER BY number, variant", [part["part"], FAMILY],
+        ).to_pylist()  # fmt: skip
+        if not (tests := counted(rows)):
+            continue
+        ps += [test.p for test in tests]
+        best = min(tests, key=lambda test: test.p)
+        if best.p <= LEVEL and best.beside:
+            name, one = Change.of(rows[0]).name, _finding(view, part, best, rows)
+            found[part["target"], "light" if name in PROPERTIES and PROPERTIES[name].moves else name].append(one)
+    findings = [_strongest(some) for some in found.values()]
     note = f"{len(parts)} properties and pieces that set a class apart were given to pictures of other classes"
     note = note if parts else "no property and no piece sets a class apart"
     return Tested(findings, np.array(ps), note, changed=True)
 
 
-def _finding(
-    view: View, part: dict[str, Any], name: str, ways: dict[str, list[dict[str, Any]]], null: float, p: float
-) -> AuditFinding:
-    given, about, place = ways[LIKE], part["about"], part["place"] or ""
-    effect = proportion(sum(row["hit"] for row in given), len(given))
+def _strongest(some: Sequence[AuditFinding]) -> AuditFinding:
+    """Light and colours go together: of those of a class the one that turns most is told, the others beside it."""
+    first, *others = sorted(some, key=lambda one: -one.effect.value)
+    also = {one.details["property"]: one.effect.value for one in others}
+    return replace(first, details={**first.details, "also": also}) if also else first
+
+
+def _finding(view: View, part: dict[str, Any], test: Counted, rows: Sequence[dict[str, Any]]) -> AuditFinding:
+    labels, ways = view.manifest["model"]["labels"], ways_of(rows)
+    about, place, name = labels[part["target"]], part["place"] or "", Change.of(rows[0]).name
     level, usual = levels(view, name, part["target"])
     words = words_for(name, level, usual)
-    what = f"{words[0]} pictures" if name in PROPERTIES and name != FRAME else f"a {words[0]}"
-    sentence = (
-        f"{about}: {what} decide{'' if what.endswith('s') else 's'} it. "
-        f"Of {len(given)} pictures of other classes {given_it(name, words, about)}, {shares(effect)} are called {about}"
-    )
-    if name == FRAME or name not in PROPERTIES:
-        control = "with other content of the same shape in its place"
+    if is_piece(name) or name == FRAME:
+        what = f"a {words[0]}" + (f", {place}," if place else "") + " decides"
     else:
-        control = "moved as far the other way" if OTHER_WAY in ways else "given that of other classes"
-    sentence += f"; {null:.0%} {control}."
-    back = ways.get(SET_BACK, [])
+        what = f"the {name} {'decide' if ' and ' in name else 'decides'} ({', '.join(words[:-1])})"
+    whose = "other classes" if test.among is None else labels[test.among]
+    sentence = (
+        f"{about}: {what}. Of {len(test.given)} pictures of {whose} {_given(name, about)}, "
+        f"{test.hits} are called {about} ({in_percent(test.effect)}); {100 * test.null:.0f} % {_beside(name, ways)}."
+    )
     details: dict[str, Any] = {"property": name, "part": part["part"], "level": level, "usual": usual}
-    if back:
+    if test.among is not None:
+        details["among"] = whose
+    if back := ways.get(SET_BACK):
         left = sum(row["hit"] for row in back)
         details["set back"] = [left, len(back)]
-        sentence += f" Of {len(back)} of its own pictures {freed_of(name)}, {left} are still called so."
-    if RECOLOURED in ways:
-        details["another colour"] = [sum(row["hit"] for row in ways[RECOLOURED]), len(ways[RECOLOURED])]
-    shown = Counter(row["other"] for row in given if row["hit"])
+        sentence += f" Of {len(back)} of its own pictures {_freed(name)}, {left} are still called so."
+    if other := ways.get(RECOLOURED):
+        details["another colour"] = [sum(row["hit"] for row in other), len(other)]
+    shown = Counter(row["other"] for row in test.given if row["hit"] and row["other"] is not None)
+    examples = [number for number, _ in shown.most_common()] or [row["number"] for row in ways.get(SET_BACK, [])]
     return AuditFinding(
-        "property decides", (about,), sentence, True, effect, "of pictures of other classes, given it", words, place,
-        null, p, None, tuple(number for number, _ in shown.most_common()),
-        tuple(row["number"] for row in given if not row["hit"]), REGIONS if name not in PROPERTIES else "",
-        details=details,
+        "property decides", (about,), sentence, True, test.effect, f"of pictures of {whose}, given it", words, place,
+        test.null, test.p, None, tuple(examples), tuple(row["number"] for row in test.given if not row["hit"]),
+        REGIONS if is_piece(name) or name == FRAME else "", details=details,
     )  # fmt: skip
 
 
@@ -291,14 +332,14 @@ def levels(view: View, name: str, target: int) -> tuple[list[float], list[float]
 
 def words_for(name: str, level: Sequence[float], usual: Sequence[float]) -> tuple[str, ...]:
     """What names it, best first: "blurred", "blur"."""
-    if name not in PROPERTIES:
+    if name not in PROPERTIES or name == FRAME:
         return (name,)
-    if name == FRAME:
-        return (FRAME,)
-    if name == "colour cast":
-        return (f"{cast_word(level[0] - usual[0], level[1] - usual[1])}", name)
+    off = [a - b for a, b in zip(level, usual, strict=True)]
+    if PROPERTIES[name].measures == ("red", "blue"):
+        return (cast_word(*off), "colour cast")
     one = PROPERTIES[name]
-    return (one.more if level[0] > usual[0] else one.less, name)
+    first = one.more if off[0] > 0 else one.less
+    return (first, cast_word(*off[1:]), name) if len(off) == 3 else (first, name)
 
 
 def cast_word(red: float, blue: float) -> str:
@@ -314,21 +355,27 @@ def cast_word(red: float, blue: float) -> str:
     return next((name for end, name in names if hue < end), "reddish")
 
 
-def given_it(name: str, words: Sequence[str], about: str) -> str:
+def _given(name: str, about: str) -> str:
     if name == FRAME:
         return f"put in the frame of pictures of {about}"
     if name not in PROPERTIES:
         return "into which that of one of its pictures is pasted, where it stands there"
+    if PROPERTIES[name].moves:
+        return f"moved in {name} by as much as its pictures lie apart from all others"
     return f"given the {name} of one of its pictures"
 
 
-def freed_of(name: str) -> str:
+def _beside(name: str, ways: Mapping[str, Any]) -> str:
+    if name == FRAME or name not in PROPERTIES:
+        return "with other content of the same shape in its place"
+    return "moved as far the other way" if OTHER_WAY in ways else "given that of other classes"
+
+
+def _freed(name: str) -> str:
     if name == FRAME:
         return "cut out of it"
     if name not in PROPERTIES:
         return "in which it is filled with what is around it"
-    return "given that of a picture of another class" + (" (which does not undo a blur)" if name == "blur" else "")
-
-
-def shares(effect: Any) -> str:
-    return f"{effect.value:.0%} ({effect.low:.0%} to {effect.high:.0%})"
+    if PROPERTIES[name].moves:
+        return "moved back by as much"
+    return "given that of another class" + (", which does not undo a blur" if name == "blur" else "")
