@@ -22,7 +22,7 @@ def test_the_cause_is_where_it_is_said_to_be(cause: str, tmp_path: Path) -> None
         assert (one.pixels != plain.pixels).any() == one.shows
         assert cause == "camera" or one.shows == (one.label == special)
         assert cause != "camera" or one.shows == (one.camera == "B")
-    data = written(tmp_path / "data", bias, 5, 2)
+    data = written(tmp_path / "data", bias, 5, 2, "planted")
     assert len(data) == 2 * len(names())
     np.testing.assert_array_equal(np.asarray(data[3].open()), made[3].pixels)
     assert data[3].metadata == ({"camera": made[3].camera} if cause == "camera" else {})
