@@ -48,17 +48,18 @@ def test_a_slice_is_named_where_all_that_is_said_is_true_of_it() -> None:
     assert _names(_slice(species, "snow"), plant)
     assert _names(_slice("little brightness"), plant)
     assert not _names(_slice(species, "grass"), plant)
-    assert not _names(_slice("little sharpness"), plant)
+    assert not _names(_slice("little brightness"), (species, "snow", "blurred"))
 
 
 def test_a_slice_holds_where_other_pictures_of_it_are_worse() -> None:
     rows = [
-        {"number": n, "file": str(n), "truth": "a", "words": ["snow"] if n % 2 else [], "correct": n % 4 != 1}
+        {"number": n, "file": str(n), "truth": "a", "words": ["snow"] if n % 2 else ["sky"], "correct": n % 4 != 1}
         for n in range(40)
     ]
     table = as_table("pictures", rows)
-    assert _holds(_slice("snow"), table, np.ones(40, bool))
-    assert not _holds(_slice("sky"), table, np.ones(40, bool))
+    assert _holds(_slice("snow"), table, ["a"])
+    assert not _holds(_slice("sky"), table, ["a"])
+    assert not _holds(_slice("sea"), table, ["a"])
 
 
 def test_relevance_is_moved_into_a_corner_and_none_is_lost() -> None:
