@@ -77,13 +77,16 @@ class Contrast:
         hits = [float(self.inside[group, trait]) * count, float(self.outside[group, trait]) * others]
         return proportions_differ(round(hits[0]), count, round(hits[1]), others)
 
-    def says(self, group: int, trait: int) -> str:
-        """A trait with its numbers, in words: what goes with the group."""
+    def says(self, group: int, trait: int, also: str = "") -> str:
+        """A trait with its numbers, in words: what goes with the group. also: what else is to be said of it."""
         found, delta = self.traits[trait], self.delta[group, trait]
+        sure = "nearest, not sure" if found.kind == NEAR else ""
         if found.kind in WORDLY:
             inside, outside = (f"{100 * share[group, trait]:.0f} %" for share in (self.inside, self.outside))
-            return f"{named(found)} ({inside} of them, {outside} of the others)"
-        return f"{found.more if delta > 0 else found.less} (AUC {(1 + abs(delta)) / 2:.2f})"
+            numbers, name = f"{inside} of them, {outside} of the others", plainly(found)
+        else:
+            numbers, name = f"AUC {(1 + abs(delta)) / 2:.2f}", found.more if delta > 0 else found.less
+        return f"{name} ({'; '.join(filter(None, (sure, numbers, also)))})"
 
     def words(self, chosen: Sequence[int]) -> tuple[str, ...]:
         """The phrases among some traits, each once."""
@@ -108,9 +111,12 @@ class Contrast:
 
 def named(trait: Trait) -> str:
     """A word as a fact where it was said, as near where it was not."""
-    if trait.kind == SAID:
-        return f"“{trait.name}”"
-    return f"phrases of {trait.name}" if trait.kind == PART else f"“{trait.name}” (nearest, not sure)"
+    return plainly(trait) + (" (nearest, not sure)" if trait.kind == NEAR else "")
+
+
+def plainly(trait: Trait) -> str:
+    """A word in quotes, or of which part phrases are."""
+    return f"phrases of {trait.name}" if trait.kind == PART else f"“{trait.name}”"
 
 
 def contrast(

@@ -9,7 +9,6 @@ import pytest
 
 from saywhy.audits.finding import corrected
 from saywhy.audits.findings import confused, groups, recognised, wrong
-from saywhy.audits.names import echoes
 from saywhy.audits.store import ROWS, Store, View
 from saywhy.bench.audit_findings import make_up
 
@@ -116,8 +115,19 @@ def test_a_picture_of_two_classes_counts_for_each_and_is_not_confused_with_itsel
     assert pairs - shared or not pairs
 
 
-def test_a_name_that_holds_a_word_echoes_it() -> None:
-    assert echoes("black", "Phoebastria nigripes (Black-footed Albatross)", ())
-    assert echoes("a dog", "a dog", ())
-    assert echoes("red wing", "anything", ("red wing",))
-    assert not echoes("red wing", "Red-eyed Vireo", ())
+def test_what_a_class_has_less_of_is_no_echo_of_its_name(tmp_path: Path, view: View) -> None:
+    from saywhy.audits.names import NAMES
+
+    store = Store.open(view.store.folder)
+    near = np.zeros((8, 24), "<f2")
+    near[np.arange(8), np.arange(8)] = 2  # each name says its class's own phrase
+    np.savez(store.folder / NAMES, words=np.array([f"phrase {n}" for n in range(24)]), near=near)
+    try:
+        tested = recognised.find(store.view())
+    finally:
+        (store.folder / NAMES).unlink()
+    for finding in tested.findings:
+        assert finding.words[0] in finding.details["goes with the name"]
+        assert finding.sentence.count(recognised.ECHO) <= len(finding.details["goes with the name"])
+        assert not set(finding.details["goes with the name"]) & set(finding.details["goes with the pictures"])
+    assert "are what the class's name alone would say" in tested.note

@@ -19,6 +19,7 @@ from saywhy.audits.traits import COLOUR, NEAR, PART, PLACE, SAID, WORDLY, Traits
 
 KIND = "recognised by"
 MOST_WORDS, MOST_COLOURS, MOST_PLACES = 3, 2, 1  # in a sentence
+ECHO = "its name alone would say so"
 LISTED = 8  # traits of a class in its details
 
 
@@ -44,7 +45,9 @@ def find(view: View) -> Tested:
     notes = [
         f"{len(classes) - few} classes with {FEWEST} pictures or more {traits.sampled}".rstrip(),
         f"{few} classes with fewer are not tested" if few else "",
-        f"where predictions are dealt at random, the greatest difference of any class is {found.greatest:.2f}",
+        f"where predictions are dealt at random, the greatest difference of any class is {found.greatest:.2f}"
+        if found.tested.size
+        else "",
         _name_note(names, said, labels),
         _parts_note(view),
     ]
@@ -61,9 +64,10 @@ def _of_class(
     shown = words[:MOST_WORDS] + part + colours + places
     if not shown:
         return None
-    echo = [found.traits[n].name for n in words if echoes(found.traits[n].name, label, by_name)]
-    said = [found.says(group, n) + (", as its name alone would say" if found.traits[n].name in echo else "")
-            for n in shown]  # fmt: skip
+    echo = [found.traits[n].name for n in words + colours if echoes(found.traits[n].name, label, by_name)]
+    said = [
+        found.says(group, n, ECHO if found.traits[n].name in echo and found.delta[group, n] > 0 else "") for n in shown
+    ]
     head = max(shown, key=lambda n: abs(found.delta[group, n]))
     if abs(found.delta[group, head]) <= found.null[group]:
         return None
@@ -73,7 +77,7 @@ def _of_class(
     details: dict[str, Any] = {
         "pictures": int(found.counts[group]), "headline": trait.name,
         "traits": [found.row(group, n) for n in found.best(group, LISTED)],
-        "goes with the name": echo,
+        "goes with the name": [found.traits[n].name for n in words if found.traits[n].name in echo],
         "goes with the pictures": [found.traits[n].name for n in words if found.traits[n].name not in echo],
         "name alone": {
             word: max((float(found.delta[group, position[kind, word]]) for kind in (SAID, NEAR)

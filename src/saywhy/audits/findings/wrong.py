@@ -35,7 +35,8 @@ def find(view: View) -> Tested:
     tested.append(found.tested[: found.p.shape[1]])
     findings += _of(traits, found, "")
     notes.append(f"{int(found.counts[WRONG])} of {found.pictures} predictions are wrong {traits.sampled}".rstrip())
-    notes.append(f"where wrong and right are dealt at random, the greatest difference is {found.greatest:.2f}")
+    if found.tested.size:
+        notes.append(f"where wrong and right are dealt at random, the greatest difference is {found.greatest:.2f}")
     wrong = np.asarray(traits.true[traits.correct == 0].sum(0)).ravel()
     right = np.asarray(traits.true[traits.correct == 1].sum(0)).ravel()
     enough = np.flatnonzero((wrong >= FEWEST) & (right >= FEWEST))
@@ -67,7 +68,7 @@ def _of(traits: Traits, found: Contrast, label: str) -> list[AuditFinding]:
         AuditFinding(
             KIND, (label,) if label else (),
             f"{who} ({int(found.counts[WRONG])} of {found.pictures}) go with "
-            f"{listed([found.says(WRONG, n) + _mix(found, n) for n in telling])}.",
+            f"{listed([found.says(WRONG, n, _mix(found, n)) for n in telling])}.",
             False, found.interval(WRONG, head), "of pairs of a wrong and a right one",
             words=found.words(telling), place=found.place(WRONG, telling), null=float(found.null[WRONG]),
             p=float(found.p[WRONG, head]), examples=shows, counters=counters,
@@ -81,4 +82,4 @@ def _of(traits: Traits, found: Contrast, label: str) -> list[AuditFinding]:
 def _mix(found: Contrast, trait: int) -> str:
     """Where most of a difference is one of classes."""
     mix, delta = float(found.mix[WRONG, trait]), float(found.delta[WRONG, trait])
-    return ", as the mix of classes alone gives" if not np.isnan(mix) and mix / delta > MOSTLY else ""
+    return "the mix of classes alone gives that" if not np.isnan(mix) and mix / delta > MOSTLY else ""
