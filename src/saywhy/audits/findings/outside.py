@@ -7,7 +7,7 @@ the same objects are put on surroundings of their own classes, so that what any 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ FAMILY = "swap"
 WORDS = 3  # that are kept of surroundings, and of few words not most
 CONTRAST = 15.0  # delta E between a flat piece and what is around it, at least
 OUTSIDE = 0.8  # of a piece that lies outside the object
-SHARED = 0.4  # of a class's surroundings: what names them is found in so many
-RATHER = 0.3  # so many more than in others
+MEASURED, SAID = 0.25, 0.6  # of a class's surroundings: a thing that is measured, a word, is found in so many
+RATHER = {MEASURED: 0.2, SAID: 0.5}  # so many more than in others: what is measured is rarely wrong, a word often
 NEARLY = 0.75  # of how many more what names them best is found in: less telling names are left out
 ONE_PLACE = 0.6  # of the pieces of one kind: then they are at one place
 APART = 0.5  # of what is more relevant than elsewhere: then that is where it is
@@ -177,15 +177,8 @@ def named(rows: Sequence[Mapping[str, Any]], class_of: Mapping[int, int], target
     lent = {row["other"]: row for row in rows}
     its = [row for number, row in lent.items() if class_of.get(number) == target]
     rest = [row for number, row in lent.items() if class_of.get(number) != target]
-
-    def shares(some: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        found = Counter(name for row in some for name in _names(row))
-        return {name: count / len(some) for name, count in found.items()}
-
-    here, there = shares(its), shares(rest)
-    more = {name: share - there.get(name, 0.0) for name, share in here.items() if share >= SHARED}
-    least = max(RATHER, NEARLY * max(more.values(), default=0.0))
-    names = sorted((name for name in more if more[name] >= least), key=lambda name: (-more[name], name))[:3]
+    facts, words = (_more(its, rest, least, of) for least, of in ((MEASURED, _measured), (SAID, _said)))
+    names = [*facts, *words][:3]
     if not names:
         return [], ""
     places = Counter(
@@ -195,8 +188,26 @@ def named(rows: Sequence[Mapping[str, Any]], class_of: Mapping[int, int], target
     return names, place if place and times >= ONE_PLACE * places.total() else ""
 
 
-def _names(row: Mapping[str, Any]) -> set[str]:
-    return {fact.partition(", ")[0] for fact in row["facts"] or ()} | set(row["words"] or ())
+def _more(
+    its: Sequence[Mapping[str, Any]], rest: Sequence[Mapping[str, Any]], least: float,
+    of: Callable[[Mapping[str, Any]], set[str]],
+) -> list[str]:  # fmt: skip
+    """Names that are found in a share of ``its`` rows, and in clearly fewer of the rest; the most telling first."""
+    here, there = (Counter(name for row in some for name in of(row)) for some in (its, rest))
+    more = {
+        name: count / len(its) - there[name] / max(1, len(rest))
+        for name, count in here.items() if count >= least * len(its)
+    }  # fmt: skip
+    enough = max(RATHER[least], NEARLY * max(more.values(), default=0.0))
+    return sorted((name for name in more if more[name] >= enough), key=lambda name: (-more[name], name))
+
+
+def _measured(row: Mapping[str, Any]) -> set[str]:
+    return {fact.partition(", ")[0] for fact in row["facts"] or ()}
+
+
+def _said(row: Mapping[str, Any]) -> set[str]:
+    return set(row["words"] or ())
 
 
 def place_of(view: View, cast: Cast, target: int) -> str:
