@@ -234,7 +234,7 @@ def _killed(pictures: Path, folder: Path, kills: int) -> tuple[int, list[int]]:
     generator = np.random.default_rng(17)
     subject = _subject(pictures)
     story = subject.story()
-    ended, there, longest = 0, list[int](), 5.0
+    ended, there, longest = 0, list[int](), 30.0  # seconds, until one ended
     while len(there) < kills or not ended:
         out = folder / f"{ended}"
         began = time.monotonic()
@@ -259,7 +259,8 @@ def _killed(pictures: Path, folder: Path, kills: int) -> tuple[int, list[int]]:
 def test_twenty_kills_at_random_moments_change_nothing(pictures: Path, whole: Audit, tmp_path: Path) -> None:
     with FRESH.Pool(1) as pool:
         ended, there = pool.apply(_killed, (pictures, tmp_path, 20))
-    print(f"{len(there)} kills, with so many of 5 parts there: {sorted(there)}; {ended} audits ended")
+    counts = {parts: there.count(parts) for parts in sorted(set(there))}
+    print(f"{len(there)} kills, by how many of 5 parts were there: {counts}; {ended} audits ended")
     assert len(there) >= 20
     for n in range(ended):
         assert _tables(tmp_path / f"{n}") == _tables(whole.folder)
