@@ -39,4 +39,4 @@ def test_changed_pictures_are_kept_and_shown(tmp_path: Path, monkeypatch: pytest
     assert Image.open(io.BytesIO(rows[0]["after"])).getpixel((5, 5))[0] > 200  # type: ignore[index]
     html = write_page(folder).read_text()
     assert "What was done: before, and changed" in html
-    assert "crow &rarr; <b>gull</b>; the class 0.90" in html
+    assert "crow &rarr; <b>gull</b> 0.90" in html

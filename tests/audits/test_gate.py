@@ -191,3 +191,13 @@ def test_what_was_not_tested_is_not_new_unless_it_is_asked_for(tmp_path: Path) -
     new = finished(tmp_path / "new", findings=[worst])
     assert _judge(new, {"no_new_findings": {}}, old).state == HOLDS
     assert _judge(new, {"no_new_findings": {"kinds": ["worst group"]}}, old).state == BROKEN
+
+
+def test_concepts_inside_are_denied_and_required(tmp_path: Path) -> None:
+    held = finding("inside", "gull", decides=False, words=("water", "sea"), sentence="Channel 3 goes with 'water'.")
+    folder = finished(tmp_path / "a", findings=[held])
+    assert _judge(folder, {"inside": ["Water"]}).state == BROKEN
+    assert _judge(folder, {"inside": ["sea"]}).state == HOLDS
+    found = _judge(folder, {"inside": {"deny": ["sand"], "require": ["water", "sky"]}})
+    assert found.reasons == ("“sky” is not held inside: no part that stands out goes with it",)
+    assert _judge(finished(tmp_path / "b"), {"inside": ["water"]}).state == NOT_TESTABLE

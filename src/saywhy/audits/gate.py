@@ -212,14 +212,13 @@ def _max_background(asked: Asked) -> Answer:
 
 def _deny_words(asked: Asked) -> Answer:
     words, among, limit = asked.options["words"], asked.options["among"], asked.options["share"]
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words), re.IGNORECASE)
     view, findings = asked.now.view, asked.now.findings
     broken = []
     for finding in findings:
         hits, tested = finding.verified or (0, 0)
         if not (finding.decides or 2 * hits > tested):
             continue
-        denied = [word for word in finding.words if pattern.search(word)]
+        denied = [word for word in finding.words if _names(words, word)]
         if denied:
             why = "decides" if finding.decides else f"is borne out in {hits} of {tested} examples"
             broken.append(f"{_quoted(denied)} {why}: {shown(finding.sentence, 300)}")
@@ -230,7 +229,7 @@ def _deny_words(asked: Asked) -> Answer:
         rows = view.sql(query, parameters).to_pylist()
         tested += sum(row["tested"] for row in rows if row["text"] is None)
         sizes = {row["class"]: row["tested"] for row in rows if row["text"] is None}
-        found = [row for row in rows if row["text"] is not None and pattern.search(row["text"])]
+        found = [row for row in rows if row["text"] is not None and _names(words, row["text"])]
         level = _together(len(sizes) * len(words))
         for row in found:
             share = proportion(row["hits"], sizes[row["class"]], level)
@@ -353,6 +352,24 @@ def _forbid(asked: Asked) -> Answer:
     return Answer([f"{one.kind}: {shown(one.sentence, 300)}" for one in found], f"none found of {', '.join(kinds)}")
 
 
+def _inside(asked: Asked) -> Answer:
+    """By the findings of what the model holds inside, each of which has its name first among its words."""
+    kind = "inside"
+    if not asked.now.tests.get(kind, {}).get("tests"):
+        return Answer(missing="what the model holds inside was not looked at in this audit")
+    held = {one.words[0]: one for one in asked.now.findings if one.kind == kind and one.words}
+    denied = [name for name in held if _names(asked.options["deny"], name)]
+    lacking = [word for word in asked.options["require"] if not any(_names([word], name) for name in held)]
+    broken = [f"{_quoted([name])} is held inside: {shown(held[name].sentence, 300)}" for name in denied]
+    broken += [f"{_quoted([word])} is not held inside: no part that stands out goes with it" for word in lacking]
+    return Answer(broken, f"of {len(held)} named parts none is denied, and all that is required is there")
+
+
+def _names(words: Sequence[str], text: str) -> bool:
+    """Whether one of the words is there as a whole, in any case."""
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in words)
+
+
 def _exempt(asked: Asked) -> list[tuple[str, ...]]:
     return [(name,) for name in asked.options["exempt"]]
 
@@ -396,10 +413,11 @@ RULES: dict[str, Rule] = {
     "deny_words": Rule(_deny_words, "words", {"words": None, "among": "used", "share": 0.1}),
     "forbid": Rule(_forbid, "kinds", {"kinds": None, "exempt": ()}),
     "no_new_findings": Rule(_no_new_findings, "kinds", {"kinds": ()}),
+    "inside": Rule(_inside, "deny", {"deny": (), "require": ()}),
     "max_label_errors": Rule(_max_label_errors, "limit", {"limit": None}),
 }
 """Name -> rule, in the order in which they are judged."""
 _KINDS = {
     "limit": "share", "share": "share", "min_pictures": "count", "by": "text", "among": "among", "words": "texts",
-    "kinds": "texts", "exempt": "texts",
+    "kinds": "texts", "exempt": "texts", "deny": "texts", "require": "texts",
 }  # fmt: skip
