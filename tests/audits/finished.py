@@ -29,6 +29,7 @@ def finished(
     errors: Sequence[Mapping[str, Any]] = (),
     tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     model: str = "made",
+    thumbnails: Sequence[bytes] = (),
 ) -> Path:
     """right: class -> (pictures that are right, pictures); wrong ones are called as the next class.
 
@@ -45,6 +46,7 @@ def finished(
         "options": {"seed": 0, "chunk": 100_000, "method": "lrp"},
     }  # fmt: skip
     pictures, regions, shown = [], [], []
+    small = thumbnails or [jpeg()]
     noise = np.random.default_rng(0)
     for n, label in enumerate(labels):
         for k in range(right[label][1]):
@@ -87,7 +89,9 @@ def finished(
                 }
             )
             if number % 3 == 0:
-                shown.append({"number": number, "thumbnail": jpeg(), "map": jpeg()})
+                shown.append(
+                    {"number": number, "thumbnail": small[number % len(small)], "map": small[number % len(small)]}
+                )
     store = Store.create(folder, story)
     made = {"pictures": pictures, "regions": regions, "errors": errors, "shown": shown}
     store.commit(ROWS, "00000000", made)

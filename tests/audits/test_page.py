@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from saywhy import SaywhyError
@@ -130,3 +134,30 @@ def test_a_notebook_shows_the_findings(tmp_path: Path) -> None:
     html = Audit.open(finished(tmp_path / "a", findings=[finding()]))._repr_html_()
     assert "What surrounds gull decides." in html
     assert not re.search(r"<(script|html|body)", html)
+
+
+@pytest.mark.slow
+def test_fifty_thousand_pictures_of_a_thousand_classes_fit(tmp_path: Path) -> None:
+    """Long names, 4,600 findings, noise as thumbnails, which JPEG cannot make small."""
+    rng, each = np.random.default_rng(0), 50
+    names = [f"class number {n}, of a family with a long name" for n in range(1000)]
+    noise = []
+    for _ in range(60):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (12, 12, 3), np.uint8)).resize((96, 96)).save(buffer, "JPEG")
+        noise.append(buffer.getvalue())
+    kinds = ("outside decides", True, 600), ("recognised by", False, 3000), ("slice", False, 1000)
+    found = [
+        finding(kind, name, sentence=f"What surrounds {name} decides: {'seventeen of twenty are taken for it, ' * 4}.",
+                decides=decides, examples=tuple(rng.integers(0, 50_000, 8).tolist()), counters=(3, 6, 9))
+        for kind, decides, count in kinds
+        for name in (names * 3)[:count]
+    ]  # fmt: skip
+    folder = finished(tmp_path / "a", dict.fromkeys(names, (40, each)), found, thumbnails=noise)
+    started = time.monotonic()
+    path = write_page(folder)
+    print(f"{path.stat().st_size / 1e6:.2f} MB in {time.monotonic() - started:.1f} s")
+    assert path.stat().st_size <= page.MOST_BYTES
+    html = path.read_text()
+    assert html.count('class="class"') == 1000
+    assert html.count("data:image/jpeg") > 1000

@@ -134,9 +134,16 @@ class NoFindings(SaywhyError):
 
 
 def kept_findings(store: Store) -> tuple[list[AuditFinding], dict[str, Any]]:
-    """The findings of an audit, and how many tests each kind made. Raises NoFindings where it has none yet."""
+    """The findings of an audit, and how many tests each kind made. Raises NoFindings where it has none yet,
+    and SaywhyError where they cannot be read.
+    """
     path = store.folder / FINDINGS
     if not path.is_file():
         raise NoFindings(f"{store.folder}: its findings are not there yet; the same saywhy audit command goes on")
     document = read_json(path)
-    return [AuditFinding.read(one) for one in document["findings"]], dict(document["tests"])
+    try:
+        return [AuditFinding.read(one) for one in document["findings"]], dict(document["tests"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise SaywhyError(
+            f"{path}: are no findings of this version; the same saywhy audit command makes them"
+        ) from None

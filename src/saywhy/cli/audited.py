@@ -12,6 +12,7 @@ import typer
 from saywhy.cli.audit import Folder
 from saywhy.cli.console import Terminal, as_text, errors
 from saywhy.cli.options import OUTPUT, Json, Quiet
+from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import unknown
 
 KEPT_OUT = 3  # the exit code of a check whose rules are broken
@@ -81,8 +82,11 @@ def check(
         for line in workflow_commands(read, judged):
             print(line, flush=True)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            with open(summary, "a", encoding="utf-8") as file:
-                file.write(markdown(now, read, judged))
+            try:
+                with open(summary, "a", encoding="utf-8") as file:
+                    file.write(markdown(now, read, judged))
+            except OSError as error:
+                raise SaywhyError(f"GITHUB_STEP_SUMMARY {summary}: cannot be written ({error.strerror})") from None
     if as_json:
         rows = [{"rule": one.rule, "state": one.state, "reasons": one.reasons, "notes": one.notes} for one in judged]
         print(json.dumps({"passes": not kept_out, "rules": rows}, allow_nan=False), flush=True)
