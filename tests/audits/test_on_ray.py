@@ -19,7 +19,7 @@ import torch
 from saywhy import SaywhyError
 from saywhy.audits.audit import subject_of
 from saywhy.audits.chunks import describe_chunk
-from saywhy.audits.on_ray import Cluster, on_ray, packed, unpacked
+from saywhy.audits.on_ray import Cluster, on_ray, packed, unpacked, workers_of
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.run import run
 from saywhy.audits.store import Store
@@ -74,6 +74,18 @@ def test_without_ray_one_line_says_what_to_install(subject: Subject, monkeypatch
 def test_nothing_left_to_do_starts_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert list(on_ray(subject, [], lambda count: None)) == []
+
+
+def test_workers_fit_what_ray_has() -> None:
+    few, many = {"CPU": 8.0}, {"CPU": 8.0, "GPU": 2.0}
+    assert workers_of(few, Cluster(), gpu=False) == (8, 0)
+    assert workers_of(few, Cluster(threads=3), gpu=False) == (2, 0)
+    assert workers_of(many, Cluster(), gpu=True) == (2, 1)
+    assert workers_of(many, Cluster(workers=1), gpu=True) == (1, 1)
+    assert workers_of(many, Cluster(workers=5), gpu=True) == (5, 1 / 3)  # three on one, two on the other
+    for resources, cluster, gpu in ((few, Cluster(workers=9), False), (few, Cluster(), True), ({}, Cluster(), False)):
+        with pytest.raises(SaywhyError, match="Ray has"):
+            workers_of(resources, cluster, gpu)
 
 
 def table(store: Store, name: str) -> list[dict[str, Any]]:

@@ -122,7 +122,11 @@ def test_a_csv_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata = [{"hospital": "north"}, {"hospital": "south", "note": "x, y"}, {"hospital": "south", "note": "NA"}]
     check(collection([str(folder / "t.csv")]), [("ant",), ("bee", "wasp"), ()], metadata)
     monkeypatch.chdir(folder / "ant")
-    check(collection(["../t.csv"]), [("ant",), ("bee", "wasp"), ()], metadata)
+    found = collection(["../t.csv"])
+    check(found, [("ant",), ("bee", "wasp"), ()], metadata)
+    assert found[0].name == "../ant/a.png"
+    monkeypatch.chdir("/")  # as another process may be
+    check(found, [("ant",), ("bee", "wasp"), ()], metadata)
 
 
 def test_a_tsv_table_with_semicolons(folder: Path) -> None:

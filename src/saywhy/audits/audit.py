@@ -206,8 +206,8 @@ def _tell_strangers(counts: Mapping[str, int], classes: Mapping[str, int], class
     if strange:
         few = ", ".join(shown(label, 40) for label in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
         warnings.warn(
-            f"{classifier.name} has no class for {len(strange)} of the {len(counts)} labels of the data ({few}); their "
-            f"{sum(counts[label] for label in strange):,} pictures count neither as right nor as wrong",
+            f"{classifier.name} has no class for {len(strange)} of the {len(counts)} labels of the data ({few}); "
+            f"pictures of these, {sum(counts[label] for label in strange):,}, count neither as right nor as wrong",
             LabelWarning,
         )
 

@@ -12,9 +12,10 @@ import os
 import pickle
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from types import SimpleNamespace
 from typing import Any, final
 
@@ -43,7 +44,8 @@ class Cluster:
     """Where the work is done.
 
     address: of a Ray cluster ("auto", "10.0.0.1:6379", "ray://..."); None: this machine.
-    workers: processes; None: one for each GPU where the classifier is on one, else one for each CPU core.
+    workers: processes; None: one for each GPU where the classifier is on one, else one for each CPU core. More than
+             GPUs share them: opening pictures and making rows of them is a CPU's work.
     threads: of each worker on a CPU.
     """
 
@@ -55,7 +57,7 @@ class Cluster:
 def on_ray(
     subject: Subject, chunks: Sequence[int], advance: Advance, cluster: Cluster | None = None
 ) -> Iterator[Chunk]:
-    """The rows of chunks, in any order; a worker has one GPU where the classifier is on one.
+    """The rows of chunks, in any order; where the classifier is on a GPU, so is each worker.
 
     Raises SaywhyError without Ray, for a cluster that does not answer or has too little, and what the work raises.
     """
@@ -63,17 +65,17 @@ def on_ray(
         return
     cluster = cluster or Cluster()
     gpu = subject.classifier.device.type == "cuda"
-    with _connected(cluster, gpu) as ray:
-        workers = min(_workers(ray, cluster, gpu), len(chunks))
+    with started(cluster, gpu) as ray:
+        workers, gpus = workers_of(ray.cluster_resources(), cluster, gpu)
         # In the store once, and copied to each machine once; the pictures are read there in place.
         shared = [ray.put(packed(replace(subject, pictures=_NONE))), ray.put(subject.pictures)]
         data = ray.data.from_items(list(chunks), override_num_blocks=min(len(chunks), MOST_BLOCKS)).map_batches(
             _Worker,
             fn_constructor_args=(shared, "cuda" if gpu else "cpu", cluster.threads),
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(chunks))),
             batch_size=1,
             num_cpus=1 if gpu else cluster.threads,
-            num_gpus=1 if gpu else 0,
+            num_gpus=gpus,
         )
         try:
             for row in data.iter_rows():
@@ -136,8 +138,11 @@ def unpacked(content: bytes, device: str) -> Subject:
 
 
 @contextmanager
-def _connected(cluster: Cluster, gpu: bool) -> Iterator[Any]:
-    """Ray, connected, and disconnected at the end where it was not before."""
+def started(cluster: Cluster, gpu: bool = False) -> Iterator[Any]:
+    """Ray, connected and quiet, and disconnected at the end where it was not before. gpu: what workers need.
+
+    Raises SaywhyError without Ray, and for a cluster that does not answer.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -190,13 +195,18 @@ def _hushed() -> Iterator[None]:
         os.close(nothing)
 
 
-def _workers(ray: Any, cluster: Cluster, gpu: bool) -> int:
-    """How many workers there will be. Raises SaywhyError where the cluster cannot hold them."""
-    what, each = ("GPU", 1) if gpu else ("CPU", cluster.threads)
-    most = int(ray.cluster_resources().get(what, 0)) // each
-    if (cluster.workers or 1) > most:
+def workers_of(resources: Mapping[str, float], cluster: Cluster, gpu: bool) -> tuple[int, float]:
+    """How many workers there will be, and the GPUs of each, which is a part of one where workers share it.
+
+    resources: "CPU" and "GPU" -> how many Ray has. Raises SaywhyError where it cannot hold the workers.
+    """
+    cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if gpu and not gpus:
+        raise SaywhyError("the classifier is on a GPU, and Ray has none; give --device cpu, or a cluster with GPUs")
+    each = 1 if gpu else cluster.threads
+    workers = cluster.workers or (gpus if gpu else cores // each)
+    if not 1 <= workers <= cores // each:
         raise SaywhyError(
-            f"Ray has {most * each} {what}{'' if most * each == 1 else 's'} for {cluster.workers or 1} workers of "
-            f"{each} each; give fewer --workers"
+            f"Ray has {cores} CPU cores, too few for {max(workers, 1)} workers of {each}; give fewer --workers"
         )
-    return cluster.workers or most
+    return workers, 1 / ceil(workers / gpus) if gpu else 0.0

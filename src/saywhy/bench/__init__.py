@@ -146,6 +146,14 @@ BENCHMARKS = {
         "audit_descriptions",
         "how much an audit describes where classes are dealt to other pictures, beside what it describes (--audit DIR)",
     ),
+    "audit-ray": (
+        "audit_ray",
+        "pictures a second of an audit by two workers of one thread over one (needs ray)",
+    ),
+    "audit-scale": (
+        "audit_scale",
+        "an audit's cost of a picture by part, bytes by table, and what 1.2 million and a billion pictures would take",
+    ),
     "audit-findings": (
         "audit_findings",
         "time and memory of all findings of an audit, over a million made-up rows",

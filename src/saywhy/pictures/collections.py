@@ -10,14 +10,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from PIL.Image import Image
-
 from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import cub_root, read_cub
 from saywhy.pictures.disk_datasets import disk_dataset, is_disk_dataset
-from saywhy.pictures.entries import Collection, Entry, InColumns, Listed, Row, in_columns, labels_of
+from saywhy.pictures.entries import Collection, Entry, Files, InColumns, Listed, Row, in_columns, labels_of
 from saywhy.pictures.picture_tables import TABLES, picture_table
-from saywhy.pictures.reading import read_picture
 from saywhy.pictures.shards import are_shards, shards
 from saywhy.pictures.sources import LabelledImage, each_picture, read_sources
 from saywhy.plumbing.names import shown
@@ -92,7 +89,7 @@ def _table(source: str, limit: int | None, seed: int) -> Collection:
 
 def _folder(source: str, limit: int | None, seed: int) -> Collection:
     rows = (Row(str(file), () if label is None else (str(label),)) for file, label in each_picture(Path(source)))
-    return in_columns(source, rows, open_file, limit, seed)
+    return in_columns(source, rows, Files(), limit, seed)
 
 
 def _cub(source: str, limit: int | None, seed: int) -> Collection:
@@ -107,12 +104,7 @@ def _cub(source: str, limit: int | None, seed: int) -> Collection:
         for bird in data.birds:
             yield Row(str(bird.path), (data.classes[bird.label],), {"split": bird.split} if bird.split else {})
 
-    return in_columns(source, rows(), open_file, limit, seed)
-
-
-def open_file(name: str, place: tuple[int, ...] = ()) -> Image:
-    """The picture in a file. Raises SaywhyError as ``read_picture``."""
-    return read_picture(name)
+    return in_columns(source, rows(), Files(), limit, seed)
 
 
 def _entry(picture: LabelledImage) -> Entry:

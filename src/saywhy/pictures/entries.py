@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 from PIL.Image import Image
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.reading import read_picture
 from saywhy.pictures.sources import evenly
 from saywhy.plumbing.names import in_utf8, shown
 
@@ -91,6 +92,17 @@ class Row:
 
 Opener = Callable[[str, tuple[int, ...]], Image]
 """Gives the upright RGB picture of a name and a place. It is pickled with its collection."""
+
+
+@final
+@dataclass(frozen=True)
+class Files:
+    """Opens pictures that are files, wherever a process works. folder: where relative names begin."""
+
+    folder: str = field(default_factory=os.getcwd)
+
+    def __call__(self, name: str, place: tuple[int, ...] = ()) -> Image:
+        return read_picture(os.path.join(self.folder, name))
 
 
 @final

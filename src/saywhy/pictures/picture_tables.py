@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING, Any
 
 from saywhy.errors import SaywhyError
-from saywhy.pictures.entries import BLOCK, InColumns, Row, in_columns
-from saywhy.pictures.reading import read_picture
+from saywhy.pictures.entries import BLOCK, Files, InColumns, Row, in_columns
 from saywhy.plumbing.files import open_file
 from saywhy.plumbing.names import first_line, shown, unknown
 
@@ -56,24 +52,12 @@ def picture_table(
             f"{', '.join(map(shown, table.column_names)) or 'none'}; say which with --file-column"
         )
     label = _column(path, table, label_column, LABELS, "of labels")
-    found = in_columns(str(path), _rows(path, table, file, label), _Beside(os.path.abspath(path.parent)), limit, seed)
-    first = [found[n].name for n in range(min(len(found), LOOKED_FOR))]
-    tried = [os.path.join(os.path.abspath(path.parent), name) for name in first]
+    found = in_columns(str(path), _rows(path, table, file, label), Files(), limit, seed)
+    tried = [found[n].name for n in range(min(len(found), LOOKED_FOR))]
     if not any(map(os.path.exists, tried)):
-        few = "its only file is not there" if len(first) == 1 else f"none of its first {len(first)} files is there"
+        few = "its only file is not there" if len(tried) == 1 else f"none of its first {len(tried)} files is there"
         raise SaywhyError(f"{shown(path)}: {few}, {shown(tried[0])} first; paths are relative to the table")
     return found
-
-
-@final
-@dataclass(frozen=True)
-class _Beside:
-    """Opens pictures by names that are relative to a folder."""
-
-    folder: str
-
-    def __call__(self, name: str, place: tuple[int, ...] = ()) -> Image:
-        return read_picture(os.path.join(self.folder, name))
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -139,7 +123,7 @@ def _rows(path: Path, table: pyarrow.Table, file: str, label: str | None) -> Ite
             if not name:
                 raise SaywhyError(f"{shown(path)}: row {number} names no file")
             known = {column: said for column in others if (said := as_text(row[column])) != ""}
-            yield Row(name, () if label is None else labels_in(row[label]), known)
+            yield Row(os.path.join(path.parent, name), () if label is None else labels_in(row[label]), known)
 
 
 def labels_in(cell: Any) -> tuple[str, ...]:
