@@ -84,7 +84,7 @@ def run(
             "best over best": best,
             "loads": loads,
             "rates": rates,
-        },  # fmt: skip
+        },
     )
 
 
