@@ -348,7 +348,7 @@ def test_a_dataset_on_disk(tmp_path: Path) -> None:
 def test_a_dataset_with_several_labels_and_splits(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
-        {"photo": datasets.Image(), "labels": datasets.List(datasets.ClassLabel(names=["ant", "bee"]))}
+        {"photo": datasets.Image(), "labels": datasets.Sequence(datasets.ClassLabel(names=["ant", "bee"]))}
     )
     parts = {
         "train": ([SHADES[0], SHADES[1]], [[0, 1], []]),
