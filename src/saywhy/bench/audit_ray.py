@@ -63,8 +63,7 @@ def run(
                 loads.append(os.getloadavg()[0])
     ratios = [two / one for one, two in zip(rates["1 worker"], rates["2 workers"], strict=True)]
     best = max(rates["2 workers"]) / max(rates["1 worker"])
-    one, two = (min(times[n], key=lambda spent: spent.all) for n in (1, 2))
-    free = 2 * one.workers / two.all
+    free = 2 * median(one.workers for one in times[1]) / median(two.all for two in times[2])
     rows = [
         {"what": what, "median a second": median(found), "best": max(found), "lowest": min(found)}
         for what, found in rates.items()
