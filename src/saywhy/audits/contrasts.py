@@ -59,14 +59,14 @@ class Contrast:
     def best(self, group: int, count: int, kinds: Sequence[str] = (), *, more: bool = False) -> list[int]:
         """The traits that go with a group, the most telling first; a phrase once. more: only what it has more of."""
         delta, found, texts = self.delta[group], list[int](), set[str]()
-        fact = np.array([trait.kind == SAID for trait in self.traits])
-        for n in np.lexsort((~fact, -np.abs(delta).round(2))).tolist():
+        kept = np.flatnonzero(self.kept[group] & ((delta > 0) if more else True))
+        near = np.array([self.traits[n].kind != SAID for n in kept], bool)  # facts first, of equals
+        for n in kept[np.lexsort((near, -np.abs(delta[kept]).round(2)))].tolist():
             trait = self.traits[n]
-            if len(found) < count and self.kept[group, n] and (not kinds or trait.kind in kinds):
-                phrase = trait.name if trait.kind in (SAID, NEAR) else ""
-                if (delta[n] > 0 or not more) and phrase not in texts:
-                    found.append(n)
-                    texts |= {phrase} if phrase else set()
+            phrase = trait.name if trait.kind in (SAID, NEAR) else ""
+            if len(found) < count and (not kinds or trait.kind in kinds) and phrase not in texts:
+                found.append(n)
+                texts |= {phrase} if phrase else set()
         return found
 
     def interval(self, group: int, trait: int) -> Interval:
