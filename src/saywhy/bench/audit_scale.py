@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -126,10 +127,10 @@ def _measured(subject: Subject, out: Path) -> tuple[dict[str, float], dict[str, 
     opened: list[Image.Image] = []
     for start in range(-batch, count, batch):  # the first batch warms up
         numbers = range(max(0, start), min(max(0, start) + batch, count))
-        opened = of("open it", lambda numbers=numbers: [subject.pictures[n].open() for n in numbers])
+        opened = of("open it", partial(_opened, subject, numbers))
         named = [(str(n), image) for n, image in zip(numbers, opened, strict=True)]
-        found = of("rest of its rows", lambda named=named: rows_of(subject, named))
-        of("network: map and words", lambda opened=opened: _network(subject, opened))
+        found = of("rest of its rows", partial(rows_of, subject, named))
+        of("network: map and words", partial(_network, subject, opened))
         if start < 0:
             spent = dict.fromkeys(spent, 0.0)
         else:
@@ -149,6 +150,10 @@ def _measured(subject: Subject, out: Path) -> tuple[dict[str, float], dict[str, 
     part = out / ROWS / chunk_name(0)
     sizes = {name: (part / f"{name}.parquet").stat().st_size / count for name in plain}
     return {what: 1000 * seconds / count for what, seconds in spent.items()}, sizes
+
+
+def _opened(subject: Subject, numbers: Sequence[int]) -> list[Image.Image]:
+    return [subject.pictures[n].open() for n in numbers]
 
 
 def _network(subject: Subject, images: Sequence[Image.Image]) -> None:
