@@ -11,6 +11,7 @@ audited pictures, of a classifier that never saw it and tells that class by the 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,6 +51,7 @@ BY_SEED: dict[int, tuple[Marks, float, Camera]] = {
 """What is planted, by seed; thresholds were chosen on the first, the others are reported."""
 REPORT = (2, 3)
 DECIDING = tuple(name for name, kind in KINDS.items() if kind.trials)
+KINDS_OF = {"all": DECIDING, "these": ("property decides", "metadata decides")}
 MODES = ("planted", "at random", "not learned")
 
 
@@ -58,6 +60,7 @@ def run(
     cause: Annotated[str | None, "square, frame, blur or camera (default: all)."] = None,
     seeds: Annotated[str, "report, choose (the seed on which thresholds were chosen), or one: 2."] = "report",
     mode: Annotated[str | None, "planted, at random, or not learned (default: all)."] = None,
+    kinds: Annotated[str, "all: all findings that decide; these: properties and metadata alone."] = "all",
 ) -> Report:
     """A row for each cause, seed and mode.
 
@@ -66,15 +69,16 @@ def run(
     Raises SaywhyError for a cause, set of seeds or mode that there is none of.
     """
     known = {"report": REPORT, "choose": (1,), **{str(seed): (seed,) for seed in BY_SEED}}
-    if cause not in (None, *CAUSES) or seeds not in known or mode not in (None, *MODES):
+    if cause not in (None, *CAUSES) or seeds not in known or mode not in (None, *MODES) or kinds not in KINDS_OF:
         raise SaywhyError(
-            f"--cause is one of {', '.join(CAUSES)}; --seeds of {', '.join(known)}; --mode of {', '.join(MODES)}"
+            f"--cause is one of {', '.join(CAUSES)}; --seeds of {', '.join(known)}; --mode of {', '.join(MODES)}; "
+            f"--kinds of {', '.join(KINDS_OF)}"
         )
     rows = []
     for seed in known[seeds]:
         for one in [cause] if cause else CAUSES:
             for how in [mode] if mode else MODES:
-                rows.append(_row(one, seed, how, min(limit or AUDITED, AUDITED)))
+                rows.append(_row(one, seed, how, min(limit or AUDITED, AUDITED), KINDS_OF[kinds]))
     planted = [row for row in rows if row["mode"] == "planted"]
     nulls = [row for row in rows if row["mode"] != "planted"]
     summary = {
@@ -91,9 +95,9 @@ def run(
     )
 
 
-def _row(cause: str, seed: int, mode: str, each: int) -> dict[str, Any]:
+def _row(cause: str, seed: int, mode: str, each: int, kinds: Sequence[str]) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
-        found = audited(cause, seed, mode, Path(folder), each)
+        found = audited(cause, seed, mode, Path(folder), each, kinds)
         accuracy = found.query("SELECT avg(correct::int) AS a FROM pictures")["a"][0].as_py()
     first = found.findings[0] if found.findings else None
     right = first is not None and names_it(first, cause, seed, mode != "planted")
@@ -105,14 +109,14 @@ def _row(cause: str, seed: int, mode: str, each: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def audited(cause: str, seed: int, mode: str, folder: Path, each: int = AUDITED) -> Audit:
+def audited(cause: str, seed: int, mode: str, folder: Path, each: int = AUDITED, kinds: Sequence[str] = ()) -> Audit:
     """The audit of one data set, which is written to ``folder``."""
     learnable = mode != "planted"
     by_mode: dict[str, Where] = {"planted": "planted", "at random": "at random", "not learned": "nowhere"}
     shown: Where = "at random" if mode == "at random" else "planted"
     classifier = taught(bias_of(cause, seed), seed, by_mode[mode], learnable)
     data = written(folder / "data", bias_of(cause, seed), FIRST + seed * 2 * APART + APART, each, shown, learnable)
-    return audit(data, model=classifier, space="own", out=folder / "audit", checks="none", kinds=DECIDING)
+    return audit(data, model=classifier, space="own", out=folder / "audit", checks="none", kinds=kinds or DECIDING)
 
 
 def bias_of(cause: str, seed: int) -> Bias:

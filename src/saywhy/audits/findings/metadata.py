@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, final
 
@@ -211,7 +212,7 @@ def find(view: View) -> Tested:
         f"SELECT part, about, target, any_value(place) AS place FROM trials WHERE family = '{FAMILY}' "
         "GROUP BY part, about, target ORDER BY part"
     ).to_pylist()
-    best: dict[tuple[str, int], tuple[float, AuditFinding]] = {}
+    told: dict[tuple[str, int], list[AuditFinding]] = defaultdict(list)
     ps = []
     for part in parts:
         rows = view.sql(
@@ -222,13 +223,19 @@ def find(view: View) -> Tested:
             continue
         ps += [test.p for test in tests]
         test = min(tests, key=lambda test: test.p)
-        key, more = (part["about"], part["target"]), test.effect.value - (test.null if test.beside else 1.0)
-        if test.p <= LEVEL and test.beside and (key not in best or more > best[key][0]):
-            best[key] = more, _finding(view, part, test, rows)
+        if test.p <= LEVEL and test.beside:
+            told[part["about"], part["target"]].append(_finding(view, part, test, rows))
     found, notes = columns(view)
     if not ps:
         notes.append("no value of a column comes with anything that was changed" if found else "there are no metadata")
-    return Tested([finding for _, finding in best.values()], np.array(ps), "; ".join(notes), changed=True)
+    return Tested([_closest(some) for some in told.values()], np.array(ps), "; ".join(notes), changed=True)
+
+
+def _closest(some: Sequence[AuditFinding]) -> AuditFinding:
+    """By way of what a value turns most; the surroundings only where nothing in them turns about as many."""
+    largest = max(some, key=lambda one: one.effect.value - one.null)
+    others = [one for one in some if one.details["carrier"] != SURROUNDINGS and one.effect.high >= largest.effect.low]
+    return max(others or [largest], key=lambda one: one.effect.value - one.null)
 
 
 def _having(view: View, about: str, target: int) -> tuple[float, float]:
