@@ -16,7 +16,7 @@ from saywhy import SaywhyError, audit
 from saywhy.audits.audit import Audit
 from saywhy.audits.conclude import FINDINGS, keep
 from saywhy.audits.finding import AuditFinding
-from saywhy.audits.store import CHECKS, MANIFEST, TRIALS, Store
+from saywhy.audits.store import CHECKS, MANIFEST, SHOWN, TRIALS, Store
 from saywhy.audits.tables import FORMAT, TABLES
 from saywhy.intervals import Interval
 from saywhy.pictures.collections import Entry, Listed, collection
@@ -86,7 +86,8 @@ def make(folder: Path) -> None:
         store = Store.open(made.folder)
         trial = {"family": "swap", "part": "0", "about": "First Wanderer", "number": 0, "control": False, "hit": True}
         changed = {"family": "swap", "part": "0", "number": 0, "before": b"a JPEG", "after": b"another"}
-        store.commit(f"{TRIALS}/swap", "0", {"trials": [trial], "changed": [changed]})
+        store.commit(f"{TRIALS}/swap", "0", {"trials": [trial]})
+        store.commit(SHOWN, "swap-0", {"changed": [changed]})
         store.commit(CHECKS, "sample-0000", {"checks": [{"number": 0, "about": "region 1", "verdict": "borne out"}]})
         keep(store, [AuditFinding("slice", ("First Wanderer",), "First Wanderer goes with its background.", False,
                                   Interval(0.5, 0.4, 0.6), "of pictures", examples=(0,))], {})  # fmt: skip
