@@ -31,7 +31,7 @@ STEADY = 0.5  # of the deviation of other classes' pictures in a cell: the class
 RELEVANT = 2.0  # times the mean cell's relevance
 CLEARLY = 2.0  # times the median over classes: how much more steady and relevant its best cell is
 MOST = 10  # classes whose place is tried
-COVERED = 0.5  # of a cell, by the object, in the median picture: what is of the object is no place
+COVERED = 0.25  # of the place, by the object, in the median picture: what is of the object is no place
 MARGIN = 0.5  # cells around the fixed ones that are copied too
 SHARED = 0.4  # of a class's pictures: what is measured at the place in so many names it
 
@@ -142,7 +142,7 @@ def _box(cells: Box, shown: Shown) -> Box:
 
 
 def _of_object(cast: Cast, target: int, place: Place, pictures: Opened) -> bool:
-    """Whether the object mostly covers the place: then what is alike is the object, as it may be."""
+    """Whether the object covers much of the place: then what is alike is the object, as it may be."""
     covered = []
     for number in cast.members[target]:
         if (shown := pictures(number)) is not None:
