@@ -117,6 +117,8 @@ def audit(
 ) -> None:
     """Say what a classifier has learned, over a whole data set: its shortcuts, slices, confusions; and label errors."""
     from saywhy.audits.audit import audit as run
+    from saywhy.audits.page import headlines
+    from saywhy.audits.told import told
     from saywhy.pictures.collections import collection
 
     options = AuditOptions(
@@ -140,11 +142,14 @@ def audit(
             f"{failed:,} {'picture has' if failed == 1 else 'pictures have'} no answer; "
             f"saywhy query {shlex.quote(str(out))} 'FROM errors' says why"
         )
-    console = Terminal(quiet=quiet)
-    for number, finding in enumerate(found.findings, start=1):
-        console.print(f"{number:3d}. {finding.sentence}", markup=False)
     with errors.status("writing the page", spinner="dots"):
         page = found.report()
+        lines = headlines(told(found.folder), {})
+    console = Terminal(quiet=quiet)
+    for line in lines:
+        mark = {True: as_text("decides  ", "bold red"), False: as_text("goes with", "dim")}.get(line["decides"])
+        console.print(*([] if mark is None else [mark]), as_text(line["sentence"]), soft_wrap=True)
+    errors.print(f"{len(found.findings)} findings in all", markup=False)
     errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
