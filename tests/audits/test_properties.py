@@ -1,18 +1,22 @@
 """Properties, pieces and metadata that decide: of classifiers that go by one thing, written down by hand."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 from torch import nn
 
 from saywhy import audit
 from saywhy.audits.altered import changed_picture
 from saywhy.audits.audit import Audit
 from saywhy.audits.finding import AuditFinding
+from saywhy.audits.findings.properties import find
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.collections import Entry, Listed
 from saywhy.pictures.properties import properties
@@ -102,6 +106,18 @@ def test_what_decides_is_found_and_named(by_light: Audit) -> None:
     assert first.details["level"][0] > first.details["usual"][0] + 0.2
     assert set(first.examples) <= set(range(2, 3 * EACH, 3))
     assert not set(first.counters) & set(range(2, 3 * EACH, 3))
+
+
+def test_light_that_the_class_does_without_decides_nothing(by_light: Audit, tmp_path: Path) -> None:
+    """Colours moved far enough are another class's, which is no shortcut."""
+    folder = Path(shutil.copytree(by_light.folder, tmp_path / "copy"))
+    assert any(one.about == ("other",) for one in find(Audit.open(folder).view).findings)
+    for path in (folder / "trials" / "properties").glob("*/trials.parquet"):
+        table = parquet.read_table(path)
+        kept = [hit or "set back" in variant for hit, variant in
+                zip(table["hit"].to_pylist(), table["variant"].to_pylist(), strict=True)]  # fmt: skip
+        parquet.write_table(table.set_column(table.column_names.index("hit"), "hit", pyarrow.array(kept)), path)
+    assert not [one for one in find(Audit.open(folder).view).findings if one.about == ("other",)]
 
 
 def test_a_changed_picture_is_made_again(by_light: Audit) -> None:

@@ -46,6 +46,7 @@ RATHER = 2.0  # times as often as in the rest
 OF_A_CLASS = 6  # properties, and pieces, of a class that are tried
 MOST = 200  # in all
 FIRST, ENOUGH = 12, 2  # of so many pictures so many have to be called the class, else no more are changed
+NEEDED = 0.10  # of a class's own pictures: so many are no longer called so without its light or colours, at least
 _NO_OTHER_WAY = ("JPEG quality",)
 
 
@@ -267,13 +268,25 @@ def find(view: View) -> Tested:
             continue
         ps += [test.p for test in tests]
         best = min(tests, key=lambda test: test.p)
-        if best.p <= LEVEL and best.beside:
+        if best.p <= LEVEL and best.beside and _matters(rows):
             name, one = Change.of(rows[0]).name, _finding(view, part, best, rows)
             found[part["target"], "light" if name in PROPERTIES and PROPERTIES[name].moves else name].append(one)
     findings = [_strongest(some) for some in found.values()]
     note = f"{len(parts)} properties and pieces that set a class apart were given to pictures of other classes"
     note = note if parts else "no property and no piece sets a class apart"
     return Tested(findings, np.array(ps), note, changed=True)
+
+
+def _matters(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the class needs the property: of light and colours, which can be taken from its own pictures.
+
+    Moved far enough, the colours of an object become those of another class's, which is no shortcut: that class's own
+    pictures do without the move.
+    """
+    name, back = Change.of(rows[0]).name, ways_of(rows).get(SET_BACK)
+    if name not in PROPERTIES or not PROPERTIES[name].moves or not back:
+        return True
+    return sum(not row["hit"] for row in back) >= NEEDED * len(back)
 
 
 def _strongest(some: Sequence[AuditFinding]) -> AuditFinding:
