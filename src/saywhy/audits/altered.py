@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.audits import swaps
-from saywhy.audits.finding import SURROUNDINGS
+from saywhy.audits.finding import LEVEL, SURROUNDINGS
 from saywhy.audits.findings.outside import swapped
+from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
 from saywhy.audits.swaps import Shown, as_picture, fits, odds
 from saywhy.checks.outcomes import BATCH, CPU_BATCH, logits_of
@@ -182,6 +183,44 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> list[Counted]:
         given, beside = ([row for row in some if row["before"] == among] for some in (given, beside))
         tests.append(Counted(given, beside, among, odds(given, beside)))
     return tests
+
+
+@final
+class Part(NamedTuple):
+    """One cause that was tried. about, target, place: of its trials, rows: these.
+
+    tests: what was tested of it. best: the test that turned most, if it may be told; None where chance does as much, or
+    there were no controls.
+    """
+
+    name: str
+    about: str
+    target: int
+    place: str
+    rows: Sequence[Mapping[str, Any]]
+    tests: Sequence[Counted]
+
+    @property
+    def best(self) -> Counted | None:
+        test = min(self.tests, key=lambda test: test.p)
+        return test if test.p <= LEVEL and test.beside else None
+
+
+def parts_of(view: View, family: str) -> tuple[int, list[Part]]:
+    """How many causes of a family were tried, and those that came to a test."""
+    asked = view.sql(
+        "SELECT part, about, target, any_value(place) AS place FROM trials WHERE family = ? "
+        "GROUP BY part, about, target ORDER BY part", [family],
+    ).to_pylist()  # fmt: skip
+    found = []
+    for one in asked:
+        rows = view.sql(
+            "SELECT number, other, variant, control, before, hit FROM trials WHERE part = ? AND family = ? "
+            "ORDER BY number, variant", [one["part"], family],
+        ).to_pylist()  # fmt: skip
+        if tests := counted(rows):
+            found.append(Part(one["part"], one["about"], one["target"], one["place"] or "", rows, tests))
+    return len(asked), found
 
 
 def ways_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

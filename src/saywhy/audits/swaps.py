@@ -104,6 +104,18 @@ class Opened:
         return shown
 
 
+def opened(subject: Subject, row: Mapping[str, Any]) -> tuple[Shown, Shown]:
+    """The picture that a row of trials changes, and the one that lends it something.
+
+    Raises SaywhyError where one of them cannot be read.
+    """
+    pictures = Opened(subject)
+    whose, lends = pictures(row["number"]), pictures(row["other"])
+    if whose is None or lends is None:
+        raise SaywhyError(f"picture {row['number']} or {row['other']} can no longer be read, so it cannot be shown")
+    return whose, lends
+
+
 def _shown(subject: Subject, number: int) -> Shown | None:
     try:
         image = subject.pictures[number].open()

@@ -20,9 +20,21 @@ from saywhy.audits.findings.outside import facts_outside
 from saywhy.audits.rows import unpacked
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
-from saywhy.audits.swaps import LEVEL, Cast, Opened, Shown, as_picture, cast_of, dealt, fits, in_percent, odds, tried
+from saywhy.audits.swaps import (
+    LEVEL,
+    Cast,
+    Opened,
+    Shown,
+    as_picture,
+    cast_of,
+    dealt,
+    fits,
+    in_percent,
+    odds,
+    opened,
+    tried,
+)
 from saywhy.audits.tables import GRID
-from saywhy.errors import SaywhyError
 from saywhy.intervals import proportion
 from saywhy.types import Box
 
@@ -74,10 +86,7 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
 
 def changed_picture(subject: Subject, row: Mapping[str, Any]) -> Image.Image:
     """The picture of a row of trials again, as the classifier saw it. Raises SaywhyError where it cannot be read."""
-    pictures = Opened(subject)
-    whose, lends = pictures(row["number"]), pictures(row["other"])
-    if whose is None or lends is None:
-        raise SaywhyError(f"picture {row['number']} or {row['other']} can no longer be read, so it cannot be shown")
+    whose, lends = opened(subject, row)
     left, top, right, bottom = row["box"]
     return as_picture(subject.classifier, copied(whose, lends, (left, top, right, bottom)))
 

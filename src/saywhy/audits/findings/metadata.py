@@ -23,12 +23,13 @@ from saywhy.audits.altered import (
     Change,
     Counted,
     Opened,
-    counted,
+    Part,
+    parts_of,
     tried,
     ways_of,
 )
 from saywhy.audits.columns import Column, columns
-from saywhy.audits.finding import LEVEL, SURROUNDINGS, AuditFinding, Tested
+from saywhy.audits.finding import SURROUNDINGS, AuditFinding, Tested
 from saywhy.audits.findings.properties import (
     ENOUGH,
     FEWEST,
@@ -208,27 +209,16 @@ def _part(candidate: Candidate, name: str) -> str:
 
 def find(view: View) -> Tested:
     """From the trials."""
-    parts = view.sql(
-        f"SELECT part, about, target, any_value(place) AS place FROM trials WHERE family = '{FAMILY}' "
-        "GROUP BY part, about, target ORDER BY part"
-    ).to_pylist()
+    _, parts = parts_of(view, FAMILY)
     told: dict[tuple[str, int], list[AuditFinding]] = defaultdict(list)
-    ps = []
     for part in parts:
-        rows = view.sql(
-            "SELECT number, other, variant, control, before, hit FROM trials WHERE part = ? AND family = ? "
-            "ORDER BY number, variant", [part["part"], FAMILY],
-        ).to_pylist()  # fmt: skip
-        if not (tests := counted(rows)):
-            continue
-        ps += [test.p for test in tests]
-        test = min(tests, key=lambda test: test.p)
-        if test.p <= LEVEL and test.beside:
-            told[part["about"], part["target"]].append(_finding(view, part, test, rows))
+        if part.best is not None:
+            told[part.about, part.target].append(_finding(view, part, part.best))
     found, notes = columns(view)
-    if not ps:
+    if not parts:
         notes.append("no value of a column comes with anything that was changed" if found else "there are no metadata")
-    return Tested([_closest(some) for some in told.values()], np.array(ps), "; ".join(notes), changed=True)
+    ps = np.array([test.p for part in parts for test in part.tests])
+    return Tested([_closest(some) for some in told.values()], ps, "; ".join(notes), changed=True)
 
 
 def _closest(some: Sequence[AuditFinding]) -> AuditFinding:
@@ -255,9 +245,9 @@ def _having(view: View, about: str, target: int) -> tuple[float, float]:
     return float("nan"), float("nan")
 
 
-def _finding(view: View, part: dict[str, Any], test: Counted, rows: Sequence[dict[str, Any]]) -> AuditFinding:
-    labels, ways, name = view.manifest["model"]["labels"], ways_of(rows), Change.of(rows[0]).name
-    label, about, place = labels[part["target"]], part["about"], part["place"] or ""
+def _finding(view: View, part: Part, test: Counted) -> AuditFinding:
+    labels, ways, name = view.manifest["model"]["labels"], ways_of(part.rows), Change.of(part.rows[0]).name
+    label, about, place = labels[part.target], part.about, part.place
     whose = "other classes" if test.among is None else labels[test.among]
     by_way = f"a {name}" if is_piece(name) or name == FRAME else f"the {name}"
     if OTHER_WAY in ways:
@@ -271,14 +261,14 @@ def _finding(view: View, part: dict[str, Any], test: Counted, rows: Sequence[dic
         f"{label}: {about} decides it, by way of {by_way}{at}. Of {len(test.given)} pictures of {whose} without it "
         f"{given}, {test.hits} are called {label} ({in_percent(test.effect)}); {100 * test.null:.0f} % {beside}."
     )
-    details: dict[str, Any] = {"carrier": name, "part": part["part"]}
+    details: dict[str, Any] = {"carrier": name, "part": part.name}
     if test.among is not None:
         details["among"] = whose
     if own := ways.get(SET_BACK):
         left = sum(row["hit"] for row in own)
         details["set back"] = [left, len(own)]
         sentence += f" Of {len(own)} of its pictures with {about}, {back}, {left} are still called so."
-    its, rest = _having(view, about, part["target"])
+    its, rest = _having(view, about, part.target)
     details["having"] = [its, rest]
     sentence += f" {100 * its:.0f} % of its pictures have {about}, {100 * rest:.0f} % of the others."
     shown = dict.fromkeys(row["other"] for row in test.given if row["hit"] and row["other"] is not None)

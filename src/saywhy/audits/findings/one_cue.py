@@ -21,8 +21,20 @@ from saywhy.audits.finding import REGIONS, AuditFinding, Tested
 from saywhy.audits.rows import unpacked
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
-from saywhy.audits.swaps import LEVEL, Cast, Opened, Shown, as_picture, cast_of, dealt, fits, in_percent, odds, tried
-from saywhy.errors import SaywhyError
+from saywhy.audits.swaps import (
+    LEVEL,
+    Cast,
+    Opened,
+    Shown,
+    as_picture,
+    cast_of,
+    dealt,
+    fits,
+    in_percent,
+    odds,
+    opened,
+    tried,
+)
 from saywhy.intervals import Interval, proportion
 from saywhy.types import Box
 
@@ -66,10 +78,7 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
 
 def changed_picture(subject: Subject, row: Mapping[str, Any]) -> Image.Image:
     """The picture of a row of trials again, as the classifier saw it. Raises SaywhyError where it cannot be read."""
-    pictures = Opened(subject)
-    whose, lends = pictures(row["number"]), pictures(row["other"])
-    if whose is None or lends is None:
-        raise SaywhyError(f"picture {row['number']} or {row['other']} can no longer be read, so it cannot be shown")
+    whose, lends = opened(subject, row)
     left, top, right, bottom = row["box"]
     return as_picture(subject.classifier, transplanted(whose, lends, (left, top, right, bottom)))
 

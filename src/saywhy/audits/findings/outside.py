@@ -18,9 +18,21 @@ from saywhy.audits.finding import SURROUNDINGS, AuditFinding, Tested
 from saywhy.audits.rows import unpacked
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
-from saywhy.audits.swaps import LEVEL, Cast, Opened, Shown, as_picture, cast_of, dealt, fits, in_percent, odds, tried
+from saywhy.audits.swaps import (
+    LEVEL,
+    Cast,
+    Opened,
+    Shown,
+    as_picture,
+    cast_of,
+    dealt,
+    fits,
+    in_percent,
+    odds,
+    opened,
+    tried,
+)
 from saywhy.checks.surroundings import from_border, softened
-from saywhy.errors import SaywhyError
 from saywhy.intervals import proportion
 
 FAMILY = "swap"
@@ -61,10 +73,7 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
 
 def changed_picture(subject: Subject, row: Mapping[str, Any]) -> Image.Image:
     """The picture of a row of trials again, as the classifier saw it. Raises SaywhyError where it cannot be read."""
-    pictures = Opened(subject)
-    whose, lends = pictures(row["number"]), pictures(row["other"])
-    if whose is None or lends is None:
-        raise SaywhyError(f"picture {row['number']} or {row['other']} can no longer be read, so it cannot be shown")
+    whose, lends = opened(subject, row)
     return as_picture(subject.classifier, swapped(whose, lends))
 
 

@@ -24,11 +24,12 @@ from saywhy.audits.altered import (
     Change,
     Counted,
     Opened,
-    counted,
+    Part,
+    parts_of,
     tried,
     ways_of,
 )
-from saywhy.audits.finding import LEVEL, REGIONS, AuditFinding, Tested
+from saywhy.audits.finding import REGIONS, AuditFinding, Tested
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
 from saywhy.audits.swaps import in_percent
@@ -253,31 +254,20 @@ def spread(looked: Looked, target: int, near: int | None, count: int, rng: np.ra
 
 def find(view: View) -> Tested:
     """From the trials."""
-    parts = view.sql(
-        f"SELECT part, any_value(target) AS target, any_value(place) AS place FROM trials WHERE family = '{FAMILY}' "
-        "GROUP BY part ORDER BY part"
-    ).to_pylist()
+    count, parts = parts_of(view, FAMILY)
     found: dict[tuple[int, str], list[AuditFinding]] = defaultdict(list)
-    ps = []
     for part in parts:
-        rows = view.sql(
-            "SELECT number, other, variant, control, before, hit FROM trials WHERE part = ? AND family = ? "
-            "ORDER BY number, variant", [part["part"], FAMILY],
-        ).to_pylist()  # fmt: skip
-        if not (tests := counted(rows)):
-            continue
-        ps += [test.p for test in tests]
-        best = min(tests, key=lambda test: test.p)
-        if best.p <= LEVEL and best.beside and _matters(rows):
-            name, one = Change.of(rows[0]).name, _finding(view, part, best, rows)
-            found[part["target"], "light" if name in PROPERTIES and PROPERTIES[name].moves else name].append(one)
+        if part.best is not None and _matters(part.rows):
+            name = Change.of(part.rows[0]).name
+            kind = "light" if name in PROPERTIES and PROPERTIES[name].moves else name
+            found[part.target, kind].append(_finding(view, part, part.best))
     findings = [_strongest(some) for some in found.values()]
-    note = f"{len(parts)} properties and pieces that set a class apart were given to pictures of other classes"
-    note = note if parts else "no property and no piece sets a class apart"
-    return Tested(findings, np.array(ps), note, changed=True)
+    note = f"{count} properties and pieces that set a class apart were given to pictures of other classes"
+    note = note if count else "no property and no piece sets a class apart"
+    return Tested(findings, np.array([test.p for part in parts for test in part.tests]), note, changed=True)
 
 
-def _matters(rows: Sequence[dict[str, Any]]) -> bool:
+def _matters(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the class needs the property: of light and colours, which can be taken from its own pictures.
 
     Moved far enough, the colours of an object become those of another class's, which is no shortcut: that class's own
@@ -296,10 +286,10 @@ def _strongest(some: Sequence[AuditFinding]) -> AuditFinding:
     return replace(first, details={**first.details, "also": also}) if also else first
 
 
-def _finding(view: View, part: dict[str, Any], test: Counted, rows: Sequence[dict[str, Any]]) -> AuditFinding:
-    labels, ways = view.manifest["model"]["labels"], ways_of(rows)
-    about, place, name = labels[part["target"]], part["place"] or "", Change.of(rows[0]).name
-    level, usual = levels(view, name, part["target"])
+def _finding(view: View, part: Part, test: Counted) -> AuditFinding:
+    labels, ways = view.manifest["model"]["labels"], ways_of(part.rows)
+    about, place, name = part.about, part.place, Change.of(part.rows[0]).name
+    level, usual = levels(view, name, part.target)
     words = words_for(name, level, usual)
     if is_piece(name) or name == FRAME:
         what = f"a {words[0]}" + (f", {place}," if place else "") + " decides"
@@ -310,7 +300,7 @@ def _finding(view: View, part: dict[str, Any], test: Counted, rows: Sequence[dic
         f"{about}: {what}. Of {len(test.given)} pictures of {whose} {_given(name, about)}, "
         f"{test.hits} are called {about} ({in_percent(test.effect)}); {100 * test.null:.0f} % {_beside(name, ways)}."
     )
-    details: dict[str, Any] = {"property": name, "part": part["part"], "level": level, "usual": usual}
+    details: dict[str, Any] = {"property": name, "part": part.name, "level": level, "usual": usual}
     if test.among is not None:
         details["among"] = whose
     if back := ways.get(SET_BACK):
