@@ -175,7 +175,10 @@ def _ours(probabilities: np.ndarray, given: np.ndarray, names: Sequence[str]) ->
 
 def _cleanlab(probabilities: np.ndarray, given: np.ndarray) -> list[np.ndarray]:
     """The same by each of cleanlab's FILTERS, on the classes that have labels or are predicted."""
-    from cleanlab.filter import find_label_issues
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:
+        raise SaywhyError("bench audit-labels compares with cleanlab: pip install 'saywhy[metrics]'") from None
 
     kept = np.unique(np.concatenate([given, probabilities.argmax(1)]))
     few = probabilities[:, kept] / probabilities[:, kept].sum(1, keepdims=True)
