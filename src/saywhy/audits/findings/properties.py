@@ -47,7 +47,7 @@ RATHER = 2.0  # times as often as in the rest
 OF_A_CLASS = 6  # properties, and pieces, of a class that are tried
 MOST = 200  # in all
 FIRST, ENOUGH = 12, 2  # of so many pictures so many have to be called the class, else no more are changed
-NEEDED = 0.10  # of a class's own pictures: so many are no longer called so without its light or colours, at least
+NEEDED = 0.50  # of a class's own pictures: so many are no longer called so without its light or colours, at least
 _NO_OTHER_WAY = ("JPEG quality",)
 
 
