@@ -105,16 +105,20 @@ def corrected(tested: Sequence[Tested]) -> list[AuditFinding]:
     groups: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for one in tested:
         groups[one.changed or any(finding.decides for finding in one.findings)].append(np.asarray(one.p, float))
-    every = {group: np.sort(np.concatenate([np.zeros(0), *parts])) for group, parts in groups.items()}
-    return [replace(f, q=None if f.p is None else _q(f.p, every[f.decides])) for one in tested for f in one.findings]
+    every = {group: _adjusted(np.sort(np.concatenate([np.zeros(0), *parts]))) for group, parts in groups.items()}
+    return [replace(f, q=None if f.p is None else _q(f.p, *every[f.decides])) for one in tested for f in one.findings]
 
 
-def _q(p: float, tests: np.ndarray) -> float:
-    """The least level at which a test with this p is rejected, among sorted tests that it is one of."""
+def _adjusted(tests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted p-values, and of each the least level at which it is rejected among them."""
+    each = tests * len(tests) / np.arange(1, len(tests) + 1)
+    return tests, np.minimum.accumulate(each[::-1])[::-1]
+
+
+def _q(p: float, tests: np.ndarray, levels: np.ndarray) -> float:
+    """The level of a test with this p, which is one of them."""
     first = int(np.searchsorted(tests, p, side="left"))
-    ranks = np.arange(1, len(tests) + 1)
-    adjusted = (tests * len(tests) / ranks)[first:]
-    return float(min(1.0, adjusted.min())) if len(adjusted) else 1.0
+    return float(min(1.0, levels[first])) if first < len(levels) else 1.0
 
 
 def as_json(value: Any) -> Any:
