@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("seen",),
     ("questions", "training"),
     ("audits",),
-    ("bench", "saywhy"),
+    ("bench", "web", "saywhy"),
     ("cli", "worlds.train"),
     ("__main__",),
 )

@@ -13,9 +13,10 @@ from pyarrow import parquet
 from torch import nn
 
 from saywhy import audit
-from saywhy.audits.altered import changed_picture
+from saywhy.audits.altered import Part, changed_picture
 from saywhy.audits.audit import Audit
 from saywhy.audits.finding import AuditFinding
+from saywhy.audits.findings import properties as findings
 from saywhy.audits.findings.properties import find
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.collections import Entry, Listed
@@ -187,3 +188,13 @@ def test_a_camera_that_the_classifier_does_not_go_by_decides_nothing(tmp_path: P
     found = _audit(_data(scene), _classifier(BY_LIGHT), tmp_path / "audit")
     assert not [one for one in _decides(found) if one.kind == "metadata decides"]
     assert ("other",) in [one.about for one in _decides(found)]
+
+
+def test_sharpness_the_class_does_without_decides_nothing(by_light: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a blurred class nothing is asked so: no change takes a blur from its pictures."""
+    rows = [{"variant": f"blur{way}", "number": n, "other": n, "hit": True, "control": False}
+            for way in ("", ", set back") for n in range(20)]  # fmt: skip
+    part = Part("blur", "other", 2, "", rows, [])
+    for level, needed in ((5.0, False), (1.0, True)):
+        monkeypatch.setattr(findings, "levels", lambda *_, level=level: ([level], [3.0]))
+        assert findings._matters(by_light.view, part) == needed

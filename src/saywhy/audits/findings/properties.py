@@ -47,8 +47,9 @@ RATHER = 2.0  # times as often as in the rest
 OF_A_CLASS = 6  # properties, and pieces, of a class that are tried
 MOST = 200  # in all
 FIRST, ENOUGH = 12, 2  # of so many pictures so many have to be called the class, else no more are changed
-NEEDED = 0.50  # of a class's own pictures: so many are no longer called so without its light or colours, at least
+NEEDED = 0.50  # of a class's own pictures: so many are no longer called so without its light, colours, sharpness
 _NO_OTHER_WAY = ("JPEG quality",)
+_LOSSES = ("blurred", "coarse")  # what no change takes from a picture again
 
 
 @final
@@ -257,7 +258,7 @@ def find(view: View) -> Tested:
     count, parts = parts_of(view, FAMILY)
     found: dict[tuple[int, str], list[AuditFinding]] = defaultdict(list)
     for part in parts:
-        if part.best is not None and _matters(part.rows):
+        if part.best is not None and _matters(view, part):
             name = Change.of(part.rows[0]).name
             kind = "light" if name in PROPERTIES and PROPERTIES[name].moves else name
             found[part.target, kind].append(_finding(view, part, part.best))
@@ -267,14 +268,16 @@ def find(view: View) -> Tested:
     return Tested(findings, np.array([test.p for part in parts for test in part.tests]), note, changed=True)
 
 
-def _matters(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the class needs the property: of light and colours, which can be taken from its own pictures.
+def _matters(view: View, part: Part) -> bool:
+    """Whether the class needs the property, where that can be taken from its own pictures.
 
-    Moved far enough, the colours of an object become those of another class's, which is no shortcut: that class's own
-    pictures do without the move.
+    Moved far enough, the colours of an object become those of another class's, and one that is sharpened shows other
+    detail. That is no shortcut: the other class's own pictures do without the change.
     """
-    name, back = Change.of(rows[0]).name, ways_of(rows).get(SET_BACK)
-    if name not in PROPERTIES or not PROPERTIES[name].moves or not back:
+    name, back = Change.of(part.rows[0]).name, ways_of(part.rows).get(SET_BACK)
+    if name not in PROPERTIES or name == FRAME or not back:
+        return True
+    if words_for(name, *levels(view, name, part.target))[0] in _LOSSES:
         return True
     return sum(not row["hit"] for row in back) >= NEEDED * len(back)
 
@@ -306,7 +309,7 @@ def _finding(view: View, part: Part, test: Counted) -> AuditFinding:
     if back := ways.get(SET_BACK):
         left = sum(row["hit"] for row in back)
         details["set back"] = [left, len(back)]
-        sentence += f" Of {len(back)} of its own pictures {_freed(name)}, {left} are still called so."
+        sentence += f" Of {len(back)} of its own pictures {_freed(name, words[0])}, {left} are still called so."
     if other := ways.get(RECOLOURED):
         details["another colour"] = [sum(row["hit"] for row in other), len(other)]
     shown = Counter(row["other"] for row in test.given if row["hit"] and row["other"] is not None)
@@ -374,11 +377,11 @@ def _beside(name: str, ways: Mapping[str, Any]) -> str:
     return "moved as far the other way" if OTHER_WAY in ways else "given that of other classes"
 
 
-def _freed(name: str) -> str:
+def _freed(name: str, lost: str) -> str:
     if name == FRAME:
         return "cut out of it"
     if name not in PROPERTIES:
         return "in which it is filled with what is around it"
     if PROPERTIES[name].moves:
         return "moved back by as much"
-    return "given that of another class" + (", which does not undo a blur" if name == "blur" else "")
+    return "given that of another class" + (", which does not undo a blur" if lost == "blurred" else "")
