@@ -62,7 +62,7 @@ $(LOWEST_STAMP): pyproject.toml
 	@rm -rf $(LOWEST) && $(LOWEST_PYTHON) -m venv $(LOWEST)
 	@command -v uv >/dev/null || $(LOWEST)/bin/python -m pip install -q --disable-pip-version-check uv
 	@PATH="$$PATH:$(LOWEST)/bin" uv pip install -q --no-cache --python $(LOWEST)/bin/python --resolution lowest-direct \
-	  -e '.[demo,metrics,train]' 'pytest>=8'
+	  -e '.[demo,audit,peers,metrics,train]' 'pytest>=8'
 	@touch $(LOWEST_STAMP)
 
 test-lowest: $(LOWEST_STAMP)

@@ -16,6 +16,7 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import (
     CacheWarning,
     cache_directory,
+    has_sha256,
     keeping,
     made_once,
     versions,
@@ -140,3 +141,20 @@ def test_a_digest_is_of_every_bit() -> None:
 
 def test_versions_are_of_what_is_installed() -> None:
     assert versions("numpy", "no-such-package") == f"numpy={numpy.__version__} no-such-package=none"
+
+
+def test_a_file_is_read_once_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "weights"
+    file.write_bytes(b"abc")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert not has_sha256(file, "0" * 64)
+    assert not has_sha256(tmp_path / "nothing", abc)
+    assert has_sha256(file, abc)
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("the file was read again"))
+    assert has_sha256(file, abc)
+    monkeypatch.undo()
+    monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path / "cache"))
+    file.write_bytes(b"abd")
+    os.utime(file, ns=(0, 0))  # a file that changed is read again
+    assert not has_sha256(file, abc)

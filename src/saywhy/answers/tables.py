@@ -1,7 +1,7 @@
 """Explanations of many pictures as tables: a row a picture and target, and a row a region, as CSV and as Parquet.
 
 Parquet keeps lists and types; CSV, for a spreadsheet, joins lists with "; ". Both are written as rows come, so that
-memory stays flat however many there are.
+memory stays flat however many there are. Parquet is written where pyarrow is installed (extra ``audit``).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
@@ -108,7 +109,24 @@ class Tables:
 
 
 class _Table:
-    """One table in both formats. stem: its path without the ending. files: closes what is opened here, and keeps it."""
+    """One table in its formats. stem: its path without the ending. files: closes what is opened here, and keeps it."""
+
+    def __init__(self, stem: Path, columns: Mapping[str, str], files: ExitStack) -> None:
+        self._columns = tuple(columns)
+        text = files.enter_context(replacing(stem.with_suffix(".csv")))
+        self._csv = csv.writer(files.enter_context(text.open("w", newline="", encoding="utf-8")), lineterminator="\n")
+        self._parquet = _Parquet(stem, columns, files) if find_spec("pyarrow") else None
+        self._csv.writerow(self._columns)
+
+    def add(self, **values: Any) -> None:
+        row = {name: _plain(values.get(name)) for name in self._columns}
+        self._csv.writerow([_cell(value) for value in row.values()])
+        if self._parquet is not None:
+            self._parquet.add(row)
+
+
+class _Parquet:
+    """One table as Parquet. Arguments as of ``_Table``."""
 
     def __init__(self, stem: Path, columns: Mapping[str, str], files: ExitStack) -> None:
         import pyarrow
@@ -118,18 +136,12 @@ class _Table:
             "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_(), "text": pyarrow.string(),
             "texts": pyarrow.list_(pyarrow.string()), "floats": pyarrow.list_(pyarrow.float64()),
         }  # fmt: skip
-        self._schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
-        self._columns, self._rows = tuple(columns), list[dict[str, Any]]()
-        text = files.enter_context(replacing(stem.with_suffix(".csv")))
-        binary = files.enter_context(replacing(stem.with_suffix(".parquet")))
-        self._csv = csv.writer(files.enter_context(text.open("w", newline="", encoding="utf-8")), lineterminator="\n")
-        self._parquet = files.enter_context(ParquetWriter(binary, self._schema))
+        self._schema, self._rows = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()]), list[Any]()
+        unfinished = files.enter_context(replacing(stem.with_suffix(".parquet")))
+        self._parquet = files.enter_context(ParquetWriter(unfinished, self._schema))
         files.callback(self._flush)
-        self._csv.writerow(self._columns)
 
-    def add(self, **values: Any) -> None:
-        row = {name: _plain(values.get(name)) for name in self._columns}
-        self._csv.writerow([_cell(value) for value in row.values()])
+    def add(self, row: Mapping[str, Any]) -> None:
         self._rows.append(row)
         if len(self._rows) >= _AT_ONCE:
             self._flush()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.attribution.lrp import Select
+from saywhy.plumbing.extras import need
 
 
 def gradient_x_input(network: nn.Module, pixels: Tensor, select: Select) -> tuple[Tensor, Tensor]:
@@ -25,6 +26,7 @@ def integrated_gradients(network: nn.Module, pixels: Tensor, select: Select, ste
     (Sundararajan et al. 2017, completeness). Time and memory: ``steps`` passes, no more than one batch of pictures at
     a time.
     """
+    need("integrated gradients", "captum")
     from captum.attr import IntegratedGradients
 
     with torch.no_grad():

@@ -27,6 +27,7 @@ from saywhy.audits.subject import Subject
 from saywhy.audits.tables import as_table
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Advance
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.names import first_line, shown
 
 MOST_BLOCKS = 10_000  # tasks that Ray keeps account of; of more chunks several are one task
@@ -145,11 +146,8 @@ def started(cluster: Cluster, gpu: bool = False) -> Iterator[Any]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise SaywhyError("--engine ray needs Ray: pip install 'saywhy[ray]'") from None
+    ray = need("--engine ray", "ray")
+    need("--engine ray", "ray.data")
     mine = not ray.is_initialized()
     here: dict[str, Any] = {"include_dashboard": False}
     if cluster.workers is not None and not gpu:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from saywhy.audits.tables import FORMAT, TABLES, as_table, schema
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.files import write_whole
 from saywhy.plumbing.names import shown
 from saywhy.plumbing.texts import read_json
@@ -143,9 +144,16 @@ class Store:
         write_whole(self.folder / MANIFEST, json.dumps(self.manifest, indent=1), durable=True)
 
 
+def need_tables() -> None:
+    """Raises SaywhyError, in one line, where what writes and reads the tables of audits is not installed."""
+    for module in ("pyarrow", "duckdb"):
+        need("an audit", module)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """While this lasts no other run writes in a folder, which is made; what one left unfinished is thrown away."""
+    need_tables()
     from filelock import FileLock, Timeout
 
     try:
@@ -217,6 +225,7 @@ class View:
     """
 
     def __init__(self, store: Store) -> None:
+        need_tables()
         import duckdb
 
         self.store, self.manifest = store, store.manifest

@@ -28,6 +28,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.intervals import interval_of, resampled
 from saywhy.pictures.collections import Collection, collection
+from saywhy.plumbing.extras import need
 
 SEEDS = {"choose": range(10), "report": range(100, 120)}
 WRONG = 0.05  # of the labels
@@ -175,11 +176,7 @@ def _ours(probabilities: np.ndarray, given: np.ndarray, names: Sequence[str]) ->
 
 def _cleanlab(probabilities: np.ndarray, given: np.ndarray) -> list[np.ndarray]:
     """The same by each of cleanlab's FILTERS, on the classes that have labels or are predicted."""
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError:
-        raise SaywhyError("bench audit-labels compares with cleanlab: pip install 'saywhy[metrics]'") from None
-
+    find_label_issues = need("the comparison of bench audit-labels", "cleanlab.filter").find_label_issues
     kept = np.unique(np.concatenate([given, probabilities.argmax(1)]))
     few = probabilities[:, kept] / probabilities[:, kept].sum(1, keepdims=True)
     found = []

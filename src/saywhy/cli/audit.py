@@ -118,9 +118,11 @@ def audit(
     """Say what a classifier has learned, over a whole data set: its shortcuts, slices, confusions; and label errors."""
     from saywhy.audits.audit import audit as run
     from saywhy.audits.page import headlines
+    from saywhy.audits.store import need_tables
     from saywhy.audits.told import told
     from saywhy.pictures.collections import collection
 
+    need_tables()
     options = AuditOptions(
         sample=sample, seed=seed, batch_size=batch_size, chunk=chunk, checks=checks, pictures_mb=pictures_mb
     )

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.hub import reachable
 from saywhy.plumbing.names import unknown
 
@@ -174,10 +174,6 @@ def _check_java() -> None:
 
 def _package() -> tuple[Path, frozenset[str], Path]:
     """pycocoevalcap's folder, the tokens it drops, and the tokenizer's jar."""
-    try:
-        from pycocoevalcap.tokenizer import ptbtokenizer as module
-    except ImportError:
-        raise SaywhyError("caption metrics need pycocoevalcap: pip install 'saywhy[metrics]'") from None
-    shipped: Any = module
+    shipped = need("a caption metric", "pycocoevalcap.tokenizer.ptbtokenizer")
     folder = Path(shipped.__file__).resolve().parent
     return folder.parent, frozenset(shipped.PUNCTUATIONS), folder / shipped.STANFORD_CORENLP_3_4_1_JAR

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from saywhy.errors import SaywhyError
 from saywhy.metrics.caption_scores import MetricWarning
 from saywhy.plumbing.devices import choose_device, device_of
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.hub import HUBS, patience, reachable
 from saywhy.plumbing.names import unknown
 
@@ -75,11 +76,10 @@ def load_painter(source: str, device: str | None = None) -> Painter:
     Raises SaywhyError where diffusers is missing, the weights cannot be loaded (they must be safetensors), the
     pipeline is not one that paints from text, or there is no such device.
     """
-    try:
-        from diffusers import AutoPipelineForText2Image, DiffusionPipeline
-        from diffusers.utils import logging
-    except ImportError:
-        raise SaywhyError("painting sentences needs diffusers: pip install 'saywhy[metrics]'") from None
+    need("painting sentences", "diffusers")
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+    from diffusers.utils import logging
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     chosen = choose_device(device)
@@ -167,11 +167,10 @@ def load_lpips(net: str = "alex", *, random: bool = False) -> nn.Module:
     """
     if net not in LPIPS_NETS:
         raise unknown("LPIPS by", net, LPIPS_NETS)
-    try:
-        from torchmetrics.functional.image.lpips import _NoTrainLpips
-        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-    except ImportError:
-        raise SaywhyError("LPIPS needs torchmetrics: pip install 'saywhy[metrics]'") from None
+    need("LPIPS", "torchmetrics")
+    from torchmetrics.functional.image.lpips import _NoTrainLpips
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
     named: Any = net  # torchmetrics types it as a literal
     if random:
         with torch.random.fork_rng(devices=[]):

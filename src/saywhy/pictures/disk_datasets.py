@@ -15,6 +15,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.entries import BLOCK, InColumns, Row, in_columns
 from saywhy.pictures.picture_tables import LABELS, as_text, labels_in
 from saywhy.pictures.reading import read_picture
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.names import first_line, shown
 
 _SPLITS, _STATE = "dataset_dict.json", "state.json"
@@ -57,12 +58,7 @@ class _InDataset:
 @lru_cache(maxsize=4)
 def _loaded(folder: str) -> list[tuple[str, Any]]:
     """(name, data set) of each split, in order; "" of a data set without splits. Pictures stay as bytes."""
-    try:
-        import datasets
-    except ImportError:
-        raise SaywhyError(
-            f"{shown(folder)}: a data set of Hugging Face needs datasets: pip install 'saywhy[hf-datasets]'"
-        ) from None
+    datasets = need(f"{shown(folder)}: a data set of Hugging Face", "datasets")
     try:
         found = datasets.load_from_disk(folder)
     except Exception as error:  # the library has many, and Arrow's beside them

@@ -15,6 +15,7 @@ from PIL.Image import Image
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.sources import evenly
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.names import in_utf8, shown
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def in_columns(
 
     Raises SaywhyError where there are no rows, or two have the same name.
     """
+    need("a data set in a table", "pyarrow")
     import pyarrow as pa
     import pyarrow.compute as pc
 

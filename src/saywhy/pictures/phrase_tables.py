@@ -19,6 +19,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.cub import read_cub
 from saywhy.pictures.reading import read_picture
 from saywhy.pictures.sources import LabelledImage
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.names import shown
 from saywhy.plumbing.texts import read_table
 from saywhy.types import Vocabulary
@@ -175,6 +176,7 @@ def _table(path: Path) -> PhraseData:
 
 def _parquet(path: Path) -> list[tuple[int, dict[str, str]]]:
     """As ``read_table`` gives a text; rows are counted from 1."""
+    need(f"{shown(path)}: a Parquet table", "pyarrow")
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.entries import BLOCK, Files, InColumns, Row, in_columns
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.files import open_file
 from saywhy.plumbing.names import first_line, shown, unknown
 
@@ -62,6 +63,7 @@ def picture_table(
 
 def _read(path: Path) -> pyarrow.Table:
     """All columns; those of CSV as texts, stripped. Raises SaywhyError where it is no table."""
+    need("a data set in a table", "pyarrow")
     import pyarrow as pa
     import pyarrow.parquet as parquet
     from pyarrow import csv

@@ -111,6 +111,28 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
     return folder
 
 
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Whether a file has that SHA-256.
+
+    It is read once: that it had it is kept with its size and its time of change, and costs nothing from then on.
+    """
+    try:
+        about = path.stat()
+        key = hashlib.sha256(f"{sha256} {os.path.realpath(path)} {about.st_size} {about.st_mtime_ns}".encode())
+        mark = cache_directory() / "files" / key.hexdigest()[:32]
+        if mark.exists():
+            return True
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return False
+    except OSError:
+        return False
+    with keeping():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    return True
+
+
 def versions(*packages: str) -> str:
     """Of installed packages, for keys of what another version would compute otherwise."""
     return " ".join(f"{package}={_version(package)}" for package in packages)

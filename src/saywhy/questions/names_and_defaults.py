@@ -71,6 +71,7 @@ def _built_in(name: str) -> Vocabulary:
 
 SPACES = {
     "own": "the classifier's own features, texts mapped to the rows of its head (needs a linear head)",
+    "own:ENCODER": "the same by another text encoder: a sentence-transformers name or folder, or clip:ARCH/TAG",
     "concepts:FILE": "the classifier's own features, phrases learned from pictures by `saywhy train concepts`",
     "clip": "CLIP ViT-B-32 (LAION-2B) by open_clip, from a hub or its cache",
     "clip:ARCH/TAG": "any open_clip model, e.g. clip:ViT-H-14/laion2b_s32b_b79k, the one of LRP-CLIP",
@@ -100,12 +101,12 @@ def check_space_name(name: str) -> None:
         file = Path(where, ADAPTER) if kind == "tuned" else concepts_file(name) if kind == "concepts" else Path(where)
         if not os.path.isfile(file):
             raise SaywhyError(f"the space {name!r}: there is no file {file}")
-    elif name != "own":
+    elif name != "own" and not (where and kind == "own"):
         raise unknown("space", name, SPACES)
 
 
 def resolve_space(name: str, classifier: Classifier | None, device: str | None = None) -> Space:
-    """The space of that name; "own", "concepts:FILE" and "operated:FILE" belong to a classifier.
+    """The space of that name; "own", "own:ENCODER", "concepts:FILE" and "operated:FILE" belong to a classifier.
 
     device: of a CLIP; None: a GPU where there is one.
 
@@ -119,15 +120,15 @@ def resolve_space(name: str, classifier: Classifier | None, device: str | None =
         from saywhy.spaces.tuned import load_tuned
 
         return load_tuned(name.removeprefix("tuned:"), device=device)
-    if name != "own" and not name.startswith(("operated:", "concepts:")):
+    if name != "own" and not name.startswith(("own:", "operated:", "concepts:")):
         raise unknown("space", name, SPACES)
     if classifier is None:
         raise SaywhyError(f"the space {name!r} belongs to a classifier; give one with --model")
-    if name == "own":
+    if name == "own" or name.startswith("own:"):
         from saywhy.spaces.own import ClassifierSpace
-        from saywhy.spaces.text_encoder import load_encoder
+        from saywhy.spaces.text_encoder import DEFAULT_ENCODER, load_encoder
 
-        return ClassifierSpace(classifier, load_encoder())
+        return ClassifierSpace(classifier, load_encoder(name.partition(":")[2] or DEFAULT_ENCODER))
     if name.startswith("concepts:"):
         from saywhy.spaces.concepts import ConceptSpace
 

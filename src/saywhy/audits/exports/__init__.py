@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 from saywhy.audits.told import told
-from saywhy.errors import SaywhyError
+from saywhy.plumbing.extras import need
 from saywhy.plumbing.names import unknown
 
 
 @final
 class Export(NamedTuple):
-    """module: here, with ``write(told, out) -> str``, which says where it is. needs: a package, and the extra with it.
+    """module: here, with ``write(told, out) -> str``, which says where it is. needs: a package of an extra.
 
     out: where it is written beside the audit's rows where nothing is said; "" for nowhere: it is given as a text.
     """
@@ -21,13 +21,12 @@ class Export(NamedTuple):
     module: str
     out: str = ""
     needs: str = ""
-    extra: str = ""
 
 
 EXPORTS: dict[str, Export] = {
-    "fiftyone": Export("to_fiftyone", "fiftyone", "fiftyone", "fiftyone"),
-    "wandb": Export("to_wandb", "wandb", "wandb", "wandb"),
-    "tensorboard": Export("to_tensorboard", "tensorboard", "tensorboard", "train"),
+    "fiftyone": Export("to_fiftyone", "fiftyone", "fiftyone"),
+    "wandb": Export("to_wandb", "wandb", "wandb"),
+    "tensorboard": Export("to_tensorboard", "tensorboard", "tensorboard"),
     "model-card": Export("model_card"),
 }
 """Name -> export."""
@@ -43,10 +42,7 @@ def export(folder: str | Path, to: str, out: Path | None = None) -> str:
         raise unknown("export", to, EXPORTS)
     chosen = EXPORTS[to]
     if chosen.needs:
-        try:
-            import_module(chosen.needs)
-        except ImportError:
-            raise SaywhyError(f"an export to {to} needs {chosen.needs}: pip install 'saywhy[{chosen.extra}]'") from None
+        need(f"an export to {to}", chosen.needs)
     found = told(folder)
     place = out or (found.store.folder / chosen.out if chosen.out else None)
     return str(import_module(f"saywhy.audits.exports.{chosen.module}").write(found, place))

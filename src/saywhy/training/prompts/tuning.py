@@ -26,6 +26,7 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.doubly_right import RR, WR, outcomes
 from saywhy.metrics.temperatures import calibrated_scoring, visible_threshold
 from saywhy.pictures.truth import RationaleData, evenly, gold_of, joined
+from saywhy.plumbing.extras import need
 from saywhy.seen.reasons import fit_reason_chance
 from saywhy.spaces.clip import BATCH, ClipSpace
 from saywhy.spaces.objectives import OBJECTIVES
@@ -83,6 +84,7 @@ def tune(
     that is there but not to be resumed, one to be resumed that is not there or had other settings or data, and a loss
     that is not finite: the state before that step is kept.
     """
+    need("tuning prompts", "accelerate")
     from accelerate.utils import set_seed
 
     out = Path(out)
