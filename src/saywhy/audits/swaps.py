@@ -205,6 +205,20 @@ def dealt(cast: Cast, target: int, sample: int, seed: int) -> Iterator[tuple[int
         yield number, int(deck[(turn + further) % len(deck)]), True
 
 
+def pairs(
+    subject: Subject, cast: Cast, family: str, part: str, target: int, pictures: Opened
+) -> Iterator[tuple[dict[str, Any], Shown, Shown]]:
+    """What ``dealt`` deals and can be swapped: what each row of trials of a pair says, the picture, the other one."""
+    about = subject.classifier.labels[target]
+    for number, other, control in dealt(cast, target, subject.options.sample, subject.options.seed):
+        whose, lends = pictures(number), pictures(other)
+        if whose is not None and lends is not None and fits(whose, lends):
+            yield {
+                "family": family, "part": part, "about": about, "target": target, "number": number, "other": other,
+                "control": control,
+            }, whose, lends  # fmt: skip
+
+
 def odds(given: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]]) -> float:
     """That so many rows of trials hit by chance: exact, one-sided, where FLOOR does, or the share of the controls."""
     from scipy.stats import binomtest

@@ -27,11 +27,10 @@ from saywhy.audits.swaps import (
     Shown,
     as_picture,
     cast_of,
-    dealt,
-    fits,
     in_percent,
     odds,
     opened,
+    pairs,
     tried,
 )
 from saywhy.audits.tables import GRID
@@ -69,16 +68,11 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
             continue
 
         def planned(target: int = target, place: Place = place, part: str = part) -> Iterator[Any]:
-            for number, other, control in dealt(cast, target, subject.options.sample, subject.options.seed):
-                whose, lends = pictures(number), pictures(other)
-                if whose is None or lends is None or not fits(whose, lends):
-                    continue
+            for row, whose, lends in pairs(subject, cast, FAMILY, part, target, pictures):
                 box = _box(place.cells, lends)
-                yield {
-                    "family": FAMILY, "part": part, "about": subject.classifier.labels[target], "target": target,
-                    "number": number, "other": other, "control": control, "box": list(box),
-                    "facts": _facts_at(subject, lends, box),
-                    "variant": f"the same place of {'its own' if control else 'that'} class",
+                yield row | {
+                    "box": list(box), "facts": _facts_at(subject, lends, box),
+                    "variant": f"the same place of {'its own' if row['control'] else 'that'} class",
                 }, copied(whose, lends, box)  # fmt: skip
 
         yield part, tried(subject, view, planned())

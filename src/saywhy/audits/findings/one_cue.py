@@ -28,11 +28,10 @@ from saywhy.audits.swaps import (
     Shown,
     as_picture,
     cast_of,
-    dealt,
-    fits,
     in_percent,
     odds,
     opened,
+    pairs,
     tried,
 )
 from saywhy.intervals import Interval, proportion
@@ -61,17 +60,14 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
 
         def planned(target: int = target, part: str = part) -> Iterator[tuple[dict[str, Any], Tensor]]:
             rng = np.random.default_rng([subject.options.seed, target, 1])
-            for number, other, same_class in dealt(cast, target, subject.options.sample, subject.options.seed):
-                whose, lends = pictures(number), pictures(other)
-                if same_class or other not in boxes or whose is None or lends is None or not fits(whose, lends):
+            for row, whose, lends in pairs(subject, cast, FAMILY, part, target, pictures):
+                if row["control"] or row["other"] not in boxes:  # the control is another part of the same object
                     continue
-                cue = _in_frame(subject, lends, boxes[other])
+                cue = _in_frame(subject, lends, boxes[row["other"]])
                 for control, box in ((False, cue), (True, _elsewhere(lends, cue, rng))):
-                    yield {
-                        "family": FAMILY, "part": part, "about": subject.classifier.labels[target], "target": target,
-                        "number": number, "other": other, "control": control, "box": list(box),
-                        "variant": "a part as large from elsewhere" if control else "the part with most relevance",
-                    }, transplanted(whose, lends, box)  # fmt: skip
+                    variant = "a part as large from elsewhere" if control else "the part with most relevance"
+                    pasted = transplanted(whose, lends, box)
+                    yield row | {"control": control, "box": list(box), "variant": variant}, pasted
 
         yield part, tried(subject, view, planned())
 

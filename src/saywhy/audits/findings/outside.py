@@ -25,11 +25,10 @@ from saywhy.audits.swaps import (
     Shown,
     as_picture,
     cast_of,
-    dealt,
-    fits,
     in_percent,
     odds,
     opened,
+    pairs,
     tried,
 )
 from saywhy.checks.surroundings import from_border, softened
@@ -57,16 +56,10 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
             continue
 
         def planned(target: int = target, part: str = part) -> Iterator[tuple[dict[str, Any], Tensor]]:
-            for number, other, control in dealt(cast, target, subject.options.sample, subject.options.seed):
-                whose, lends = pictures(number), pictures(other)
-                if whose is None or lends is None or not fits(whose, lends):
-                    continue
-                facts, words = seen(other, lends)
-                yield {
-                    "family": FAMILY, "part": part, "about": subject.classifier.labels[target], "target": target,
-                    "number": number, "other": other, "control": control, "facts": facts, "words": words,
-                    "variant": f"surroundings of {'its own' if control else 'that'} class",
-                }, swapped(whose, lends)  # fmt: skip
+            for row, whose, lends in pairs(subject, cast, FAMILY, part, target, pictures):
+                facts, words = seen(row["other"], lends)
+                variant = f"surroundings of {'its own' if row['control'] else 'that'} class"
+                yield row | {"facts": facts, "words": words, "variant": variant}, swapped(whose, lends)
 
         yield part, tried(subject, view, planned())
 
