@@ -19,6 +19,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from saywhy.plumbing.steps import step
+
 CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing", "use_checkpoint")
 """Attributes by which libraries switch gradient checkpointing on: it saves memory in training, and breaks tracing."""
 DEEP = 3  # lists in lists in lists are searched for modules, and no deeper
@@ -33,7 +35,10 @@ def borrowed(network: nn.Module) -> Iterator[nn.Module]:
 
     A network whose modules are not Python objects (torch.jit) is lent itself, switched there and back, to one borrower
     at a time.
+
+    Each loan is a step of the work (``plumbing.steps``): whoever waits for it may end it here.
     """
+    step()
     if is_scripted(network):
         with _lock_of(network), frozen(network):
             yield network

@@ -29,6 +29,7 @@ from saywhy.cli.doctor import doctor, models
 from saywhy.cli.explain import explain
 from saywhy.cli.inside import inside
 from saywhy.cli.options import examples
+from saywhy.cli.serve import serve
 from saywhy.cli.stopping import exit_code, signals_heeded, silence
 from saywhy.cli.train import train
 from saywhy.cli.why import why
@@ -187,6 +188,13 @@ app.command(
 app.command(epilog=examples("saywhy export audit --to model-card", "saywhy export audit --to fiftyone --out dataset"))(
     export
 )
+app.command(
+    epilog=examples(
+        "saywhy serve",
+        "saywhy serve -m timm:DIR --vocabulary concepts --vocabulary mine.txt",
+        "saywhy serve --audit DIR",
+    )
+)(serve)
 for command in (models, doctor):
     app.command()(command)
 app.command(context_settings=WORDS_AS_TYPED)(bench)

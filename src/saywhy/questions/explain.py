@@ -25,6 +25,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import ChannelPicture, Display, channel_picture
 from saywhy.pictures.in_batches import Advance, Failure, in_batches
 from saywhy.pictures.reading import UNNAMED, PictureLike, display_copy, picture_name, read_picture
+from saywhy.plumbing.steps import step
 from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.described import check_target, describe
 from saywhy.questions.names_and_defaults import (
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
 
 FEW = 2  # pictures of a list that need no progress bar
+LOOKING = "finding what the decision rests on, and naming what is there"
+TESTING = "putting what is claimed to the test"
+WRITING = "putting it into words"
+"""Steps of an explanation, as who waits for one is told (``plumbing.steps``); TESTING only where there are checks."""
 _T = TypeVar("_T")
 
 
@@ -220,6 +225,7 @@ def explain_pictures(
     Raises SaywhyError for a target that the classifier does not know, or logits that are not finite.
     """
     options = options or ExplainOptions()
+    step(LOOKING)
     found = describe(pictures, classifier, vocabulary, space, options, seen)
     look, pixels, plain, predictions = found.look, found.pixels, found.logits, found.predictions
     asked, which, images, logits = found.asked, found.which, found.images, plain[found.which]
@@ -228,10 +234,13 @@ def explain_pictures(
     )  # fmt: skip
     encoded, texts, silences = found.encoded, found.texts, found.silences
     findings, claims = found.findings, found.claims
+    if options.checks != NONE:
+        step(TESTING)
     tested = put_to_the_test(
         classifier, pixels, which, [target for _, target in asked], plain, regions, claims, options.checks, lent,
         images=images, space=space,
     )  # fmt: skip
+    step(WRITING)
     words = (texts, vocabulary) if seen.alone is None else (seen.alone.texts, seen.alone.vocabulary)
     wholes = torch.stack([vectors[0] for vectors in encoded])
     phrases = find_phrases(images, wholes, texts, space, classifier, options)

@@ -1,0 +1,290 @@
+"""What goes over the wire, as pydantic models: the source of /openapi.json, and of docs/serve.md.
+
+Boxes and frames are shares of the picture's width and height, so that they fit a copy of any size.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+MOST_TEXT = 200
+"""Characters of a phrase, a caption or a name of a class."""
+MOST_CAPTIONS = 20
+
+
+class Box(BaseModel):
+    """A rectangle on the picture: 0 is its left or upper edge, 1 its right or lower one. A frame may reach beyond."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Test(BaseModel):
+    """What became of the decision when what is claimed was taken out of the picture."""
+
+    verdict: Literal["borne out", "not borne out", "not testable"]
+    said: str = Field(description="in words: what became of the score, and of that under the controls")
+    change: str = Field(description="what was done to the picture")
+    effect: float | None = Field(description="how far the explained logit falls")
+    margin: float | None = Field(description="what it is held against: the logit above the mean of all logits")
+    control: float | None = Field(description="the mean fall under equal changes elsewhere")
+    p: float | None
+    q: float | None = Field(description="p, corrected for the other claims of the picture")
+
+
+class Word(BaseModel):
+    """A phrase: whether it is seen in the picture, and whether the decision rests on it."""
+
+    text: str
+    about: str = Field(description='"picture", "region 1" ..., "sentence"')
+    seen: bool = Field(description="whether it is sure enough to be said as a fact")
+    there: float | None = Field(description="the probability that it is in the picture; null where it is not known")
+    chance: str = Field(description='the same for people, "97 %"; "" where it is not known')
+    used: Literal["borne out", "not borne out", "not testable"] | None = Field(
+        description="whether the decision rests on it; null where that was not tested"
+    )
+    marks: str = Field(description='both in words: "seen and used", "seen, not used" ...')
+    echo: bool = Field(description="whether the name of the class alone would have said it")
+    unusual: str = Field(description='how far above its usual score it lies, "+2.1 sd"; "" where it is not known')
+    basis: str = Field(description="what its probability rests on, or why there is none")
+    space: str = Field(description="whose opinion it is")
+    test: Test | None
+
+
+class Words(BaseModel):
+    """What is found in a region, or in the whole picture."""
+
+    seen: list[Word] = Field(description="said as facts")
+    heading: str = Field(description="what is to stand above those that are near")
+    near: list[Word] = Field(description="near, and not said: shown small, if at all")
+
+
+class Region(BaseModel):
+    """A part of the picture that the decision rests on, most relevant first."""
+
+    number: int = Field(description="from 1")
+    box: Box
+    share: float = Field(description="of all relevance that speaks for the class, 0..1")
+    where: str = Field(description='"upper left", "centre, further right"; no two are called alike')
+    colour: str = Field(description="of its box, #rrggbb")
+    words: Words
+    test: Test | None
+
+
+class Prediction(BaseModel):
+    """A class, and what the classifier says of it."""
+
+    index: int
+    name: str
+    probability: float | None
+    logit: float | None
+
+
+class Against(BaseModel):
+    """Why this class and not another: the least change that was found to make the other one of it."""
+
+    other: Prediction
+    after: Prediction = Field(description="what is said of the changed picture")
+    turned: bool = Field(description="whether the other class is said then")
+    said: str = Field(description="one sentence")
+    in_concepts: str = Field(description='the same in phrases of the classifier\'s own features; "" for none')
+    picture: str | None = Field(description="data URL of the changed picture")
+    boxes: list[Box] = Field(description="what was changed")
+
+
+class Speaks(BaseModel):
+    """A phrase that speaks for one class rather than another. strength: standard deviations, above 0."""
+
+    text: str
+    strength: float
+
+
+class Contrast(BaseModel):
+    """Phrases of the classifier's own space that speak for the explained class, and for the other one."""
+
+    other: Prediction
+    speaks_for: list[Speaks]
+    speaks_against: list[Speaks]
+
+
+class SentenceWord(BaseModel):
+    """A word of the sentence. strength: 0..1, what it adds to how well the sentence fits; null for "a", "the" ..."""
+
+    text: str
+    strength: float | None
+
+
+class Shown(BaseModel):
+    """What a page needs to draw an explanation."""
+
+    name: str
+    width: int
+    height: int
+    picture: str = Field(description="data URL of a JPEG, its longer side at most 1024 pixels")
+    map: str = Field(description="data URL of a PNG with alpha: red speaks for the class, blue against; lies on frame")
+    frame: Box = Field(description="what the network saw, on the picture; it may reach beyond it")
+    cropped: bool = Field(description="whether the network saw less than the picture")
+    model: str
+    vocabulary: str
+    space: str
+    target: Prediction = Field(description="the class that is explained")
+    predictions: list[Prediction] = Field(description="best first")
+    summary: str = Field(description="one or more sentences; phrases between asterisks are facts")
+    sentence: str = Field(description='of a language model, held against the space; "" where there is none')
+    sentence_words: list[SentenceWord]
+    silence: str = Field(description='why nothing is said of what is there; "" where words may be said')
+    tally: str = Field(description='"2 of 4 claims about the decision are borne out"; "" where none was tested')
+    regions: list[Region]
+    no_region: str = Field(description='why there is no region; "" where there is one')
+    whole: Words = Field(description="of the whole picture")
+    surroundings: Test | None
+    against: Against | None
+    contrast: Contrast | None
+    map_check: str = Field(description='whether the map adds up to the logit, in words; "" for an empty map')
+
+
+class Explained(BaseModel):
+    """The document that ``saywhy explain --json`` writes (format saywhy.explanation/2), and what a page draws."""
+
+    model_config = {"extra": "allow"}
+    format: str
+    summary: str
+    claims: list[dict[str, Any]]
+    predictions: list[Prediction]
+    target: Prediction
+    settings: dict[str, Any]
+    shown: Shown
+
+
+class QueuedState(BaseModel):
+    state: Literal["queued"]
+    position: int = Field(description="1 is the next")
+
+
+class RunningState(BaseModel):
+    state: Literal["running"]
+    what: str
+    done: int
+    total: int
+
+
+class ExplanationState(BaseModel):
+    state: Literal["done"]
+    explanation: Explained
+
+
+class FailedState(BaseModel):
+    state: Literal["failed"]
+    error: str = Field(description="one line")
+
+
+ExplanationLine = Annotated[QueuedState | RunningState | ExplanationState | FailedState, Field(discriminator="state")]
+"""A line of an answer to POST /api/explanations."""
+
+
+class Heatmap(BaseModel):
+    """Where a phrase is in the picture, as a space sees it."""
+
+    phrase: str
+    heatmap: str = Field(description="data URL of a PNG with alpha; lies on frame")
+    frame: Box
+    picture: str = Field(description="data URL of the picture's JPEG")
+    score: float = Field(description="cosine of phrase and picture")
+    unusual: float | None = Field(description="standard deviations above what is usual")
+    fits: bool = Field(description="false: it does not stand out; read the map as where it would be, were it there")
+    said: str = Field(description="the same in words")
+    space: str = Field(description="whose opinion it is")
+
+
+class HeatmapState(BaseModel):
+    state: Literal["done"]
+    heatmap: Heatmap
+
+
+HeatmapLine = Annotated[QueuedState | RunningState | HeatmapState | FailedState, Field(discriminator="state")]
+
+
+class Caption(BaseModel):
+    """How well one caption fits."""
+
+    text: str
+    score: float = Field(description="cosine of caption and picture; compare it within this answer only")
+    unusual: float | None = Field(description="standard deviations above what is usual")
+    fits: bool = Field(description="whether it lies 2 standard deviations or more above what is usual")
+    share: float = Field(description="softmax over the captions given, 0..1; not a probability that it is true")
+
+
+class Captions(BaseModel):
+    """Captions, in the order given."""
+
+    captions: list[Caption]
+    best: str
+    meaning: str = Field(description="what the numbers mean, in words")
+    space: str
+
+
+class CaptionsState(BaseModel):
+    state: Literal["done"]
+    captions: Captions
+
+
+CaptionsLine = Annotated[QueuedState | RunningState | CaptionsState | FailedState, Field(discriminator="state")]
+
+
+class Problem(BaseModel):
+    """What every refusal says."""
+
+    error: str = Field(description="one line: what was wrong, and what to do")
+
+
+class OfferedModel(BaseModel):
+    name: str
+    task: str
+    classes: list[str]
+    vocabularies: list[str] = Field(description="that it can be asked in; the first is its own")
+    phrases: bool = Field(description="whether the heatmap of any phrase, and captions, can be asked for")
+    why_no_phrases: str
+
+
+class GalleryPicture(BaseModel):
+    id: str
+    name: str
+    credit: str
+    models: list[str] = Field(description="that know such pictures; [] for all that are not of a rendered world")
+
+
+class AuditName(BaseModel):
+    name: str
+
+
+class Options(BaseModel):
+    """What may be asked: no other name is taken from a request."""
+
+    models: list[OfferedModel]
+    vocabularies: list[str]
+    checks: list[str]
+    max_bytes: int
+    max_pixels: int
+    gallery: list[GalleryPicture]
+    audit: AuditName | None
+    token_needed: bool
+    version: str
+
+
+class Asked(BaseModel):
+    """The fields of a question about a picture, beside the picture itself."""
+
+    model: str = Field("", max_length=MOST_TEXT, description="a name from /api/options; the first where left out")
+    vocabulary: str = Field("", max_length=MOST_TEXT, description="a name from /api/options; the model's own else")
+    example: str = Field("", max_length=MOST_TEXT, description="a picture of the gallery, by id, instead of a file")
+    target: str = Field("", max_length=MOST_TEXT, description="the class to explain; the one that is said else")
+    against: str = Field("", max_length=MOST_TEXT, description="why that class and not this one?")
+    checks: str = Field("", max_length=MOST_TEXT, description="how much is put to the test; fast where left out")
+    phrase: str = Field("", max_length=MOST_TEXT, description="of /api/heatmaps: what to look for")
+    captions: list[Annotated[str, Field(max_length=MOST_TEXT)]] = Field(
+        default_factory=list, max_length=MOST_CAPTIONS, description="of /api/captions: repeated"
+    )
