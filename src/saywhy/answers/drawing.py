@@ -11,12 +11,14 @@ from PIL import Image
 
 from saywhy.pictures.reading import read_picture
 from saywhy.plumbing.names import shown
-from saywhy.types import Geometry, Picture
+from saywhy.types import Box, Geometry, Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POSITIVE, NEGATIVE = (214, 39, 40), (31, 98, 190)  # red speaks for the class, blue against it
+VISIBLE = 25  # opacity of 255, of a pixel that an eye can see
+ALL_BUT = 0.01  # of a side that the network does not see, and nobody misses
 LONGEST = 300  # characters of a line in a figure
 BOXES = ("#ffb000", "#22c7a9", "#c77dff", "#4cc9f0", "#ff6b9d", "#b5e48c")
 
@@ -44,6 +46,28 @@ def overlay(picture: Image.Image, values: np.ndarray, geometry: Geometry) -> Ima
     layer = Image.new("RGBA", pale.size)
     layer.paste(heat.resize((size[0], size[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
     return Image.alpha_composite(pale, layer).convert("RGB")
+
+
+def speaks_against(values: np.ndarray) -> bool:
+    """Whether a heatmap shows anything in blue that an eye can see."""
+    values = np.asarray(values)
+    return bool((heatmap_rgba(values)[..., 3][values < 0] >= VISIBLE).any())
+
+
+def seen_part(geometry: Geometry) -> Box | None:
+    """The part of a picture that the network saw, in its pixels; None where that is all of it, or nearly so."""
+    box = geometry.to_original((0, 0, *geometry.frame))
+    missing = (box[0], box[1], geometry.size[0] - box[2], geometry.size[1] - box[3])
+    return box if any(left > ALL_BUT * geometry.size[n % 2] for n, left in enumerate(missing)) else None
+
+
+def percent_box(box: Box, width: int, height: int) -> str:
+    """Where a box lies on a picture of a page, as a style."""
+    left, top, right, bottom = box
+    return (
+        f"left:{100 * left / width:.2f}%;top:{100 * top / height:.2f}%;"
+        f"width:{100 * (right - left) / width:.2f}%;height:{100 * (bottom - top) / height:.2f}%"
+    )
 
 
 def open_picture(picture: Picture) -> Image.Image:

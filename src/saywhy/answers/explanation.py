@@ -20,11 +20,22 @@ from saywhy.answers.counterfactual import (
     read_counterfactual,
     why_this_one,
 )
-from saywhy.answers.drawing import BOXES, as_png, literal, new_figure, open_picture, overlay
+from saywhy.answers.drawing import (
+    BOXES,
+    as_png,
+    literal,
+    new_figure,
+    open_picture,
+    overlay,
+    percent_box,
+    seen_part,
+    speaks_against,
+)
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
-from saywhy.answers.page_templates import jpeg, macro, page_templates
+from saywhy.answers.page_templates import jpeg, links, macro, page_templates
 from saywhy.answers.places import places
-from saywhy.answers.summary import checked, why_no_region
+from saywhy.answers.plain_names import plain_name
+from saywhy.answers.summary import checked, summary_parts, why_no_region
 from saywhy.answers.verdicts import ELSEWHERE, SURROUNDINGS, fall, marks, tally
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
@@ -328,7 +339,8 @@ def draw_explanation(explanation: Explanation) -> Figure:
     axes[0].imshow(picture)
     axes[1].imshow(overlay(picture, explanation.heatmap.values[0].numpy(), explanation.geometry))
     axes[0].set_title(literal(f"{explanation.target.name} ({explanation.target.probability:.2f})"))
-    axes[1].set_title("red: for it, blue: against" if explanation.heatmap.values.any() else "no map")
+    values = explanation.heatmap.values[0].numpy()
+    axes[1].set_title(f"red: for it{', blue: against' * speaks_against(values)}" if values.any() else "no map")
     if not all(check.holds for check in explanation.heatmap.checks):
         below = literal(fill(checked(explanation.heatmap), 60))
         axes[1].text(0.5, -0.02, below, transform=axes[1].transAxes, ha="center", va="top", fontsize=7, color="dimgray")
@@ -386,22 +398,27 @@ def new_report(path: Path, pictures: int, *, title: str = "Why?") -> GrowingPage
 
 
 def save_report(
-    explanations: Sequence[Explanation], path: Path, *, failures: Sequence[Failure] = (), title: str = "Why?"
-) -> Path:
-    """One page about many pictures. failures: the pictures that could not be explained."""
+    explanations: Sequence[Explanation], path: Path, *, failures: Sequence[Failure] = (), title: str = "Why?",
+    files: Sequence[Sequence[str]] = (),
+) -> Path:  # fmt: skip
+    """One page about many pictures.
+
+    failures: the pictures that could not be explained. files: of each explanation, names of files beside the page.
+    """
     page = new_report(path, len(explanations), title=title)
     checks: list[Check] = []
-    for explanation in explanations:
+    for n, explanation in enumerate(explanations):
         for one in explanation.each:
-            page.add(one)
+            page.add(one, files[n] if files else ())
             checks += one.checks
     return page.save(failures, str(tally(checks)))
 
 
-def _card(explanation: Explanation, number: int, place: Place) -> tuple[str, Entry]:
+def _card(explanation: Explanation, number: int, place: Place, files: Sequence[str] = ()) -> tuple[str, Entry]:
     picture = open_picture(explanation.picture)
-    shown = _shown(explanation, picture, place)
-    entry = Entry(explanation.target.name, place(small(picture), "thumbnail"), explanation.settings["model"])
+    shown = _shown(explanation, picture, place) | {"links": links(files)}
+    model = plain_name(str(explanation.settings["model"]))
+    entry = Entry(explanation.target.name, place(small(picture), "thumbnail"), model)
     return macro("explanation_card.html", "card")(shown, number), entry
 
 
@@ -415,18 +432,22 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
             "share": region.share,
             "where": where[n],
             "colour": BOXES[n % len(BOXES)],
-            "box": _percent_box(region.box, e.picture.width, e.picture.height),
+            "box": percent_box(region.box, e.picture.width, e.picture.height),
             "words": _words(e, region_name(n), e.findings[n]),
             "used": _said_of(region.used),
         }
         for n, region in enumerate(e.regions)
     ]
+    verdict, told = _told(e)
     return {
         "name": e.picture.name,
         "size": (e.picture.width, e.picture.height),
         "picture": place(e.picture.jpeg, "picture"),
         "overlay": place(jpeg(overlay(picture, e.heatmap.values[0].numpy(), e.geometry)), "map"),
-        "summary": e.summary,
+        "verdict": verdict,
+        "told": told,
+        "saw": _saw(e.geometry, e.picture),
+        "against": speaks_against(e.heatmap.values[0].numpy()),
         "tally": str(tally(e.checks)),
         "surroundings": _said_of(e.surroundings, *SURROUNDINGS),
         "target": e.target,
@@ -438,6 +459,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "space": e.concepts.space,
         "silence": e.silence,
         "facts": facts(e.claims),
+        "mapped": bool(e.heatmap.values.any()),
         "settings": e.settings,
         "names": e.settings.get(CLASS_NAMES),
         "sentence": e.sentence,
@@ -448,11 +470,32 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         "phrases": [
             {
                 "said": p,
+                "saw": _saw(p.geometry, e.picture),
+                "against": speaks_against(p.heatmap.values[0].numpy()),
                 "overlay": place(jpeg(overlay(picture, p.heatmap.values[0].numpy(), p.geometry)), f"phrase-{n + 1}"),
             }
             for n, p in enumerate(e.phrases)
         ],
     }
+
+
+def _told(e: Explanation) -> tuple[str, dict[str, str]]:
+    """The verdict of the summary, and the rest by what it is about; of another summary, all of it as the verdict."""
+    parts = {
+        about: text
+        for about, text in summary_parts(e.picture, e.regions, e.claims, e.heatmap, e.silence, e.surroundings).items()
+        if text
+    }
+    rest = " ".join(parts.values())
+    if not e.summary.endswith(rest):
+        return e.summary, {}
+    return e.summary.removesuffix(rest).strip(), parts
+
+
+def _saw(geometry: Geometry, picture: Picture) -> str:
+    """Where the network's frame lies on a picture, as a style; "" where it saw all of it."""
+    box = seen_part(geometry)
+    return "" if box is None else percent_box(box, picture.width, picture.height)
 
 
 def _counterfactual(e: Explanation, place: Place) -> dict[str, Any] | None:
@@ -465,7 +508,7 @@ def _counterfactual(e: Explanation, place: Place) -> dict[str, Any] | None:
         "said": why_this_one(found, e.target.name),
         "concepts": in_concepts(found, e.target.name),
         "picture": None if found.picture is None else place(found.picture.jpeg, "counterfactual"),
-        "boxes": [_percent_box(region.box, e.picture.width, e.picture.height) for region in found.regions],
+        "boxes": [percent_box(region.box, e.picture.width, e.picture.height) for region in found.regions],
     }
 
 
@@ -512,14 +555,6 @@ def _said_of(check: Check | None, what: str = "without it", beside: str = ELSEWH
         "fall": fall(check, what, beside),
         "numbers": "; ".join(numbers),
     }
-
-
-def _percent_box(box: tuple[int, int, int, int], width: int, height: int) -> str:
-    left, top, right, bottom = box
-    return (
-        f"left:{100 * left / width:.2f}%;top:{100 * top / height:.2f}%;"
-        f"width:{100 * (right - left) / width:.2f}%;height:{100 * (bottom - top) / height:.2f}%"
-    )
 
 
 def _enlarged(crop: Image.Image, side: int = 220) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Generic, TypeVar, final
 
 from PIL.Image import Image
 
-from saywhy.answers.page_templates import jpeg, page_templates
+from saywhy.answers.page_templates import in_html, jpeg, links, page_templates
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.files import replacing, write_whole
@@ -38,13 +37,13 @@ class Entry:
     model: str = ""
 
 
-Card = Callable[[_T, int, Place], tuple[str, Entry]]
-"""Makes an answer's card: (answer, number, place) -> HTML, and its entry in the contents."""
+Card = Callable[[_T, int, Place, Sequence[str]], tuple[str, Entry]]
+"""Makes an answer's card: (answer, number, place, files to link to) -> HTML, and its entry in the contents."""
 
 
 def in_the_page(content: bytes, what: str) -> str:
     """The ``Place`` of a page that is one file: in the page itself."""
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+    return in_html(content)
 
 
 def small(image: Image) -> bytes:
@@ -76,8 +75,8 @@ class GrowingPage(Generic[_T]):
         except OSError as error:
             raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
 
-    def add(self, answer: _T) -> None:
-        """Keep an answer's card."""
+    def add(self, answer: _T, files: Sequence[str] = ()) -> None:
+        """Keep an answer's card. files: names of files beside the page that hold the answer, for links."""
         number = len(self._entries) + 1
 
         def beside(content: bytes, what: str) -> str:
@@ -85,7 +84,7 @@ class GrowingPage(Generic[_T]):
             write_whole(self._path.parent / name, content)
             return name
 
-        html, entry = self._card(answer, number, beside if self._beside else in_the_page)
+        html, entry = self._card(answer, number, beside if self._beside else in_the_page, files)
         try:
             self._cards.write(html.encode())
             self._cards.flush()
@@ -94,11 +93,16 @@ class GrowingPage(Generic[_T]):
         self._ends.append(self._cards.tell())
         self._entries.append(entry)
 
-    def save(self, failures: Sequence[Failure] = (), note: str = "") -> Path:
-        """Write the page about all that were added. failures: the pictures without an answer. note: of them all."""
+    def save(self, failures: Sequence[Failure] = (), note: str = "", files: Sequence[str] = ()) -> Path:
+        """Write the page about all that were added.
+
+        failures: the pictures without an answer. note: of them all. files: names of files beside the page about all of
+        them, for links; those that are not there are left out.
+        """
+        there = [name for name in files if (self._path.parent / name).is_file()]
         values: dict[str, Any] = {
             "title": self._title, "failures": list(failures), "beside": self._beside, "contents": self._entries,
-            "note": note, "cards": self._kept(),
+            "note": note, "links": links(there), "cards": self._kept(),
         }  # fmt: skip
         page = page_templates().get_template(self._template).stream(values)
         page.enable_buffering(100)

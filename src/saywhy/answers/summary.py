@@ -36,16 +36,27 @@ def summarise(
     silence: why nothing may be said of what is there.
     surroundings: the test of whether the decision rests on what is around the object.
     """
-    parts = [_verdict(target, predictions) if labels is None else _verdict_of_labels(target, predictions, labels)]
-    if not regions:
-        parts.append(f"{why_no_region(heatmap)}.")
-    else:
-        parts.append(_looked(picture, regions, claims))
-    if whole := said(claims, WHOLE):
-        parts.append(f"In the whole picture: {_listed(whole)}.")
-    parts.append(_tested(picture, regions, claims, surroundings))
-    parts += [_opinion([claim for claim in claims if claim.space != MEASURED], silence), _measured(claims)]
-    return " ".join(filter(None, parts)).strip()
+    verdict = _verdict(target, predictions) if labels is None else _verdict_of_labels(target, predictions, labels)
+    others = summary_parts(picture, regions, claims, heatmap, silence, surroundings)
+    return " ".join(filter(None, [verdict, *others.values()])).strip()
+
+
+LOOKED, SEEN, SURE, OPINION, PLAIN = "Where", "What is there", "How sure", "Whose words", "Measured"
+
+
+def summary_parts(
+    picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], heatmap: Heatmap, silence: str,
+    surroundings: Check | None,
+) -> dict[str, str]:  # fmt: skip
+    """What ``summarise`` says after its verdict, in the same order: what it is about -> sentences, "" for none."""
+    whole = said(claims, WHOLE)
+    return {
+        LOOKED: _looked(picture, regions, claims) if regions else f"{why_no_region(heatmap)}.",
+        SEEN: f"In the whole picture: {_listed(whole)}." if whole else "",
+        SURE: _tested(picture, regions, claims, surroundings),
+        OPINION: _opinion([claim for claim in claims if claim.space != MEASURED], silence),
+        PLAIN: _measured(claims),
+    }
 
 
 def _measured(claims: Sequence[Claim]) -> str:

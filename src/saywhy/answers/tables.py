@@ -44,6 +44,7 @@ fall_elsewhere: of the explained logit without it, and without equal areas elsew
 as a fact. labels: what the space finds nearest, best first, with how far each lies above its usual score, in standard
 deviations, and with its cosine.
 """
+FILES = ("pictures.csv", "regions.csv", "pictures.parquet", "regions.parquet")
 _AT_ONCE = 1000  # rows of Parquet that are written together
 
 

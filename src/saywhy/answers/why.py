@@ -13,9 +13,19 @@ from torch import Tensor
 
 from saywhy.answers import packing
 from saywhy.answers.claims import chance
-from saywhy.answers.drawing import as_png, literal, new_figure, open_picture, overlay
+from saywhy.answers.drawing import (
+    as_png,
+    literal,
+    new_figure,
+    open_picture,
+    overlay,
+    percent_box,
+    seen_part,
+    speaks_against,
+)
 from saywhy.answers.growing_page import Entry, GrowingPage, Place, in_the_page, small
-from saywhy.answers.page_templates import jpeg, macro, page_templates
+from saywhy.answers.page_templates import jpeg, links, macro, page_templates
+from saywhy.answers.plain_names import plain_name
 from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
@@ -177,8 +187,8 @@ def reasons_tested(why: Why) -> str:
     return f"{said}; {untestable} cannot be tested" if untestable else said
 
 
-def use_in_words(use: RationaleUse) -> str:
-    """What became of P(c | r) in both tests, in plain words."""
+def _tests_in_words(use: RationaleUse) -> str:
+    """What became of the category's probability in both tests, in plain words."""
     text, picture = use.text, use.picture
     by_text = text.reason or f"other rationales in the text: {text.probability[0]:.2f} to {text.probability[1]:.2f}"
     before, after, elsewhere = picture.probability
@@ -187,7 +197,7 @@ def use_in_words(use: RationaleUse) -> str:
         by_picture = picture.reason
     else:
         by_picture += f", equal areas elsewhere {elsewhere:.2f}"
-    return f"{use.verdict} ({by_text}; {by_picture})"
+    return f"{by_text}; {by_picture}"
 
 
 def dissent(rival: str | None, decide: str) -> str:
@@ -316,9 +326,11 @@ def draw_why(why: Why) -> Figure:
             title = f"{reason_title(reason)}\n{what}" if row == 0 else what
             axes[row, n].set_title(literal(title), fontsize=9)
     if shown:
-        signed = why.settings["method"] == "lrp"
-        legend = "red: speaks for it\nblue: against it" if signed else "red: where it is seen"
-        axes[1, 0].text(0.0, 1.0, f"{why.settings['method']}\n{legend}", va="top", fontsize=9, color="#60666d")
+        against = _against([reason.heat for reason in shown if reason.heat is not None])
+        legend = (
+            ["red: speaks for it", *["blue: against it"] * against] if _is_signed(why) else ["red: where it is seen"]
+        )
+        axes[1, 0].text(0.0, 1.0, "\n".join([why.settings["method"], *legend]), va="top", fontsize=9, color="#60666d")
     figure.suptitle(literal(fill(why.sentence, round(13 * width))), fontsize=11)
     return figure
 
@@ -348,14 +360,17 @@ def save_why_report(
     return page.save(failures)
 
 
-def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
+def _card(why: Why, number: int, place: Place, files: Sequence[str] = ()) -> tuple[str, Entry]:
     picture = open_picture(why.picture)
     there = {claim.text: chance(claim) for claim in why.claims}
+    box = seen_part(why.geometry)
     reasons = [
         {
             "reason": reason,
             "chance": there.get(reason.rationale, ""),
-            "used": "" if reason.used is None else use_in_words(reason.used),
+            "state": _state(reason),
+            "verdict": "" if reason.used is None else reason.used.verdict,
+            "used": "" if reason.used is None else _tests_in_words(reason.used),
             "maps": [
                 place(jpeg(overlay(picture, values.numpy(), why.geometry)), f"reason-{n + 1}-{what}")
                 for values, what in zip(reason.heat, ("pair", "alone"), strict=True)
@@ -365,12 +380,55 @@ def _card(why: Why, number: int, place: Place) -> tuple[str, Entry]:
         }
         for n, reason in enumerate(why.reasons)
     ]
+    stated = [_is_stated(why, reason) for reason in why.reasons]
+    maps = [reason.heat for reason in why.reasons if reason.heat is not None]
     shown = {
         "why": why,
-        "untold": untold(why),
-        "tested": reasons_tested(why),
+        "told": _told(why),
+        "tested": bool(reasons_tested(why)),
         "picture": place(why.picture.jpeg, "picture"),
-        "reasons": reasons,
+        "saw": "" if box is None else percent_box(box, why.picture.width, why.picture.height),
+        "stated": [item for item, said in zip(reasons, stated, strict=True) if said],
+        "weighed": [item for item, said in zip(reasons, stated, strict=True) if not said],
+        "mapped": bool(maps),
+        "signed": _is_signed(why),
+        "against": _against(maps),
+        "links": links(files),
     }
     entry = Entry(why.category, place(small(picture), "thumbnail"))
     return macro("why_card.html", "why_card")(shown, number), entry
+
+
+def _is_stated(why: Why, reason: Reason) -> bool:
+    """Whether a reason may stand below "because of", as in the sentence: visible, and one of the category's own."""
+    return bool(reason.visible and reason.listed and why.visible is not False)
+
+
+def _against(heats: Sequence[Tensor]) -> bool:
+    """Whether any map shows what speaks against."""
+    return any(speaks_against(values.numpy()) for heat in heats for values in heat)
+
+
+def _is_signed(why: Why) -> bool:
+    return bool(why.settings["method"] == "lrp")
+
+
+def _told(why: Why) -> list[tuple[str, str]]:
+    """What a card says below the sentence, with what it is about: how sure, put to the test, whose opinion."""
+    parts = [("How sure", f"It gives {why.category} a probability of {why.probability:.2f} among all categories.")]
+    if why.silence:
+        parts = []
+    tested, not_told = reasons_tested(why), untold(why)
+    if tested:
+        parts.append(("Put to the test", f"{tested[0].upper()}{tested[1:]}."))
+    if not_told:
+        parts.append(("What is not told", f"{not_told[0].upper()}{not_told[1:]}."))
+    return [*parts, ("Whose opinion", plain_name(why.space))]
+
+
+def _state(reason: Reason) -> str:
+    """Whether a rationale is there, in words; "" where nothing was asked of that."""
+    of = "" if reason.listed else "; not one of the category's own"
+    if reason.visible is None:
+        return f"cannot be told whether it is there{of}"
+    return f"{'is there' if reason.visible else 'does not stand out'}{of}"

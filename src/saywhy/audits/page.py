@@ -178,7 +178,7 @@ def _values(now: Told) -> dict[str, Any]:
             {"kind": name, "tests": f"{one['tests']:,}", "findings": f"{counts[name]:,}", "note": one.get("note", "")}
             for name, one in now.tests.items()
         ],
-        "settings": _settings(manifest),
+        "repeat": dict(_settings(manifest)),
     }  # fmt: skip
 
 

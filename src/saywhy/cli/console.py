@@ -152,12 +152,12 @@ class Saved(Protocol):
     def save(self, path: str | Path) -> Path: ...
 
 
-def save_numbered(answer: Saved, out: Path, number: int, *, figure: bool = True) -> None:
-    """Write an answer's JSON and figure into a folder, under its number and the name of its picture."""
+def save_numbered(answer: Saved, out: Path, number: int, *, figure: bool = True) -> list[str]:
+    """Write an answer's JSON and figure into a folder, under its number and its picture's name; gives their names."""
     name = one_line(Path(answer.picture.name).stem).encode()[:LONGEST_STEM].decode(errors="ignore")
     stem = f"{number:03d}-{name}"
-    for ending in ("json", "png") if figure else ("json",):
-        answer.save(out / f"{stem}.{ending}")
+    endings = ("json", "png") if figure else ("json",)
+    return [answer.save(out / f"{stem}.{ending}").name for ending in endings]
 
 
 @contextmanager

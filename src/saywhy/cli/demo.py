@@ -25,17 +25,17 @@ def demo(
     from saywhy.worlds import SAMPLES
 
     writable(out)
-    console, done = Terminal(), list["Explanation"]()
+    console, done, files = Terminal(), list["Explanation"](), list[list[str]]()
     with told_when_interrupted("run it again"):
         for model, pictures in (("imagenet", "photos:all"), ("world:aviary", str(SAMPLES / "aviary"))):
             with errors.status(f"asking {model}", spinner="dots"):
                 answers = _explained(model, pictures)
             for answer in answers:
                 done.append(answer)
-                save_numbered(answer, out, len(done))
+                files.append(save_numbered(answer, out, len(done)))
                 show(answer, console)
         note("photographs: " + "; ".join(f"{name} by {photo.credit}" for name, photo in PHOTOS.items()))
-        page = save_report(done, out / "index.html", title="Why? A demo")
+        page = save_report(done, out / "index.html", title="Why? A demo", files=files)
         errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 

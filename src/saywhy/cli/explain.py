@@ -169,6 +169,7 @@ def explain(
     batch_size: BatchSize = BATCH,
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
+    from saywhy.answers.plain_names import plain_name
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import known
@@ -237,7 +238,7 @@ def explain(
         return explain_pictures(batch, classifier, words, opinion, options, language, seen, lent, called)
 
     asked = known(found.pictures, classifier.labels)
-    report = None if out is None else _Report(out, found, f"Why? {classifier.name}")
+    report = None if out is None else _Report(out, found, f"Why? {plain_name(classifier.name)}")
 
     def tell(picture: LabelledImage, result: Explanation, number: int) -> None:
         if report is not None:
@@ -291,18 +292,20 @@ class _Report:
     def add(self, picture: LabelledImage, result: Explanation, number: int) -> None:
         from saywhy.answers.verdicts import tally
 
-        save_numbered(result, self._out, number, figure=self._figures)
+        files = save_numbered(result, self._out, number, figure=self._figures)
         self._tables.add(number, picture.name, _class_of(picture), result)
         for one in result.each:
-            self._page.add(one)
+            self._page.add(one, files)
             self._tally += tally(one.checks)
 
     def fail(self, picture: LabelledImage, failure: Failure) -> None:
         self._tables.fail(picture.name, _class_of(picture), failure.reason)
 
     def save(self, failures: Sequence[Failure]) -> Path:
+        from saywhy.answers.tables import FILES
+
         self._tables.save()
-        return self._page.save(failures, str(self._tally))
+        return self._page.save(failures, str(self._tally), FILES)
 
 
 def _class_of(picture: LabelledImage) -> str | None:

@@ -120,6 +120,7 @@ def why(
 ) -> None:
     """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
     from saywhy.answers.growing_page import MANY
+    from saywhy.answers.plain_names import plain_name
     from saywhy.answers.why import new_why_report
     from saywhy.pictures.in_batches import in_batches
     from saywhy.plumbing.devices import choose_device
@@ -153,12 +154,11 @@ def why(
         )
 
     count = len(found.pictures)
-    page = None if out is None else new_why_report(out / "index.html", count, title=f"Why? {opinion.name}")
+    page = None if out is None else new_why_report(out / "index.html", count, title=f"Why? {plain_name(opinion.name)}")
 
     def tell(picture: LabelledImage, result: Why, number: int) -> None:
         if out is not None and page is not None:
-            save_numbered(result, out, number, figure=count < MANY)
-            page.add(result)
+            page.add(result, save_numbered(result, out, number, figure=count < MANY))
         if json:
             print(result.to_json(), flush=True)
         else:
