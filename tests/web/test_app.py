@@ -321,7 +321,7 @@ def test_no_limit_is_beyond_what_is_said(asking: TestClient) -> None:
         ("learned from '/data/a b.csv'", "learned from 'a b.csv'"),
         (r"C:\Users\me\cat.jpg is none", "cat.jpg is none"),
         ("and/or, 1/2, https://github.com/x/y", "and/or, 1/2, https://github.com/x/y"),
-        ("timm:./models/mine", "timm:./models/mine"),
+        ("timm:./models/mine and timm:/models/mine", "timm:mine and timm:mine"),
     ],
 )
 def test_folders_are_nobodys_business(said: str, tidy: str) -> None:

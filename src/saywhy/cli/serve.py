@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,6 +75,13 @@ def serve(
         ),
     ] = None,
     reference: Reference = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that `saywhy audit` wrote, to look around in; without --model its model is loaded.",
+            rich_help_panel=ANSWER,
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -112,6 +120,10 @@ def serve(
     from saywhy.web.models import Named, prepared
 
     access = Access(host, token or None, tuple(allow_host or ()))
+    if audit is not None and not model:
+        from saywhy.audits.store import Store
+
+        model = [str(Store.open(audit).manifest["model"]["name"])]
     named = [
         Named(source, loaded)
         for source, loaded in _loaded(
@@ -129,11 +141,20 @@ def serve(
             raise SaywhyError(f"two models are called {found.name} without their folders; rename one folder")
         models[found.name] = found
 
+    explorer = None
+    if audit is not None:
+        from saywhy.web.audit import Explorer
+
+        with errors.status("reading the audit", spinner="dots"):
+            explorer = Explorer(audit, models)
+        if explorer.why_not:
+            note(f"pictures of the audit cannot be explained: {explorer.why_not}")
+
     from saywhy.web.server import run
 
     run(
         models, access, port=port, workers=workers, places=queue, max_bytes=max_mb << 20,
-        max_pixels=max_megapixels * 1_000_000, open_page=open_page, tell=_say,
+        max_pixels=max_megapixels * 1_000_000, explorer=explorer, open_page=open_page, tell=_say,
     )  # fmt: skip
 
 

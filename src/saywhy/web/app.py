@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 from fastapi import FastAPI, Request
@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from PIL.Image import Image
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -34,6 +35,7 @@ from saywhy.questions.why_not import check_other
 from saywhy.spaces.similarity import UNUSUAL, unusual_scores
 from saywhy.spaces.traits import encode_once, reference_of, scale_of
 from saywhy.web import schema
+from saywhy.web.audit import Explorer
 from saywhy.web.forms import MAX_BYTES, MAX_PIXELS, Held, Room, decoded, read_form
 from saywhy.web.gallery import gallery, thumbnail
 from saywhy.web.guard import Access, Guard
@@ -58,6 +60,7 @@ class Site:
     max_bytes: int = MAX_BYTES
     max_pixels: int = MAX_PIXELS
     room: Room = field(default_factory=Room)
+    explorer: Explorer | None = None
 
     def model(self, name: str) -> Model:
         """The one of that name; "": the first. Raises HTTPException 404 for another."""
@@ -85,6 +88,8 @@ def create_app(site: Site) -> FastAPI:
     _add_page(app)
     _add_options(app, site)
     _add_questions(app, site)
+    if site.explorer is not None:
+        _add_audit(app, site, site.explorer)
     return app
 
 
@@ -153,7 +158,7 @@ def _add_options(app: FastAPI, site: Site) -> None:
         max_bytes=site.max_bytes,
         max_pixels=site.max_pixels,
         gallery=pictures,
-        audit=None,
+        audit=None if site.explorer is None else schema.AuditName(name=site.explorer.name),
         token_needed=site.access.token is not None,
         version=version("saywhy"),
     )
@@ -200,7 +205,7 @@ def _add_questions(app: FastAPI, site: Site) -> None:
             name, image = question.open()
             return explained(name, image, model, voice, options, asked.against)
 
-        return await _answer(request, site, question.held, work, 3 if options.checks == CHECKS[0] else 4)
+        return await _answer(request, site, question.held, work, _steps(options))
 
     @app.post(
         "/api/heatmaps", tags=["questions"], response_class=Response,
@@ -242,6 +247,80 @@ def _add_questions(app: FastAPI, site: Site) -> None:
             return captions(image, question.model, texts)
 
         return await _answer(request, site, question.held, work, 2)
+
+
+# -- an audit ---------------------------------------------------------------------------------------------------------
+
+
+def _add_audit(app: FastAPI, site: Site, explorer: Explorer) -> None:
+    overview = explorer.overview()
+    jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+
+    @app.get("/api/audit", tags=["an audit"], responses=_problems(401))
+    async def what_was_found() -> schema.AuditOverview:
+        """What was audited, and all that was found, what decides first."""
+        return overview
+
+    @app.get("/api/audit/findings/{number}", tags=["an audit"], responses=_problems(401, 404, 422))
+    async def one_finding(number: int) -> schema.FindingDetails:
+        """A finding: its examples and counter-examples, changed pictures, and slices of the same classes."""
+        return await _looked_up(explorer.finding, number, "finding")
+
+    @app.get(
+        "/api/audit/pictures/{number}.jpg", tags=["an audit"], response_class=Response,
+        responses=_problems(401, 404, 422) | jpeg,
+    )  # fmt: skip
+    async def thumbnail_of_a_picture(number: int) -> Response:
+        """The thumbnail that was kept of a picture."""
+        content = await _looked_up(explorer.jpeg, number, "thumbnail of picture")
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+    @app.get(
+        "/api/audit/pictures/{number}/map.jpg", tags=["an audit"], response_class=Response,
+        responses=_problems(401, 404, 422) | jpeg,
+    )  # fmt: skip
+    async def map_of_a_picture(number: int) -> Response:
+        """The map that was kept of a picture."""
+        content = await _looked_up(lambda one: explorer.jpeg(one, of_map=True), number, "map of picture")
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+    @app.get("/api/audit/pictures/{number}", tags=["an audit"], responses=_problems(401, 404, 422))
+    async def one_picture(number: int) -> schema.AuditRow:
+        """What the audit knows of a picture."""
+        return await _looked_up(explorer.picture, number, "picture")
+
+    @app.post(
+        "/api/audit/pictures/{number}/explanation", tags=["an audit"], response_class=Response,
+        openapi_extra=_form(schema.AuditAsked, set(), picture=False), responses=_answers(schema.ExplanationState),
+    )  # fmt: skip
+    async def explain_one(request: Request, number: int) -> Response:
+        """Explain a picture of the audit, by the audited model. Answers like /api/explanations."""
+        held = Held(site.room)
+        with _LetGo(held):
+            asked, _, _ = await read_form(request, schema.AuditAsked, held, site.max_bytes)
+            model = explorer.model
+            if model is None or explorer.why_not:
+                raise HTTPException(409, f"this cannot be explained: {explorer.why_not}")
+            await _looked_up(explorer.check, number, "picture")
+            voice = model.voice(asked.vocabulary)
+            options = explain_options(asked, model)
+
+        def work() -> bytes:
+            name, image = explorer.open(number)
+            return explained(name, image, model, voice, options, asked.against)
+
+        return await _answer(request, site, held, work, _steps(options))
+
+
+_T = TypeVar("_T")
+
+
+async def _looked_up(look: Callable[[int], _T], number: int, what: str) -> _T:
+    """Raises HTTPException 404 for a number that nothing has."""
+    try:
+        return await asyncio.to_thread(look, number)
+    except KeyError:
+        raise HTTPException(404, f"the audit has no {what} {shown(number, 20)}") from None
 
 
 @final
@@ -289,7 +368,12 @@ async def _question(request: Request, site: Site) -> _Question:
         return _Question(asked, model, held, lambda: (name, decoded(content, name, site.max_pixels)))
 
 
-def explain_options(asked: schema.Asked, model: Model) -> ExplainOptions:
+def _steps(options: ExplainOptions) -> int:
+    """How many an explanation tells of."""
+    return 3 if options.checks == CHECKS[0] else 4
+
+
+def explain_options(asked: schema.Asked | schema.AuditAsked, model: Model) -> ExplainOptions:
     """Raises SaywhyError for a class or a way to check that there is not."""
     options = ExplainOptions(
         target=asked.target or None, checks=asked.checks or ExplainOptions.checks, why_not=asked.against or None
@@ -471,26 +555,36 @@ def _told(state: Queued | Running | Failed) -> bytes:
 # -- OpenAPI ----------------------------------------------------------------------------------------------------------
 
 _SAID = {
-    400: "the form cannot be read", 401: "the token is missing or wrong", 403: "another site asked",
-    404: "there is no such name", 408: "the question came too slowly", 413: "the picture has too many bytes",
-    415: "the question is no multipart/form-data", 422: "the question or the picture is wrong",
+    400: "the form cannot be read",
+    401: "the token is missing or wrong",
+    403: "another site asked",
+    404: "there is no such name",
+    408: "the question came too slowly",
+    409: "this cannot be explained here",
+    413: "the picture has too many bytes",
+    415: "the question is no form",
+    422: "the question or the picture is wrong",
     503: "the queue is full; see Retry-After",
-}  # fmt: skip
+}
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": schema.Problem, "description": _SAID[code]} for code in codes}
 
 
-def _answers(done: type) -> dict[int | str, dict[str, Any]]:
+def _answers(done: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     lines = {LINES: {"schema": {"type": "string", "description": "QueuedState, RunningState, FailedState lines, and "
                                 f"{done.__name__} as the last; one JSON object a line"}}}  # fmt: skip
     return {200: {"model": done, "content": lines, "description": "the answer"}, **_problems(*_SAID)}
 
 
-def _form(kind: type, without: set[str], required: list[str] | None = None) -> dict[str, Any]:
+def _form(
+    kind: type[BaseModel], without: set[str], required: list[str] | None = None, *, picture: bool = True
+) -> dict[str, Any]:
     """The body of a question, for OpenAPI; it is read by ``read_form``."""
-    fields = {name: one for name, one in kind.model_json_schema()["properties"].items() if name not in without}  # type: ignore[attr-defined]
-    picture = {"type": "string", "format": "binary", "description": "the picture's file; or give example"}
-    body = {"type": "object", "properties": {"picture": picture, **fields}, "required": required or []}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
+    fields = {name: one for name, one in kind.model_json_schema()["properties"].items() if name not in without}
+    if picture:
+        of_file = {"type": "string", "format": "binary", "description": "the picture's file; or give example"}
+        fields = {"picture": of_file} | fields
+    body = {"type": "object", "properties": fields, "required": required or []}
+    return {"requestBody": {"required": picture, "content": {"multipart/form-data": {"schema": body}}}}

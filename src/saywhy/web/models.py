@@ -119,7 +119,7 @@ def public_name(source: str) -> str:
     return Path(source).name if not colon and os.path.exists(source) else source
 
 
-_FOLDERS = re.compile(r"(?<![\w:/.])(?:/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s/\\,;:()'\"]+[/\\])+(?=[^\s/\\])")
+_FOLDERS = re.compile(r"(?<![\w/.])(?:/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s/\\,;:()'\"]+[/\\])+(?=[^\s/\\])")
 
 
 def without_folders(text: str) -> str:

@@ -288,3 +288,102 @@ class Asked(BaseModel):
     captions: list[Annotated[str, Field(max_length=MOST_TEXT)]] = Field(
         default_factory=list, max_length=MOST_CAPTIONS, description="of /api/captions: repeated"
     )
+
+
+class Effect(BaseModel):
+    """A number with its 95 % interval. text: the same for people, "0.85 (0.64 to 0.95)"."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    text: str
+
+
+class Finding(BaseModel):
+    """One thing that an audit found."""
+
+    number: int = Field(description="its place among all, from 0: of /api/audit/findings/{number}")
+    kind: str
+    title: str = Field(description="of its kind, for people")
+    about: list[str] = Field(description="classes or values that it is of, the affected one first")
+    sentence: str
+    decides: bool = Field(description="whether pictures were changed and the classifier asked again; else it goes with")
+    effect: Effect
+    unit: str
+    null: float | None = Field(description="the same effect by chance, or under controls")
+    p: float | None
+    q: float | None
+    words: list[str]
+    place: str
+    verified: tuple[int, int] | None = Field(description="borne out in so many of so many examples that were tested")
+    examples: int = Field(description="how many pictures show it")
+
+
+class AuditOverview(BaseModel):
+    """What an audit is of, and what it found."""
+
+    title: str
+    setup: list[str] = Field(description="who was audited on what, in sentences")
+    pictures: int
+    findings: list[Finding]
+    model: str | None = Field(description="the offered model that was audited; null where it is not offered")
+    why_not: str = Field(description='why its pictures cannot be explained here; "" where they can')
+
+
+class AuditPicture(BaseModel):
+    """A picture of an audit."""
+
+    number: int
+    file: str = Field(description="its name, without folders")
+    truth: str = Field(description='its true class, or several; "" where it is not known')
+    prediction: str
+    probability: float | None
+    correct: bool | None
+    picture: bool = Field(description="whether /api/audit/pictures/{number}.jpg has a thumbnail of it")
+
+
+class Changed(BaseModel):
+    """A picture that was changed for a finding, beside what it was. before, after: data URLs."""
+
+    number: int
+    file: str
+    before: str
+    after: str
+    was: str
+    said: str
+    probability: float | None
+
+
+class FindingDetails(BaseModel):
+    """A finding with its pictures."""
+
+    finding: Finding
+    cost: str = Field(description='what it may cost in accuracy, in a sentence; "" where that is not known')
+    examples: list[AuditPicture] = Field(description="pictures that show it, best first")
+    counters: list[AuditPicture] = Field(description="pictures of the same kind that do not")
+    changed: list[Changed]
+    slices: list[Finding] = Field(description="slices that are of one of its classes")
+
+
+class AuditRow(AuditPicture):
+    """What an audit knows of one picture."""
+
+    width: int
+    height: int
+    runner_up: str
+    runner_up_probability: float | None
+    words: list[str] = Field(description="said as facts")
+    concepts: list[str] = Field(description="nearest phrases")
+    silence: str
+    map: bool = Field(description="whether /api/audit/pictures/{number}/map.jpg has its map")
+    findings: list[Finding] = Field(description="that name it")
+    why_not: str = Field(description='why it cannot be explained here; "" where it can')
+
+
+class AuditAsked(BaseModel):
+    """The fields of a question about a picture of an audit."""
+
+    vocabulary: str = Field("", max_length=MOST_TEXT)
+    target: str = Field("", max_length=MOST_TEXT)
+    against: str = Field("", max_length=MOST_TEXT)
+    checks: str = Field("", max_length=MOST_TEXT)

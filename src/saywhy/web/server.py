@@ -14,6 +14,7 @@ import uvicorn
 
 from saywhy.errors import SaywhyError
 from saywhy.web.app import Site, create_app
+from saywhy.web.audit import Explorer
 from saywhy.web.forms import MAX_BYTES, MAX_PIXELS
 from saywhy.web.guard import Access
 from saywhy.web.models import Model
@@ -32,6 +33,7 @@ def run(
     places: int = 64,
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
+    explorer: Explorer | None = None,
     open_page: bool = False,
     tell: Callable[[str], object] = print,
 ) -> None:
@@ -44,7 +46,7 @@ def run(
     listening = _listening(access.host, port)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     queue = Queue(workers, places)
-    site = Site(dict(models), queue, access, max_bytes, max_pixels)
+    site = Site(dict(models), queue, access, max_bytes, max_pixels, explorer=explorer)
     host = f"[{access.host}]" if ":" in access.host else access.host
     url = f"http://{host}:{listening.getsockname()[1]}/"
     config = uvicorn.Config(
