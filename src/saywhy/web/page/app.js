@@ -55,7 +55,7 @@ function route() {
   if (onAudit) {
     audit(by("audit-part"), location.hash.split("/").slice(1), {
       problem,
-      explain: (path, model) => work(path, {}, (last) => show(last.explanation, model)),
+      explain: (path) => work(path, {}, (last) => show(last.explanation)),
     });
   }
 }

@@ -52,7 +52,7 @@ function short(e) {
   const [first] = e.regions;
   if (first) {
     const words = first.words.seen.map((one) => one.text).join(", ");
-    said.push(`It looked mostly at the ${first.where} (${percent(first.share)} of relevance)${words ? `, and there is ${words}` : ""}.`);
+    said.push(`It looked mostly at the ${first.where} (${percent(first.share)} of relevance${words ? `: ${words}` : ""}).`);
   } else {
     said.push(`${e.no_region}.`);
   }
@@ -159,12 +159,15 @@ function tested(test) {
   return make("p", { class: "tested" }, chip(test.verdict), ` ${said[0]?.toUpperCase() ?? ""}${said.slice(1)}.`);
 }
 
+/** What decides first, then what was tested, then the rest. */
+const order = (word) => ["borne out", "not borne out", "not testable"].indexOf(word.used ?? "not testable");
+
 /** Every word that is said as a fact: how likely it is there, and whether the decision rests on it. */
 function claimed(e) {
   const rows = [
     ...e.whole.seen.map((one) => [one, "the whole picture"]),
     ...e.regions.flatMap((region) => region.words.seen.map((one) => [one, region.where])),
-  ];
+  ].sort(([one], [other]) => order(one) - order(other));
   const cell = (name, ...children) => make("td", { "data-name": name }, children);
   const table = make(
     "table",
