@@ -24,6 +24,7 @@ from saywhy.worlds import SAMPLES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
     from saywhy.web.app import Site
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -53,6 +54,7 @@ class Heard:
 def serving(site: Site) -> Iterator[Served]:
     """The server in a thread, at a free port."""
     import uvicorn
+
     from saywhy.web.app import create_app
 
     server = uvicorn.Server(uvicorn.Config(create_app(site), port=0, log_level="warning", lifespan="on", ws="none"))
