@@ -142,7 +142,7 @@ app.command()(demo)
 app.command(
     epilog=examples(
         "saywhy explain photo.jpg --model timm:resnet50 --out why",
-        "saywhy explain photos 'more/**/*.png' @names.txt -m timm:DIR -o why",
+        "saywhy explain photos 'more/**/*.png' @list.txt -m timm:DIR -o why",
         "find . -name '*.jpg' -print0 | saywhy explain - -m hf:DIR --json | jq .summary",
     )
 )(explain)

