@@ -96,8 +96,12 @@ def findings() -> str:
 
 def exports() -> str:
     from saywhy.audits.exports import EXPORTS
+    from saywhy.plumbing.extras import EXTRAS
 
-    rows = ((f"`{name}`", f"`saywhy[{one.extra}]`" if one.extra else "nothing more") for name, one in EXPORTS.items())
+    rows = (
+        (f"`{name}`", f"`saywhy[{EXTRAS[one.needs]}]`" if one.needs else "nothing more")
+        for name, one in EXPORTS.items()
+    )
     return table(("`--to`", "needs"), rows)
 
 

@@ -24,14 +24,34 @@ from tests.cli.test_app import saywhy
 from tests.pages import PAGES, ROOT, Block, Command, blocks, commands, commands_of, python_of
 from tests.stand_ins import furnish, replaced, run_python
 
-REASONS = ("a hub", "a GPU", "hours", "minutes", "Java", "a cluster", "an account", "a server", "another package")
+REASONS = (
+    "needs a hub", "needs a GPU", "needs a cluster", "needs another package", "needs your model", "takes minutes",
+    "takes hours", "installs packages", "is not installed with saywhy", "does not import", "is a repository",
+    "starts Ray", "starts its database", "starts a server",
+)  # fmt: skip
 """What a block may need that is not run: ``<!-- not run: needs a hub -->``."""
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
 SAID = [command for command in COMMANDS if command.words[0] == "saywhy"]
-OTHERS = [command for command in COMMANDS if command.words[0] != "saywhy"]
+OTHERS = [command for command in COMMANDS if command.words[0] != "saywhy" and not command.block.excuse]
 PYTHON = [block for page in PAGES for block in python_of(page)]
-FREE = ("cd", "find", "git", "jq", "ls", "head", "source", "export", "xargs", "open", "echo", "mkdir", "unzip")
+FREE = (
+    ".",
+    "cd",
+    "jupyter",
+    "find",
+    "git",
+    "jq",
+    "ls",
+    "head",
+    "source",
+    "export",
+    "xargs",
+    "open",
+    "echo",
+    "mkdir",
+    "unzip",
+)
 """Programs of others, whose options are theirs."""
 
 

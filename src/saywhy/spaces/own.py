@@ -133,11 +133,15 @@ class ClassifierSpace:
 
     def save(self, path: str | Path) -> Path:
         """Save the mapper, with the fingerprints of the classifier and the encoder."""
-        return save_mapper(self.mapper, Path(path), classifier=self.classifier.fingerprint, encoder=self.encoder.fingerprint)
+        return save_mapper(
+            self.mapper, Path(path), classifier=self.classifier.fingerprint, encoder=self.encoder.fingerprint
+        )
 
     @staticmethod
-    def load(path: Path, classifier: Classifier, encoder: TextEncoder) -> ClassifierSpace:
+    def load(path: str | Path, classifier: Classifier, encoder: TextEncoder) -> ClassifierSpace:
         """The space whose mapper was saved. Raises SaywhyError where it belongs to another classifier or encoder."""
         example = encoder.encode_once(["a bird"])
-        mapper = load_mapper(path, classifier=classifier.fingerprint, encoder=encoder.fingerprint, example=example)
+        mapper = load_mapper(
+            Path(path), classifier=classifier.fingerprint, encoder=encoder.fingerprint, example=example
+        )
         return ClassifierSpace(classifier, encoder, mapper)
