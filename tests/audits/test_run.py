@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 
 from saywhy import SaywhyError, audit
+from saywhy.audits import checked
 from saywhy.audits import conclude as conclude_module
 from saywhy.audits.audit import Audit, subject_of
 from saywhy.audits.chunks import FOR_ALL, ROOM, chunk_name, describe_chunk
@@ -225,6 +227,23 @@ def test_trials_go_on_where_they_were_stopped(
     conclude_module.conclude(store, subject)
     assert made == ["0", "1", "2", "3"]
     assert store.view().sql("SELECT number FROM trials ORDER BY number")["number"].to_pylist() == [0, 1, 2, 3]
+
+
+def test_a_picture_is_tested_alike_wherever_a_run_begins(
+    subject: Subject, whole: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lends surroundings to it must not depend on what was tested before it, in this process."""
+    monkeypatch.setattr(checked, "AT_ONCE", 2)
+    subject = replace(subject, options=replace(subject.options, checks="fast", batch_size=2))
+    numbers = whole.query("SELECT number FROM pictures ORDER BY number LIMIT 6")["number"].to_pylist()
+    found = []
+    for name, runs in (("at once", [6]), ("stopped", [2, 4, 6])):
+        store = Store.open(shutil.copytree(whole.folder, tmp_path / name))
+        for so_far in runs:
+            checked.check_pictures(store, subject, numbers[:so_far], "sample")
+        found.append(sorted(map(repr, store.view().sql("SELECT * FROM checks").to_pylist())))
+    assert found[0] == found[1]
+    assert any("surroundings" in row for row in found[0])
 
 
 def _killed(pictures: Path, folder: Path, kills: int) -> tuple[int, list[int]]:

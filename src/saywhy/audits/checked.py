@@ -88,7 +88,7 @@ def _is_of(row: dict[str, Any], finding: AuditFinding) -> bool:
 
 
 def _lending(subject: Subject) -> Others:
-    """Pictures spread over the collection that lend their surroundings."""
+    """Pictures spread over the collection that lend their surroundings; no others, so that a run may begin anywhere."""
     numbers = np.linspace(0, len(subject.pictures) - 1, 4 * LENDING).round().astype(int)
     lent = list[Image]()
     for _, image in opened(subject.pictures[int(n)] for n in np.random.default_rng(0).permutation(np.unique(numbers))):
@@ -96,7 +96,7 @@ def _lending(subject: Subject) -> Others:
             lent.append(image)
         if len(lent) == LENDING:
             break
-    return Others(lent, subject.classifier)
+    return Others(lent, subject.classifier, none_else=True)
 
 
 def _rows(subject: Subject, numbers: Sequence[int], lent: Others) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -50,26 +51,37 @@ class Tested(NamedTuple):
 class Others:
     """Pictures that lend their surroundings to others: those of a reference, and the latest of a run.
 
-    What a picture of a run is tested with depends on the pictures that came with it and before it.
+    What a picture of a run is tested with depends on the pictures that came with it and before it, unless none but
+    those of the reference lend.
     """
 
-    def __init__(self, reference: Sequence[Image.Image] = (), classifier: Classifier | None = None) -> None:
-        """reference: pictures that the classifier knows, at most LENDING are kept."""
+    def __init__(
+        self, reference: Sequence[Image.Image] = (), classifier: Classifier | None = None, none_else: bool = False
+    ) -> None:
+        """reference: pictures that the classifier knows, LENDING at most are kept. none_else: only these lend."""
         self._kept: list[tuple[int, Tensor]] = []
+        self._none_else = False
         if reference and classifier is not None:
             pixels = classifier.preprocess(list(reference)[:LENDING])
             self.add(pixels, classifier.logits(pixels).argmax(1).tolist())
+            self._none_else = none_else
 
     def add(self, pixels: Tensor, predicted: Sequence[int]) -> None:
-        """Keep the latest of (N, C, h, w) pictures, with what is said of them."""
+        """Keep the latest of (N, C, h, w) pictures, with what is said of them, where these may lend."""
+        if self._none_else:
+            return
         self._kept = [*self._kept, *zip(predicted, pixels, strict=True)][-LENDING:]
 
     def lend(self, pixels: Tensor, predicted: Sequence[int], n: int, count: int) -> list[Tensor]:
         """At most ``count`` pictures (C, h, w) for picture n of (N, C, h, w) of one batch."""
         kept = [(c, one) for c, one in self._kept if one.shape == pixels.shape[1:]]
+        rng = chances(pixels[n], predicted[n])
+        if self._none_else:
+            pixels, predicted, n = pixels[n : n + 1], predicted[n : n + 1], 0
+            kept = [(c, one) for c, one in kept if not torch.equal(one, pixels[0].to(one.device))]
         classes = [*predicted, *(c for c, _ in kept)]
         pictures = [*pixels, *(one for _, one in kept)]
-        return [pictures[k] for k in other_pictures(classes, n, count, chances(pixels[n], predicted[n]))]
+        return [pictures[k] for k in other_pictures(classes, n, count, rng)]
 
 
 def lending(classifier: Classifier, reference: Reference | None, checks: str) -> Others:
