@@ -233,7 +233,10 @@ class View:
         scratch = tempfile.mkdtemp(prefix="saywhy-query-")
         weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         self._database.execute("SET preserve_insertion_order = false")
-        self._database.execute("SET enable_progress_bar = false")
+        with suppress(
+            duckdb.InvalidInputException
+        ):  # in a notebook without ipywidgets, where there is none to switch off
+            self._database.execute("SET enable_progress_bar = false")
         self._database.execute(f"SET memory_limit = '{MEMORY}'")
         self._database.execute(f"SET temp_directory = {_quoted(scratch)}")
         self._database.execute("SET parquet_metadata_cache = true")
