@@ -34,8 +34,11 @@ def client(model: Model, *, workers: int = 1, places: int = 8, **how: Any) -> It
     """Asks a server of one model. how: fields of its Site."""
     queue = Queue(workers, places)
     site = Site({model.name: model}, queue, **{"room": Room(), "access": Access()} | how)
-    with TestClient(create_app(site), base_url=LOCAL) as asking:
-        yield asking
+    try:
+        with TestClient(create_app(site), base_url=LOCAL, raise_server_exceptions=False) as asking:
+            yield asking
+    finally:
+        queue.close()
 
 
 def called(model: Model, labels: tuple[str, ...]) -> Model:

@@ -18,6 +18,7 @@ from saywhy.web import schema
 from saywhy.web.forms import MAX_BYTES, Room
 from saywhy.web.gallery import gallery
 from saywhy.web.models import Model, without_folders
+from saywhy.web.work import BROKEN
 from tests.web.site import EXAMPLE, aviary, called, client, lines, png
 
 FAST = {"checks": "none"}
@@ -308,6 +309,21 @@ def test_other_paths_and_methods_are_refused_as_json(asking: TestClient) -> None
         assert answer.status_code == 404
         assert list(answer.json()) == ["error"]
     assert asking.get("/api/explanations").status_code == 405
+
+
+def test_a_fault_of_the_program_says_nothing_of_it(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret of /home/me")
+
+    with client(model) as asking:
+        monkeypatch.setattr("saywhy.web.app.thumbnail", broken)
+        answer = asking.get(f"/api/gallery/{EXAMPLE}.jpg")
+        assert (answer.status_code, answer.json()) == (500, {"error": BROKEN})
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        monkeypatch.setattr("saywhy.web.app.explain_pictures", broken)
+        one = {"Accept": "application/json"}
+        answer = asking.post("/api/explanations", data={"example": EXAMPLE}, headers=one)
+        assert (answer.status_code, answer.json()) == (500, {"state": "failed", "error": BROKEN})
 
 
 def test_no_limit_is_beyond_what_is_said(asking: TestClient) -> None:

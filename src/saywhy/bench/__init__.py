@@ -98,6 +98,10 @@ BENCHMARKS = {
         "used_surroundings",
         "does the decision rest on the surroundings? the check held against the truth (world:aviary and planted ones)",
     ),
+    "serve-load": (
+        "serve_load",
+        "saywhy serve under load: questions lost, answers wrong, memory, p50 and p95; a killed client's place (web)",
+    ),
     "zsl": (
         "zsl",
         "classes known by name only: mappers compared, generalised and plain zero-shot (ZS-NLE, table 1 and others)",

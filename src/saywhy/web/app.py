@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL.Image import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saywhy.answers.packing import to_json
 from saywhy.errors import SaywhyError, one_line
@@ -41,7 +41,7 @@ from saywhy.web.gallery import gallery, thumbnail
 from saywhy.web.guard import Access, Guard
 from saywhy.web.models import Model, Voice, without_folders
 from saywhy.web.shown import document, finite, frame_box, jpeg_url, map_url
-from saywhy.web.work import Done, Failed, Full, Job, Queue, Queued, Running, State
+from saywhy.web.work import BROKEN, Done, Failed, Full, Job, Queue, Queued, Running, State
 
 PAGE = Path(__file__).parent / "page"
 LINES = "application/x-ndjson"
@@ -71,26 +71,19 @@ class Site:
         return self.models[name]
 
 
-def create_app(site: Site) -> FastAPI:
-    """The application. It closes the queue when it ends."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(site.queue.close)
-
+def create_app(site: Site) -> ASGIApp:
+    """The application, guarded. Who runs it closes the queue."""
     app = FastAPI(
-        title="saywhy", version=version("saywhy"), docs_url=None, redoc_url=None, lifespan=lifespan,
+        title="saywhy", version=version("saywhy"), docs_url=None, redoc_url=None,
         description="Ask image classifiers why, and get the answer in words with the evidence beside them.",
     )  # fmt: skip
-    app.add_middleware(Guard, access=site.access)
     _handle_errors(app)
     _add_page(app)
     _add_options(app, site)
     _add_questions(app, site)
     if site.explorer is not None:
         _add_audit(app, site, site.explorer)
-    return app
+    return Guard(app, site.access)
 
 
 # -- errors: one line each, as JSON -----------------------------------------------------------------------------------
@@ -109,6 +102,10 @@ def _handle_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         return _problem(422, f"{shown(first['loc'][-1], 60)}: {shown(first['msg'], 200)}")
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        return _problem(500, BROKEN)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -515,7 +512,7 @@ async def _at_its_end(request: Request, states: asyncio.Queue[State]) -> Respons
         if isinstance(state, Done):
             return Response(state.value, media_type="application/json")
         if isinstance(state, Failed):
-            return Response(_told(state), 500 if state.fault else 422, media_type="application/json")
+            return Response(_told(state), state.status, media_type="application/json")
 
 
 @final

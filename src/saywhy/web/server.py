@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 import threading
@@ -50,33 +52,38 @@ def run(
     host = f"[{access.host}]" if ":" in access.host else access.host
     url = f"http://{host}:{listening.getsockname()[1]}/"
     config = uvicorn.Config(
-        create_app(site), log_level="warning", access_log=False, server_header=False, date_header=False,
-        timeout_graceful_shutdown=PATIENCE, limit_concurrency=MOST_CONNECTIONS, lifespan="on", ws="none",
+        create_app(site), log_level="error", access_log=False, server_header=False, date_header=False,
+        timeout_graceful_shutdown=PATIENCE, limit_concurrency=MOST_CONNECTIONS, lifespan="off", ws="none",
     )  # fmt: skip
-    server = _Server(config, lambda: _told(url, access, tell, open_page))
+    server = _Server(config, lambda: _told(url, tell, open_page), queue)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         tell("stopped")
     finally:
-        queue.close(patience=0.5)
+        queue.close(0)
         listening.close()
 
 
 @final
 class _Server(uvicorn.Server):
-    """Says so when it listens."""
+    """Says so when it listens; when it ends, who waits for an answer is told."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object], queue: Queue) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._queue = ready, queue
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # who still sends a question is cut off
+        await asyncio.to_thread(self._queue.close, PATIENCE)
+        await super().shutdown(sockets)
 
-def _told(url: str, access: Access, tell: Callable[[str], object], open_page: bool) -> None:
+
+def _told(url: str, tell: Callable[[str], object], open_page: bool) -> None:
     tell(f"listening on {url} (stop with Ctrl-C)")
     if open_page:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

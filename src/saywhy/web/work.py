@@ -19,6 +19,9 @@ BROKEN = "something went wrong here; the server's standard error says what"
 """What somebody is told of an error that is a fault of the program."""
 
 
+STOPPING = "the server is stopping; ask again when it is back"
+
+
 class Full(Exception):
     """There is no place in the queue."""
 
@@ -56,10 +59,10 @@ class Done:
 @final
 @dataclass(frozen=True)
 class Failed:
-    """Why it gave nothing. fault: whether that is a fault of the program, not of what was asked."""
+    """Why it gave nothing. status: of HTTP; 422: what was asked is wrong."""
 
     error: str
-    fault: bool = False
+    status: int = 422
 
 
 State = Queued | Running | Done | Failed
@@ -95,10 +98,10 @@ class Job:
         except SaywhyError as error:
             state = Failed(str(error))
         except MemoryError:
-            state = Failed("there is not enough memory for this picture now; try a smaller one")
+            state = Failed("there is not enough memory for this picture now; try a smaller one", 503)
         except Exception:
             traceback.print_exc(file=sys.stderr)
-            state = Failed(BROKEN, fault=True)
+            state = Failed(BROKEN, 500)
         self.tell(state)
 
     def _step(self, what: str) -> None:
@@ -119,7 +122,7 @@ class Queue:
     def __init__(self, workers: int, places: int) -> None:
         self.workers, self.places = workers, places
         self._waiting: deque[Job] = deque()
-        self._running = 0
+        self._running: set[Job] = set()
         self._closed = False
         self._changed = threading.Condition()
         self._warnings = ExitStack()
@@ -137,7 +140,7 @@ class Queue:
         """
         job = Job(self, work, hear, steps)
         with self._changed:
-            if self._closed or len(self._waiting) >= self.places + max(0, self.workers - self._running):
+            if self._closed or len(self._waiting) >= self.places + max(0, self.workers - len(self._running)):
                 raise Full
             self._waiting.append(job)
             job.tell(Queued(len(self._waiting)))
@@ -154,17 +157,21 @@ class Queue:
     def counts(self) -> tuple[int, int]:
         """How many are worked on, and how many wait."""
         with self._changed:
-            return self._running, len(self._waiting)
+            return len(self._running), len(self._waiting)
 
     def close(self, patience: float = 5.0) -> None:
-        """No more work: who waits is told, who runs stops at the next step. patience: seconds to wait for that."""
+        """No more work: who waits is told, and what runs stops at its next step.
+
+        patience: seconds to wait for that. May be called twice.
+        """
         with self._changed:
             self._closed = True
-            waiting = list(self._waiting)
+            left = [*self._running, *self._waiting]
             self._waiting.clear()
             self._changed.notify_all()
-        for job in waiting:
-            job.tell(Failed("the server is stopping", fault=True))
+        for job in left:
+            job.tell(Failed(STOPPING, 503))
+            job.leave()
         for thread in self._threads:
             thread.join(patience / max(1, len(self._threads)))
         self._warnings.close()
@@ -178,14 +185,14 @@ class Queue:
                 if self._closed:
                     return
                 job = self._waiting.popleft()
-                self._running += 1
+                self._running.add(job)
                 self._tell_places()
             try:
                 job.run()
             finally:
-                del job  # and the picture that it holds
                 with self._changed:
-                    self._running -= 1
+                    self._running.remove(job)
+                del job  # and the picture that it holds
 
     def _tell_places(self) -> None:
         for place, job in enumerate(self._waiting, start=1):
