@@ -3,15 +3,20 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.saywhy-installed
+DEMO   := $(VENV)/.saywhy-demo
 PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP    := $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check)
+
+# Where there is no NVIDIA GPU, PyTorch's own index has a build that is 4 GB smaller; TORCH_INDEX= takes PyPI's.
+TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu))
 
 # The oldest Python that saywhy takes, with every library at the lowest version that pyproject.toml takes.
 LOWEST        := .venv-lowest
 LOWEST_STAMP  := $(LOWEST)/.saywhy-installed
 LOWEST_PYTHON := $(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow test-lowest fuzz gpu-check lint layout clean
+.PHONY: help setup demo test test-slow test-lowest fuzz gpu-check lint layout package sbom vulnerabilities clean
 
 help:
 	@echo "make demo         explain photographs and rendered birds that are installed; writes why-demo/index.html"
@@ -22,24 +27,35 @@ help:
 	@echo "make gpu-check    what a GPU makes of it, in OUT=gpu-check: five minutes at most; skipped where there is none"
 	@echo "make lint         ruff, mypy, and no large binary in the repository"
 	@echo "make layout       the rooms of the package, their floors, and every arrow between them"
+	@echo "make package      wheel and sdist in dist: what is in them, and an explanation by the installed wheel"
+	@echo "make sbom         what is installed with saywhy, as CycloneDX, in dist/saywhy.cdx.json"
+	@echo "make vulnerabilities  pip-audit of what is installed with saywhy; says so where its database is not reachable"
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "saywhy needs Python 3.11 or newer (python3.11, python3.12 ... on PATH)"; exit 1; }
-	@echo "setting up $(VENV) with $(PYTHON); the first time this downloads PyTorch and takes some minutes"
-	@if command -v uv >/dev/null; then \
-	  test -x $(BIN)/python || uv venv -q --python $(PYTHON) $(VENV); \
-	  uv pip install -q --python $(BIN)/python -e '.[dev]'; \
-	else \
-	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; \
-	fi
+	@if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+
+define install
+	@echo "setting up $(VENV); the first time this downloads PyTorch and takes some minutes"
+	@$(BIN)/python -c "import torch, torchvision" 2>/dev/null || test -z "$(TORCH_INDEX)" || \
+	  PIP_RETRIES=0 PIP_DEFAULT_TIMEOUT=15 UV_HTTP_TIMEOUT=15 $(PIP) --index-url $(TORCH_INDEX) torch torchvision \
+	    >/dev/null 2>&1 || echo "PyTorch's index of small builds is not reachable: PyPI's comes with CUDA, 4 GB more"
+	@$(PIP) -e '.[$(1)]'
 	@$(BIN)/python -c "import torchvision.ops as o; o.nms" 2>/dev/null || \
 	  { echo "torch and torchvision in $(VENV) are not a matching pair: remove $(VENV) and try again"; exit 1; }
-	@touch $(STAMP)
+endef
 
-demo: $(STAMP)
+$(DEMO): pyproject.toml | $(BIN)/python
+	$(call install,demo)
+	@touch $(DEMO)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(call install,dev)
+	@touch $(DEMO) $(STAMP)
+
+demo: $(DEMO)
 	@echo "explaining installed photographs and rendered birds"
 	@$(BIN)/saywhy demo --out why-demo
 	@echo "open why-demo/index.html"
@@ -83,5 +99,22 @@ lint: $(STAMP)
 layout: $(STAMP)
 	@$(BIN)/python -m tests.layout
 
+package: $(STAMP)
+	@rm -rf dist && $(BIN)/python -m build --outdir dist . >dist.log 2>&1 || { tail -20 dist.log; exit 1; }
+	@rm -f dist.log
+	@$(BIN)/python -m tests.package dist
+
+sbom: $(STAMP)
+	@mkdir -p dist
+	@$(BIN)/python -m tests.package --installed > dist/installed.txt
+	@$(BIN)/cyclonedx-py requirements dist/installed.txt --pyproject pyproject.toml --output-reproducible \
+	  --of JSON -o dist/saywhy.cdx.json
+	@echo "dist/saywhy.cdx.json: $$(grep -c == dist/installed.txt) components"
+
+vulnerabilities: $(STAMP)
+	@mkdir -p dist
+	@$(BIN)/python -m tests.package --installed > dist/installed.txt
+	@$(BIN)/python -m tests.package --audit dist/installed.txt
+
 clean:
-	rm -rf $(VENV) $(LOWEST) why-demo gpu-check
+	rm -rf $(VENV) $(LOWEST) why-demo gpu-check dist
