@@ -16,7 +16,7 @@ LOWEST        := .venv-lowest
 LOWEST_STAMP  := $(LOWEST)/.saywhy-installed
 LOWEST_PYTHON := $(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help setup demo test test-slow test-lowest fuzz gpu-check lint layout package sbom vulnerabilities clean
+.PHONY: help setup demo test test-slow test-lowest fuzz gpu-check lint layout docs package sbom vulnerabilities clean
 
 help:
 	@echo "make demo         explain photographs and rendered birds that are installed; writes why-demo/index.html"
@@ -27,6 +27,7 @@ help:
 	@echo "make gpu-check    what a GPU makes of it, in OUT=gpu-check: five minutes at most; skipped where there is none"
 	@echo "make lint         ruff, mypy, and no large binary in the repository"
 	@echo "make layout       the rooms of the package, their floors, and every arrow between them"
+	@echo "make docs         the documentation, in build/site; fails on a link that leads nowhere"
 	@echo "make package      wheel and sdist in dist: what is in them, and an explanation by the installed wheel"
 	@echo "make sbom         what is installed with saywhy, as CycloneDX, in dist/saywhy.cdx.json"
 	@echo "make vulnerabilities  pip-audit of what is installed with saywhy; says so where its database is not reachable"
@@ -37,14 +38,17 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "saywhy needs Python 3.11 or newer (python3.11, python3.12 ... on PATH)"; exit 1; }
 	@if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
 
+PAIR := $(BIN)/python -c "import torchvision.ops as o; o.nms" 2>/dev/null
+
 define install
 	@echo "setting up $(VENV); the first time this downloads PyTorch and takes some minutes"
-	@$(BIN)/python -c "import torch, torchvision" 2>/dev/null || test -z "$(TORCH_INDEX)" || \
-	  PIP_RETRIES=0 PIP_DEFAULT_TIMEOUT=15 UV_HTTP_TIMEOUT=15 $(PIP) --index-url $(TORCH_INDEX) torch torchvision \
-	    >/dev/null 2>&1 || echo "PyTorch's index of small builds is not reachable: PyPI's comes with CUDA, 4 GB more"
+	@$(PAIR) || test -z "$(TORCH_INDEX)" || \
+	  { PIP_RETRIES=0 PIP_DEFAULT_TIMEOUT=15 UV_HTTP_TIMEOUT=15 $(PIP) --index-url $(TORCH_INDEX) torch torchvision \
+	    >/dev/null 2>&1 && $(PAIR); } || \
+	  { echo "no small build of PyTorch is to be had here: taking PyPI's, with CUDA, 4 GB more"; \
+	    $(PIP) --force-reinstall torch torchvision; }
 	@$(PIP) -e '.[$(1)]'
-	@$(BIN)/python -c "import torchvision.ops as o; o.nms" 2>/dev/null || \
-	  { echo "torch and torchvision in $(VENV) are not a matching pair: remove $(VENV) and try again"; exit 1; }
+	@$(PAIR) || { echo "torch and torchvision in $(VENV) are not a matching pair: remove $(VENV) and try again"; exit 1; }
 endef
 
 $(DEMO): pyproject.toml | $(BIN)/python
@@ -98,6 +102,10 @@ lint: $(STAMP)
 
 layout: $(STAMP)
 	@$(BIN)/python -m tests.layout
+
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 package: $(STAMP)
 	@rm -rf dist && $(BIN)/python -m build --outdir dist . >dist.log 2>&1 || { tail -20 dist.log; exit 1; }

@@ -143,9 +143,7 @@ def audited(listed: Path) -> int:
     bad = [f"{one['name']} {one['version']}: {v['id']}" for one in known for v in one["vulns"]]
     print("\n".join(bad))
     if not known:
-        print(
-            f"pip-audit: its database is not reachable here (none of {len(answers)} packages is known): nothing was asked"
-        )
+        print(f"pip-audit: its database is not reachable here (it knows none of {len(answers)}): nothing was asked")
     else:
         print(f"pip-audit: {len(known)} of {len(answers)} packages were looked up, {len(bad)} vulnerabilities")
     return int(bool(bad))

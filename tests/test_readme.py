@@ -41,5 +41,6 @@ def test_what_is_published_links_to_one_absolute_address() -> None:
 
 def test_the_version_is_one() -> None:
     version = PROJECT["project"]["version"]
-    assert re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)[1] == version
-    assert re.search(rf"^## ({re.escape(version)}|Unreleased)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(rf"^## ({re.escape(version)}|Unreleased)", changes, re.MULTILINE)

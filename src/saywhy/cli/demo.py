@@ -27,20 +27,22 @@ def demo(
     writable(out)
     console, done, files = Terminal(), list["Explanation"](), list[list[str]]()
     with told_when_interrupted("run it again"):
-        for model, pictures in (("imagenet", "photos:all"), ("world:aviary", str(SAMPLES / "aviary"))):
+        free = [f"photos:{name}" for name, photo in PHOTOS.items() if photo.licensed]
+        for model, pictures in (("imagenet", free), ("world:aviary", [str(SAMPLES / "aviary")])):
             with errors.status(f"asking {model}", spinner="dots"):
                 answers = _explained(model, pictures)
             for answer in answers:
                 done.append(answer)
                 files.append(save_numbered(answer, out, len(done)))
                 show(answer, console)
-        note("photographs: " + "; ".join(f"{name} by {photo.credit}" for name, photo in PHOTOS.items()))
+        credits = [f"{name} by {photo.credit}" for name, photo in PHOTOS.items() if photo.licensed]
+        note("photographs: " + "; ".join(credits))
         page = save_report(done, out / "index.html", title="Why? A demo", files=files)
         errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
-def _explained(model: str, source: str) -> list[Explanation]:
-    """All pictures of a source, asked of one classifier, as ``saywhy explain`` does where no option is given."""
+def _explained(model: str, sources: list[str]) -> list[Explanation]:
+    """All pictures of some sources, asked of one classifier, as ``saywhy explain`` does where no option is given."""
     from saywhy.classifiers.classifier import Classifier
     from saywhy.pictures.sources import read_sources
     from saywhy.questions.explain import explain_pictures
@@ -60,6 +62,6 @@ def _explained(model: str, source: str) -> list[Explanation]:
     named = explaining_space(classifier)
     space = resolve_space(named, classifier)
     words, writer = resolve_vocabulary(None, classifier, space), resolve_writer(default_writer(classifier))
-    pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources([source])]
+    pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources(sources)]
     seen = resolve_seen(space, words, doubts=doubts_of(eyes_of(space, classifier), brought=files_brought(named, None)))
     return explain_pictures(pictures, classifier, words, space, writer=writer, seen=seen)

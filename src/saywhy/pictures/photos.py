@@ -17,6 +17,7 @@ class Photo:
     file: str
     shows: str
     credit: str
+    licensed: bool = True  # else it may be looked at here, and not be passed on
 
     @property
     def path(self) -> Path:
@@ -31,7 +32,11 @@ PHOTOS = {
     "chelsea": Photo("skimage", "data/chelsea.png", "a cat", "Stefan van der Walt, CC0"),
     "rocket": Photo("skimage", "data/rocket.jpg", "a rocket before its launch", "SpaceX, public domain"),
     "motorcycle": Photo(
-        "skimage", "data/motorcycle_left.png", "a motorcycle", "Middlebury stereo benchmark 2014, no licence stated"
+        "skimage",
+        "data/motorcycle_left.png",
+        "a motorcycle",
+        "Middlebury stereo benchmark 2014, no licence stated",
+        False,
     ),
     "china": Photo("sklearn", "datasets/images/china.jpg", "a Chinese temple", "danielbuechele on Flickr, CC BY 2.0"),
     "flower": Photo("sklearn", "datasets/images/flower.jpg", "a dahlia", "vultilion on Flickr, CC BY 2.0"),

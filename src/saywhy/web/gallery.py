@@ -14,8 +14,6 @@ from saywhy.pictures.photos import PHOTOS
 from saywhy.pictures.reading import display_copy, read_picture
 from saywhy.worlds import SAMPLES
 
-UNFREE = ("motorcycle",)
-"""Of the installed photographs: no licence is stated for them."""
 WORLD = "world:aviary"
 
 
@@ -45,7 +43,7 @@ def gallery() -> Mapping[str, Example]:
     found = [
         Example(name, photo.shows, photo.credit, photo.path)
         for name, photo in PHOTOS.items()
-        if name not in UNFREE and photo.path.is_file()
+        if photo.licensed and photo.path.is_file()
     ]
     for path in sorted((SAMPLES / "aviary").glob("*.jpg")):
         found.append(Example(path.stem, path.stem.replace("-", " "), "rendered, Apache-2.0", path, WORLD))
