@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import Compose, Resize, ToTensor
 
-from saywhy import web
+from saywhy import answers, web
 from saywhy.answers.explanation import Explanation
 from saywhy.classifiers.classifier import Classifier
 from saywhy.worlds import SAMPLES
+from tests.audits.finished import finding, finished
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -32,6 +34,12 @@ BIRD = SAMPLES / "aviary" / "red-crowned-kingfisher-sand.jpg"
 PATIENCE = 120_000  # milliseconds in which an explanation must have come, on a busy machine
 HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script>'
 """What a class may be called: text, and nothing but text."""
+
+
+FOUND = [
+    finding("outside decides", "gull", sentence=f"What surrounds {HOSTILE} decides."),
+    finding("slice", "gull", sentence="Gulls with grass are more often wrong.", decides=False, examples=(30, 31)),
+]
 
 
 @dataclass
@@ -87,17 +95,20 @@ class Tiny(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     pytest.importorskip("uvicorn", reason="needs the extra [web]")
     from saywhy.web.app import Site
+    from saywhy.web.audit import Explorer
     from saywhy.web.models import Named, prepared
     from saywhy.web.work import Queue
+    from tests.web.site import aviary
 
-    bird = Classifier.load("world:aviary")
     transform = Compose([Resize((32, 32)), ToTensor()])
     hostile = Classifier.from_module(Tiny().eval(), transform=transform, labels=[HOSTILE, "blue"], name="hostile")
-    models = [prepared(Named("world:aviary", bird)), prepared(Named("hostile", hostile), ["concepts"])]
-    site = Site({one.name: one for one in models}, Queue(1, 8), max_bytes=1 << 20)
+    models = {one.name: one for one in (aviary(), prepared(Named("hostile", hostile), ["concepts"], writer="none"))}
+    folder = tmp_path_factory.mktemp("made") / "audit"
+    looked_into = finished(folder, findings=FOUND, model="timm:birds", thumbnails=[BIRD.read_bytes()])
+    site = Site(models, Queue(1, 8), max_bytes=1 << 20, explorer=Explorer(looked_into, models))
     with serving(site) as served:
         yield served
 
@@ -118,12 +129,12 @@ def opened(chrome: Browser, url: str, **how: object) -> Iterator[tuple[Page, Hea
     """The page in a context of its own, and what is heard of it."""
     context = chrome.new_context(**({"viewport": {"width": 1440, "height": 900}} | how))  # type: ignore[arg-type]
     page, heard = context.new_page(), Heard()
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(30_000)
     page.on("console", lambda one: heard.errors.append(one.text) if one.type in ("error", "warning") else None)
     page.on("pageerror", lambda one: heard.errors.append(str(one)))
     page.on("request", lambda one: heard.requests.append(one.url))
     page.goto(url)
-    page.wait_for_selector("#gallery button, #audit-part:not([hidden]) *")
+    page.wait_for_selector("#gallery button", state="attached")
     try:
         yield page, heard
     finally:
@@ -147,7 +158,7 @@ def upload(page: Page, name: str = BIRD.name, content: bytes | None = None, kind
 
 def answered(page: Page) -> None:
     """Wait for the answer; fail with what the page says instead."""
-    page.wait_for_selector("#verdict, #problem:not([hidden])")
+    page.wait_for_selector("#verdict, #problem:not([hidden])", timeout=PATIENCE)
     assert page.is_hidden("#problem"), page.inner_text("#problem")
     page.wait_for_selector("#work", state="hidden")
 
@@ -208,7 +219,7 @@ def test_a_typed_phrase_is_shown_where_it_is(page: Page) -> None:
     answered(page)
     page.fill("#phrase input", "a red crown")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#phrase .found")
+    page.wait_for_selector("#phrase .found", timeout=PATIENCE)
     assert "standard deviations" in page.inner_text("#phrase .found")
     assert page.evaluate("document.querySelector('#phrase .map').naturalWidth") > 0
 
@@ -219,7 +230,7 @@ def test_captions_of_ones_own(page: Page) -> None:
     answered(page)
     page.fill("#captions textarea", "a bird with a red crown\n\n a bird with a blue crown \n")
     page.click("#captions button")
-    page.wait_for_selector("#captions .fits")
+    page.wait_for_selector("#captions .fits", timeout=PATIENCE)
     assert page.locator("#captions .fits .said").count() == 2
     assert page.inner_text("#captions .fits b") == "a bird with a red crown"
 
@@ -233,7 +244,7 @@ def test_why_this_class_and_not_that_one(page: Page) -> None:
     assert page.inner_text("#another [role=alert]") == "Choose two different classes."
     page.select_option("#another select >> nth=1", "Blue-crowned Kingfisher")
     page.click("#another button")
-    page.wait_for_selector("#against")
+    page.wait_for_selector("#against", timeout=PATIENCE)
     assert "Red-crowned Kingfisher and not Blue-crowned Kingfisher".upper() in page.inner_text("#against h3").upper()
 
 
@@ -330,7 +341,7 @@ def test_the_keyboard_alone(page: Page) -> None:
     tab_to("#phrase input")
     page.keyboard.type("a red beak")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#phrase .found")
+    page.wait_for_selector("#phrase .found", timeout=PATIENCE)
 
 
 def test_a_server_that_is_gone_is_said(chrome: Browser, served: Served) -> None:
@@ -389,6 +400,65 @@ def test_it_fits_and_can_be_read(chrome: Browser, served: Served, width: int, sc
             "[...document.querySelectorAll('select, input, textarea')].every(one => one.labels.length)"
         )
     assert heard.errors == []
+
+
+def test_from_a_finding_of_an_audit_to_its_slice_and_its_pictures(page: Page) -> None:
+    page.click("#to-audit")
+    page.click(".findings a:has-text('What surrounds')")
+    page.wait_for_selector("h2:has-text('What surrounds')")
+    assert HOSTILE in page.inner_text("h2.long")
+    assert page.locator(".tiles li").count() == 5  # three that show it, two that do not
+    page.click("a:has-text('Gulls with grass')")
+    page.wait_for_selector("h2:has-text('Gulls with grass')")
+    page.click(".tiles a >> nth=0")
+    page.wait_for_selector("h2:has-text('Picture 30')")
+    assert page.evaluate("[...document.querySelectorAll('#audit-part img')].every(one => one.alt)")
+    assert "timm:birds" in page.inner_text("#audit-part .note >> nth=-1")  # why it cannot be explained, and what to do
+    page.go_back()
+    page.wait_for_selector("h2:has-text('Gulls with grass')")
+    page.evaluate("location.hash = '#audit/pictures/999999'")
+    page.wait_for_selector("#problem:not([hidden])")
+    page.click(".trail a")
+    page.wait_for_selector(".findings")
+    assert page.is_hidden("#problem")
+    assert page.evaluate("window.broken === undefined")
+
+
+@pytest.mark.slow  # makes an audit
+def test_a_picture_of_an_audit_is_explained(chrome: Browser, tmp_path: Path) -> None:
+    import saywhy
+    from saywhy.web.app import Site
+    from saywhy.web.audit import Explorer
+    from saywhy.web.work import Queue
+    from tests.web.site import aviary
+
+    bird = aviary()
+    how = {"checks": "none", "sample": 4, "tries": 0, "objects": 0, "limit": 24}
+    made = saywhy.audit("world:aviary", model=bird.classifier, out=tmp_path / "audit", kinds=["recognised by"], **how)
+    models = {bird.name: bird}
+    site = Site(models, Queue(1, 8), explorer=Explorer(made.folder, models))
+    with serving(site) as served, opened(chrome, f"{served.url}/#audit/pictures/3") as (page, heard):
+        page.click("text=Explain this picture")
+        answered(page)
+        says = made.query("SELECT prediction FROM pictures WHERE number = 3")["prediction"][0].as_py()
+        assert page.inner_text("#verdict").startswith(f"It says {says}")
+        assert page.locator(".region").count() > 0
+    assert heard.errors == []
+
+
+def test_the_colours_are_those_of_the_other_pages() -> None:
+    other = (Path(answers.__file__).parent / "templates" / "look.css").read_text(encoding="utf-8")
+    own = (Path(web.__file__).parent / "page" / "style.css").read_text(encoding="utf-8")
+    for theirs, ours in zip(_palettes(other), _palettes(own), strict=True):
+        shared = theirs.keys() & ours.keys()
+        assert len(shared) >= 10
+        assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
+
+
+def _palettes(style: str) -> list[dict[str, str]]:
+    """The colours of a stylesheet, light and dark."""
+    blocks = [block for block in re.findall(r"{([^{}]*)}", style) if "--ink:" in block and "--ground:" in block]
+    return [dict(re.findall(r"(--[\w-]+):\s*(#\w+)", block)) for block in blocks]
 
 
 def test_nothing_is_read_as_html_and_nothing_comes_from_elsewhere() -> None:

@@ -46,9 +46,11 @@ function overview(found) {
     make(
       "section",
       { class: "card" },
-      make("h2", { tabindex: -1 }, `${found.findings.length} ${found.findings.length === 1 ? "finding" : "findings"}`),
+      make("h2", { tabindex: -1 }, found.title),
       found.setup.map((line) => make("p", { class: "note" }, line)),
       make("p", { class: "note" }, make("b", {}, "Decides"), ": pictures were changed, and the classifier was asked again. ", make("b", {}, "Goes with"), ": two things are seen together, and the decision may rest on something else."),
+      found.why_not && make("p", { class: "note" }, `Pictures cannot be explained here: ${found.why_not}.`),
+      make("h3", {}, `${found.findings.length} ${found.findings.length === 1 ? "finding" : "findings"}`),
       found.findings.length > 0 ? [kinds.length > 1 && make("p", { class: "row" }, select), list] : make("p", {}, "Nothing survived the correction for all that was tested."),
     ),
   ];
@@ -80,11 +82,19 @@ function finding(found, number) {
       make("p", {}, badge(one.decides), " ", make("span", { class: "note" }, one.title)),
       make("h2", { tabindex: -1, class: "long" }, one.sentence),
       make("dl", {}, facts.map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),
+      found.cost && make("p", { class: "note" }, found.cost),
+      found.changed.length > 0 && [make("h3", {}, "What was done: before, and changed"), make("ul", { class: "tiles wide" }, found.changed.map((pair) => turned(pair, number)))],
       tiles("Pictures that show it", found.examples, number),
       tiles("Pictures that do not", found.counters, number),
       !found.examples.length && !found.counters.length && make("p", { class: "note" }, "It names no single pictures."),
+      found.slices.length > 0 && [make("h3", {}, "Slices of the same classes"), make("ol", { class: "findings" }, found.slices.map(row))],
     ),
   ];
+}
+
+function turned(pair, number) {
+  const images = make("span", { class: "pair" }, make("img", { src: pair.before, alt: pair.file, loading: "lazy" }), make("img", { src: pair.after, alt: "changed", loading: "lazy" }));
+  return make("li", {}, make("a", { href: `#audit/pictures/${pair.number}/${number}` }, images, make("span", {}, pair.was, " → ", make("b", {}, pair.said), ` ${percent(pair.probability)}`)));
 }
 
 function tiles(head, pictures, number) {
@@ -116,17 +126,30 @@ function picture(one, number, explain) {
   const back = from === undefined ? "picture" : make("a", { href: `#audit/findings/${from}` }, "finding");
   const facts = [
     ["It says", `${one.prediction} ${percent(one.probability)}`],
+    ["Then", one.runner_up && `${one.runner_up} ${percent(one.runner_up_probability)}`],
     ["It is", one.truth ? `${one.truth}${one.correct === null ? "" : one.correct ? " (right)" : " (wrong)"}` : "not labelled"],
-    ["File", one.file],
-  ];
+    ["What is there", one.words.join(", ") || one.silence],
+    ["File", `${one.file}, ${one.width} × ${one.height}`],
+  ].filter(([, value]) => value);
+  const kept = (url, alt) => make("img", { class: "kept", src: url, alt });
   return [
     trail(back, `picture ${number}`),
     make(
       "section",
       { class: "card" },
       make("h2", { tabindex: -1 }, `Picture ${number}`),
-      make("div", { class: "found" }, one.picture ? make("img", { class: "kept", src: `/api/audit/pictures/${number}.jpg`, alt: one.file }) : make("p", { class: "note" }, "No thumbnail was kept."), make("dl", {}, facts.map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)]))),
-      one.why_not ? make("p", { class: "note" }, one.why_not) : make("p", { class: "links" }, make("button", { type: "button", class: "main", onclick: () => explain(`/api/audit/pictures/${encodeURIComponent(number)}/explanation`) }, "Explain this picture")),
+      make(
+        "div",
+        { class: "found" },
+        one.picture
+          ? make("div", { class: "pair" }, kept(`/api/audit/pictures/${number}.jpg`, one.file), one.map && kept(`/api/audit/pictures/${number}/map.jpg`, "where its relevance lies"))
+          : make("p", { class: "note" }, "No thumbnail was kept."),
+        make("dl", {}, facts.map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),
+      ),
+      one.why_not
+        ? make("p", { class: "note" }, `It cannot be explained here: ${one.why_not}.`)
+        : make("p", { class: "links" }, make("button", { type: "button", class: "main", onclick: () => explain(`/api/audit/pictures/${number}/explanation`) }, "Explain this picture")),
+      one.findings.length > 0 && [make("h3", {}, "Findings that name it"), make("ol", { class: "findings" }, one.findings.map(row))],
     ),
   ];
 }
