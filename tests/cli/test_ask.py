@@ -45,7 +45,7 @@ def test_a_classifier_is_asked_through_clip(tmp_path: Path) -> None:
     result = saywhy("ask", "world:digits", *CAPTIONS, *OPERATE, "--limit", 60, "--out", out)
     assert result.returncode == 0, result.stderr
     assert "passes on" in result.stdout
-    assert {path.name for path in out.iterdir()} == {"answers.json", "answers.png", "pictures.csv"}
+    assert {path.name for path in out.iterdir()} == {"index.html", "answers.json", "answers.png", "pictures.csv"}
     document = json.loads((out / "answers.json").read_text())
     left = {tuple(one["group"]): one["kept"]["value"] for one in document["findings"] if one["kind"] == "kept"}
     assert left["a red digit", "a green digit"] > 0.5 > left["the digit 5", "the digit 8"] + 0.2

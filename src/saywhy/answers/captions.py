@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,11 @@ import torch
 from torch import Tensor
 
 from saywhy.answers import packing
+from saywhy.answers.captions_card import answers_card
 from saywhy.answers.captions_findings import answers_findings, caption_claims, cautions, told
 from saywhy.answers.captions_measures import SUBSETS, concept_table
 from saywhy.answers.drawing import as_png, literal, new_figure
-from saywhy.answers.page_templates import page_templates
+from saywhy.answers.page_templates import links, page_templates
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
@@ -139,6 +139,7 @@ class Answers:
 
 FORMAT = "saywhy.answers/1"
 DPI = 120
+TITLE = "What the captions say"
 
 
 def answers_document(answers: Answers) -> dict[str, Any]:
@@ -215,20 +216,15 @@ def _check_parts(answers: Answers) -> None:
         raise ValueError("something is missing")
 
 
-def answers_to_html(answers: Answers, page: bool = True) -> str:
-    """A whole page, or (page=False) a fragment with its own style, for a notebook cell."""
-    of_all = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
-    shown = _without_surgery(answers) if answers.unmatched else answers
-    card = {
-        "sentences": told(of_all),
-        "cautions": cautions(answers),
-        "figure": "data:image/png;base64," + base64.b64encode(as_png(answers.figure(), DPI)).decode(),
-        "rows": [row for row in concept_table(shown) if row["pictures"] == "all"],
-        "answers": answers,
-    }
-    template = "answers.html" if page else "answers_notebook.html"
-    title = "What the captions say"
-    return page_templates().get_template(template).render(title=title, card=card, failures=answers.failures)
+def answers_to_html(answers: Answers, page: bool = True, files: Sequence[str] = ()) -> str:
+    """A whole page, or (page=False) a fragment with its own style, for a notebook cell.
+
+    files: names of files beside the page that hold the answers, for links.
+    """
+    card = answers_card(answers, _without_surgery(answers) if answers.unmatched else answers)
+    template = page_templates().get_template("answers.html" if page else "answers_notebook.html")
+    values = {"title": TITLE, "card": card, "failures": answers.failures, "links": links(files)}
+    return template.render(values)
 
 
 def _without_surgery(answers: Answers) -> Answers:

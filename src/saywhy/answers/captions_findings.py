@@ -149,16 +149,53 @@ def _verdict_finding(answers: CaptionScores, subset: str, left: dict[int, Interv
     return {"kind": "verdict", "sentence": sentence, **groups, "verdict": asdict(difference)}
 
 
-def _judgement(first: Interval, second: Interval, difference: Interval) -> str:
-    """What may be said of two groups, and no more: an interval that holds zero says nothing."""
-    more, less, name = (first, second, "first") if difference.value > 0 else (second, first, "second")
+def _judgement(
+    first: Interval, second: Interval, difference: Interval, names: tuple[str, str] = ("the first", "the second")
+) -> str:
+    """What may be said of two groups, and no more: an interval that holds zero says nothing. names: of the groups."""
+    places = (0, 1) if difference.value > 0 else (1, 0)
+    more, less = ((first, second)[n] for n in places)
+    most, least = (names[n] for n in places)
+    both = ("either", "which of them", "the other") if names == ("the first", "the second") else ()
+    either, which, other = both or (f"{most} or {least}", f"which of {most} and {least}", least)
     if max(more.low, less.low) <= 0:
-        return "it cannot be told that the classifier passes on either"
+        return f"it cannot be told that the classifier passes on {either}"
     if difference.low <= 0 <= difference.high:
-        return "it cannot be told which of them the classifier passes on more"
+        return f"it cannot be told {which} the classifier passes on more"
     if less.low <= 0:
-        return f"the classifier passes on the {name}, and nothing of the other that can be told"
-    return f"the classifier passes on more of the {name}"
+        return f"the classifier passes on {most}, and nothing of {other} that can be told"
+    return f"the classifier passes on more of {most}{'' if both else f' than of {other}'}"
+
+
+def headline(answers: CaptionScores) -> str:
+    """The answer over all pictures in one plain sentence, and no more than the intervals allow."""
+    findings = [finding for finding in answers_findings(answers) if finding["pictures"] == "all"]
+    shares = [(f["group"], Interval(**f["kept"])) for f in findings if f["kind"] == "kept"]
+    verdicts = [Interval(**f["verdict"]) for f in findings if f["kind"] == "verdict"]
+    if verdicts:
+        (one, first), (other, second) = shares
+        said = _judgement(first, second, verdicts[0], (_named(one), _named(other)))
+    elif len(shares) > 1:
+        (most, best), (_, runner) = sorted(shares, key=lambda pair: -pair[1].value)[:2]
+        clear = best.low > max(0.0, runner.high)
+        said = f"of what was asked, the classifier passes on {_named(most)} most"
+        said = said if clear else "which of the groups the classifier passes on most cannot be told"
+    elif findings and all(finding["kind"] == "nearest" for finding in findings):
+        said = f"nearest to these pictures are {' and '.join(_ahead(finding['shares']) for finding in findings)}"
+    else:
+        return " ".join(told(findings)) or "Each caption stands alone: there is nothing to compare it with."
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _named(group: Sequence[str]) -> str:
+    return f'"{" | ".join(group)}"'
+
+
+def _ahead(shares: Mapping[str, Mapping[str, float]]) -> str:
+    """The caption of a group that is nearest for sure, or those of which that cannot be told."""
+    best = max(shares, key=lambda caption: shares[caption]["value"])
+    rivals = [f'"{caption}"' for caption, share in shares.items() if share["high"] >= shares[best]["low"]]
+    return f'"{best}"' if len(rivals) == 1 else f"{' or '.join(rivals)} (it cannot be told which)"
 
 
 def _nearest(answers: CaptionScores) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ from saywhy.errors import one_line
 from saywhy.pictures.in_batches import Failure
 from saywhy.plumbing.records import typed
 from saywhy.types import (
+    NOT_TESTABLE,
+    Box,
     Check,
     Claim,
     Contrast,
@@ -317,10 +319,16 @@ def _region(d: dict[str, Any]) -> Region:
 
 def display_box(explanation: Explanation, region: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The box of a region on a copy of the picture of ``size``, at least one pixel wide and high."""
-    zoom = size[0] / explanation.picture.width, size[1] / explanation.picture.height
-    box = [round(edge * zoom[i % 2]) for i, edge in enumerate(explanation.regions[region].box)]
+    box = _zoomed(explanation.regions[region].box, explanation.picture, size)
     left, top = min(box[0], size[0] - 1), min(box[1], size[1] - 1)
     return left, top, max(box[2], left + 1), max(box[3], top + 1)
+
+
+def _zoomed(box: Box, picture: Picture, size: tuple[int, int]) -> Box:
+    """A box of a picture on a copy of another size."""
+    zoom = size[0] / picture.width, size[1] / picture.height
+    left, top, right, bottom = (round(edge * zoom[i % 2]) for i, edge in enumerate(box))
+    return left, top, right, bottom
 
 
 def draw_explanation(explanation: Explanation) -> Figure:
@@ -358,6 +366,18 @@ def draw_explanation(explanation: Explanation) -> Figure:
         axis.set_title(literal(one_line(phrase.text)), fontsize=9)
         out = f"{phrase.unusual:+.1f} sd{'' if phrase.fits else ', does not stand out'}"
         axis.text(0.5, -0.04, out, transform=axis.transAxes, ha="center", va="top", fontsize=9)
+    if (saw := seen_part(explanation.geometry)) is not None:
+        left, top, right, bottom = _zoomed(saw, explanation.picture, picture.size)
+        for axis in axes[:2]:
+            for colour, dashes in (("black", "-"), ("white", (0, (4, 4)))):
+                edge = Rectangle(
+                    (left, top), right - left, bottom - top, fill=False, edgecolor=colour, linestyle=dashes
+                )
+                axis.add_patch(edge)
+        axes[0].text(
+            0.5, -0.02, "dashed: what the network saw", transform=axes[0].transAxes, ha="center", va="top", fontsize=7,
+            color="dimgray",
+        )  # fmt: skip
     for n in range(len(explanation.regions)):
         left, top, right, bottom = box = display_box(explanation, n, picture.size)
         colour = BOXES[n % len(BOXES)]
@@ -552,7 +572,7 @@ def _said_of(check: Check | None, what: str = "without it", beside: str = ELSEWH
     return {
         "verdict": check.verdict,
         "style": check.verdict.replace(" ", "-"),
-        "fall": fall(check, what, beside),
+        "fall": check.reason if check.verdict == NOT_TESTABLE else fall(check, what, beside),
         "numbers": "; ".join(numbers),
     }
 

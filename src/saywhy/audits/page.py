@@ -5,16 +5,18 @@ It reads what the audit left: rows, findings, thumbnails. No classifier is asked
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saywhy.answers.bars import bar_ends, on_bar
+from saywhy.answers.plain_names import plain_name
 from saywhy.audits.changed import turned
 from saywhy.audits.compare import Comparison
 from saywhy.audits.compare import compare as compared
+from saywhy.audits.conclude import FINDINGS
 from saywhy.audits.finding import AuditFinding
 from saywhy.audits.kinds import KINDS
 from saywhy.audits.overview import Of, Overview
@@ -30,6 +32,7 @@ HALF = 0.5
 CHANGED = 30  # rows of each table of what changed
 HEADLINES, LEADING = 8, 5  # sentences at the top; so many of them at most of what decides
 DECIDING, DESCRIBING, ROWS = 24, 4, 40  # findings of a kind with pictures, where they decide and not; rows below
+NAMED = 5  # classes in the first sentence
 PLOTTED = 12  # classes of a plot
 MOST_CLASSES = 1000  # with a part of their own
 LONGEST = 600  # characters of a sentence
@@ -42,18 +45,20 @@ def write_page(folder: str | Path, out: Path | None = None, compare: str | Path 
 
     Raises SaywhyError where one of the two is no finished audit, or the page cannot be written.
     """
-    from saywhy.answers.page_templates import page_templates
+    from saywhy.answers.page_templates import links, page_templates
 
     now = told(folder)
+    page = out or now.store.folder / PAGE
+    beside = [name for name in (FINDINGS,) if (page.parent / name).is_file()]
     comparison = None if compare is None else compared(told(compare), now)
     template, budget = page_templates().get_template("audit.html"), PICTURES_BYTES
     while True:
         now.thumbnails.start(budget)
         values = {"comparison": None if comparison is None else _comparison(comparison, now)} | _values(now)
-        page = template.render(values).encode()
-        if len(page) <= MOST_BYTES or not budget:
-            return write_whole(out or now.store.folder / PAGE, page)
-        budget = max(0, budget - int(1.1 * (len(page) - MOST_BYTES)))
+        content = template.render(values | {"links": links(beside)}).encode()
+        if len(content) <= MOST_BYTES or not budget:
+            return write_whole(page, content)
+        budget = max(0, budget - int(1.1 * (len(content) - MOST_BYTES)))
 
 
 def short(now: Told) -> str:
@@ -65,7 +70,7 @@ def short(now: Told) -> str:
 
 
 def title(now: Told) -> str:
-    return f"What {shown(now.store.manifest['model']['name'], 120)} has learned"
+    return f"What {shown(plain_name(now.store.manifest['model']['name']), 120)} has learned"
 
 
 def setup(now: Told) -> list[str]:
@@ -78,12 +83,28 @@ def setup(now: Told) -> list[str]:
         right += f", expected calibration error {found.error:.3f}"
     left = f"; {found.unread:,} could not be read" if found.unread else ""
     tests = sum(int(one["tests"]) for one in now.tests.values())
+    model, data = (shown(plain_name(manifest[of]["name"]), 200) for of in ("model", "data"))
     return [
-        f"{shown(manifest['model']['name'], 200)} on {shown(manifest['data']['name'], 200)}: {everything.pictures:,} "
+        f"{model} on {data}: {everything.pictures:,} "
         f"pictures of {truths or len(found.classes):,} classes{left}. It is {right}.",
-        f"Words: {shown(manifest['space'], 120)}, vocabulary {shown(manifest['vocabulary']['name'], 120)} "
+        f"Words: {shown(plain_name(manifest['space']), 120)}, vocabulary {shown(manifest['vocabulary']['name'], 120)} "
         f"({len(manifest['vocabulary']['phrases']):,} phrases). {tests:,} tests, {len(now.findings):,} findings.",
     ]
+
+
+def verdict(now: Told) -> str:
+    """Whether shortcuts were found, and in which classes: one plain sentence."""
+    about = [name for finding in now.findings if finding.decides for name in dict.fromkeys(finding.about)]
+    classes = [name for name in dict.fromkeys(about) if name in now.overview.classes]
+    if not any(finding.decides for finding in now.findings):
+        return _no_shortcut(now).partition(":")[0].rstrip(".") + "."
+    if not classes:
+        return "Something other than what pictures are of decides: see the findings."
+    named = [shown(name, 80) for name in classes[:NAMED]]
+    more = [f"{len(classes) - NAMED:,} more"] if len(classes) > NAMED else []
+    *others, last = [*named, *more]
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return f"Shortcuts were found in {len(classes):,} of {len(now.overview.classes):,} classes: {listed}."
 
 
 def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -168,7 +189,8 @@ def _values(now: Told) -> dict[str, Any]:
     options = manifest.get("options", {})
     method = str(options.get("method", "lrp")) + (f" ({options['composite']})" if options.get("composite") else "")
     return {
-        "title": title(now), "setup": setup(now), "lines": headlines(now, of_findings), "parts": parts,
+        "title": title(now), "verdict": verdict(now), "setup": setup(now), "lines": headlines(now, of_findings),
+        "pictured": bool(now.thumbnails.numbers), "parts": parts,
         "plots": _plots(now.overview), "calibration": _calibration(now.overview),
         "classes": _classes(now, order, of_findings), "classes_note": _classes_note(now, order),
         "errors": now.overview.errors,
@@ -256,21 +278,8 @@ def _changed(now: Told, finding: AuditFinding) -> list[dict[str, Any]]:
 
 def scaled(effect: Interval, null: float = float("nan")) -> dict[str, Any]:
     """Where an interval lies on a bar, in percent of its width: 0 to 1, -1 to 1, or as far as it must reach."""
-    ends = [one for one in (effect.value, effect.low, effect.high, null) if math.isfinite(one)]
-    low = min([0.0, *ends])
-    low = -1.0 if -1 <= low < 0 else low
-    high = max([0.0, *ends])
-    high = 1.0 if high <= 1 else high * 1.05
-
-    def at(value: float) -> float:
-        value = low if math.isnan(value) else min(max(value, low), high)
-        return round(100 * (value - low) / (high - low), 1)
-
-    return {
-        "text": in_words(effect), "value": at(effect.value), "low": at(effect.low),
-        "width": round(at(effect.high) - at(effect.low), 1), "zero": at(0.0) if low < 0 else None,
-        "null": None if math.isnan(null) else at(null), "null_text": number(null),
-    }  # fmt: skip
+    ends = bar_ends((effect.value, effect.low, effect.high, null))
+    return on_bar(effect, ends, in_words(effect), null=null, null_text=number(null))
 
 
 def _tiles(now: Told, numbers: Iterable[int], share: float = 1.0) -> list[dict[str, Any]]:
@@ -293,7 +302,9 @@ def _tiles(now: Told, numbers: Iterable[int], share: float = 1.0) -> list[dict[s
 
 
 def _inside(content: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+    from saywhy.answers.page_templates import in_html
+
+    return in_html(content)
 
 
 def _plots(found: Overview) -> list[dict[str, Any]]:

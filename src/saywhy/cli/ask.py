@@ -140,7 +140,10 @@ def ask(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder for answers.json, answers.png and pictures.csv.", rich_help_panel=OUTPUT
+            "--out",
+            "-o",
+            help="Folder for index.html, answers.json, answers.png and pictures.csv.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: Annotated[
@@ -344,13 +347,18 @@ def _spaces(
 
 
 def _save(answers: Answers, document: Mapping[str, Any], out: Path) -> None:
-    from saywhy.answers.captions import answers_csv, draw_answers
+    from saywhy.answers.captions import answers_csv, answers_to_html, draw_answers
     from saywhy.answers.drawing import as_png
 
-    write_whole(out / "answers.json", json.dumps(document, indent=1, allow_nan=False))
-    write_whole(out / "pictures.csv", answers_csv(answers))
-    write_whole(out / "answers.png", as_png(draw_answers(answers), dpi=120))
-    errors.print(f"answers: {out}", markup=False, soft_wrap=True)
+    files: dict[str, str | bytes] = {
+        "answers.json": json.dumps(document, indent=1, allow_nan=False),
+        "answers.png": as_png(draw_answers(answers), dpi=120),
+        "pictures.csv": answers_csv(answers),
+    }
+    for name, content in files.items():
+        write_whole(out / name, content)
+    page = write_whole(out / "index.html", answers_to_html(answers, files=list(files)))
+    errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -279,8 +279,8 @@ def show_why(why: Why, console: Console) -> None:
     known = any(there.values())
     put_to_test = any(reason.used for reason in why.reasons)
     more = (*(["is there"] if known else []), *(["rests on it"] if put_to_test else []))
-    for name in ("because of", "P(r)", "P(c | r)", "above usual", *more):
-        table.add_column(name, justify="left" if name == "because of" else "right")
+    for name in ("rationale", "P(r)", "P(c | r)", "above usual", *more):
+        table.add_column(name, justify="left" if name == "rationale" else "right")
     for reason in why.reasons:
         out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
         numbers = [f"{reason.probability:.2f}", f"{reason.given:.2f}", out]
@@ -298,7 +298,7 @@ def show_why(why: Why, console: Console) -> None:
     if found := reasons_tested(why):
         parts += [Text(), as_text(found)]
     if why.alternatives:
-        others = ", ".join(f"{pair.category} because of {pair.rationale}" for pair in why.alternatives)
+        others = "; ".join(f"{pair.category}, for {pair.rationale}" for pair in why.alternatives)
         parts += [Text(), as_text(f"also considered: {others}", style="dim")]
     if because := untold(why):
         parts.append(as_text(because, style="dim"))
