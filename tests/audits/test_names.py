@@ -49,6 +49,14 @@ def test_classes_without_names_say_nothing(tmp_path: Path) -> None:
     assert names_of(store.view()) is None
 
 
+def test_a_space_that_takes_no_texts_but_its_own_phrases_is_not_asked_for_names(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "a", {})
+    subject = subject_of(["zebra", "ox", "pig"], ["red"])
+    subject.space.vocabulary = subject.vocabulary  # type: ignore[attr-defined]
+    keep_names(store, subject)
+    assert names_of(store.view()) is None
+
+
 def test_a_name_that_holds_a_word_echoes_it() -> None:
     assert echoes("black", "Phoebastria nigripes (Black-footed Albatross)", ())
     assert echoes("a dog", "a dog", ())

@@ -16,6 +16,7 @@ import numpy as np
 from saywhy.audits.store import Store, View
 from saywhy.audits.subject import Subject
 from saywhy.plumbing.files import write_whole
+from saywhy.spaces.traits import vocabulary_of
 from saywhy.words.class_names import are_words, common_name, plain
 
 NAMES = "names.npz"
@@ -36,9 +37,13 @@ class Names:
 
 
 def keep_names(store: Store, subject: Subject) -> None:
-    """Write what names alone would say beside the rows; nothing where classes have no names, or it is there."""
+    """Write what names alone would say beside the rows; nothing where classes have no names, the space takes no texts
+    but its own phrases (concept probes), or it is there.
+    """
     path = store.folder / NAMES
     labels = subject.classifier.labels
+    if subject.seen.alone is None and vocabulary_of(subject.space) is not None:  # it takes its own phrases, and no name
+        return
     if path.is_file() or not len(subject.vocabulary) or not are_words(labels):
         return
     words, near = _near(subject)
