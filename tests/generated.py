@@ -11,22 +11,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
+from tests import formats
 from tests.pages import PAGES, ROOT, python_of
+from tests.tables import table
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-
-
-def cell(text: object) -> str:
-    """Text as it stands in a cell of a table."""
-    return " ".join(str(text).split()).replace("|", "\\|")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(cell, row))} |" for row in rows)])
 
 
 def named(what: str, rows: dict[str, str], says: str = "") -> str:
@@ -256,7 +248,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models, "spaces": spaces, "methods": methods, "composites": composites, "vocabularies": vocabularies,
     "writers": writers, "findings": findings, "exports": exports,
     "photographs": photographs, "benchmarks": benchmarks, "extras": extras, "exit-codes": exit_codes,
-    "environment": environment, "commands": commands, "api": public, "api-of-pages": imported,
+    "environment": environment, "commands": commands, "api": public,
+    "format-versions": formats.versions, "format-explanation": formats.explanation,
+    "format-records": formats.records, "format-why": formats.why, "format-answers": formats.answers,
+    "format-tables": formats.answer_tables, "format-audit": formats.audit_tables,
+    "format-findings": formats.audit_findings, "format-probes": formats.probes,
+    "format-calibration": formats.calibration,
+    "api-of-pages": imported,
 }  # fmt: skip
 """Name of a region -> what stands in it."""
 

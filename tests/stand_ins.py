@@ -69,6 +69,12 @@ def _sparse(path: Path) -> None:
     assert made.returncode == 0, made.stderr
 
 
+def _explanation(path: Path) -> None:
+    from tests.helpers import explanation
+
+    explanation().save(path)
+
+
 def _timm_folder(path: Path) -> None:
     from tests.classifiers.test_classifier import timm_directory
 
@@ -134,6 +140,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "docs/photographs.csv": lambda path: shutil.copy(ROOT / "docs" / "photographs.csv", path) and None,
     "src/saywhy/worlds/samples/aviary/*.jpg": lambda path: _copy(path.parent / "a.jpg", 5),
     "sae.safetensors": _sparse,
+    "explanation.json": _explanation,
     "names.txt": _text("bishop\nknight\nrook\nking\nqueen\n"),
     "my-words.txt": _text("a hooked bill\ncolour: red wings\ncolour: a green crown\n"),
     "lists.json": _text(json.dumps(LISTS)),

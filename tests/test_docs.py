@@ -138,7 +138,7 @@ def runs(command: Command) -> bool:
         and words[1] not in LONG
         and not command.block.excuse
         and not command.fed
-        and not any(word.isdigit() and int(word) > 300 for word in words)
+        and not any(word.isdigit() and int(word) > 100 for word in words)
         and not any(word.startswith(("../shared", "/shared", "tuned:", "concepts:", "operated:")) for word in words)
     )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from saywhy.audits.gate import RULES
-from tests.generated import ENVIRONMENT, REGION, TABLES, cell, program, written
+from tests.generated import ENVIRONMENT, REGION, TABLES, program, written
 from tests.pages import PAGES, ROOT
+from tests.tables import cell
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
