@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.plumbing import hub
-from saywhy.questions.names_and_defaults import default_space, default_vocabulary, resolve_space
+from saywhy.questions.names_and_defaults import (
+    check_writer,
+    default_space,
+    default_vocabulary,
+    default_writer,
+    resolve_space,
+)
 from tests.helpers import tiny_classifier
 
 
@@ -44,3 +52,19 @@ def test_defaults_need_no_hub_where_they_can() -> None:
     assert (default_space(tiny_classifier()), default_vocabulary(tiny_classifier())) == ("own", "concepts")
     world = Classifier.load("world:aviary")
     assert (default_space(world), default_vocabulary(world)) == ("world:aviary", "world:aviary")
+
+
+def test_a_writer_needs_a_space_that_takes_any_text() -> None:
+    aviary: Any
+    photographs: Any
+    anything: Any
+    probes: Any
+    aviary, photographs = SimpleNamespace(name="world:aviary-background"), SimpleNamespace(name="timm:resnet50")
+    anything, probes = SimpleNamespace(name="a CLIP"), SimpleNamespace(name="the classifier", vocabulary=object())
+    assert default_writer(aviary, anything) == "world:aviary"
+    assert default_writer(aviary, probes) is None
+    assert default_writer(photographs, anything) is None
+    check_writer(object(), anything)
+    check_writer(None, probes)
+    with pytest.raises(SaywhyError, match=r"knows its own phrases .*--writer none"):
+        check_writer(object(), probes)

@@ -61,7 +61,7 @@ def _explained(model: str, sources: list[str]) -> list[Explanation]:
     classifier = Classifier.load(model)
     named = explaining_space(classifier)
     space = resolve_space(named, classifier)
-    words, writer = resolve_vocabulary(None, classifier, space), resolve_writer(default_writer(classifier))
+    words, writer = resolve_vocabulary(None, classifier, space), resolve_writer(default_writer(classifier, space))
     pictures = [(Path(picture.name).name, picture.open()) for picture in read_sources(sources)]
     seen = resolve_seen(space, words, doubts=doubts_of(eyes_of(space, classifier), brought=files_brought(named, None)))
     return explain_pictures(pictures, classifier, words, space, writer=writer, seen=seen)

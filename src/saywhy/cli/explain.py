@@ -178,6 +178,7 @@ def explain(
     from saywhy.questions.explain import explain_pictures
     from saywhy.questions.names_and_defaults import (
         check_space_name,
+        check_writer,
         default_writer,
         explaining_space,
         files_brought,
@@ -220,7 +221,8 @@ def explain(
         opinion = resolve_space(space, classifier, device)
         check_phrases(options.phrases, opinion)
         words = resolve_vocabulary(words, classifier, opinion)
-        language = language if writer is not None else resolve_writer(default_writer(classifier))
+        language = language if writer is not None else resolve_writer(default_writer(classifier, opinion))
+        check_writer(language, opinion)
 
     console = Terminal(quiet=quiet)
     doubts = doubts_of(

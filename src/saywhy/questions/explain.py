@@ -30,6 +30,7 @@ from saywhy.questions.concepts import why_not_vector
 from saywhy.questions.described import check_target, describe
 from saywhy.questions.names_and_defaults import (
     check_space,
+    check_writer,
     explaining_space,
     files_brought,
     resolve_seen,
@@ -177,6 +178,7 @@ def explain(
     words = resolve_vocabulary(given, classifier, opinion)
     check_phrases(options.phrases, opinion)
     language = resolve_writer(writer)
+    check_writer(language, opinion)
     doubts = doubts_of(
         eyes_of(opinion, classifier), reference, asked if several else (), brought=files_brought(space, calibration),
         tell=warnings.warn, bar=_bar,

@@ -195,9 +195,23 @@ def resolve_vocabulary(
     return replace(words, templates={"": ("{}",)})
 
 
-def default_writer(classifier: Classifier) -> str | None:
-    """The aviary's language model for the aviary's classifiers; none for others: load or train one."""
-    return "world:aviary" if classifier.name.startswith("world:aviary") else None
+def default_writer(classifier: Classifier, space: Space) -> str | None:
+    """The aviary's language model for the aviary's classifiers, where the space takes any text; none for others: load
+    or train one."""
+    from saywhy.spaces.traits import vocabulary_of
+
+    return "world:aviary" if classifier.name.startswith("world:aviary") and vocabulary_of(space) is None else None
+
+
+def check_writer(writer: object, space: Space) -> None:
+    """Raises SaywhyError for a writer in a space that knows its own phrases alone: no sentence can be weighed there."""
+    from saywhy.spaces.traits import vocabulary_of
+
+    if writer is not None and vocabulary_of(space) is not None:
+        raise SaywhyError(
+            f"{space.name} knows its own phrases and no others, so that no sentence can be weighed in it; leave the "
+            "writer out (--writer none), or take another space (--space own, --space clip)"
+        )
 
 
 def resolve_writer(writer: str | LanguageModel | None) -> LanguageModel | None:

@@ -14,6 +14,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import shown, unknown
 from saywhy.questions.names_and_defaults import (
+    check_writer,
     default_space,
     default_writer,
     explaining_space,
@@ -152,7 +153,6 @@ def prepared(
             spaces[name] = resolve_space(name, classifier, device)
         return spaces[name]
 
-    language = resolve_writer(default_writer(classifier) if writer is None else writer)
     light = usual_light(list(reference)) if reference else None
     voices: dict[str, Voice] = {}
     wanted: list[str | None] = [*vocabularies] or [None]
@@ -175,6 +175,9 @@ def prepared(
                 tell(f"{named.source} is not asked in {shown(vocabulary)}: {error}")
     if not voices:
         raise problems[0]
+    narrowest = min((voice.space for voice in voices.values()), key=lambda one: vocabulary_of(one) is None)
+    language = resolve_writer(default_writer(classifier, narrowest) if writer is None else writer)
+    check_writer(language, narrowest)
     takes_any = next((voice.space for voice in voices.values() if vocabulary_of(voice.space) is None), None)
     why = ""
     if takes_any is None:
