@@ -77,7 +77,11 @@ def type_in_words(hint: str) -> str:
         "Tensor": PACKED, "torch.Tensor": PACKED, "np.ndarray": PACKED, "Box": "[left, top, right, bottom]",
         "Verdict": "text", "int | str": "integer or text", "Interval": "{value, low, high}",
     }  # fmt: skip
-    return words.get(hint, f"[{hint}](#{hint.lower()})" if hint[:1].isupper() else hint)
+    if hint == "Explanation":
+        return "[Explanation](#an-explanation)"
+    if hint[:1].isupper() and hint not in words:  # records that have no table of their own on the page are objects
+        return f"[{hint}](#{hint.lower()})" if hint in RECORDS else "object"
+    return words.get(hint, hint)
 
 
 def _as_json(text: str) -> str:
