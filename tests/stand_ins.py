@@ -42,8 +42,8 @@ def _classes() -> tuple[Path, ...]:
     return tuple(sorted((folder / "images").rglob("*.png")))
 
 
-def _class_folders(path: Path) -> None:
-    for picture in _classes():
+def _class_folders(path: Path, count: int = 12) -> None:
+    for picture in _classes()[:: max(1, len(_classes()) // count)]:
         there = path / picture.parent.name.partition(".")[2] / picture.name
         there.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, there)
@@ -54,7 +54,7 @@ def _audit_once() -> Path:
     import tempfile
 
     folder = Path(tempfile.mkdtemp())
-    _class_folders(folder / "photos")
+    _class_folders(folder / "photos", 48)  # what is inside is named from 40 on
     made = saywhy("audit", folder / "photos", "--model", "world:aviary", "--out", folder / "audit", "--quiet")
     assert made.returncode == 0, made.stderr
     return folder / "audit"
@@ -90,7 +90,7 @@ def _labels(path: Path) -> None:
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["file", "label", "camera"])
-        for n, picture in enumerate(_classes()):
+        for n, picture in enumerate(_classes()[::4]):
             out.writerow([picture, picture.parent.name.partition(".")[2].replace("_", " "), "AB"[n % 2]])
 
 
@@ -101,7 +101,7 @@ def _shards(path: Path) -> None:
 
     for shard in range(4):
         with tarfile.open(path.parent / f"shards-{shard:04}.tar", "w") as file:
-            for n, picture in enumerate(_classes()[shard::4]):
+            for n, picture in enumerate(_classes()[4 * shard : 4 * shard + 3]):
                 for ending, data in (("png", picture.read_bytes()), ("cls", b"3")):
                     member = tarfile.TarInfo(f"{n:03}.{ending}")
                     member.size = len(data)
@@ -112,17 +112,19 @@ def _text(text: str) -> Callable[[Path], None]:
     return lambda path: path.write_text(text, encoding="utf-8") and None
 
 
-def _checkpoint(classes: int) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        import timm
-        import torch
+def _checkpoint(path: Path, classes: int) -> None:
+    import timm
+    import torch
 
-        network = timm.create_model("resnet18", num_classes=classes)
-        torch.save({"state_dict": network.state_dict()}, path)
-
-    return write
+    torch.save({"state_dict": timm.create_model("resnet18", num_classes=classes).state_dict()}, path)
 
 
+OF_CLASSES: dict[str, Callable[[Path, int], None]] = {
+    "names.txt": lambda path, classes: path.write_text("".join(f"piece {n}\n" for n in range(classes))) and None,
+    "best.pth": _checkpoint,
+    "best.pth.tar": _checkpoint,
+}
+"""Files that fit the number of classes which a command names, or five."""
 FILES: dict[str, Callable[[Path], None]] = {
     "photo.jpg": _copy,
     "other.jpg": lambda path: _copy(path, 1),
@@ -132,7 +134,6 @@ FILES: dict[str, Callable[[Path], None]] = {
     "photographs": _class_folders,
     "data/holdout": _class_folders,
     "more/**/*.png": lambda path: _copy(path.parents[1] / "below" / "more.png", 4),
-    "@names.txt": _text(f"{BIRDS[0]}\n"),
     "@list.txt": _text(f"{BIRDS[0]}\n"),
     "timm:path/to/folder": _timm_folder,
     "DIR": _doubly_right,
@@ -141,13 +142,11 @@ FILES: dict[str, Callable[[Path], None]] = {
     "src/saywhy/worlds/samples/aviary/*.jpg": lambda path: _copy(path.parent / "a.jpg", 5),
     "sae.safetensors": _sparse,
     "explanation.json": _explanation,
-    "names.txt": _text("bishop\nknight\nrook\nking\nqueen\n"),
     "my-words.txt": _text("a hooked bill\ncolour: red wings\ncolour: a green crown\n"),
     "lists.json": _text(json.dumps(LISTS)),
     "table.csv": _labels,
     "shards-{0000..0003}.tar": _shards,
     "rules.toml": _text("min_accuracy = 0.1\n"),
-    "best.pth.tar": _checkpoint(5),
     "audit": _audit,
     "audit-of-main": _audit,
     "audit-of-last-month": _audit,
@@ -174,9 +173,12 @@ def replaced(word: str) -> str:
 
 def furnish(folder: Path, words: Sequence[str]) -> None:
     """Make what those words name and what has a stand-in."""
-    for word in {word.rstrip("/") for word in words} & set(FILES):
+    classes = int(words[words.index("--num-classes") + 1]) if "--num-classes" in words else 5
+    for word in {word.rstrip("/") for word in words}:
         place = folder / word.removeprefix("@").removeprefix("timm:")
-        if not place.exists() or word.startswith("@"):
+        if word in OF_CLASSES:
+            OF_CLASSES[word](place, classes)
+        elif word in FILES and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             FILES[word](place)
 
