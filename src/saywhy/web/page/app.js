@@ -36,7 +36,7 @@ async function start() {
   });
   if (options.audit) {
     by("parts").hidden = false;
-    by("to-audit").textContent = `The audit ${options.audit.name}`;
+    by("to-audit").textContent = `Audit: ${options.audit.name}`;
   }
   addEventListener("hashchange", route);
   route();

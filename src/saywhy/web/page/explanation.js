@@ -105,7 +105,7 @@ function card(one, e, pick, point) {
   const more = make(
     "div",
     { class: "more", id: `region-${one.number}`, hidden: true },
-    one.test ? tested(one.test) : make("p", { class: "note" }, "Whether the decision rests on it was not tested."),
+    one.test ? make("p", { class: "tested" }, outcome(one.test)) : make("p", { class: "note" }, "Whether the decision rests on it was not tested."),
     words(one.words),
   );
   const item = make(
@@ -154,9 +154,12 @@ function words(look) {
 const chip = (verdict) => make("span", { class: `verdict ${verdict.replaceAll(" ", "-")}` }, verdict);
 
 /** A verdict, and what became of the score. */
-function tested(test) {
+const tested = (test) => make("p", { class: "tested" }, chip(test.verdict), ` ${outcome(test)}`);
+
+/** What became of the score, or why it could not be tested, as a sentence. */
+function outcome(test) {
   const said = test.said.replace(/^not testable: /, "");
-  return make("p", { class: "tested" }, chip(test.verdict), ` ${said[0]?.toUpperCase() ?? ""}${said.slice(1)}.`);
+  return `${said.slice(0, 1).toUpperCase()}${said.slice(1)}.`;
 }
 
 /** What decides first, then what was tested, then the rest. */
