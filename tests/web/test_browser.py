@@ -173,7 +173,7 @@ def test_upload_to_explanation(page: Page) -> None:
     answered(page)
     assert page.inner_text("#verdict").startswith("It says Red-crowned Kingfisher")
     assert page.evaluate("document.activeElement.id") == "verdict"  # a screen reader reads on from here
-    assert page.inner_text("#live").startswith("Done: Red-crowned Kingfisher")
+    assert page.inner_text("#live").startswith("Done. It says Red-crowned Kingfisher")
     assert page.locator(".view .mark").count() == page.locator(".region").count() > 0
     assert page.evaluate("[...document.images].every(one => one.complete && (one.naturalWidth || one.hidden))")
     with page.expect_download() as saved:
@@ -319,6 +319,9 @@ def test_the_keyboard_alone(page: Page) -> None:
                 return
         raise AssertionError(f"Tab does not reach {selector}")
 
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # to the question
+    assert page.evaluate("document.activeElement.id") == "main"
     tab_to("#model")
     tab_to("#checks")
     page.keyboard.press("Home")  # none
@@ -423,6 +426,8 @@ def test_from_a_finding_of_an_audit_to_its_slice_and_its_pictures(chrome: Browse
         page.wait_for_selector(".findings")
         assert page.is_hidden("#problem")
         assert page.evaluate("window.broken === undefined")
+        upload(page)  # dropped here, too
+        answered(page)
     assert [one for one in heard.errors if "404" not in one] == []  # of the picture that there is not
 
 

@@ -458,7 +458,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
         }
         for n, region in enumerate(e.regions)
     ]
-    verdict, told = _told(e)
+    verdict, told = verdict_and_rest(e)
     return {
         "name": e.picture.name,
         "size": (e.picture.width, e.picture.height),
@@ -499,7 +499,7 @@ def _shown(explanation: Explanation, picture: Image.Image, place: Place) -> dict
     }
 
 
-def _told(e: Explanation) -> tuple[str, dict[str, str]]:
+def verdict_and_rest(e: Explanation) -> tuple[str, dict[str, str]]:
     """The verdict of the summary, and the rest by what it is about; of another summary, all of it as the verdict."""
     parts = {
         about: text

@@ -134,6 +134,8 @@ class Shown(BaseModel):
     target: Prediction = Field(description="the class that is explained")
     predictions: list[Prediction] = Field(description="best first")
     summary: str = Field(description="one or more sentences; phrases between asterisks are facts")
+    verdict: str = Field(description="what is said, the first sentence of the summary")
+    told: dict[str, str] = Field(description="its rest, by what it is about")
     sentence: str = Field(description='of a language model, held against the space; "" where there is none')
     sentence_words: list[SentenceWord]
     silence: str = Field(description='why nothing is said of what is there; "" where words may be said')

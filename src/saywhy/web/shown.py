@@ -14,7 +14,7 @@ from saywhy.answers.claims import WHOLE, chance, heading, said, unsaid
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.counterfactual import in_concepts, why_this_one
 from saywhy.answers.drawing import BOXES, heatmap_rgba
-from saywhy.answers.explanation import Explanation
+from saywhy.answers.explanation import Explanation, verdict_and_rest
 from saywhy.answers.places import places
 from saywhy.answers.summary import checked, why_no_region
 from saywhy.answers.verdicts import ELSEWHERE, SURROUNDINGS, fall, marks, tally
@@ -34,6 +34,7 @@ def shown(e: Explanation) -> schema.Shown:
     size = e.picture.width, e.picture.height
     where = places([region.box for region in e.regions], size)
     frame = frame_box(e.geometry)
+    verdict, rest = verdict_and_rest(e)
     return schema.Shown(
         name=e.picture.name,
         width=e.picture.width,
@@ -48,6 +49,8 @@ def shown(e: Explanation) -> schema.Shown:
         target=_prediction(e.target),
         predictions=[_prediction(one) for one in e.predictions],
         summary=e.summary,
+        verdict=verdict,
+        told=rest,
         sentence="" if e.sentence is None else e.sentence.text,
         sentence_words=_sentence_words(e.sentence),
         silence=e.silence,

@@ -2,7 +2,7 @@
 
 import { ask as askServer, read } from "./api.js";
 import { audit } from "./audit.js";
-import { by, fill, make, percent, tell } from "./dom.js";
+import { by, fill, make, tell } from "./dom.js";
 import { explanation } from "./explanation.js";
 import { more } from "./more.js";
 
@@ -16,6 +16,10 @@ start();
 
 async function start() {
   by("cancel").addEventListener("click", cancel);
+  by("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address says which part of the page is shown
+    by("main").focus();
+  });
   addEventListener("keydown", (event) => event.key === "Escape" && running && cancel());
   try {
     options = await read("/api/options");
@@ -86,9 +90,13 @@ function takePictures() {
   const take = (files) => {
     const [file] = files;
     if (!file) return;
-    if (location.hash.startsWith("#audit")) location.hash = "#picture";
-    if (files.length > 1) problem("One picture at a time: this is about the first.");
-    choose({ picture: file }, file.name, URL.createObjectURL(file));
+    const go = () => {
+      choose({ picture: file }, file.name, URL.createObjectURL(file));
+      if (files.length > 1) tell("One picture at a time: this is about the first.");
+    };
+    if (!location.hash.startsWith("#audit")) return go();
+    addEventListener("hashchange", go, { once: true }); // after route, which ends what is asked
+    location.hash = "#picture";
   };
   by("file").addEventListener("change", () => {
     take([...by("file").files]);
@@ -151,7 +159,7 @@ function show(explained, asked) {
   const part = explained.shown.against ? by("against") : by("verdict");
   by("verdict").focus({ preventScroll: true });
   part.closest("section, article").scrollIntoView({ block: "start" });
-  tell(`Done: ${explained.shown.predictions[0].name}, ${percent(explained.shown.predictions[0].probability)}.`);
+  tell(`Done. ${by("verdict").textContent}`);
 }
 
 /** Ask one question, with its progress shown. done: is given the last line. Gives it too; null where there is none. */

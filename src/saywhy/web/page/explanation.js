@@ -38,12 +38,7 @@ export function explanation(explained) {
 }
 
 function verdict(e) {
-  const first = e.predictions[0];
-  const other = e.target.index !== first.index;
-  const head = other
-    ? ["It says ", make("em", {}, first.name), ` (${percent(first.probability)}); explained is ${"\u00a0"}`, make("em", {}, e.target.name), ` (${percent(e.target.probability)})`]
-    : ["It says ", make("em", {}, first.name), make("span", { class: "sure" }, ` ${percent(first.probability)}`)];
-  return make("div", {}, make("h2", { id: "verdict", tabindex: -1 }, head), make("p", { class: "sentence" }, short(e)));
+  return make("div", {}, make("h2", { id: "verdict", tabindex: -1 }, emphasised(e.verdict)), make("p", { class: "sentence" }, short(e)));
 }
 
 /** The answer in a sentence or two; the whole account stands below. */
@@ -259,7 +254,7 @@ function details(explained) {
     "details",
     {},
     make("summary", {}, "The whole account, and the settings to repeat this"),
-    make("p", {}, emphasised(e.summary)),
+    make("dl", { class: "told" }, Object.entries(e.told).map(([about, text]) => [make("dt", {}, about), make("dd", {}, emphasised(text))])),
     e.sentence && make("p", {}, `In a sentence: ${e.sentence}`),
     e.map_check && make("p", {}, `${e.map_check}.`),
     make("dl", {}, Object.entries(explained.settings).filter(([, value]) => value !== null).map(([key, value]) => [make("dt", {}, key), make("dd", {}, shown(value))])),
