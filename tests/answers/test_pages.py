@@ -200,6 +200,10 @@ def test_pages_fit_are_readable_and_ask_nothing_of_anybody(
         assert said == []  # nothing is refused by the page's own policy
         assert contrast_of(page, ".answer") > 7
         assert contrast_of(page, ".note, .name, .legend") > 4.5
+        page.emulate_media(media="print", color_scheme=scheme)  # on white paper, whatever the screen is
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert contrast_of(page, ".answer") > 7
+        assert page.locator(".to-top").count() == 0 or not page.locator(".to-top").is_visible()
         context.close()
 
 
