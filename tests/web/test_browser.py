@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -440,7 +440,7 @@ def test_a_picture_of_an_audit_is_explained(chrome: Browser, tmp_path: Path) -> 
     from tests.web.site import aviary
 
     bird = aviary()
-    how = {"checks": "none", "sample": 4, "tries": 0, "objects": 0, "limit": 24}
+    how: dict[str, Any] = {"checks": "none", "sample": 4, "tries": 0, "objects": 0, "limit": 24}
     made = saywhy.audit("world:aviary", model=bird.classifier, out=tmp_path / "audit", kinds=["recognised by"], **how)
     models = {bird.name: bird}
     site = Site(models, Queue(1, 8), explorer=Explorer(made.folder, models))
