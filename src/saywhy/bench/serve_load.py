@@ -29,7 +29,7 @@ import torch
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
 from saywhy.questions.explain import explain
-from saywhy.questions.names_and_defaults import default_writer
+from saywhy.questions.names_and_defaults import default_writer, explaining_space, resolve_space
 from saywhy.worlds.scenes import draw
 
 AT_ONCE = 50
@@ -149,7 +149,9 @@ def _as_the_library(model: str, picture: bytes, served: str, checks: str) -> boo
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // WORKERS))
     try:
         classifier = Classifier.load(model)
-        found = explain(picture, model=classifier, checks=checks, writer=default_writer(classifier))
+        space = resolve_space(explaining_space(classifier), classifier)
+        writer = default_writer(classifier, space)
+        found = explain(picture, model=classifier, space=space, checks=checks, writer=writer)
     finally:
         torch.set_num_threads(threads)
     document = json.loads(served)["explanation"]
