@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -123,6 +124,14 @@ def test_where_a_phrase_is(asking: TestClient) -> None:
     assert decoded(found.heatmap).mode == "RGBA"
     assert found.fits == ("does not stand out" not in found.said)
     assert found.score > schema.HeatmapState(**elsewhere).heatmap.score
+
+
+def test_what_strangers_type_is_not_kept(asking: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAYWHY_CACHE", str(tmp_path))
+    for endpoint, fields in (("heatmaps", {"phrase": "a secret"}), ("captions", {"captions": ["a secret", "another"]})):
+        answer = asking.post(f"/api/{endpoint}", data={"example": EXAMPLE} | fields)
+        assert lines(answer.text)[-1]["state"] == "done"
+    assert not any(b"secret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
 
 def test_how_well_captions_fit(asking: TestClient) -> None:

@@ -23,6 +23,7 @@ from saywhy.cli.loading import (
 )
 from saywhy.cli.options import ANSWER, Device, Reference
 from saywhy.errors import SaywhyError
+from saywhy.plumbing.extras import need
 
 if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
@@ -115,7 +116,8 @@ def serve(
     device: Device = None,
 ) -> None:
     """Serve a page on which pictures are explained, and the same over HTTP (docs/serve.md)."""
-    _check_extra()
+    for module in ("fastapi", "uvicorn", "python_multipart"):
+        need("saywhy serve", module)
     from saywhy.web.guard import Access
     from saywhy.web.models import Named, prepared
 
@@ -156,14 +158,6 @@ def serve(
         models, access, port=port, workers=workers, places=queue, max_bytes=max_mb << 20,
         max_pixels=max_megapixels * 1_000_000, explorer=explorer, open_page=open_page, tell=_say,
     )  # fmt: skip
-
-
-def _check_extra() -> None:
-    """Raises SaywhyError where what the command needs is not installed."""
-    from importlib.util import find_spec
-
-    if not all(find_spec(name) for name in ("fastapi", "uvicorn", "python_multipart")):
-        raise SaywhyError("saywhy serve needs more than is installed: pip install 'saywhy[web]'")
 
 
 def _loaded(sources: list[str], **how: object) -> list[tuple[str, Classifier]]:

@@ -13,7 +13,7 @@ EXTRAS = {
     "captum": "peers", "zennit": "peers",
     "cleanlab": "metrics", "pycocoevalcap": "metrics", "torchmetrics": "metrics", "diffusers": "metrics",
     "ray": "ray", "datasets": "hf-datasets", "fiftyone": "fiftyone", "wandb": "wandb",
-    "fastapi": "web", "uvicorn": "web",
+    "fastapi": "web", "uvicorn": "web", "python_multipart": "web",
 }  # fmt: skip
 """Module -> the extra of pyproject.toml that brings it."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,19 @@ from saywhy.plumbing.names import in_utf8
 Encode = Callable[[Sequence[str]], Tensor]
 """M texts -> (M, d) on the CPU, float32."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: it has other columns
+
+
+_kept: ContextVar[bool] = ContextVar("kept", default=True)
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """While this lasts, texts that are encoded in this thread are looked up, and not kept: strangers typed them."""
+    before = _kept.set(False)
+    try:
+        yield
+    finally:
+        _kept.reset(before)
 
 
 def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
@@ -41,7 +55,7 @@ def cached_encode(encoder: str, texts: Sequence[str], encode: Encode) -> Tensor:
         fresh = dict(zip(missing, encode(missing).float().cpu().numpy(), strict=True))
         known |= fresh
         with keeping():
-            _undamaged(path, lambda: _write(path, fresh))
+            _undamaged(path, lambda: _write(path, fresh) if _kept.get() else None)
     return torch.from_numpy(np.stack([known[text] for text in texts]))
 
 

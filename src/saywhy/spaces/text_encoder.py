@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, final
 
 from torch import Tensor
@@ -26,6 +27,8 @@ _OFFICIAL = {
 }
 """SHA-256 of the files of sentence-transformers/all-MiniLM-L6-v2 on its hub, revision 1110a243, as the public code of
 several projects pins them."""
+
+_one = Lock()  # a tokenizer is one thread's at a time: others it tells "Already borrowed". Of no encoder: those pickle
 
 
 class TextEncoder(Protocol):
@@ -62,13 +65,14 @@ class SentenceEncoder:
         return self._encode(texts, False)
 
     def _encode(self, texts: Sequence[str], progress: bool) -> Tensor:
-        vectors = self._model.encode(
-            [in_utf8(text) for text in texts],
-            batch_size=256,
-            convert_to_tensor=True,
-            normalize_embeddings=True,
-            show_progress_bar=progress,
-        )
+        with _one:
+            vectors = self._model.encode(
+                [in_utf8(text) for text in texts],
+                batch_size=256,
+                convert_to_tensor=True,
+                normalize_embeddings=True,
+                show_progress_bar=progress,
+            )
         return vectors.float().cpu()
 
 

@@ -33,6 +33,7 @@ from saywhy.questions.options import CHECKS, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.questions.why_not import check_other
 from saywhy.spaces.similarity import UNUSUAL, unusual_scores
+from saywhy.spaces.text_cache import nothing_kept
 from saywhy.spaces.traits import encode_once, reference_of, scale_of
 from saywhy.web import schema
 from saywhy.web.audit import Explorer
@@ -216,8 +217,8 @@ def _add_questions(app: FastAPI, site: Site) -> None:
             phrase = question.asked.phrase.strip()
             if not phrase:
                 raise HTTPException(422, "phrase: name what should be seen, such as 'a red crown'")
-            space = question.model.space_for([phrase])
-            check_phrases([phrase], space)
+            with nothing_kept():
+                check_phrases([phrase], question.model.space_for([phrase]))
 
         def work() -> bytes:
             name, image = question.open()
@@ -399,7 +400,8 @@ def heatmap(name: str, image: Image, model: Model, phrase: str) -> bytes:
     usual = torch.zeros(0, encoded.shape[1])
     if reference_of(space) is None:  # what is usual is what other phrases score
         usual = space.encode_texts(vocabulary.phrases)
-    ((found,),) = find_phrases([image], encoded, usual, space, model.classifier, ExplainOptions(phrases=(phrase,)))
+    with nothing_kept():
+        ((found,),) = find_phrases([image], encoded, usual, space, model.classifier, ExplainOptions(phrases=(phrase,)))
     out = f"{found.unusual:+.1f} standard deviations above what is usual"
     said = out if found.fits else f"does not stand out ({out}): this is where it would be, were it there"
     answer = schema.Heatmap(
