@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.test_app import saywhy
 
+pytest.importorskip("fastapi", reason="needs the extra web")
+
 
 @pytest.mark.parametrize(
     ("options", "said"),
