@@ -180,6 +180,15 @@ def test_unknown_names_get_the_nearest_ones(source: str, message: str) -> None:
         Classifier.load(source)
 
 
+def test_a_path_that_says_not_what_it_is_gets_the_right_words(tmp_path: Path) -> None:
+    with pytest.raises(SaywhyError, match=f"for this folder timm:{tmp_path} or hf:{tmp_path}"):
+        Classifier.load(str(tmp_path))
+    weights = tmp_path / "best.pth"
+    weights.touch()
+    with pytest.raises(SaywhyError, match=f"--model timm:NAME --checkpoint {weights} --num-classes N"):
+        Classifier.load(str(weights))
+
+
 def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
     with pytest.raises(SaywhyError, match="no device 'cuda:99' here; cpu is always there"):
         Classifier.load("timm:no-such-network", device="cuda:99")

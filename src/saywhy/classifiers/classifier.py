@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -113,7 +114,7 @@ class Classifier:
         origin, _, name = source.partition(":")
         if origin not in SOURCES or not name:
             known = ", ".join(s if s in SHORT else f"{s}:NAME" for s in SOURCES)
-            raise SaywhyError(f"{source!r} does not name a classifier; use one of {known}")
+            raise SaywhyError(f"{source!r} does not name a classifier; use one of {known}{_as_path(source)}")
         if classes is not None and checkpoint is None and pretrained:
             raise SaywhyError(f"{source} with {classes} classes has a head that nobody trained; give its checkpoint")
         chosen = choose_device(device)
@@ -449,3 +450,12 @@ def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, st
 
 
 __all__ = ["SOURCES", "Classifier", "Head"]
+
+
+def _as_path(source: str) -> str:
+    """What to write for a path that was given without saying what it is; "" for what is no path."""
+    if os.path.isdir(source):
+        return f"; for this folder timm:{source} or hf:{source}"
+    if os.path.isfile(source):
+        return f"; weights in a file are of an architecture: --model timm:NAME --checkpoint {source} --num-classes N"
+    return ""
