@@ -113,8 +113,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
+    """One browser for all of these tests, and no longer: while it runs, so does an event loop in this thread."""
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
