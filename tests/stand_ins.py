@@ -64,11 +64,6 @@ def _audit(path: Path) -> None:
     shutil.copytree(_audit_once(), path)
 
 
-def _sparse(path: Path) -> None:
-    made = saywhy("train", "sae", _audit_once(), "--steps", 50, "--out", path)
-    assert made.returncode == 0, made.stderr
-
-
 def _explanation(path: Path) -> None:
     from tests.helpers import explanation
 
@@ -140,7 +135,6 @@ FILES: dict[str, Callable[[Path], None]] = {
     "bank.txt": _text("a hooked bill\nred wings\na green crown\n"),
     "docs/photographs.csv": lambda path: shutil.copy(ROOT / "docs" / "photographs.csv", path) and None,
     "src/saywhy/worlds/samples/aviary/*.jpg": lambda path: _copy(path.parent / "a.jpg", 5),
-    "sae.safetensors": _sparse,
     "explanation.json": _explanation,
     "my-words.txt": _text("a hooked bill\ncolour: red wings\ncolour: a green crown\n"),
     "lists.json": _text(json.dumps(LISTS)),

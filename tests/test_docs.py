@@ -131,14 +131,18 @@ WRITTEN = ("--out", "-o", "--junit", "--save")
 """Options whose file or folder the command itself makes."""
 
 
+COUNTS = ("--limit", "-n", "--train", "--test")
+"""Options that say of how many pictures: a command with more than a hundred takes minutes."""
+
+
 def runs(command: Command) -> bool:
     words = command.words
     return (
         words[0] == "saywhy"
-        and words[1] not in LONG
+        and (words[1] not in LONG or "--epochs" in words)  # a small training, as a page shows it
         and not command.block.excuse
         and not command.fed
-        and not any(word.isdigit() and int(word) > 100 for word in words)
+        and not any(option in COUNTS and int(word) > 100 for option, word in pairwise(words))
         and not any(word.startswith(("../shared", "/shared", "tuned:", "concepts:", "operated:")) for word in words)
     )
 
