@@ -149,8 +149,8 @@ def _as_the_library(model: str, picture: bytes, served: str, checks: str) -> boo
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // WORKERS))
     try:
         classifier = Classifier.load(model)
-        space = resolve_space(explaining_space(classifier), classifier)
-        writer = default_writer(classifier, space)
+        space = explaining_space(classifier)  # by its name, by which files that it brings are known
+        writer = default_writer(classifier, resolve_space(space, classifier))
         found = explain(picture, model=classifier, space=space, checks=checks, writer=writer)
     finally:
         torch.set_num_threads(threads)
