@@ -187,7 +187,7 @@ def reasons_tested(why: Why) -> str:
     return f"{said}; {untestable} cannot be tested" if untestable else said
 
 
-def _tests_in_words(use: RationaleUse) -> str:
+def use_in_words(use: RationaleUse) -> str:
     """What became of the category's probability in both tests, in plain words."""
     text, picture = use.text, use.picture
     by_text = text.reason or f"other rationales in the text: {text.probability[0]:.2f} to {text.probability[1]:.2f}"
@@ -370,7 +370,7 @@ def _card(why: Why, number: int, place: Place, files: Sequence[str] = ()) -> tup
             "chance": there.get(reason.rationale, ""),
             "state": _state(reason),
             "verdict": "" if reason.used is None else reason.used.verdict,
-            "used": "" if reason.used is None else _tests_in_words(reason.used),
+            "used": "" if reason.used is None else use_in_words(reason.used),
             "maps": [
                 place(jpeg(overlay(picture, values.numpy(), why.geometry)), f"reason-{n + 1}-{what}")
                 for values, what in zip(reason.heat, ("pair", "alone"), strict=True)
