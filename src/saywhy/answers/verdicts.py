@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from saywhy.types import BORNE_OUT, NOT_TESTABLE, Check, Claim
+from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check, Claim
 
 ELSEWHERE = "equal areas elsewhere"
 SURROUNDINGS = ("in other surroundings", "in its own, mirrored and shifted")
@@ -41,7 +41,7 @@ def tally(checks: Sequence[Check]) -> Tally:
 
 
 def fall(check: Check, what: str = "without it", beside: str = ELSEWHERE) -> str:
-    """What became of the score, and of that under the controls, in words; why, where it could not be tested.
+    """What became of the score, and of that under the controls, in words; why, where it is not borne out or testable.
 
     "without it the score falls from 0.93 to 0.41; equal areas elsewhere: 0.90"
 
@@ -50,11 +50,14 @@ def fall(check: Check, what: str = "without it", beside: str = ELSEWHERE) -> str
     if check.verdict == NOT_TESTABLE:
         return f"not testable: {check.reason}"
     before, after, controls = (None if p is None else f"{p:.2f}" for p in check.probability)
-    # A class can be so sure that its logit falls far before two digits of its probability do.
-    small = f" (its logit by {check.share:.0%} of its margin)" if before == after else ""
-    verb = f"stays at {before}" if before == after else f"{_moves(check)} from {before} to {after}"
     elsewhere = "" if controls is None else f"; {beside}: {controls}"
-    return f"{what} the score {verb}{small}{elsewhere}"
+    lacks = f" ({check.reason})" if check.verdict == NOT_BORNE_OUT and check.reason else ""
+    if before != after:
+        return f"{what} the score {_moves(check)} from {before} to {after}{elsewhere}{lacks}"
+    # A class can be so sure that its logit falls far before two digits of its probability do.
+    moves = "falls" if check.share >= 0 else "rises"
+    by = f"{abs(check.share):.0%} of its margin"
+    return f"{what} its logit {moves} by {by}, the score stays at {before}{elsewhere}{lacks}"
 
 
 def marks(claim: Claim) -> str:

@@ -24,6 +24,7 @@ from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, Check
 CHANGE = "its surroundings swapped for those of other pictures"
 FAST, FULL = 10, 32  # passes: one for each swap, and one for each control
 BORDER = 0.125  # of the shorter side: the border that is taken for surroundings, whatever is in it
+OWN = "not clearly further than in its own surroundings, mirrored and shifted"
 LEAST = 0.1  # of the margin: what the decision is said to rest on takes at least so much more than the controls do
 LEVEL = 0.05  # that the difference is less than that, one-sided (Welch)
 FEWEST = 4  # other pictures
@@ -95,9 +96,10 @@ def check_surroundings(
     swapped, controls = found[:count], found[count:]
     falls, beside = ((before.logits[0] - part.logits).numpy() for part in (swapped, controls))
     interval, p, less = _welch(falls, beside, LEAST * margin)
+    stands = less <= LEVEL
     return Check(
         CHANGE,
-        BORNE_OUT if less <= LEVEL else NOT_BORNE_OUT,
+        BORNE_OUT if stands else NOT_BORNE_OUT,
         float(falls.mean()),
         margin,
         (float(before.probabilities[0]), float(swapped.probabilities.mean()), float(controls.probabilities.mean())),
@@ -106,6 +108,7 @@ def check_surroundings(
         control=float(beside.mean()),
         p=p,
         passes=2 * count,
+        reason="" if stands else OWN,
     )
 
 

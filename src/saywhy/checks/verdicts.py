@@ -16,6 +16,9 @@ from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check
 LEAST = 0.08  # of the margin: the least fall that matters (chosen with LEVEL on half of the scenes; docs/checks.md)
 LEVEL = 0.1  # of all claims of a picture that are called borne out, at most so many do no more than an equal change
 WITHIN = 0.95  # of the controls: how wide the interval of the excess over them is
+SMALL = f"its logit falls by less than {LEAST:.0%} of its margin"
+COMMON = "equal changes elsewhere make its logit fall about as far"
+"""Why a claim is not borne out."""
 
 
 def check_of(
@@ -73,8 +76,16 @@ def settled(checks: Sequence[Check]) -> list[Check]:
         else:
             q = float(corrected[n]) if n in tested else None
             stands = q is not None and q <= LEVEL + 1e-9 and check.effect >= LEAST * check.margin
-            found.append(replace(check, q=q, verdict=BORNE_OUT if stands else NOT_BORNE_OUT))
+            found.append(reasoned(replace(check, q=q, verdict=BORNE_OUT if stands else NOT_BORNE_OUT)))
     return found
+
+
+def reasoned(check: Check) -> Check:
+    """The check with what its verdict lacks, where it is not borne out and nothing else is said of it."""
+    if check.reason not in ("", SMALL, COMMON):
+        return check
+    lacks = SMALL if check.effect < LEAST * check.margin else COMMON
+    return replace(check, reason=lacks if check.verdict == NOT_BORNE_OUT else "")
 
 
 def untestable(change: str, reason: str, before: Outcomes) -> Check:

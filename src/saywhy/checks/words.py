@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saywhy.checks.edits import colour_of, has_hue, in_lab, of_colour, washed_out
 from saywhy.checks.outcomes import Outcomes, of_logits, outcomes
-from saywhy.checks.verdicts import LEAST, check_of, untestable
+from saywhy.checks.verdicts import LEAST, check_of, reasoned, untestable
 from saywhy.classifiers.classifier import Classifier
 from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check, Geometry
 
@@ -159,4 +159,5 @@ def _judged(before: Outcomes, after: Outcomes) -> Check:
     check = check_of(CHANGE, before, after, passes=1)
     if check.verdict == NOT_TESTABLE:
         return check
-    return replace(check, verdict=BORNE_OUT if check.effect >= LEAST * check.margin else NOT_BORNE_OUT)
+    stands = check.effect >= LEAST * check.margin
+    return reasoned(replace(check, verdict=BORNE_OUT if stands else NOT_BORNE_OUT))
