@@ -78,7 +78,7 @@ def test_few_other_pictures_say_what_to_give() -> None:
     for others in (torch.zeros(0, 3, SIDE, SIDE), torch.zeros(FEWEST - 1, 3, SIDE, SIDE)):
         found = check_surroundings(classifier, _scene(1.0), 0, others)
         assert (found.verdict, found.passes, found.p) == (NOT_TESTABLE, 0, None)
-        assert "several pictures" in found.reason
+        assert "several at once" in found.reason
         assert "--reference" in found.reason
     assert check_surroundings(classifier, _scene(-1.0), 0, torch.zeros(9, 3, SIDE, SIDE)).verdict == NOT_TESTABLE
 

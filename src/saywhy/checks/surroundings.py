@@ -64,8 +64,8 @@ def check_surroundings(
     if count < FEWEST:
         return untestable(
             CHANGE,
-            f"it takes the surroundings of {FEWEST} other pictures, and {len(others)} are at hand: give several "
-            "pictures at once, or --reference",
+            f"{FEWEST} other pictures have to lend their surroundings, and {len(others)} are at hand: explain several "
+            "at once, or give a reference (--reference)",
             before,
         )
     if margin <= 0:
