@@ -24,7 +24,7 @@ from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, Check
 CHANGE = "its surroundings swapped for those of other pictures"
 FAST, FULL = 10, 32  # passes: one for each swap, and one for each control
 BORDER = 0.125  # of the shorter side: the border that is taken for surroundings, whatever is in it
-OWN = "not clearly further than in its own surroundings, mirrored and shifted"
+OWN = "not clearly further than in its own"
 LEAST = 0.1  # of the margin: what the decision is said to rest on takes at least so much more than the controls do
 LEVEL = 0.05  # that the difference is less than that, one-sided (Welch)
 FEWEST = 4  # other pictures
