@@ -15,10 +15,11 @@ from starlette.testclient import TestClient
 
 import saywhy
 from saywhy.answers.explanation import Explanation
+from saywhy.answers.plain_names import without_folders
 from saywhy.web import schema
 from saywhy.web.forms import MAX_BYTES, Room
 from saywhy.web.gallery import gallery
-from saywhy.web.models import Model, without_folders
+from saywhy.web.models import Model
 from saywhy.web.work import BROKEN
 from tests.web.site import EXAMPLE, aviary, called, client, lines, png
 

@@ -1,4 +1,4 @@
-"""Names of models, spaces and files as a page shows them: without folders, and never with whose home they lie in."""
+"""Names of models, spaces and files as others see them: without folders, and never with whose home they lie in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 _HOME = re.compile(r"(?:/home/[^/\s\"'<>]+|/Users/[^/\s\"'<>]+|[A-Za-z]:\\Users\\[^\\\s\"'<>]+|/root)(?=[/\\]|$)")
+_FOLDERS = re.compile(r"(?<![\w/.])(?:/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s/\\,;:()'\"]+[/\\])+(?=[^\s/\\])")
 _ENDS = ("/", "\\", "~", ".")  # how a path begins that is no name of a hub
 
 
@@ -38,3 +39,8 @@ def _exists(text: str) -> bool:
 def without_home(text: str) -> str:
     """The text with "~" for every home folder in it, of whoever."""
     return _HOME.sub("~", text) if "/" in text or "\\" in text else text
+
+
+def without_folders(text: str) -> str:
+    """A text in which files are called by their own names: which folders this machine has is nobody's business."""
+    return _FOLDERS.sub("", text)

@@ -449,9 +449,6 @@ def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, st
     return (names[0], names[1]), -1  # as binary cross-entropy is trained: towards class 1
 
 
-__all__ = ["SOURCES", "Classifier", "Head"]
-
-
 def _as_path(source: str) -> str:
     """What to write for a path that was given without saying what it is; "" for what is no path."""
     if os.path.isdir(source):
@@ -459,3 +456,6 @@ def _as_path(source: str) -> str:
     if os.path.isfile(source):
         return f"; weights in a file are of an architecture: --model timm:NAME --checkpoint {source} --num-classes N"
     return ""
+
+
+__all__ = ["SOURCES", "Classifier", "Head"]

@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saywhy.answers.packing import to_json
+from saywhy.answers.plain_names import without_folders
 from saywhy.errors import SaywhyError, one_line
 from saywhy.pictures.reading import display_copy
 from saywhy.plumbing.names import shown, unknown
@@ -40,7 +41,7 @@ from saywhy.web.audit import Explorer
 from saywhy.web.forms import MAX_BYTES, MAX_PIXELS, Held, Room, decoded, read_form
 from saywhy.web.gallery import gallery, thumbnail
 from saywhy.web.guard import Access, Guard
-from saywhy.web.models import Model, Voice, without_folders
+from saywhy.web.models import Model, Voice
 from saywhy.web.shown import document, finite, frame_box, jpeg_url, map_url
 from saywhy.web.work import BROKEN, Done, Failed, Full, Job, Queue, Queued, Running, State
 

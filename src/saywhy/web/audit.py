@@ -9,6 +9,7 @@ from typing import Any, final
 
 from PIL.Image import Image
 
+from saywhy.answers.plain_names import without_folders
 from saywhy.audits.changed import turned
 from saywhy.audits.finding import AuditFinding
 from saywhy.audits.kinds import KINDS
@@ -18,7 +19,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.collections import Collection, collection
 from saywhy.plumbing.names import shown
 from saywhy.web import schema
-from saywhy.web.models import Model, without_folders
+from saywhy.web.models import Model
 from saywhy.web.shown import finite, jpeg_url
 
 SLICE = "slice"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from saywhy.answers.plain_names import plain_name
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import shown, unknown
@@ -112,22 +110,6 @@ class Named:
     classifier: Classifier = field(repr=False)
 
 
-def public_name(source: str) -> str:
-    """What is called over the wire what the command line names: of a file or a folder only its own name."""
-    kind, colon, where = source.partition(":")
-    if colon and (os.path.exists(where) or "/" in where) and kind in ("timm", "hf", "concepts", "clip", "tuned"):
-        return f"{kind}:{Path(where).name}" if os.path.exists(where) else source
-    return Path(source).name if not colon and os.path.exists(source) else source
-
-
-_FOLDERS = re.compile(r"(?<![\w/.])(?:/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s/\\,;:()'\"]+[/\\])+(?=[^\s/\\])")
-
-
-def without_folders(text: str) -> str:
-    """A text in which files are called by their own names: which folders this machine has is nobody's business."""
-    return _FOLDERS.sub("", text)
-
-
 def prepared(
     named: Named,
     vocabularies: Sequence[str] = (),
@@ -185,8 +167,8 @@ def prepared(
             takes_any = opened(default_space(classifier))
             check_phrases(["a thing"], takes_any)
         except SaywhyError as error:
-            takes_any, why = None, f"{public_name(named.source)} cannot be asked for any phrase: {error}"
-    called = public_name(named.source)
+            takes_any, why = None, f"{plain_name(named.source)} cannot be asked for any phrase: {error}"
+    called = plain_name(named.source)
     if classifier.name == named.source != called:
         classifier = replace(classifier, name=called)
     others = lending(classifier, list(reference) or None, ExplainOptions.checks)
