@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from saywhy.answers.explanation import Explanation
 from saywhy.answers.plain_names import without_folders
 from saywhy.web import schema
 from saywhy.web.forms import MAX_BYTES, Room
-from saywhy.web.gallery import gallery
+from saywhy.web.gallery import gallery, lenders
 from saywhy.web.models import Model
 from saywhy.web.work import BROKEN
 from tests.web.site import EXAMPLE, aviary, called, client, lines, png
@@ -95,6 +96,38 @@ def test_an_answer_is_the_document_of_explain_and_what_a_page_draws(asking: Test
         assert region["box"]["top"] == pytest.approx(top / again.picture.height)
         assert region["box"]["width"] == pytest.approx((right - left) / again.picture.width)
         assert region["box"]["height"] == pytest.approx((bottom - top) / again.picture.height)
+
+
+def test_the_pictures_of_the_gallery_lend_their_surroundings(asking: TestClient, model: Model) -> None:
+    path = gallery()[EXAMPLE].path
+    answer = asking.post("/api/explanations", data={"example": EXAMPLE}, headers={"Accept": "application/json"})
+    document = answer.json()["explanation"]
+    shown = document.pop("shown")
+    assert shown["surroundings"]["verdict"] != "not testable"
+    others = [one.path for one in gallery().values() if one.world]
+    opinion = model.voice("").space
+    alone = saywhy.explain(path, model=model.classifier)
+    again = saywhy.verify(alone, model.classifier, path, space=opinion, others=others)
+    assert document == json.loads(again.to_json())
+    assert asking.post("/api/explanations", data={"example": EXAMPLE}, headers={"Accept": "application/json"}).json()[
+        "explanation"
+    ] == document | {"shown": shown}  # whatever was asked before
+
+
+def test_where_no_picture_lends_its_surroundings_the_page_says_who_can_change_that(model: Model) -> None:
+    with client(replace(model, others=None)) as asking:
+        answer = asking.post("/api/explanations", data={"example": EXAMPLE}, headers={"Accept": "application/json"})
+        around = answer.json()["explanation"]["shown"]["surroundings"]
+    assert around["verdict"] == "not testable"
+    assert around["said"].endswith("whoever started this server can name pictures that lend theirs, with --reference")
+
+
+def test_only_what_a_model_is_known_to_know_lends_to_it() -> None:
+    names = tuple(f"class {n}" for n in range(998))
+    photographs = [one for one in gallery().values() if not one.world]
+    assert len(lenders("timm:mine", ("tench", *names, "toilet tissue"))) == len(photographs)
+    assert lenders("timm:mine", ("cell", "no cell")) == lenders("world:digits", ("0", "1")) == []
+    assert len(lenders("world:aviary-watermark", ("a", "b"))) >= 5
 
 
 def test_an_upload_is_explained_as_its_file_is(asking: TestClient) -> None:

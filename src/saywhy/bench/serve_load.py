@@ -28,8 +28,12 @@ import torch
 
 from saywhy.bench import Report
 from saywhy.errors import SaywhyError
+from saywhy.pictures.photos import PHOTOS
 from saywhy.questions.explain import explain
 from saywhy.questions.names_and_defaults import default_writer, explaining_space, resolve_space
+from saywhy.questions.verify import verify
+from saywhy.types import NOT_TESTABLE
+from saywhy.worlds import SAMPLES
 from saywhy.worlds.scenes import draw
 
 AT_ONCE = 50
@@ -152,15 +156,27 @@ def _as_the_library(model: str, picture: bytes, served: str, checks: str) -> boo
         space = explaining_space(classifier)  # by its name, by which files that it brings are known
         writer = default_writer(classifier, resolve_space(space, classifier))
         found = explain(picture, model=classifier, space=space, checks=checks, writer=writer)
+        document = json.loads(served)["explanation"]
+        if (document["surroundings"] or {}).get("verdict", NOT_TESTABLE) != NOT_TESTABLE:
+            lent = _gallery(model)  # as the server's gallery does
+            found = verify(
+                found, classifier, picture, space=resolve_space(space, classifier), checks=checks, others=lent
+            )
     finally:
         torch.set_num_threads(threads)
-    document = json.loads(served)["explanation"]
     mine = json.loads(found.to_json())
     for one in (document, mine):
         one.pop("shown", None)
         one["picture"].pop("name")
         one["summary"] = ""  # which names the picture
     return document == mine
+
+
+def _gallery(model: str) -> list[Path]:
+    """The files of the server's gallery that lend a model their surroundings."""
+    if model.startswith("world:"):
+        return sorted((SAMPLES / "aviary").glob("*.jpg"))
+    return [photo.path for photo in PHOTOS.values() if photo.licensed and photo.path.is_file()]
 
 
 def _picture(seed: int) -> bytes:

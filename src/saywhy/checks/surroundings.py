@@ -28,6 +28,8 @@ OWN = "not clearly further than in its own"
 LEAST = 0.1  # of the margin: what the decision is said to rest on takes at least so much more than the controls do
 LEVEL = 0.05  # that the difference is less than that, one-sided (Welch)
 FEWEST = 4  # other pictures
+MORE = "explain several at once, or give a reference (--reference)"
+"""What to do where too few are at hand."""
 SOFT = 1 / 32  # of the shorter side: how softly the object's rim goes over into its new surroundings
 DOWN = 0.1  # of the height: how far surroundings are shifted up or down, at most; sideways by up to half the width
 
@@ -64,8 +66,7 @@ def check_surroundings(
     if count < FEWEST:
         return untestable(
             CHANGE,
-            f"{FEWEST} other pictures have to lend their surroundings, and {len(others)} are at hand: explain several "
-            "at once, or give a reference (--reference)",
+            f"{FEWEST} other pictures have to lend their surroundings, and {len(others)} are at hand: {MORE}",
             before,
         )
     if margin <= 0:

@@ -52,7 +52,7 @@ class Others:
     """Pictures that lend their surroundings to others: those of a reference, and the latest of a run.
 
     What a picture of a run is tested with depends on the pictures that came with it and before it, unless none but
-    those of the reference lend.
+    those of the reference lend. A picture of the reference lends itself nothing.
     """
 
     def __init__(
@@ -74,23 +74,28 @@ class Others:
 
     def lend(self, pixels: Tensor, predicted: Sequence[int], n: int, count: int) -> list[Tensor]:
         """At most ``count`` pictures (C, h, w) for picture n of (N, C, h, w) of one batch."""
-        kept = [(c, one) for c, one in self._kept if one.shape == pixels.shape[1:]]
-        rng = chances(pixels[n], predicted[n])
+        own = pixels[n]
+        kept = [
+            (c, one) for c, one in self._kept if one.shape == own.shape and not torch.equal(one, own.to(one.device))
+        ]
+        rng = chances(own, predicted[n])
         if self._none_else:
             pixels, predicted, n = pixels[n : n + 1], predicted[n : n + 1], 0
-            kept = [(c, one) for c, one in kept if not torch.equal(one, pixels[0].to(one.device))]
         classes = [*predicted, *(c for c, _ in kept)]
         pictures = [*pixels, *(one for _, one in kept)]
         return [pictures[k] for k in other_pictures(classes, n, count, rng)]
 
 
-def lending(classifier: Classifier, reference: Reference | None, checks: str) -> Others:
-    """What lends surroundings to the pictures of a run: those of the reference, where there is one, and of the run."""
+def lending(classifier: Classifier, reference: Reference | None, checks: str, *, none_else: bool = False) -> Others:
+    """What lends surroundings to the pictures of a run: those of the reference, where there is one, and of the run.
+
+    none_else: where there is a reference, only its pictures.
+    """
     if reference is None or checks == NONE:
         return Others()
     named = [reference] if isinstance(reference, str | Path) else list(reference)
     pictures = opened(read_sources([str(one) for one in named], LENDING))
-    return Others([image for _, image in pictures if not isinstance(image, Failure)], classifier)
+    return Others([image for _, image in pictures if not isinstance(image, Failure)], classifier, none_else)
 
 
 def put_to_the_test(

@@ -385,7 +385,7 @@ def explain_options(asked: schema.Asked | schema.AuditAsked, model: Model) -> Ex
 def explained(name: str, image: Image, model: Model, voice: Voice, options: ExplainOptions, against: str) -> bytes:
     """The last line of an explanation. Raises SaywhyError where ``against`` is the explained class itself."""
     (explanation,) = explain_pictures(
-        [(name, image)], model.classifier, voice.words, voice.space, options, model.writer, voice.seen, model.lent()
+        [(name, image)], model.classifier, voice.words, voice.space, options, model.writer, voice.seen, model.others
     )
     if against and explanation.counterfactual is None:
         raise SaywhyError(f"{explanation.target.name!r} is the explained class itself; name another one")

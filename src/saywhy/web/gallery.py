@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,8 @@ from saywhy.pictures.reading import display_copy, read_picture
 from saywhy.worlds import SAMPLES
 
 WORLD = "world:aviary"
+_IMAGENET = 1000, "tench", "toilet tissue"
+"""How many classes ImageNet has, and how the names of the first and of the last one begin."""
 
 
 @final
@@ -48,6 +50,17 @@ def gallery() -> Mapping[str, Example]:
     for path in sorted((SAMPLES / "aviary").glob("*.jpg")):
         found.append(Example(path.stem, path.stem.replace("-", " "), "rendered, Apache-2.0", path, WORLD))
     return {one.id: one for one in found}
+
+
+def lenders(model: str, labels: Sequence[str]) -> list[Image]:
+    """Pictures of the gallery that may lend their surroundings to what a model is asked about; [] for most models.
+
+    A world's lend to the models of that world, photographs to those that know ImageNet's classes. For any other it is
+    not known whether such surroundings are anything that it knows: what is strange would count as what decides.
+    """
+    count, first, last = _IMAGENET
+    photographs = len(labels) == count and labels[0].startswith(first) and labels[-1].startswith(last)
+    return [one.open() for one in gallery().values() if one.suits(model) and (one.world or photographs)]
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, final
 
@@ -30,6 +29,7 @@ from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import doubts_of, usual_light
 from saywhy.spaces.traits import vocabulary_of
 from saywhy.types import Space, Vocabulary
+from saywhy.web.gallery import lenders
 
 if TYPE_CHECKING:
     from saywhy.questions.sentences.language_model import LanguageModel
@@ -55,7 +55,8 @@ class Model:
     name:      what it is called over the wire: without folders.
     voices:    by the name of the vocabulary; the first is the one it has where nobody names one.
     open:      a space that takes any phrase; None: ``why_closed`` says why there is none.
-    others:    pictures of the reference, which lend their surroundings; none where there is no reference.
+    others:    pictures of the reference, else of the gallery, which lend their surroundings to every picture alike;
+               None where there are none that the model is known to know.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Model:
     open: Space | None
     why_closed: str
     writer: LanguageModel | None
-    others: Others
+    others: Others | None
 
     def voice(self, vocabulary: str) -> Voice:
         """The one of that name; "": the first. Raises SaywhyError for another."""
@@ -95,10 +96,6 @@ class Model:
         if self.open is None:
             raise SaywhyError(self.why_closed)
         return self.open
-
-    def lent(self) -> Others:
-        """What lends its surroundings to one explanation: the same for each, whatever was explained before it."""
-        return copy(self.others)
 
 
 @final
@@ -171,5 +168,12 @@ def prepared(
     called = plain_name(named.source)
     if classifier.name == named.source != called:
         classifier = replace(classifier, name=called)
-    others = lending(classifier, list(reference) or None, ExplainOptions.checks)
-    return Model(called, classifier, voices, takes_any, why, language, others)
+    return Model(called, classifier, voices, takes_any, why, language, _others(called, classifier, reference))
+
+
+def _others(called: str, classifier: Classifier, reference: Sequence[str]) -> Others | None:
+    """What lends surroundings: the same to each picture, whatever was explained before it."""
+    if reference:
+        return lending(classifier, list(reference), ExplainOptions.checks, none_else=True)
+    pictures = lenders(called, classifier.labels)
+    return Others(pictures, classifier, none_else=True) if pictures else None

@@ -18,10 +18,14 @@ from saywhy.answers.explanation import Explanation, verdict_and_rest
 from saywhy.answers.places import places
 from saywhy.answers.summary import checked, why_no_region
 from saywhy.answers.verdicts import ELSEWHERE, SURROUNDINGS, fall, marks, tally
+from saywhy.checks.surroundings import MORE
 from saywhy.types import Box as Pixels
 from saywhy.types import Check, Claim, Contrast, Counterfactual, Finding, Geometry, Heatmap, Sentence
 from saywhy.types import Prediction as Said
 from saywhy.web import schema
+
+ASK = "whoever started this server can name pictures that lend theirs, with --reference"
+"""What to do where too few pictures lend their surroundings, to who asks a server: MORE is for who started it."""
 
 
 def document(explanation: Explanation) -> dict[str, Any]:
@@ -134,7 +138,7 @@ def _test(check: Check | None, what: str = "without it", beside: str = ELSEWHERE
         return None
     return schema.Test(
         verdict=check.verdict,
-        said=fall(check, what, beside),
+        said=fall(check, what, beside).replace(MORE, ASK),
         change=check.change,
         effect=finite(check.effect),
         margin=finite(check.margin),
