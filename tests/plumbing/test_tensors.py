@@ -37,13 +37,28 @@ def test_all_comes_back(path: Path) -> None:
         assert torch.equal(file.tensors["c"], torch.eye(3)[:2])
 
 
+def test_a_newer_format_is_refused_and_an_older_one_or_none_is_read(tmp_path: Path) -> None:
+    path = write_tensors(tmp_path / "x.safetensors", tensors(), STORY, form=2)
+    with (
+        pytest.raises(SaywhyError, match="is of format 2, and this saywhy reads up to 1: update"),
+        reading_tensors(path, "holds nothing"),
+    ):
+        raise AssertionError
+    for form in (2, 3):
+        with reading_tensors(path, "holds nothing", form=form) as file:
+            assert file.story == STORY
+    save_file(tensors(), path, {"saywhy": json.dumps(STORY)})  # before formats had numbers
+    with reading_tensors(path, "holds nothing") as file:
+        assert file.story == STORY
+
+
 @pytest.mark.parametrize(
     ("written", "metadata"),
     [
-        ({"story": STORY}, {"saywhy": json.dumps(STORY)}),
-        ({"story": {}}, {"saywhy": "{}"}),
+        ({"story": STORY}, {"saywhy": json.dumps(STORY), "saywhy_format": "1"}),
+        ({"story": {}}, {"saywhy": "{}", "saywhy_format": "1"}),
         ({"story": STORY, "key": "mapper", "texts": {"classifier": "c"}},
-         {"classifier": "c", "mapper": json.dumps(STORY)}),
+         {"classifier": "c", "mapper": json.dumps(STORY), "saywhy_format": "1"}),
         ({"texts": {"format": "pt"}}, {"format": "pt"}),
         ({}, None),
     ],

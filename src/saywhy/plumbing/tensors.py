@@ -22,6 +22,8 @@ from saywhy.plumbing.texts import parse_json
 
 STORY = "saywhy"
 """The key that a file's story stands under, where no other is named."""
+_FORMAT = "saywhy_format"
+"""The key that the number of a story's format stands under. A file without it is of format 1."""
 _WRONG_SHAPE = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 _DAMAGE = (OSError, SafetensorError, *_WRONG_SHAPE)
 
@@ -42,17 +44,19 @@ def write_tensors(
     story: Any = None,
     *,
     key: str = STORY,
+    form: int = 1,
     texts: Mapping[str, str] | None = None,
     make_folder: bool = False,
 ) -> Path:
     """Write a file that everybody may read, whole or not at all, and say where it is.
 
-    story: a JSON document, kept in the metadata under ``key``; None: there is none. texts: what else stands there.
+    story: a JSON document, kept in the metadata under ``key``; None: there is none. form: the number of its format,
+    which rises when an older reader would misread it. texts: what else stands there.
     make_folder: make the folder where there is none.
 
     Raises SaywhyError where it cannot be written.
     """
-    metadata = dict(texts or {}) | ({} if story is None else {key: json.dumps(story)})
+    metadata = dict(texts or {}) | ({} if story is None else {key: json.dumps(story), _FORMAT: str(form)})
     with _writing(path):
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,18 +124,23 @@ def reading_checkpoint(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def reading_tensors(path: Path, damaged: str, advice: str = "", *, key: str | None = STORY) -> Iterator[Stored]:
+def reading_tensors(
+    path: Path, damaged: str, advice: str = "", *, key: str | None = STORY, form: int = 1
+) -> Iterator[Stored]:
     """What a file holds, its tensors on the CPU; what the body then finds wrong in it is damage as well.
 
-    key: what its story stands under; None: it has none. A file without its story is refused before its tensors are
-         read.
+    key:  what its story stands under; None: it has none. A file without its story is refused before its tensors are
+          read.
+    form: the newest format of the story that the caller can read.
 
-    Raises SaywhyError, "PATH: <damaged> (the reason)<advice>", where the file is absent or damaged, and for every
-    exception of the body that data of a wrong shape can cause.
+    Raises SaywhyError, "PATH: <damaged> (the reason)<advice>", where the file is absent, damaged or of a newer format,
+    and for every exception of the body that data of a wrong shape can cause.
     """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
+            if key is not None and int(metadata.get(_FORMAT, 1)) > form:
+                raise SaywhyError(f"it is of format {metadata[_FORMAT]}, and this saywhy reads up to {form}: update it")
             story = None if key is None else parse_json(metadata[key], key)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         yield Stored(tensors, story, metadata)
