@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import replace
+from itertools import product
 
+import pytest
 import torch
 
 from saywhy.answers.summary import summarise
-from saywhy.types import Heatmap, MapCheck, Prediction
+from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check, Heatmap, MapCheck, Prediction
 from tests.helpers import claim, explanation
 
 
@@ -20,7 +24,7 @@ def test_the_sentence_says_what_where_and_whose_opinion() -> None:
     said = say()
     assert said.startswith("It says *toucan* (0.90). It looked mostly at the")
     assert "61% of relevance: large toucan)" in said
-    assert "then the lower right (20% of relevance)" in said
+    assert "then the lower right (20%)." in said
     assert said.endswith(
         "The words are the opinion of a fake space, each at least 97 % likely to be there, calibrated on nothing."
     )
@@ -61,9 +65,59 @@ def test_the_sentence_says_when_there_is_nothing_to_show() -> None:
 def test_the_sentence_says_how_much_is_in_no_region_where_that_is_much() -> None:
     first, second = explanation().regions
     assert "elsewhere" not in say()  # 19 % are in none
-    assert "; the rest (60%) lies elsewhere in the picture." in say(
-        regions=(replace(first, share=0.3), replace(second, share=0.1))
+    assert "; the rest (40%) lies elsewhere in the picture." in say(
+        regions=(replace(first, share=0.4), replace(second, share=0.2))
     )
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.5, 0.0), (0.3, 0.2), (0.2, 0.2), (0.06, 0.05), (0.45,)])
+def test_mostly_is_said_of_what_holds_half_or_more(shares: tuple[float, ...]) -> None:
+    regions = tuple(replace(r, share=share) for r, share in zip(explanation().regions, shares, strict=False))
+    said = say(regions=regions)
+    assert ("mostly at the upper middle (" in said) == (shares[0] >= 0.5)
+    assert ("mostly at 2 places: the upper middle (" in said) == (shares[0] < 0.5 <= sum(shares))
+    spread = f"Relevance is spread over the picture: no place holds more than {shares[0]:.0%} of it."
+    assert (spread in said) == (sum(shares) < 0.5)
+    assert all(f"({share:.0%}" in said for share in shares)
+
+
+def check(verdict: str, effect: float = 2.0) -> Check:
+    return Check("filled", verdict, effect, 10.0, (0.9, 0.4, 0.8), (1, 2), reason="too small")
+
+
+@pytest.mark.parametrize("verdicts", list(product((BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, ""), repeat=3)))
+def test_what_was_tested_can_be_counted(verdicts: tuple[str, ...]) -> None:
+    """The parts add up to what is named, and every claim that is borne out, or could not be tested, has its name."""
+    used = [check(verdict) if verdict else None for verdict in verdicts]
+    regions = tuple(replace(r, used=u) for r, u in zip(explanation().regions, used, strict=False))
+    said = say(regions=regions, claims=(replace(claim("metal"), used=used[2]),))
+    made = [verdict for verdict in verdicts if verdict]
+    assert ("Put to the test" in said) == bool(made)
+    counts = {verdict: int(n) for n, verdict in re.findall(r"(\d) (not borne out|borne out|not testable)", said)}
+    assert counts == dict(Counter(made))
+    if made:
+        (kinds,) = re.findall(r"Put to the test[^:]*: ([^.]*)\.", said)
+        assert sum(map(int, re.findall(r"\d", kinds))) == len(made)
+        assert ("none of them" in said or "not shown to rest on it" in said) == (BORNE_OUT not in made)
+    for verdict, name in zip(verdicts, ("the upper middle", "the lower right", '"metal"'), strict=True):
+        named = re.findall(rf"{verdict} \(([^)]*)\)", said) if verdict else [""]
+        assert (name in " ".join(named)) == (verdict in (BORNE_OUT, NOT_TESTABLE))
+
+
+def test_of_many_claims_a_few_are_named_and_the_others_counted() -> None:
+    claims = tuple(replace(claim(f"word {n}"), used=check(BORNE_OUT)) for n in range(9))
+    assert '9 borne out ("word 0"; "word 1"; "word 2"; and 6 more).' in say(regions=(), claims=claims)
+
+
+def test_surroundings_are_said_and_not_counted() -> None:
+    e = explanation()
+    regions = (replace(e.regions[0], used=check(BORNE_OUT)), e.regions[1])
+    said = summarise(
+        e.picture, e.target, e.predictions, regions, (), e.heatmap, silence="noise", surroundings=check(BORNE_OUT)
+    )
+    assert "Put to the test: 1 place. The decision is shown to rest on it: 1 borne out (the upper middle)." in said
+    assert "Without the upper middle the score falls from 0.90 to 0.40" in said
+    assert "It rests on its surroundings: in other surroundings" in said
 
 
 def test_two_regions_are_never_in_places_of_the_same_name() -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from saywhy.answers.verdicts import SURROUNDINGS, fall
-from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, Check
+from saywhy.answers.verdicts import SURROUNDINGS, fall, tally
+from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check
 
 CHECK = Check("filled", BORNE_OUT, 2.0, 10.0, (0.93, 0.41, 0.90), (1, 2))
 
@@ -25,3 +25,10 @@ def test_a_decision_that_rests_on_it_is_not_said_to_stay_as_it_is() -> None:
     assert said.startswith("in other surroundings its logit falls by 20% of its margin, the score stays at 0.37;")
     rises = fall(replace(CHECK, effect=-0.1, probability=(0.37, 0.37, None), verdict=NOT_BORNE_OUT))
     assert "rises by 1% of its margin" in rises
+
+
+def test_what_is_counted_adds_up() -> None:
+    verdicts = (BORNE_OUT, NOT_BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE)
+    counted = tally([replace(CHECK, verdict=verdict) for verdict in verdicts])
+    assert str(counted) == "4 claims put to the test: 1 borne out, 2 not borne out, 1 not testable"
+    assert str(tally(())) == ""

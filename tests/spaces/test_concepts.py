@@ -120,4 +120,4 @@ def test_explain_says_what_is_probable_and_shows_where(space: ConceptSpace, tmp_
         assert claimed[phrase].said == (chance >= 0.9)
         assert claimed[phrase].basis == space.probes.basis
     assert found.phrases[0].text == "a red crown"
-    assert "words learned from drawn" in found.concepts.space
+    assert "words learned from pictures (drawn)" in found.concepts.space

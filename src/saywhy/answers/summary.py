@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from saywhy.answers.claims import MEASURED, SENTENCE, WHOLE, chance, said
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import places
-from saywhy.answers.verdicts import SURROUNDINGS, fall, tally
+from saywhy.answers.verdicts import SURROUNDINGS, fall
 from saywhy.attribution import self_check
 from saywhy.attribution.regions import diffuse
-from saywhy.types import BORNE_OUT, Check, Claim, Heatmap, Picture, Prediction, Region
+from saywhy.types import BORNE_OUT, NOT_TESTABLE, Check, Claim, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
+NAMED = 3  # claims that are called by their names at most, of those that are borne out and those that are untestable
+MOSTLY = 0.5  # of the relevance: what "mostly" names holds at least as much
 
 
 def summarise(
@@ -67,24 +69,39 @@ def _measured(claims: Sequence[Claim]) -> str:
 
 
 def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None) -> str:
-    """What became of the claims that were tested, and the region that counts most; "" where nothing was tested."""
-    words = [claim.used for claim in claims if claim.said and claim.about != SENTENCE and claim.space != MEASURED]
-    made = tally([check for check in (*(r.used for r in regions), *words) if check is not None])
+    """What was tested, how many of these claims are borne out and which, and the region that counts most; "" for none.
+
+    The surroundings are tested beside the claims, and are not counted among them.
+    """
+    words = [claim for claim in claims if claim.said and claim.about != SENTENCE and claim.space != MEASURED]
+    where = places([region.box for region in regions], (picture.width, picture.height))
+    of_places = [(f"the {place}", r.used) for r, place in zip(regions, where, strict=True) if r.used is not None]
+    of_words = [(f'"{claim.text}"', claim.used) for claim in words if claim.used is not None]
+    made = of_places + of_words
     around = surroundings is not None and surroundings.verdict == BORNE_OUT
     rests = f"It rests on its surroundings: {fall(surroundings, *SURROUNDINGS)}." if around and surroundings else ""
-    if not made.made:
+    if not made:
         return rests
-    where = places([region.box for region in regions], (picture.width, picture.height))
-    borne = [
-        (region.used.effect, place, region.used)
-        for region, place in zip(regions, where, strict=True)
-        if region.used is not None and region.used.verdict == BORNE_OUT
+    borne, untestable = ([name for name, check in made if check.verdict == v] for v in (BORNE_OUT, NOT_TESTABLE))
+    kinds = [_count(len(kind), one) for kind, one in ((of_places, "place"), (of_words, "word")) if kind]
+    failed = len(made) - len(borne) - len(untestable)
+    found = [
+        f"{len(borne)} borne out ({_few(borne)})" if borne else "",
+        f"{failed} not borne out" if failed else "",
+        f"{len(untestable)} not testable ({_few(untestable)})" if untestable else "",
     ]
-    said = f"Put to the test, {made}"
-    if borne:
-        _, place, check = max(borne, key=lambda each: each[0])
-        said += f": {fall(check, f'without the {place}')}"
-    return f"{said}. {rests}".strip()
+    how = " one by one" if len(made) > 1 else ""
+    held = str(len(borne) or "none")
+    on = f"{held} of them" if len(made) > 1 else "it"
+    rest = "is shown to rest" if borne or len(made) > 1 else "is not shown to rest"
+    said = (
+        f"Put to the test{how}: {' and '.join(kinds)}. The decision {rest} on {on}: {', '.join(filter(None, found))}."
+    )
+    of_borne = [(check, name) for name, check in of_places if check.verdict == BORNE_OUT]
+    if of_borne:
+        check, name = max(of_borne, key=lambda each: each[0].effect)
+        said += f" {fall(check, f'Without {name}')}."
+    return f"{said} {rests}".strip()
 
 
 def _opinion(claims: Sequence[Claim], silence: str) -> str:
@@ -148,15 +165,33 @@ def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction], la
 
 
 def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]) -> str:
-    looked = []
+    """Where relevance lies, most first. "Mostly" is said of what holds half of it or more: a place, or all together."""
     where = places([region.box for region in regions], (picture.width, picture.height))
-    for n, (region, place) in enumerate(zip(regions, where, strict=True)):
-        seen = said(claims, region_name(n))
-        what = f"{region.share:.0%} of relevance{f': {_listed(seen)}' if seen else ''}"
-        looked.append(f"{'mostly at' if n == 0 else 'then'} the {place} ({what})")
+    held = sum(region.share for region in regions)
     rest = diffuse(regions)
     spread = f"; the rest ({rest:.0%}) lies elsewhere in the picture" if rest else ""
-    return f"It looked {', '.join(looked)}{spread}."
+    looked = []
+    for n, (region, place) in enumerate(zip(regions, where, strict=True)):
+        seen = said(claims, region_name(n))
+        share = f"{region.share:.0%}{' of relevance' if n == 0 and held >= MOSTLY else ''}"
+        looked.append(f"the {place} ({share}{f': {_listed(seen)}' if seen else ''})")
+    listed = ", then ".join(looked)
+    if held < MOSTLY:
+        most = f"no place holds more than {regions[0].share:.0%} of it"
+        return f"Relevance is spread over the picture: {most}. First comes {listed}{spread}."
+    if regions[0].share < MOSTLY:
+        return f"It looked mostly at {_count(len(regions), 'place')}: {listed}{spread}."
+    return f"It looked mostly at {listed}{spread}."
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are: pages have all of them, one beside the other."""
+    more = len(names) - NAMED
+    return "; ".join([*names[:NAMED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(claims: Sequence[Claim]) -> str:

@@ -26,12 +26,12 @@ class Tally:
         return Tally(self.made + other.made, self.borne_out + other.borne_out, self.not_testable + other.not_testable)
 
     def __str__(self) -> str:
-        """ "2 of 4 claims about the decision are borne out, 1 is not testable"; "" where none was tested."""
+        """ "4 claims put to the test: 2 borne out, 1 not borne out, 1 not testable"; "" where none was."""
         if not self.made:
             return ""
-        noun = "claim" if self.made == 1 else "claims"
-        found = f"{self.borne_out} of {self.made} {noun} about the decision {_are(self.borne_out)} borne out"
-        return f"{found}, {self.not_testable} {_are(self.not_testable)} not testable" if self.not_testable else found
+        failed = self.made - self.borne_out - self.not_testable
+        found = f"{self.borne_out} borne out, {failed} not borne out, {self.not_testable} not testable"
+        return f"{self.made} claim{'' if self.made == 1 else 's'} put to the test: {found}"
 
 
 def tally(checks: Sequence[Check]) -> Tally:
@@ -72,7 +72,3 @@ def marks(claim: Claim) -> str:
 def _moves(check: Check) -> str:
     before, after, _ = check.probability
     return "falls" if after < before else "rises"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"

@@ -190,10 +190,7 @@ class ConceptSpace:
 
     @property
     def name(self) -> str:
-        by = (
-            f"from what {self.probes.teacher} calls them" if self.probes.teacher else f"from {self.probes.learned_from}"
-        )
-        return f"the classifier itself, in words learned {by}"
+        return f"the classifier itself, in {self.vocabulary.name}"
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, d + 1) unit vectors."""
@@ -289,12 +286,15 @@ class ProbeCalibration:
 
 
 def _vocabulary(probes: Probes) -> Vocabulary:
-    """The phrases that the features hold; all of them where there is none such."""
+    """The phrases that the features hold; all of them where there is none such. Its name says how many, from what."""
     kept = [m for m, held in enumerate(probes.held.tolist()) if held] or list(range(len(probes.phrases)))
     phrases, groups, attributes = (
         tuple(of[m] for m in kept) for of in (probes.phrases, probes.groups, probes.attributes)
     )
-    return Vocabulary(phrases, groups, name=probes.learned_from, attributes=attributes if any(attributes) else ())
+    words = "1 word" if len(phrases) == 1 else f"{len(phrases)} words"
+    by = f" as {probes.teacher} calls them" if probes.teacher else ""
+    name = f"{words} learned from pictures{by} ({probes.learned_from})"
+    return Vocabulary(phrases, groups, name=name, attributes=attributes if any(attributes) else ())
 
 
 def _on_sphere(vectors: Tensor) -> Tensor:

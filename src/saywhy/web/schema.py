@@ -139,7 +139,7 @@ class Shown(BaseModel):
     sentence: str = Field(description='of a language model, held against the space; "" where there is none')
     sentence_words: list[SentenceWord]
     silence: str = Field(description='why nothing is said of what is there; "" where words may be said')
-    tally: str = Field(description='"2 of 4 claims about the decision are borne out"; "" where none was tested')
+    tally: str = Field(description='"4 claims put to the test: 2 borne out, ..."; "" where none was tested')
     regions: list[Region]
     no_region: str = Field(description='why there is no region; "" where there is one')
     whole: Words = Field(description="of the whole picture")

@@ -41,21 +41,11 @@ function verdict(e) {
   return make("div", {}, make("h2", { id: "verdict", tabindex: -1 }, emphasised(e.verdict)), make("p", { class: "sentence" }, short(e)));
 }
 
-/** The answer in a sentence or two; the whole account stands below. */
+/** The answer in a few sentences, as every other output words it; the whole account stands below. */
 function short(e) {
-  const said = [];
-  const [first] = e.regions;
-  if (first) {
-    const words = first.words.seen.map((one) => one.text).join(", ");
-    said.push(`It looked mostly at the ${first.where} (${percent(first.share)} of relevance${words ? `: ${words}` : ""}).`);
-  } else {
-    said.push(`${e.no_region}.`);
-  }
-  const whole = e.whole.seen.map((one) => one.text).join(", ");
-  if (whole) said.push(`In the whole picture: ${whole}.`);
-  if (e.tally) said.push(`Put to the test, ${e.tally}.`);
+  const said = [e.told.Where, e.told["What is there"], e.told["How sure"]];
   if (e.silence) said.push(`What is there is not said: ${e.silence}.`);
-  return said.join(" ");
+  return said.filter(Boolean).join(" ");
 }
 
 /** The picture beside its regions: what is pointed at in one lights up in the other. */
