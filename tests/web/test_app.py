@@ -17,10 +17,12 @@ from starlette.testclient import TestClient
 import saywhy
 from saywhy.answers.explanation import Explanation
 from saywhy.answers.plain_names import without_folders
+from saywhy.types import Geometry
 from saywhy.web import schema
 from saywhy.web.forms import MAX_BYTES, Room
 from saywhy.web.gallery import gallery, lenders
 from saywhy.web.models import Model
+from saywhy.web.shown import cut
 from saywhy.web.work import BROKEN
 from tests.web.site import EXAMPLE, aviary, called, client, lines, png
 
@@ -50,6 +52,7 @@ def test_options_are_all_that_may_be_asked(asking: TestClient, model: Model) -> 
     assert offered.name == "world:aviary"
     assert offered.classes == list(model.classifier.labels)
     assert offered.vocabularies == ["world:aviary"] == options.vocabularies
+    assert offered.words == {"world:aviary": "140 words: the parts, colours and backgrounds of the embedded aviary"}
     assert offered.phrases
     assert options.checks == ["none", "fast", "full"]
     assert (options.audit, options.token_needed) == (None, False)
@@ -128,6 +131,12 @@ def test_only_what_a_model_is_known_to_know_lends_to_it() -> None:
     assert len(lenders("timm:mine", ("tench", *names, "toilet tissue"))) == len(photographs)
     assert lenders("timm:mine", ("cell", "no cell")) == lenders("world:digits", ("0", "1")) == []
     assert len(lenders("world:aviary-watermark", ("a", "b"))) >= 5
+
+
+def test_the_frame_is_told_where_it_cuts_something_off() -> None:
+    wide = Geometry(size=(64, 32), frame=(16, 16), scale=(2.0, 2.0), offset=(16.0, 0.0))
+    assert cut(wide) == schema.Box(left=0.25, top=0, width=0.5, height=1)
+    assert cut(Geometry((32, 32), (16, 16), (2.0, 2.0), (0.0, 0.0))) is None
 
 
 def test_an_upload_is_explained_as_its_file_is(asking: TestClient) -> None:
@@ -341,7 +350,16 @@ def test_openapi_describes_every_answer(asking: TestClient) -> None:
     document = asking.get("/openapi.json").json()
     assert set(document["paths"]) >= {"/api/options", "/api/explanations", "/api/heatmaps", "/api/captions"}
     body = document["paths"]["/api/explanations"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(body["properties"]) == {"picture", "model", "vocabulary", "example", "target", "against", "checks"}
+    assert set(body["properties"]) == {
+        "picture",
+        "model",
+        "vocabulary",
+        "example",
+        "audited",
+        "target",
+        "against",
+        "checks",
+    }
     assert {"ExplanationState", "Shown", "Problem", "Captions", "Heatmap"} <= set(document["components"]["schemas"])
     assert asking.get("/docs").status_code == 404  # it would load scripts from elsewhere
 

@@ -18,7 +18,7 @@ from saywhy.web import schema
 from saywhy.web.audit import Explorer
 from saywhy.web.models import Model
 from tests.audits.finished import finished
-from tests.web.site import aviary, client, lines
+from tests.web.site import EXAMPLE, aviary, client, lines
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Tes
 
 def test_findings_lead_to_slices_and_pictures(made: TestClient) -> None:
     overview = schema.AuditOverview(**made.get("/api/audit").json())
-    assert made.get("/api/options").json()["audit"] == {"name": "audit"}
+    assert made.get("/api/options").json()["audit"] == {"name": "audit", "model": None}
     assert [one.kind for one in overview.findings].count("slice") == 2
     number = next(one.number for one in overview.findings if one.kind == "wrong predictions")
     found = schema.FindingDetails(**made.get(f"/api/audit/findings/{number}").json())
@@ -77,7 +77,7 @@ def test_an_audit_of_another_model_says_how_to_explain_its_pictures(made: TestCl
     overview = made.get("/api/audit").json()
     assert overview["model"] is None
     assert overview["why_not"] == "its model, timm:birds, is not among those that may be asked; name it with --model"
-    answer = made.post("/api/audit/pictures/0/explanation")
+    answer = made.post("/api/explanations", data={"audited": "0"})
     assert answer.status_code == 409
     assert overview["why_not"] in answer.json()["error"]
     assert "/home/me" not in json.dumps([overview, made.get("/api/audit/pictures/0").json()])
@@ -118,16 +118,33 @@ def test_a_picture_of_an_audit_is_explained_as_itself(folder: Path, model: Model
     with client(model, explorer=explorer) as asking:
         assert asking.get("/api/audit").json()["model"] == "world:aviary"
         row = asking.get("/api/audit/pictures/3").json()
-        answer = asking.post("/api/audit/pictures/3/explanation", data={"checks": "none"})
+        asked = {"audited": "3", "checks": "none"}
+        answer = asking.post("/api/explanations", data=asked)
         explained = lines(answer.text)[-1]["explanation"]
         name, image = explorer.open(3)
         assert explained["shown"]["name"] == name == row["file"]
         assert (explained["shown"]["width"], explained["shown"]["height"]) == image.size
         assert explained["predictions"][0]["name"] == row["prediction"]
         assert explained["predictions"][0]["probability"] == pytest.approx(row["probability"], abs=1e-5)
-        assert lines(asking.post("/api/audit/pictures/3/explanation").text)[-1]["state"] == "done"
-        assert asking.post("/api/audit/pictures/99/explanation").status_code == 404
-        assert asking.post("/api/audit/pictures/3/explanation", data={"model": "imagenet"}).status_code == 422
+        named = asking.post("/api/explanations", data=asked | {"model": model.name})
+        assert lines(named.text)[-1] == lines(answer.text)[-1]
+        found = lines(asking.post("/api/heatmaps", data={"audited": "3", "phrase": "a red crown"}).text)[-1]
+        assert found["heatmap"]["phrase"] == "a red crown"
+        fits = lines(asking.post("/api/captions", data={"audited": "3", "captions": ["a bird", "a car"]}).text)[-1]
+        assert fits["captions"]["best"] == "a bird"
+        assert row["frame"] is None  # all of it was seen
+        for wrong, status in (
+            ({"audited": "99"}, 404),
+            ({"audited": "-1"}, 404),
+            ({"audited": "9" * 30}, 404),
+            ({"audited": "x"}, 422),
+            ({"audited": "NaN"}, 422),
+            ({"audited": "1.5"}, 422),
+            ({"audited": "3", "example": EXAMPLE}, 422),
+            ({"audited": "3", "model": "imagenet"}, 404),
+        ):
+            refused = asking.post("/api/explanations", data=wrong)
+            assert (refused.status_code, list(refused.json())) == (status, ["error"]), wrong
 
 
 def test_a_collection_that_changed_is_not_explained(folder: Path, model: Model) -> None:

@@ -164,6 +164,14 @@ def answered(page: Page) -> None:
     page.wait_for_selector("#work", state="hidden")
 
 
+def until(page: Page, true: str) -> None:
+    """Wait until an expression is true."""
+    end = time.monotonic() + 10
+    while not page.evaluate(true):
+        assert time.monotonic() < end, true
+        page.wait_for_timeout(20)
+
+
 def quick(page: Page) -> None:
     """Without tests of claims, which most of what is looked at here does not need."""
     page.select_option("#checks", "none")
@@ -234,19 +242,36 @@ def test_captions_of_ones_own(page: Page) -> None:
     page.wait_for_selector("#captions .fits", timeout=PATIENCE)
     assert page.locator("#captions .fits .said").count() == 2
     assert page.inner_text("#captions .fits b") == "a bird with a red crown"
+    legend = page.inner_text("#captions .fits > .note")
+    assert "Per cent: " in legend
+    assert "sd: " in legend  # what is shown is explained, and nothing else
+    assert "score" not in legend
 
 
-def test_why_this_class_and_not_that_one(page: Page) -> None:
+@pytest.mark.parametrize("width", [390, 1440])
+def test_why_this_class_and_not_that_one(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
     quick(page)
     upload(page)
     answered(page)
+    page.fill("#phrase input", "a red crown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#phrase .found", timeout=PATIENCE)
+    page.wait_for_selector("#work", state="hidden")
     page.select_option("#another select >> nth=1", page.input_value("#another select >> nth=0"))
     page.click("#another button")
     assert page.inner_text("#another [role=alert]") == "Choose two different classes."
     page.select_option("#another select >> nth=1", "Blue-crowned Kingfisher")
     page.click("#another button")
     page.wait_for_selector("#against", timeout=PATIENCE)
-    assert "Red-crowned Kingfisher and not Blue-crowned Kingfisher".upper() in page.inner_text("#against h3").upper()
+    heading = "Red-crowned Kingfisher and not Blue-crowned Kingfisher"
+    assert heading.upper() in page.inner_text("section:has(#against) h3").upper()
+    page.wait_for_selector("#work", state="hidden")
+    assert page.evaluate("document.activeElement.id") == "against"  # it stands above the form: read on there
+    assert page.inner_text("#live").startswith("Done. ")
+    assert page.inner_text("#against") in page.inner_text("#live")
+    until(page, "((top) => top > 0 && top < innerHeight - 90)(document.activeElement.getBoundingClientRect().top)")
+    assert page.inner_text("#phrase .found b") == "a red crown"  # what was asked before stays
 
 
 def test_what_is_no_picture_is_refused_in_a_line(page: Page) -> None:
@@ -258,22 +283,37 @@ def test_what_is_no_picture_is_refused_in_a_line(page: Page) -> None:
     assert page.locator("#verdict").count() == 0
 
 
+FIFTY = """() => {
+    const given = new DataTransfer();
+    given.items.add(new File([new Uint8Array(50 * 2 ** 20)], "huge.jpg", { type: "image/jpeg" }));
+    document.getElementById("file").files = given.files;
+    document.getElementById("file").dispatchEvent(new Event("change"));
+}"""
+"""Choose a file of 50 MiB."""
+
+
 def test_fifty_megabytes_are_refused_before_they_are_sent(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url))
-    page.evaluate(
-        """() => {
-            const given = new DataTransfer();
-            given.items.add(new File([new Uint8Array(50 * 2 ** 20)], "huge.jpg", { type: "image/jpeg" }));
-            document.getElementById("file").files = given.files;
-            document.getElementById("file").dispatchEvent(new Event("change"));
-        }"""
-    )
+    page.evaluate(FIFTY)
     said = page.inner_text("#problem")
     assert "huge.jpg has 50 MiB, and at most 1.0 MiB" in said
     assert not [one for one in asked if "/api/" in one]
     upload(page)  # and the page goes on
     answered(page)
+
+
+def test_fifty_megabytes_are_refused_by_the_server_whose_words_are_shown(chrome: Browser, served: Served) -> None:
+    with opened(chrome, served.url) as (page, heard):
+        page.route("**/api/options", lambda one: one.fulfill(json=one.fetch().json() | {"max_bytes": 1 << 40}))
+        page.reload()  # the page believes that there is no limit
+        page.wait_for_selector("#gallery button", state="attached")
+        page.evaluate(FIFTY)
+        page.wait_for_selector("#problem:not([hidden])", timeout=PATIENCE)
+        assert page.inner_text("#problem") == "the picture has more than 1 MiB; make it smaller first"
+        assert ["413" in one for one in heard.errors] == [True]  # what the browser says of it
+        upload(page)
+        answered(page)
 
 
 def test_a_script_in_a_class_name_is_a_name(page: Page) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -111,6 +112,24 @@ def test_a_client_that_waits_for_one_answer_and_goes_frees_its_place(server: Ser
         assert time.monotonic() - began < 20
         time.sleep(0.05)
     assert json.loads(answer.read().splitlines()[-1])["state"] == "done"
+
+
+def test_fifty_megabytes_of_unknown_length_are_refused(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+
+    def parts() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
+        for _ in range(50):
+            yield bytes(1 << 20)
+        yield b"\r\n--x--\r\n"
+
+    with suppress(ConnectionError):  # the server need not read what it refuses
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        connection.request("POST", "/api/explanations", parts(), headers, encode_chunked=True)
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert json.loads(answer.read()) == {"error": "the picture has more than 20 MiB; make it smaller first"}
+    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ class Thumbnails:
             return
         among = "WHERE number IN (SELECT unnest(?::bigint[]))"
         rows = self._view.sql(
-            f"SELECT number, file, truths, prediction, probability, correct FROM pictures {among}", [missing]
+            f"SELECT number, file, truths, prediction, probability, correct, width, height FROM pictures {among}",
+            [missing],
         )
         files = self._view.sql(f"SELECT number, thumbnail, map FROM shown {among}", [missing])
         self._rows |= {row["number"]: row for row in rows.to_pylist()}

@@ -84,7 +84,7 @@ def create_app(site: Site) -> ASGIApp:
     _add_options(app, site)
     _add_questions(app, site)
     if site.explorer is not None:
-        _add_audit(app, site, site.explorer)
+        _add_audit(app, site.explorer)
     return Guard(app, site.access)
 
 
@@ -139,6 +139,7 @@ def _add_options(app: FastAPI, site: Site) -> None:
             task=model.classifier.task,
             classes=list(model.classifier.labels),
             vocabularies=list(model.voices),
+            words={name: voice.said() for name, voice in model.voices.items()},
             phrases=model.open is not None,
             why_no_phrases=without_folders(model.why_closed),
         )
@@ -157,7 +158,7 @@ def _add_options(app: FastAPI, site: Site) -> None:
         max_bytes=site.max_bytes,
         max_pixels=site.max_pixels,
         gallery=pictures,
-        audit=None if site.explorer is None else schema.AuditName(name=site.explorer.name),
+        audit=None if site.explorer is None else site.explorer.named(),
         token_needed=site.access.token is not None,
         version=version("saywhy"),
     )
@@ -185,7 +186,7 @@ def _add_options(app: FastAPI, site: Site) -> None:
 def _add_questions(app: FastAPI, site: Site) -> None:
     @app.post(
         "/api/explanations", tags=["questions"], response_class=Response,
-        openapi_extra=_form(schema.Asked, {"phrase", "captions"}), responses=_answers(schema.ExplanationState),
+        openapi_extra=_form({"phrase", "captions"}), responses=_answers(schema.ExplanationState),
     )  # fmt: skip
     async def explain(request: Request) -> Response:
         """Why does a classifier decide as it does on a picture?
@@ -208,7 +209,7 @@ def _add_questions(app: FastAPI, site: Site) -> None:
 
     @app.post(
         "/api/heatmaps", tags=["questions"], response_class=Response,
-        openapi_extra=_form(schema.Asked, {"captions", "target", "against", "checks", "vocabulary"}, ["phrase"]),
+        openapi_extra=_form({"captions", "target", "against", "checks", "vocabulary"}, ["phrase"]),
         responses=_answers(schema.HeatmapState),
     )  # fmt: skip
     async def locate(request: Request) -> Response:
@@ -229,7 +230,7 @@ def _add_questions(app: FastAPI, site: Site) -> None:
 
     @app.post(
         "/api/captions", tags=["questions"], response_class=Response,
-        openapi_extra=_form(schema.Asked, {"phrase", "target", "against", "checks", "vocabulary"}, ["captions"]),
+        openapi_extra=_form({"phrase", "target", "against", "checks", "vocabulary"}, ["captions"]),
         responses=_answers(schema.CaptionsState),
     )  # fmt: skip
     async def compare(request: Request) -> Response:
@@ -251,7 +252,7 @@ def _add_questions(app: FastAPI, site: Site) -> None:
 # -- an audit ---------------------------------------------------------------------------------------------------------
 
 
-def _add_audit(app: FastAPI, site: Site, explorer: Explorer) -> None:
+def _add_audit(app: FastAPI, explorer: Explorer) -> None:
     overview = explorer.overview()
     jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
@@ -287,28 +288,6 @@ def _add_audit(app: FastAPI, site: Site, explorer: Explorer) -> None:
     async def one_picture(number: int) -> schema.AuditRow:
         """What the audit knows of a picture."""
         return await _looked_up(explorer.picture, number, "picture")
-
-    @app.post(
-        "/api/audit/pictures/{number}/explanation", tags=["an audit"], response_class=Response,
-        openapi_extra=_form(schema.AuditAsked, set(), picture=False), responses=_answers(schema.ExplanationState),
-    )  # fmt: skip
-    async def explain_one(request: Request, number: int) -> Response:
-        """Explain a picture of the audit, by the audited model. Answers like /api/explanations."""
-        held = Held(site.room)
-        with _LetGo(held):
-            asked, _, _ = await read_form(request, schema.AuditAsked, held, site.max_bytes)
-            model = explorer.model
-            if model is None or explorer.why_not:
-                raise HTTPException(409, f"this cannot be explained: {explorer.why_not}")
-            await _looked_up(explorer.check, number, "picture")
-            voice = model.voice(asked.vocabulary)
-            options = explain_options(asked, model)
-
-        def work() -> bytes:
-            name, image = explorer.open(number)
-            return explained(name, image, model, voice, options, asked.against)
-
-        return await _answer(request, site, held, work, _steps(options))
 
 
 _T = TypeVar("_T")
@@ -356,15 +335,31 @@ async def _question(request: Request, site: Site) -> _Question:
     held = Held(site.room)
     with _LetGo(held):
         asked, content, name = await read_form(request, schema.Asked, held, site.max_bytes)
+        if (content is not None) + bool(asked.example) + (asked.audited is not None) != 1:
+            raise HTTPException(
+                422, "send one picture: a file called picture, or example, the id of one of the gallery, or audited, "
+                "the number of one of the audit",
+            )  # fmt: skip
+        if asked.audited is not None:
+            return await _of_the_audit(asked, asked.audited, site, held)
         model = site.model(asked.model)
-        if (content is None) == (not asked.example):
-            raise HTTPException(422, "send one picture: a file called picture, or the id of an example of the gallery")
-        if content is None:
-            example = gallery().get(asked.example)
-            if example is None:
-                raise HTTPException(404, f"the gallery has no picture {shown(repr(asked.example), 60)}")
-            return _Question(asked, model, held, lambda: (example.path.name, example.open()))
-        return _Question(asked, model, held, lambda: (name, decoded(content, name, site.max_pixels)))
+        if content is not None:
+            return _Question(asked, model, held, lambda: (name, decoded(content, name, site.max_pixels)))
+        example = gallery().get(asked.example)
+        if example is None:
+            raise HTTPException(404, f"the gallery has no picture {shown(repr(asked.example), 60)}")
+        return _Question(asked, model, held, lambda: (example.path.name, example.open()))
+
+
+async def _of_the_audit(asked: schema.Asked, number: int, site: Site, held: Held) -> _Question:
+    explorer = site.explorer
+    if explorer is None:
+        raise HTTPException(404, "no audit is served here; see --audit")
+    if explorer.model is None or explorer.why_not:
+        raise HTTPException(409, f"this cannot be explained: {explorer.why_not}")
+    await _looked_up(explorer.check, number, "picture")
+    model = site.model(asked.model) if asked.model else explorer.model
+    return _Question(asked, model, held, lambda: explorer.open(number))
 
 
 def _steps(options: ExplainOptions) -> int:
@@ -372,7 +367,7 @@ def _steps(options: ExplainOptions) -> int:
     return 3 if options.checks == CHECKS[0] else 4
 
 
-def explain_options(asked: schema.Asked | schema.AuditAsked, model: Model) -> ExplainOptions:
+def explain_options(asked: schema.Asked, model: Model) -> ExplainOptions:
     """Raises SaywhyError for a class or a way to check that there is not."""
     options = ExplainOptions(
         target=asked.target or None, checks=asked.checks or ExplainOptions.checks, why_not=asked.against or None
@@ -443,9 +438,9 @@ def captions(image: Image, model: Model, texts: list[str]) -> bytes:
             for n, text in enumerate(texts)
         ],
         best=texts[int(scores.argmax())],
-        meaning="score: the cosine of caption and picture in this space, to be compared within this answer only. "
-        f"unusual: how many standard deviations that lies above {usual}; from {UNUSUAL:.0f} on a caption fits. "
-        "share: among the captions given, by a softmax; that one is the best of them does not make it true.",
+        meaning="Per cent: how the captions given share out what fits (softmax of their cosines with the picture); "
+        "that one is the best of them does not make it true. "
+        f"sd: standard deviations above {usual}; from {UNUSUAL:.0f} on a caption stands out.",
         space=space.name,
     )
     return _line({"state": "done", "captions": answer.model_dump()})
@@ -578,13 +573,9 @@ def _answers(done: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": done, "content": lines, "description": "the answer"}, **_problems(*_SAID)}
 
 
-def _form(
-    kind: type[BaseModel], without: set[str], required: list[str] | None = None, *, picture: bool = True
-) -> dict[str, Any]:
+def _form(without: set[str], required: list[str] | None = None) -> dict[str, Any]:
     """The body of a question, for OpenAPI; it is read by ``read_form``."""
-    fields = {name: one for name, one in kind.model_json_schema()["properties"].items() if name not in without}
-    if picture:
-        of_file = {"type": "string", "format": "binary", "description": "the picture's file; or give example"}
-        fields = {"picture": of_file} | fields
-    body = {"type": "object", "properties": fields, "required": required or []}
-    return {"requestBody": {"required": picture, "content": {"multipart/form-data": {"schema": body}}}}
+    fields = {name: one for name, one in schema.Asked.model_json_schema()["properties"].items() if name not in without}
+    of_file = {"type": "string", "format": "binary", "description": "the picture's file; or give example, or audited"}
+    body = {"type": "object", "properties": {"picture": of_file} | fields, "required": required or []}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}

@@ -20,7 +20,7 @@ from saywhy.pictures.collections import Collection, collection
 from saywhy.plumbing.names import shown
 from saywhy.web import schema
 from saywhy.web.models import Model
-from saywhy.web.shown import finite, jpeg_url
+from saywhy.web.shown import cut, finite, jpeg_url
 
 SLICE = "slice"
 FEW = 24  # pictures of a finding that are shown
@@ -53,10 +53,10 @@ class Explorer:
             except SaywhyError as error:
                 self.why_not = f"its pictures cannot be opened: {without_folders(str(error))}"
 
-    @property
-    def name(self) -> str:
-        """What it is called: its folder, without those above it."""
-        return self._told.store.folder.resolve().name
+    def named(self) -> schema.AuditName:
+        """What it is called, its folder without those above it, and its model."""
+        name = self._told.store.folder.resolve().name
+        return schema.AuditName(name=name, model=None if self.model is None else self.model.name)
 
     def overview(self) -> schema.AuditOverview:
         """What it is of, and all that it found."""
@@ -162,6 +162,7 @@ class Explorer:
             "probability": finite(row["probability"]),
             "correct": row["correct"],
             "picture": self._told.thumbnails.files(row["number"]) is not None,
+            "frame": None if self.model is None else cut(self.model.classifier.geometry((row["width"], row["height"]))),
         }
 
     def _finding(self, number: int) -> schema.Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, final
 
 from saywhy.answers.plain_names import plain_name
@@ -11,6 +12,7 @@ from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import shown, unknown
 from saywhy.questions.names_and_defaults import (
+    VOCABULARIES,
     check_writer,
     default_space,
     default_writer,
@@ -45,6 +47,13 @@ class Voice:
     space: Space
     words: Vocabulary
     seen: Seen
+
+    def said(self) -> str:
+        """Which words these are: "20 words learned from photographs"."""
+        name, count = self.words.name, f"{len(self.words):,} word{'s' * (len(self.words) != 1)}"
+        if vocabulary_of(self.space) is not None:
+            return f"{count} learned from {PurePath(name).stem}"
+        return f"{count}: {VOCABULARIES[name]}" if name in VOCABULARIES else f"{count} of {name}"
 
 
 @final

@@ -225,7 +225,7 @@ class Captions(BaseModel):
 
     captions: list[Caption]
     best: str
-    meaning: str = Field(description="what the numbers mean, in words")
+    meaning: str = Field(description="what share and unusual mean, in words")
     space: str
 
 
@@ -248,6 +248,7 @@ class OfferedModel(BaseModel):
     task: str
     classes: list[str]
     vocabularies: list[str] = Field(description="that it can be asked in; the first is its own")
+    words: dict[str, str] = Field(description="of each vocabulary: how many words, and where they are from, in words")
     phrases: bool = Field(description="whether the heatmap of any phrase, and captions, can be asked for")
     why_no_phrases: str
 
@@ -261,6 +262,7 @@ class GalleryPicture(BaseModel):
 
 class AuditName(BaseModel):
     name: str
+    model: str | None = Field(description="the offered model that was audited; null where it is not offered")
 
 
 class Options(BaseModel):
@@ -280,9 +282,12 @@ class Options(BaseModel):
 class Asked(BaseModel):
     """The fields of a question about a picture, beside the picture itself."""
 
-    model: str = Field("", max_length=MOST_TEXT, description="a name from /api/options; the first where left out")
+    model: str = Field(
+        "", max_length=MOST_TEXT, description="a name from /api/options; left out: the first, and of audited its own"
+    )
     vocabulary: str = Field("", max_length=MOST_TEXT, description="a name from /api/options; the model's own else")
     example: str = Field("", max_length=MOST_TEXT, description="a picture of the gallery, by id, instead of a file")
+    audited: int | None = Field(None, description="a picture of the audit, by number, instead of a file")
     target: str = Field("", max_length=MOST_TEXT, description="the class to explain; the one that is said else")
     against: str = Field("", max_length=MOST_TEXT, description="why that class and not this one?")
     checks: str = Field("", max_length=MOST_TEXT, description="how much is put to the test; fast where left out")
@@ -342,6 +347,9 @@ class AuditPicture(BaseModel):
     probability: float | None
     correct: bool | None
     picture: bool = Field(description="whether /api/audit/pictures/{number}.jpg has a thumbnail of it")
+    frame: Box | None = Field(
+        description="what the network saw of it; null where that is all of it, and where its model is not offered"
+    )
 
 
 class Changed(BaseModel):
@@ -380,12 +388,3 @@ class AuditRow(AuditPicture):
     map: bool = Field(description="whether /api/audit/pictures/{number}/map.jpg has its map")
     findings: list[Finding] = Field(description="that name it")
     why_not: str = Field(description='why it cannot be explained here; "" where it can')
-
-
-class AuditAsked(BaseModel):
-    """The fields of a question about a picture of an audit."""
-
-    vocabulary: str = Field("", max_length=MOST_TEXT)
-    target: str = Field("", max_length=MOST_TEXT)
-    against: str = Field("", max_length=MOST_TEXT)
-    checks: str = Field("", max_length=MOST_TEXT)

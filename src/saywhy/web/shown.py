@@ -80,6 +80,12 @@ def shown(e: Explanation) -> schema.Shown:
     )
 
 
+def cut(geometry: Geometry) -> schema.Box | None:
+    """Where the frame that the network saw lies on the picture, where that is less than the picture; else None."""
+    frame = frame_box(geometry)
+    return None if _covers(frame) else frame
+
+
 def frame_box(geometry: Geometry) -> schema.Box:
     """Where the frame that the network saw lies on the picture."""
     (width, height), (left, top) = geometry.size, geometry.offset

@@ -59,7 +59,7 @@ function route() {
   if (onAudit) {
     audit(by("audit-part"), location.hash.split("/").slice(1), {
       problem,
-      explain: (path) => work(path, {}, (last) => show(last.explanation)),
+      explain: (number) => about({ audited: number, model: options.audit.model, checks: by("checks").value }),
     });
   }
 }
@@ -68,7 +68,7 @@ const model = () => options.models.find((one) => one.name === by("model").value)
 
 /** The words and the pictures of the gallery that go with the chosen model. */
 function offer() {
-  fill(by("vocabulary"), model().vocabularies);
+  fill(by("vocabulary"), model().vocabularies.map((one) => [one, model().words[one]]));
   const pictures = options.gallery.filter((one) => !one.models.length || one.models.includes(model().name));
   by("gallery-part").hidden = pictures.length === 0;
   by("gallery").replaceChildren(
@@ -140,26 +140,34 @@ function choose(chosen, name, url) {
   explain();
 }
 
-function explain(fields = {}) {
+function explain() {
   if (!source) return problem("Choose a picture first.");
-  const asked = { ...source, model: by("model").value, vocabulary: by("vocabulary").value, checks: by("checks").value, ...fields };
-  return work("/api/explanations", asked, (last) => show(last.explanation, asked));
+  return about({ ...source, model: by("model").value, vocabulary: by("vocabulary").value, checks: by("checks").value });
 }
 
-/** asked: what is sent again when more is asked of the same picture. */
-function show(explained, asked) {
-  const offered = options.models.find((one) => one.name === asked?.model);
-  const parts = [explanation(explained)];
-  if (offered) {
-    const { model, picture, example } = asked;
-    const again = ({ target, against }) => work("/api/explanations", { ...asked, target, against }, (last) => show(last.explanation, asked));
-    parts.push(more(explained, offered, again, (path, fields) => work(path, { model, picture, example, ...fields })));
-  }
-  by("answer").replaceChildren(...parts);
-  const part = explained.shown.against ? by("against") : by("verdict");
-  by("verdict").focus({ preventScroll: true });
-  part.closest("section, article").scrollIntoView({ block: "start" });
-  tell(`Done. ${by("verdict").textContent}`);
+/** Explain a picture, and offer to ask more of it. asked: the picture, the model and how: sent again with what more is asked. */
+function about(asked) {
+  const { model, picture, example, audited } = asked;
+  const ask = (path, fields) => work(path, { model, picture, example, audited, ...fields });
+  const again = (fields) => work("/api/explanations", { ...asked, ...fields }, (last) => renew(last.explanation));
+  return work("/api/explanations", asked, ({ explanation: explained }) => {
+    const offered = options.models.find((one) => one.name === model);
+    by("answer").replaceChildren(explanation(explained), more(explained, offered, again, ask));
+    arrive("verdict");
+  });
+}
+
+/** Put another explanation of the same picture in the place of the one before; what more was asked stays. */
+function renew(explained) {
+  by("answer").firstElementChild.replaceWith(explanation(explained));
+  arrive(explained.shown.against ? "against" : "verdict");
+}
+
+/** Take who reads the page, and who listens to it, to an answer: the element of that id says it. */
+function arrive(id) {
+  by(id).focus({ preventScroll: true });
+  by(id).closest("section, article").scrollIntoView({ block: "start" });
+  tell(`Done. ${by(id).textContent}`);
 }
 
 /** Ask one question, with its progress shown. done: is given the last line. Gives it too; null where there is none. */

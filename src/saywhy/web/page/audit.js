@@ -2,12 +2,13 @@
 
 import { read } from "./api.js";
 import { make, percent } from "./dom.js";
+import { small } from "./picture.js";
 
 let latest = 0; // what was asked for last: an answer that comes later than the next question is dropped
 
 /**
  * Show what `where` names: the parts of the address after #audit.
- * problem(text): says what went wrong. explain(path): asks for the explanation of a picture.
+ * problem(text): says what went wrong. explain(number): asks for the explanation of a picture.
  */
 export async function audit(out, where, { problem, explain }) {
   const own = ++latest;
@@ -108,7 +109,7 @@ function tiles(head, pictures, number) {
         make(
           "li",
           { class: one.correct === false ? "wrong" : null },
-          make("a", { href: `#audit/pictures/${one.number}/${number}` }, one.picture ? make("img", { src: `/api/audit/pictures/${one.number}.jpg`, alt: one.file, loading: "lazy" }) : make("span", { class: "none" }, one.file), make("span", {}, said(one))),
+          make("a", { href: `#audit/pictures/${one.number}/${number}` }, one.picture ? small(`/api/audit/pictures/${one.number}.jpg`, one.file, one.frame) : make("span", { class: "none" }, one.file), make("span", {}, said(one))),
         ),
       ),
     ),
@@ -131,7 +132,7 @@ function picture(one, number, explain) {
     ["What is there", one.words.join(", ") || one.silence],
     ["File", `${one.file}, ${one.width} × ${one.height}`],
   ].filter(([, value]) => value);
-  const kept = (url, alt) => make("img", { class: "kept", src: url, alt });
+  const kept = (url, alt, frame, said) => make("figure", {}, small(url, alt, frame), make("figcaption", {}, said));
   return [
     trail(back, `picture ${number}`),
     make(
@@ -142,13 +143,18 @@ function picture(one, number, explain) {
         "div",
         { class: "found" },
         one.picture
-          ? make("div", { class: "pair" }, kept(`/api/audit/pictures/${number}.jpg`, one.file), one.map && kept(`/api/audit/pictures/${number}/map.jpg`, "where its relevance lies"))
+          ? make(
+              "div",
+              { class: "pair" },
+              kept(`/api/audit/pictures/${number}.jpg`, one.file, one.frame, one.frame ? "Dashed: what the network saw." : "The picture."),
+              one.map && kept(`/api/audit/pictures/${number}/map.jpg`, "where its relevance lies", null, "Relevance in what the network saw: the brighter, the more."),
+            )
           : make("p", { class: "note" }, "No thumbnail was kept."),
         make("dl", {}, facts.map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),
       ),
       one.why_not
         ? make("p", { class: "note" }, `It cannot be explained here: ${one.why_not}.`)
-        : make("p", { class: "links" }, make("button", { type: "button", class: "main", onclick: () => explain(`/api/audit/pictures/${number}/explanation`) }, "Explain this picture")),
+        : make("p", { class: "links" }, make("button", { type: "button", class: "main", onclick: () => explain(number) }, "Explain this picture")),
       one.findings.length > 0 && [make("h3", {}, "Findings that name it"), make("ol", { class: "findings" }, one.findings.map(row))],
     ),
   ];

@@ -222,9 +222,9 @@ function against(e) {
   const changed = (url, alt, boxes) => make("div", { class: "stage" }, make("img", { src: url, alt, class: "under" }), boxes.map((box) => place(make("div", { class: "mark" }), box)));
   return make(
     "section",
-    { id: "against" },
+    {},
     make("h3", {}, `Why ${e.target.name} and not ${against.other.name}`),
-    make("p", {}, against.said),
+    make("p", { id: "against", tabindex: -1 }, against.said),
     against.in_concepts && make("p", {}, against.in_concepts),
     against.picture &&
       make(

@@ -47,6 +47,11 @@ export function figure(view, { pick = null, point = null } = {}) {
   );
 }
 
+/** A small picture with the frame that the network saw, where that is not all of it. frame: a box, or null. */
+export function small(url, alt, frame) {
+  return make("span", { class: "stage" }, make("img", { src: url, alt, loading: "lazy", class: "under" }), frame && place(make("span", { class: "seen" }), frame));
+}
+
 /** What lies in a box of a picture, enlarged to fill a tile. size: (width, height) of the picture, pixels. */
 export function crop(url, box, size) {
   const image = make("img", { src: url, alt: "" });
