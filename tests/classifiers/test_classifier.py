@@ -168,7 +168,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("resnet50", "does not name a classifier"),
+        ("resnet50", "did you mean timm:resnet50 or torchvision:resnet50"),
         ("keras:resnet50", "does not name a classifier"),
         ("timm:", "does not name a classifier"),
         ("timm:resnet5", "did you mean resnet50"),
@@ -181,12 +181,36 @@ def test_unknown_names_get_the_nearest_ones(source: str, message: str) -> None:
 
 
 def test_a_path_that_says_not_what_it_is_gets_the_right_words(tmp_path: Path) -> None:
-    with pytest.raises(SaywhyError, match=f"for this folder timm:{tmp_path} or hf:{tmp_path}"):
-        Classifier.load(str(tmp_path))
+    for config, meant in (
+        ("{}", f"for this folder timm:{tmp_path} or hf:{tmp_path}$"),
+        ('{"architecture": "resnet18"}', f"for this folder timm:{tmp_path}$"),
+        ('{"model_type": "vit"}', f"for this folder hf:{tmp_path}$"),
+    ):
+        (tmp_path / "config.json").write_text(config)
+        with pytest.raises(SaywhyError, match=meant):
+            Classifier.load(str(tmp_path))
+    empty, clip = tmp_path / "empty", tmp_path / "clip"
+    empty.mkdir()
+    with pytest.raises(SaywhyError, match=r"this folder has no config\.json"):
+        Classifier.load(str(empty))
+    clip.mkdir()
+    (clip / "open_clip_config.json").touch()
+    with pytest.raises(SaywhyError, match=f"no classifier: --space clip:{clip}"):
+        Classifier.load(str(clip))
     weights = tmp_path / "best.pth"
     weights.touch()
     with pytest.raises(SaywhyError, match=f"--model timm:NAME --checkpoint {weights} --num-classes N"):
         Classifier.load(str(weights))
+
+
+@pytest.mark.parametrize("prefix", ["", "timm:", "hf:"])
+def test_a_misspelled_folder_gets_the_one_beside_it(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hub, "reachable", lambda url: False)
+    (tmp_path / "my-model").mkdir()
+    with pytest.raises(SaywhyError, match=rf"did you mean {tmp_path}/my-model\?$"):
+        Classifier.load(f"{prefix}{tmp_path}/my-modle")
 
 
 def test_a_device_that_is_not_here_is_said_before_anything_is_loaded() -> None:
@@ -206,6 +230,7 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(
     with pytest.raises(SaywhyError, match="world:aviary") as caught:
         Classifier.load(source)
     assert "\n" not in str(caught.value)
+    assert "(no hub can be reached, and it is not in the local cache)" in str(caught.value)
     assert time.monotonic() - start < 20  # not a speed: the library would retry for most of a minute
 
 

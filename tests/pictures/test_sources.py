@@ -93,7 +93,13 @@ def test_the_digits_colours_say_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("none/", "no such picture or folder"), ("none.jpg", "no such picture"), ("world:narnia", "no world 'narnia'")],
+    [
+        ("none/", "no such picture or folder$"),
+        ("none.jpg", "no such picture"),
+        ("world:narnia", "no world 'narnia'"),
+        ("coffee", "did you mean photos:coffee"),
+        ("aviary", "did you mean world:aviary"),
+    ],
 )
 def test_wrong_sources(source: str, message: str) -> None:
     with pytest.raises(SaywhyError, match=message):

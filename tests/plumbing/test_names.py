@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from saywhy.plumbing.names import SHORT, shown, unknown
+from saywhy.plumbing.names import SHORT, meant, shown, unknown
 
 FEW = ("epsilon", "epsilon-plus", "attnlrp")
 MANY = tuple(f"resnet{n}" for n in range(2 * SHORT))
@@ -40,6 +41,17 @@ def test_names_that_read_the_same_are_said_once() -> None:
     assert (
         str(unknown("x", "Robins", iter(["Robin", "robin", "Robin"]))) == "there is no x 'Robins'; did you mean Robin?"
     )
+
+
+def test_a_misspelled_path_gets_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    (tmp_path / "photos" / "cats" / "Tom.jpg").touch()
+    assert meant("photos/cats/tim.jpg") == "; did you mean photos/cats/Tom.jpg?"
+    assert meant("Fotos/cats/Tom.jpg") == "; did you mean photos/cats/Tom.jpg?"
+    assert meant(tmp_path / "photo" / "dogs") == f"; did you mean {tmp_path}/photos?"
+    for nothing in ("entirely/else", "", "/", "photos/cats/Tom.jpg/inside", "a\0b", "x" * 5000):
+        assert meant(nothing) == ""
 
 
 def test_names_are_shown_in_one_line() -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from saywhy.errors import SaywhyError
+from saywhy.plumbing import hub
+from saywhy.seen.names import ELSEWHERE
 from saywhy.spaces.clip import check_clip, load_clip
 from saywhy.types import Space
 from tests.helpers import picture
@@ -52,6 +54,22 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text("{}")
     with pytest.raises(SaywhyError, match="there are no weights in this CLIP folder"):
         load_clip(str(tmp_path))
+
+
+def test_weights_that_cannot_be_had_are_one_line_which_leads_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """open_clip logs what it raises: that is not said twice. The way out is none that leads back here."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(hub, "reachable", lambda url: False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SaywhyError, match="no hub can be reached, and it is not in the local cache") as caught:
+        load_clip("clip")
+    assert "\n" not in str(caught.value)
+    assert "saywhy train concepts" in str(caught.value)
+    assert not caplog.records
+    assert "--space clip" not in ELSEWHERE
 
 
 @pytest.mark.parametrize(

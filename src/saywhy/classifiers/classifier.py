@@ -28,7 +28,7 @@ from saywhy.classifiers.heads import (
     run_with_features,
 )
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
-from saywhy.classifiers.sources import SHORT, SOURCES
+from saywhy.classifiers.sources import SHORT, SOURCES, sources_of
 from saywhy.classifiers.thresholds import USUAL, Thresholds, read_thresholds
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import AsGiven, ChannelPicture
@@ -36,7 +36,8 @@ from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
 from saywhy.pictures.transforms import PROBE, Sized, as_transform, keeps_size
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
-from saywhy.plumbing.names import unknown
+from saywhy.plumbing.names import meant, unknown
+from saywhy.plumbing.texts import read_json
 from saywhy.types import Geometry, Prediction
 from saywhy.words.class_names import (
     ClassNames,
@@ -450,12 +451,26 @@ def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, st
 
 
 def _as_path(source: str) -> str:
-    """What to write for a path that was given without saying what it is; "" for what is no path."""
+    """What to write for a path that was given without saying what it is, or that is misspelled; "" for neither."""
     if os.path.isdir(source):
-        return f"; for this folder timm:{source} or hf:{source}"
+        return _as_folder(Path(source))
     if os.path.isfile(source):
         return f"; weights in a file are of an architecture: --model timm:NAME --checkpoint {source} --num-classes N"
-    return ""
+    if known := sources_of(source):
+        return f"; did you mean {' or '.join(known)}?"
+    return meant(source)
+
+
+def _as_folder(folder: Path) -> str:
+    """What to write for a folder, by what lies in it: each library leaves a file of its own."""
+    if (folder / "open_clip_config.json").is_file():
+        return f"; this folder holds a CLIP, which is no classifier: --space clip:{folder}"
+    if not (folder / "config.json").is_file():
+        return "; this folder has no config.json, which timm and transformers write beside their weights"
+    config = read_json(folder / "config.json", loose=True)
+    own = {"architecture": "timm", "model_type": "hf"}  # a key that only one of them writes
+    kinds = [kind for key, kind in own.items() if isinstance(config, dict) and key in config] or list(own.values())
+    return f"; for this folder {' or '.join(f'{kind}:{folder}' for kind in kinds)}"
 
 
 __all__ = ["SOURCES", "Classifier", "Head"]

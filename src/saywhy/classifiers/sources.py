@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
-from saywhy.plumbing.hub import check_settings, patience
-from saywhy.plumbing.names import first_line, unknown
+from saywhy.plumbing.hub import check_settings, patience, why_absent
+from saywhy.plumbing.names import first_line, meant, shown, unknown
 from saywhy.plumbing.texts import read_json
 from saywhy.words.class_names import read_class_names
 
@@ -215,13 +215,24 @@ SHORT = {"imagenet": f"imagenet:{LITE0}"}
 """Short name of a source -> the source, which is what reports say."""
 
 
+def sources_of(name: str) -> list[str]:
+    """The sources that have a network of a name that was given without one: "resnet18" is timm's and torchvision's."""
+    import timm
+    from torchvision import models
+
+    has = {"timm": timm.is_model(name), "torchvision": name in models.list_models(models)}
+    return [f"{source}:{name}" for source, known in has.items() if known]
+
+
 def _unknown(library: str, name: str, known: Sequence[str]) -> SaywhyError:
+    if near := meant(name):
+        return SaywhyError(f"{library} has no model {shown(repr(name))}, and there is no such folder{near}")
     also = " (for a local folder: is the path right?)"
     return unknown("model", name, known, lead=f"{library} has no", also=also, see=f"{library}'s list_models()")
 
 
 def _unreachable(source: str, error: Exception) -> SaywhyError:
     return SaywhyError(
-        f"{source}: its weights cannot be loaded ({first_line(error)}). Without a hub: use timm:DIR or hf:DIR with a "
-        "local folder, imagenet, world:aviary, or pretrained=False for random weights"
+        f"{source}: its weights cannot be loaded ({why_absent(error)}). Without a hub: use timm:DIR or hf:DIR with a "
+        f"local folder, imagenet, world:aviary, or pretrained=False for random weights{meant(source.partition(':')[2])}"
     )

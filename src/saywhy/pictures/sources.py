@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Failure
 from saywhy.pictures.photos import PHOTOS
 from saywhy.pictures.reading import ENDINGS, read_picture
-from saywhy.plumbing.names import shown, unknown
+from saywhy.plumbing.names import meant, shown, unknown
 from saywhy.plumbing.texts import read_table, whole_number
 from saywhy.words.class_names import folder_names, plain
 
@@ -238,7 +238,9 @@ def _read(source: str, limit: int | None) -> Iterator[LabelledImage | Failure | 
     elif glob.has_magic(source):
         items, none = _matching(source), "no picture matches this pattern"
     else:
-        raise SaywhyError(f"{shown(source)}: no such picture or folder")
+        named = [f"{prefix}{source}" for prefix, known in _brought() if source in known]
+        hint = f"; did you mean {named[0]}?" if named else meant(source)
+        raise SaywhyError(f"{shown(source)}: no such picture or folder{hint}")
     empty = True
     for item in items:
         empty = empty and isinstance(item, Path)
@@ -249,6 +251,14 @@ def _read(source: str, limit: int | None) -> Iterator[LabelledImage | Failure | 
             yield item
     if empty:
         raise SaywhyError(f"{shown(source)}: {none}")
+
+
+def _brought() -> Iterator[tuple[str, Collection[str]]]:
+    """Prefixes, and what they stand before."""
+    from saywhy.worlds import WORLDS
+
+    yield "photos:", (*PHOTOS, ALL)
+    yield "world:", WORLDS
 
 
 _Item = tuple[Path, str | int | None] | Path | Failure

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.names import shown
+from saywhy.plumbing.names import first_line, shown
 from saywhy.plumbing.texts import read_json
 
 TIMEOUT = 2.0  # seconds
@@ -57,6 +57,18 @@ def reachable(url: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def why_absent(error: BaseException) -> str:
+    """Why a model did not load, in a few words: libraries say at length that there is no hub, each in its own way."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled | socket.gaierror):
+            return "no hub can be reached, and it is not in the local cache"
+        cause = cause.__cause__ or cause.__context__
+    return first_line(error)
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
 
 from saywhy.errors import SaywhyError, one_line
 
@@ -11,6 +14,8 @@ NEAR = 3
 """So many near names are said at most."""
 SHORT = 12
 """So many names are said at most where there is a place to look up all of them."""
+MOST_BESIDE = 10_000
+"""So many files of a folder are compared at most with a name that is not among them."""
 LONG = 400
 """So many characters of a name are shown at most."""
 
@@ -47,6 +52,30 @@ def unknown(
     else:
         hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
     return SaywhyError(f"{lead} {what} {shown(repr(str(name)))}{also}; {hint}")
+
+
+def meant(path: str | Path) -> str:
+    """ "; did you mean photo.jpg?", of a path that does not exist; "" where nothing that does is spelled like it.
+
+    The first part that is missing is compared with what lies beside it.
+    """
+    try:
+        near = _near(Path(path))
+    except (OSError, ValueError):
+        return ""
+    return f"; did you mean {', '.join(map(shown, near))}?" if near else ""
+
+
+def _near(path: Path) -> list[Path]:
+    missing = path
+    while not os.path.exists(missing.parent):
+        missing = missing.parent
+    with os.scandir(missing.parent) as entries:
+        names = [entry.name for entry in islice(entries, MOST_BESIDE) if not entry.name.startswith(".")]
+    read = {name.casefold(): name for name in sorted(names, reverse=True)}
+    spelled = [missing.parent / read[one] for one in get_close_matches(missing.name.casefold(), read, NEAR)]
+    rest = path.relative_to(missing)
+    return [whole if os.path.exists(whole := near / rest) else near for near in spelled]
 
 
 def in_utf8(text: str) -> str:

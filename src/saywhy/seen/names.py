@@ -36,7 +36,7 @@ UNDERSTOOD = 0.7  # of pairs that are told apart by their names
 CHANCE = 0.5
 MOST = 400  # classes that are compared, drawn at random where there are more: then it takes a second or two
 DRAWS = 20  # of permuted names
-ELSEWHERE = "use concept probes (saywhy train concepts) or a CLIP (--space clip)"
+ELSEWHERE = "pictures can teach it words: saywhy train concepts, see docs/howto-few-classes.md"
 _VERSION = 1  # of what is kept in the cache
 
 
@@ -154,7 +154,10 @@ def _reason(check: NamesCheck, labels: Sequence[str]) -> str:
     if not are_words(labels):
         why = "its class names are numbers or codes, which teach nothing of what words mean"
     elif check.classes < FEWEST:
-        why = f"the names of {check.classes} classes teach too little of what words mean (from about {FEWEST} on)"
+        why = (
+            f"the names of {check.classes} classes teach too little of what words mean (about {FEWEST} do), and places "
+            "and tests need none"
+        )
     elif check.found < UNDERSTOOD or check.found <= check.greatest:
         why = (
             f"its class names are not understood: of two held-out ones they tell {check.found:.0%} apart, names dealt "

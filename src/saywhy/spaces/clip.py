@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,8 +21,8 @@ from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import probe_geometry
 from saywhy.plumbing.caches import versions, weights_digest
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.hub import check_settings, patience
-from saywhy.plumbing.names import first_line, in_utf8, unknown
+from saywhy.plumbing.hub import check_settings, patience, why_absent
+from saywhy.plumbing.names import in_utf8, unknown
 from saywhy.spaces.text_cache import cached_encode
 from saywhy.spaces.text_heat import text_maps
 from saywhy.types import Geometry, Heatmap
@@ -135,18 +137,19 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
         name = f"the {source.removeprefix('world:')}'s CLIP".replace("s's", "s'")
     chosen = choose_device(device)
     try:
-        if os.path.isdir(where):
-            model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
-            tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")
-        else:
-            architecture, _, tag = where.partition("/")
-            with patience():
+        with patience(), _unheard():
+            if os.path.isdir(where):
+                model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{where}", device=chosen)
+                tokenizer = open_clip.get_tokenizer(f"local-dir:{where}")
+            else:
+                architecture, _, tag = where.partition("/")
                 model, _, transform = open_clip.create_model_and_transforms(architecture, tag, device=chosen)
                 tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
         raise SaywhyError(
-            f"{name}: its weights cannot be loaded ({first_line(error)}). Without a hub: an open_clip folder, "
-            "world:aviary, or, to explain a classifier, --space own"
+            f"{name}: its weights cannot be loaded ({why_absent(error)}). Without a hub: a folder that open_clip wrote "
+            "(--space clip:DIR), world:aviary, or, to explain a classifier, no --space at all: pictures can teach it "
+            "words (saywhy train concepts, docs/howto-few-classes.md)"
         ) from None
     model = model.eval().requires_grad_(False)
     key = f"clip:{source}:{weights_digest(model.state_dict().values())}"
@@ -154,6 +157,21 @@ def load_clip(source: str = DEFAULT_CLIP, device: str | None = None) -> ClipSpac
     tower = model.visual if not hasattr(model, "text_decoder") else _ImageTower(model)
     scale = float(model.logit_scale.exp())
     return ClipSpace(name, tower, model.encode_text, transform, tokenizer, chosen, key, scale)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Leaves out what open_clip says to the root logger: what goes wrong it raises as well, and is said once."""
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return f"{os.sep}open_clip{os.sep}" not in record.pathname
+
+    root = logging.getLogger()
+    root.addFilter(of_others)
+    try:
+        yield
+    finally:
+        root.removeFilter(of_others)
 
 
 def check_clip(source: str) -> tuple[str, str]:

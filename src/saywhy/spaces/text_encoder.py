@@ -15,8 +15,8 @@ from torch import Tensor
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.caches import has_sha256, versions, weights_digest
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.hub import check_settings, patience
-from saywhy.plumbing.names import first_line, in_utf8
+from saywhy.plumbing.hub import check_settings, patience, why_absent
+from saywhy.plumbing.names import in_utf8
 from saywhy.spaces.text_cache import cached_encode
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
@@ -115,7 +115,7 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
             model.encode(["a text"], show_progress_bar=False)  # fails now where its modules do not go together
     except Exception as error:
         raise SaywhyError(
-            f"the sentence encoder {name!r} cannot be loaded ({first_line(error)}); use {DEFAULT_ENCODER!r} or a local "
+            f"the sentence encoder {name!r} cannot be loaded ({why_absent(error)}); use {DEFAULT_ENCODER!r} or a local "
             "folder"
         ) from None
     return SentenceEncoder(model, name)

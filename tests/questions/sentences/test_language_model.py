@@ -153,6 +153,23 @@ def test_a_tokenizer_larger_than_the_network_is_refused() -> None:
         language_model(tiny_gpt2(tokenizer, tokens=5), tokenizer, "small")
 
 
+def test_a_tokenizer_that_leaves_numbers_out_is_refused() -> None:
+    """It has fewer tokens than the network, and one of them lies beyond its last."""
+    tokenizer = word_tokenizer(WORDS)
+    tokens = tokenizer.get_vocab()
+    tokenizer.get_vocab = lambda: tokens | {"far": 900}
+    with pytest.raises(SaywhyError, match="counts its tokens up to 900, and the network has 20"):
+        language_model(tiny_gpt2(tokenizer, tokens=20), tokenizer, "gaps")
+
+
+def test_a_text_that_the_network_cannot_read_is_one_line() -> None:
+    model = writer(longest=8)
+    assert model.perplexities(["a bird"])[0] > 0
+    with pytest.raises(SaywhyError, match="and it reads 8 at most; use a writer that reads more") as caught:
+        model.perplexities(["a bird with red wings and blue wings and red wings."])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_tokenizer_without_latin_letters_is_refused() -> None:
     tokenizer = word_tokenizer(("птица", "鳥", "7"))
     with pytest.raises(SaywhyError, match="none of its 5 tokens"):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.plumbing.devices import choose_device
-from saywhy.plumbing.hub import check_settings, patience
-from saywhy.plumbing.names import first_line
+from saywhy.plumbing.hub import check_settings, patience, why_absent
+from saywhy.plumbing.names import shown
 from saywhy.questions.sentences.language_filter import is_appropriate
 
 PROMPTS = (  # Sammani and Deligiannis 2025, appendix I
@@ -74,23 +74,38 @@ class LanguageModel:
             )
         # The prefix is there for all tokens but the last; perplexities reads that one too, and a full stop.
         needed = len(self.start) + longest + max(before - 1, 1)
-        most = getattr(self.network.config.get_text_config(), "max_position_embeddings", None) or 0
-        if 0 < most < needed:  # of some networks without an end it is -1
+        if self._lacks(needed):
             raise SaywhyError(
-                f"a sentence of up to {longest} tokens takes {needed} positions, and {self.name} has {most}; "
-                "make longest smaller, or use a writer with more"
+                f"a sentence of up to {longest} tokens takes {needed} positions, and {self.name} has "
+                f"{self._positions}; make longest smaller, or use a writer with more"
             )
         return ids
 
+    @property
+    def _positions(self) -> int:
+        """How many tokens the network reads; 0 or below where there is no end."""
+        return getattr(self.network.config.get_text_config(), "max_position_embeddings", None) or 0
+
+    def _lacks(self, needed: int) -> bool:
+        return 0 < self._positions < needed
+
     @torch.no_grad()
     def perplexities(self, texts: Sequence[str]) -> list[float]:
-        """Per token, of each text; NaN for one without tokens to predict."""
+        """Per token, of each text; NaN for one without tokens to predict.
+
+        Raises SaywhyError for a text of more tokens than the network reads.
+        """
         out = []
         for text in texts:
             ids = torch.tensor([self.tokens(text)], device=self.device)
             if ids.shape[1] < 2:
                 out.append(float("nan"))
                 continue
+            if self._lacks(ids.shape[1]):
+                raise SaywhyError(
+                    f"the writer {self.name} cannot read {shown(text, 60)!r}: it is {ids.shape[1]} of its tokens, and "
+                    f"it reads {self._positions} at most; use a writer that reads more, or none (--writer none)"
+                )
             logits = self.network(ids).logits[0, :-1].float()
             out.append(math.exp(float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))))
         return out
@@ -125,7 +140,7 @@ def load_language_model(source: str, device: str | None = None) -> LanguageModel
     except Exception as error:
         problem = "does not load from its folder" if os.path.isdir(where) else "cannot be loaded"
         raise SaywhyError(
-            f"the language model {source!r} {problem} ({first_line(error)}). Without a hub: a local folder, "
+            f"the language model {source!r} {problem} ({why_absent(error)}). Without a hub: a local folder, "
             "world:aviary, or one of your own from `saywhy train language`"
         ) from None
 
@@ -136,6 +151,11 @@ def language_model(network: Any, tokenizer: Any, name: str, prompts: Sequence[st
     if len(tokenizer) > vocabulary:
         raise SaywhyError(
             f"{name}: the tokenizer has {len(tokenizer)} tokens and the network {vocabulary}; use the network's own"
+        )
+    if (last := max(tokenizer.get_vocab().values(), default=0)) >= vocabulary:
+        raise SaywhyError(
+            f"{name}: the tokenizer counts its tokens up to {last}, and the network has {vocabulary}; use the "
+            "network's own"
         )
     strings = _strings(tokenizer, vocabulary)
     special = set(tokenizer.all_special_ids)
