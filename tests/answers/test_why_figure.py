@@ -32,7 +32,10 @@ def test_it_is_drawn_at_any_size_and_with_any_words(picture: Image.Image) -> Non
 
 def test_numbers_stand_on_a_line_of_their_own() -> None:
     figure = asked(k=1).figure()
-    titles = [axis.get_title() for axis in figure.axes if "P(r)" in axis.get_title()]
+    titles = [axis.get_title() for axis in figure.axes if "\nfits " in axis.get_title()]
     assert titles
-    assert all(line.endswith("sd") or line.count(".") == 1 for t in titles for line in t.splitlines() if "P(r)" in line)
-    assert all(t.splitlines()[-2].startswith("P(r)") for t in titles)
+    assert all(
+        line.endswith("sd") or line.count(".") == 1 for t in titles for line in t.splitlines() if "fits " in line
+    )
+    assert all(t.splitlines()[-2].startswith("fits ") for t in titles)
+    assert not any("P(" in title for title in titles)

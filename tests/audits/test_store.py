@@ -11,7 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from saywhy import SaywhyError
-from saywhy.audits.store import MANIFEST, ROWS, SHOWN, UNFINISHED, Store
+from saywhy.audits.store import MANIFEST, ROWS, SHOWN, UNFINISHED, Store, as_before
 from saywhy.audits.tables import FORMAT
 
 STORY: dict[str, Any] = {"options": {"seed": 0, "chunk": 4}, "model": {"labels": ["a", "b"]}, "space": "own"}
@@ -100,6 +100,24 @@ def test_another_audit_is_refused_by_what_differs(store: Store) -> None:
     other = {**STORY, "options": {"seed": 1, "chunk": 4}, "model": {"labels": ["a", "c"]}}
     with pytest.raises(SaywhyError, match=r"with other options.seed \(0, now 1\), model.labels; go on"):
         Store.create(store.folder, other)
+
+
+def test_the_same_folder_by_another_name_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures keep the names that their rows have; which model it is, its fingerprint says."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "more", "my model"):
+        (tmp_path / name).mkdir()
+    out = tmp_path / "audit"
+    assert as_before(["photos/"], out) == ["photos/"]  # there is no audit yet
+    story = {"model": {"name": "timm:my model"}, "data": {"name": "photos/, more"}}
+    Store.create(out, story)
+    assert as_before(["photos", str(tmp_path / "more")], out) == ["photos/", "more"]
+    for others in (["more", "photos"], ["photos"], ["photos", "gone"]):
+        assert as_before(others, out) == others
+    Store.create(out, story | {"model": {"name": f"timm:{tmp_path}/my model/"}})
+    for other in ("hf:my model", "timm:more", "timm:gone"):
+        with pytest.raises(SaywhyError, match=r"holds an audit with other model\.name"):
+            Store.create(out, story | {"model": {"name": other}})
 
 
 def test_circumstances_are_kept_and_do_not_refuse(store: Store) -> None:

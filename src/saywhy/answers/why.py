@@ -336,10 +336,10 @@ def draw_why(why: Why) -> Figure:
 
 
 def reason_title(reason: Reason) -> str:
-    """ "a long tail", and below it "P(r) 0.41, +2.3 sd": P(r | I), and how far it stands out where that is known."""
+    """ "a long tail", and below it "fits 0.41, +2.3 sd": P(r | I), and how far it stands out where that is known."""
     out = "" if reason.unusual is None else f", {reason.unusual:+.1f} sd"
     used = "" if reason.used is None else f"\n{reason.used.verdict}"
-    return f"{fill(reason.rationale, 34)}\nP(r) {reason.probability:.2f}{out}{used}"
+    return f"{fill(reason.rationale, 34)}\nfits {reason.probability:.2f}{out}{used}"
 
 
 def new_why_report(path: Path, pictures: int, *, title: str = "Why?") -> GrowingPage[Why]:

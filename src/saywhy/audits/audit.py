@@ -19,7 +19,7 @@ from saywhy.audits.finding import AuditFinding
 from saywhy.audits.inside import keep_inside
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.run import pictures_left, run
-from saywhy.audits.store import Store, View
+from saywhy.audits.store import Store, View, as_before
 from saywhy.audits.subject import Subject, classes_of, file_digest
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
@@ -140,7 +140,7 @@ def audit(
     """
     options = options or AuditOptions(**how)
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
-    pictures = _collection(data, limit, options.seed)
+    pictures = _collection(data, Path(out), limit, options.seed)
     subject = subject_of(pictures, classifier, options, vocabulary, space, calibration, reference, bar=bar)
     circumstances = {"arguments": sys.argv, "kinds": list(kinds), "engine": engine, "device": str(classifier.device)}
     with Store.writing(Path(out), subject.story(), circumstances) as store:
@@ -153,10 +153,13 @@ def audit(
     return Audit(store.folder, tuple(found))
 
 
-def _collection(data: str | Path | Sequence[str | Path] | Collection, limit: int | None, seed: int) -> Collection:
-    if isinstance(data, str | Path):
-        return collection([str(data)], limit, seed)
-    return data if isinstance(data, Collection) else collection([str(one) for one in data], limit, seed)
+def _collection(
+    data: str | Path | Sequence[str | Path] | Collection, out: Path, limit: int | None, seed: int
+) -> Collection:
+    if isinstance(data, Collection):
+        return data
+    named = [data] if isinstance(data, str | Path) else data
+    return collection(as_before([str(one) for one in named], out), limit, seed)
 
 
 def subject_of(

@@ -144,6 +144,19 @@ class Store:
         write_whole(self.folder / MANIFEST, json.dumps(self.manifest, indent=1), durable=True)
 
 
+def as_before(sources: Sequence[str], folder: Path) -> list[str]:
+    """The sources of pictures by the names that the audit in a folder has for them, which begin the names of its rows.
+
+    "photos/" is "photos" to a run that goes on. Where they are other places, or there is no audit: as they are given.
+    """
+    given = list(sources)
+    if not (folder / MANIFEST).is_file():
+        return given
+    before = str(Store.open(folder).manifest.get("data", {}).get("name", "")).split(", ")
+    same = len(before) == len(given) and all(map(_one_place, before, given))
+    return before if same else given
+
+
 def need_tables() -> None:
     """Raises SaywhyError, in one line, where what writes and reads the tables of audits is not installed."""
     for module in ("pyarrow", "duckdb"):
@@ -199,10 +212,22 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") ->
         before, now = old.get(key), new[key]
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             yield from _changes(before, {**dict.fromkeys(before), **now}, f"{above}{key}.")
-        elif before != now:
+        elif before != now and not _one_place(before, now):
             values = [shown(value, 40) for value in (before, now)]
             plain = all(isinstance(value, str | int | float | None) for value in (before, now))
             yield f"{above}{key} ({values[0]}, now {values[1]})" if plain else f"{above}{key}"
+
+
+def _one_place(before: object, now: object) -> bool:
+    """Whether two names are of one file or folder, as "timm:models/birds/" and "timm:./models/birds" are."""
+    if not isinstance(before, str) or not isinstance(now, str):
+        return False
+    (kind, colon, path), (other, _, its) = before.partition(":"), now.partition(":")
+    if not colon:
+        path, its = before, now
+    elif kind != other:
+        return False
+    return os.path.exists(path) and os.path.realpath(path) == os.path.realpath(its)
 
 
 def _began(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def audit(
     """Say what a classifier has learned, over a whole data set: its shortcuts, slices, confusions; and label errors."""
     from saywhy.audits.audit import audit as run
     from saywhy.audits.page import headlines
-    from saywhy.audits.store import need_tables
+    from saywhy.audits.store import as_before, need_tables
     from saywhy.audits.told import told
     from saywhy.pictures.collections import collection
 
@@ -127,7 +127,7 @@ def audit(
         sample=sample, seed=seed, batch_size=batch_size, chunk=chunk, checks=checks, pictures_mb=pictures_mb
     )
     with errors.status("listing the pictures", spinner="dots"):
-        pictures = collection(data, limit, seed, file_column=file_column, label_column=label_column)
+        pictures = collection(as_before(data, out), limit, seed, file_column=file_column, label_column=label_column)
     with errors.status("loading the model", spinner="dots"):
         classifier = load_classifier(
             model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,

@@ -279,8 +279,8 @@ def show_why(why: Why, console: Console) -> None:
     known = any(there.values())
     put_to_test = any(reason.used for reason in why.reasons)
     more = (*(["is there"] if known else []), *(["rests on it"] if put_to_test else []))
-    for name in ("rationale", "P(r)", "P(c | r)", "above usual", *more):
-        table.add_column(name, justify="left" if name == "rationale" else "right")
+    for name in ("rationale", "fits the picture", f"speaks for {why.category}", "above usual", *more):
+        table.add_column(as_text(name), justify="left" if name == "rationale" else "right")
     for reason in why.reasons:
         out = "" if reason.unusual is None else f"{reason.unusual:+.1f} sd"
         numbers = [f"{reason.probability:.2f}", f"{reason.given:.2f}", out]

@@ -89,12 +89,16 @@ def why(
     decide: Annotated[
         str,
         typer.Option(
-            help="The category: probability (highest P(c)), or vote of the best pairs, as published.",
+            help="The category: probability (the likeliest), or vote of the best pairs, as published.",
             rich_help_panel=SCORE,
         ),
     ] = WhyOptions.decide,
     conditional: Annotated[
-        str, typer.Option(help="all: as published; category: P(c | r) proper", rich_help_panel=SCORE)
+        str,
+        typer.Option(
+            help="How probable a category is, given a rationale: among all pairs, as published, or each category.",
+            rich_help_panel=SCORE,
+        ),
     ] = "all",
     weight: Annotated[
         float, typer.Option(min=0, help="Weight of every term but the first.", rich_help_panel=SCORE)

@@ -27,7 +27,7 @@ def _rows(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, objec
     best = probabilities.argmax(1)
     return [
         {
-            "number": n, "file": f"{n}.jpg", "truth": CLASSES[label], "prediction": CLASSES[best[n]],
+            "number": n, "file": f"/home/me/photos/{n}.jpg", "truth": CLASSES[label], "prediction": CLASSES[best[n]],
             "predicted": int(best[n]), "probability": float(row[best[n]]), "true_class": int(label),
             "true_probability": float(row[label]), "correct": bool(best[n] == label),
             "classes": np.argsort(-row).tolist(), "probabilities": np.sort(row)[::-1].tolist(),
@@ -44,7 +44,9 @@ def test_planted_errors_are_found_and_said(tmp_path: Path) -> None:
     assert wrong[likeliest].mean() > 0.95
     assert wrong[likeliest].sum() > 0.6 * wrong.sum()
     first = finding.details["likeliest"][0]
-    assert f"labelled “{first['given']}”, looks like “{first['suggested']}”" in finding.sentence
+    name = f"{first['number']}.jpg"
+    assert f"“{name}”, labelled “{first['given']}”, looks like “{first['suggested']}”" in finding.sentence
+    assert first["file"] == f"/home/me/photos/{name}"  # in the details it is whole
     assert first["given"] == CLASSES[labels[first["number"]]]
     assert finding.effect.low <= finding.effect.value <= finding.effect.high
     assert not finding.decides

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from saywhy.answers.plain_names import plain_name
 from saywhy.audits.finding import AuditFinding, Tested
 from saywhy.audits.store import View
 from saywhy.classifiers.outputs import MULTI
@@ -98,8 +99,8 @@ def find(view: View) -> Tested:
     share, first = proportion(found, labels), suspects[0]
     sentence = (
         f"{found} of {labels} labels ({share.value:.1%}, {share.low:.1%} to {share.high:.1%}) may be wrong: there the "
-        f"model is sure of another class. The likeliest: “{first['file']}”, labelled “{first['given']}”, looks like "
-        f"“{first['suggested']}”."
+        f"model is sure of another class. The likeliest: “{plain_name(first['file'])}”, labelled “{first['given']}”, "
+        f"looks like “{first['suggested']}”."
     )
     shown = suspects[:SHOWN]
     finding = AuditFinding(
