@@ -369,6 +369,7 @@ def test_other_paths_and_methods_are_refused_as_json(asking: TestClient) -> None
         answer = asking.get(path)
         assert answer.status_code == 404
         assert list(answer.json()) == ["error"]
+        assert "/openapi.json" in answer.json()["error"] or "gallery" in answer.json()["error"]
     assert asking.get("/api/explanations").status_code == 405
 
 

@@ -350,6 +350,27 @@ def test_cancel_frees_the_place(page: Page, served: Served) -> None:
     answered(page)
 
 
+def test_a_full_queue_is_said(chrome: Browser, served: Served) -> None:
+    free = threading.Event()
+    queue = served.site.queue
+    waiting = [queue.add(free.wait, lambda state: None) for _ in range(queue.workers + queue.places)]
+    try:
+        with opened(chrome, served.url) as (page, heard):
+            quick(page)
+            upload(page)
+            page.wait_for_selector("#problem:not([hidden])")
+            assert page.inner_text("#problem") == "8 others are waiting; try again in a while"
+            assert page.is_hidden("#work")
+            assert ["503" in one for one in heard.errors] == [True]  # what the browser says of it
+            free.set()
+            for one in waiting:
+                one.leave()
+            page.click("#explain")  # the picture is still the one that is asked about
+            answered(page)
+    finally:
+        free.set()
+
+
 def test_the_keyboard_alone(page: Page) -> None:
     def tab_to(selector: str) -> None:
         for _ in range(80):

@@ -39,6 +39,7 @@ def test_every_answer_has_the_headers(asking: TestClient, path: str) -> None:
     assert {name: answer.headers.get(name) for name in HEADERS} == dict(HEADERS)
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert "http" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] in ("no-store", "no-cache")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, final
@@ -42,7 +43,7 @@ from saywhy.web.forms import MAX_BYTES, MAX_PIXELS, Held, Room, decoded, read_fo
 from saywhy.web.gallery import gallery, thumbnail
 from saywhy.web.guard import Access, Guard
 from saywhy.web.models import Model, Voice
-from saywhy.web.shown import document, finite, frame_box, jpeg_url, map_url
+from saywhy.web.shown import cut, document, finite, frame_box, jpeg_url, map_url
 from saywhy.web.work import BROKEN, Done, Failed, Full, Job, Queue, Queued, Running, State
 
 PAGE = Path(__file__).parent / "page"
@@ -91,10 +92,17 @@ def create_app(site: Site) -> ASGIApp:
 # -- errors: one line each, as JSON -----------------------------------------------------------------------------------
 
 
+_PLAINLY = {
+    HTTPStatus.NOT_FOUND.phrase: "there is nothing here; /openapi.json says what there is",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "this is asked in another way; /openapi.json says how",
+}
+"""What the framework says by itself -> one line that says what to do."""
+
+
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        return _problem(error.status_code, str(error.detail), error.headers)
+        return _problem(error.status_code, _PLAINLY.get(error.detail, str(error.detail)), error.headers)
 
     @app.exception_handler(SaywhyError)
     async def wrong(request: Request, error: SaywhyError) -> Response:
@@ -404,6 +412,7 @@ def heatmap(name: str, image: Image, model: Model, phrase: str) -> bytes:
         phrase=phrase,
         heatmap=map_url(found.heatmap),
         frame=frame_box(found.geometry),
+        cropped=cut(found.geometry) is not None,
         picture=jpeg_url(display_copy(image, name).jpeg),
         score=found.score,
         unusual=finite(found.unusual),

@@ -106,7 +106,9 @@ async def read_form(
         read = 0
         async for chunk in request.stream():
             read += len(chunk)
-            if read > (most if content == _PARTS else BESIDE):
+            if content == _PLAIN and read > BESIDE:
+                raise HTTPException(413, f"a question without a file has more than {BESIDE >> 10} KiB; shorten it")
+            if read > most:
                 raise _too_large(max_bytes)
             held.take(len(chunk))
             yield chunk
@@ -134,6 +136,10 @@ async def read_form(
                 raise HTTPException(422, "the only file that is read is called picture")
             picture, name = await value.read(), value.filename or ""
             await value.close()
+        elif key == "picture":
+            raise HTTPException(422, "picture is no file; send it as one, with the name of a file")
+        elif not value:
+            continue  # as if it were left out
         elif key == "captions":
             fields.setdefault(key, []).append(in_utf8(value))
         elif key in fields:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
 from typing import TYPE_CHECKING, final
 
 from saywhy.answers.plain_names import plain_name
@@ -49,10 +48,10 @@ class Voice:
     seen: Seen
 
     def said(self) -> str:
-        """Which words these are: "20 words learned from photographs"."""
+        """Which words these are: "140 words: the parts, colours and backgrounds of the embedded aviary"."""
         name, count = self.words.name, f"{len(self.words):,} word{'s' * (len(self.words) != 1)}"
-        if vocabulary_of(self.space) is not None:
-            return f"{count} learned from {PurePath(name).stem}"
+        if vocabulary_of(self.space) is not None:  # words that pictures have taught say so themselves
+            return name
         return f"{count}: {VOCABULARIES[name]}" if name in VOCABULARIES else f"{count} of {name}"
 
 

@@ -193,7 +193,8 @@ class Heatmap(BaseModel):
 
     phrase: str
     heatmap: str = Field(description="data URL of a PNG with alpha; lies on frame")
-    frame: Box
+    frame: Box = Field(description="what was looked at, on the picture; it may reach beyond it")
+    cropped: bool = Field(description="whether less than the picture was looked at")
     picture: str = Field(description="data URL of the picture's JPEG")
     score: float = Field(description="cosine of phrase and picture")
     unusual: float | None = Field(description="standard deviations above what is usual")

@@ -46,7 +46,7 @@ def shown(e: Explanation) -> schema.Shown:
         picture=jpeg_url(e.picture.jpeg),
         map=map_url(e.heatmap),
         frame=frame,
-        cropped=not _covers(frame),
+        cropped=cut(e.geometry) is not None,
         model=e.settings["model"],
         vocabulary=e.settings["vocabulary"],
         space=e.settings["space"],

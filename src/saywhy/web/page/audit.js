@@ -100,8 +100,11 @@ function turned(pair, number) {
 
 function tiles(head, pictures, number) {
   if (!pictures.length) return null;
+  const wrong = pictures.some((one) => one.correct === false) && "Red: the class that is said is wrong.";
+  const framed = pictures.some((one) => one.picture && one.frame) && "Dashed: what the network saw.";
   return [
     make("h3", {}, head),
+    (wrong || framed) && make("p", { class: "note under-head" }, [wrong, framed].filter(Boolean).join(" ")),
     make(
       "ul",
       { class: "tiles" },

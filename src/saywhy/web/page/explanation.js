@@ -1,7 +1,7 @@
 // One explanation: the answer first, then where it looked, what is claimed, and the other classes.
 
 import { emphasised, make, percent, place, tell, track } from "./dom.js";
-import { crop, figure, named, png } from "./picture.js";
+import { crop, figure, named, png, small } from "./picture.js";
 
 const USED = {
   "borne out": ["borne out", "the decision rests on it"],
@@ -38,14 +38,14 @@ export function explanation(explained) {
 }
 
 function verdict(e) {
-  return make("div", {}, make("h2", { id: "verdict", tabindex: -1 }, emphasised(e.verdict)), make("p", { class: "sentence" }, short(e)));
+  return make("div", {}, make("h2", { id: "verdict", tabindex: -1 }, emphasised(e.verdict)), short(e));
 }
 
 /** The answer in a few sentences, as every other output words it; the whole account stands below. */
 function short(e) {
-  const said = [e.told.Where, e.told["What is there"], e.told["How sure"]];
-  if (e.silence) said.push(`What is there is not said: ${e.silence}.`);
-  return said.filter(Boolean).join(" ");
+  const there = [e.told["What is there"], e.silence && `Not said: ${e.silence}.`].filter(Boolean).join(" ");
+  const told = [["Where it looked", e.told.Where], ["What is there", there], ["How sure", e.told["How sure"]]];
+  return make("dl", { class: "short" }, told.filter(([, text]) => text).map(([about, text]) => [make("dt", {}, about), make("dd", {}, emphasised(text))]));
 }
 
 /** The picture beside its regions: what is pointed at in one lights up in the other. */
@@ -219,7 +219,11 @@ function contrast(e) {
 
 function against(e) {
   const { against } = e;
-  const changed = (url, alt, boxes) => make("div", { class: "stage" }, make("img", { src: url, alt, class: "under" }), boxes.map((box) => place(make("div", { class: "mark" }), box)));
+  const changed = (url, alt, boxes) => {
+    const stage = small(url, alt, e.cropped ? e.frame : null);
+    stage.append(...boxes.map((box) => place(make("span", { class: "mark" }), box)));
+    return stage;
+  };
   return make(
     "section",
     {},

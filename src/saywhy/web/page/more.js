@@ -65,7 +65,7 @@ function found(map) {
     picture: map.picture,
     map: map.heatmap,
     frame: map.frame,
-    cropped: false,
+    cropped: map.cropped,
     alt: `Where “${map.phrase}” is`,
     legend: [`speaks for “${map.phrase}”`, "speaks against it"],
   };
