@@ -241,7 +241,12 @@ def public() -> str:
     import saywhy
 
     names = sorted(saywhy._PUBLIC, key=lambda name: (name[0].isupper(), name.lower()))
-    return "\n\n".join(f"::: saywhy.{saywhy._PUBLIC[name]}.{name}" for name in names)
+    return "\n\n".join(_shown_as(f"saywhy.{saywhy._PUBLIC[name]}.{name}", f"saywhy.{name}") for name in names)
+
+
+def _shown_as(path: str, name: str) -> str:
+    """mkdocstrings' block of what lies at a path, under the name that a user imports."""
+    return f"::: {path}\n    options:\n      heading: {name}\n      toc_label: {name.rpartition('.')[2]}"
 
 
 TABLES: dict[str, Callable[[], str]] = {

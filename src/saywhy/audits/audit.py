@@ -54,7 +54,14 @@ class LabelWarning(UserWarning):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Audit:
-    """An audit that was made: its findings, tables and pictures. ``Audit.open`` gives one that is there."""
+    """An audit that was made: its findings, tables and pictures. ``Audit.open`` gives one that is there.
+
+    >>> found = Audit.open("audit")
+    >>> found.findings[0].sentence  # what matters most; .effect, .p, .q, .examples
+    >>> found.query("SELECT truth, avg(correct::int) FROM pictures GROUP BY truth")  # an Arrow table
+
+    folder:   where it lies. findings: most important first; what decides stands before what goes with.
+    """
 
     folder: Path
     findings: tuple[AuditFinding, ...]
@@ -67,6 +74,7 @@ class Audit:
 
     @property
     def view(self) -> View:
+        """The tables as they are now, to be asked in Python: ``view.sql``, ``view.columns``, ``view.matrix``."""
         return Store.open(self.folder).view()
 
     def query(self, sql: str) -> pyarrow.Table:

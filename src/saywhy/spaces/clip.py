@@ -75,6 +75,7 @@ class ClipSpace:
         return f"{self.key} {type(self.tokenizer).__name__} {tokens} {versions('open_clip_torch')}"
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(M, d) unit vectors; kept on disk, see ``text_cache``."""
         return cached_encode(self.text_key, texts, self._encode_with_progress)
 
     @torch.no_grad()

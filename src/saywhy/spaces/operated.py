@@ -44,7 +44,16 @@ The paper took every convolution of the classifier, and the stages of CLIP.
 @final
 @dataclass(frozen=True, eq=False)
 class OperatedSpace:
-    """A Space: pictures are encoded by CLIP's image tower with the classifier's matched channels in it."""
+    """A Space: pictures are encoded by CLIP's image tower with the classifier's matched channels in it.
+
+    >>> matching = match_classifier(clip, classifier, pictures)
+    >>> OperatedSpace(clip, classifier, matching).encode_images(pictures)  # what CLIP sees through the classifier
+
+    matching: which channel of the classifier goes with which of CLIP's; see ``match_classifier``.
+    surgery:  how strongly they are swapped, and what becomes of channels without a match.
+
+    Source: Koller et al. 2025 (Caption-driven XAI); docs/surgery.md says where it differs.
+    """
 
     clip: ClipSpace
     classifier: Classifier
@@ -78,6 +87,7 @@ class OperatedSpace:
         return self._evidence[0]
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(M, d) unit vectors, CLIP's own: surgery changes the image tower alone."""
         return self.clip.encode_texts(texts)
 
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:

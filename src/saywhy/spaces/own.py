@@ -98,6 +98,7 @@ class ClassifierSpace:
         return picture_vectors(features, self._head.weight, self._head.bias, self.classifier.task != MULTI)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(M, d) unit vectors: what the mapper makes of M texts, among the rows of the head."""
         return self.mapper(self.encoder.encode(texts))
 
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:

@@ -78,6 +78,7 @@ class TunedSpace:
         return replace(self.clip, image_tower=self.tower).encode_images(images)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(M, d) unit vectors, CLIP's own: prompts are in the image tower alone."""
         return self.clip.encode_texts(texts)
 
     def encode_texts_once(self, texts: Sequence[str]) -> Tensor:
