@@ -57,3 +57,17 @@ def png(width: int = 64, height: int = 64, seed: int = 0) -> bytes:
 def lines(text: str) -> list[dict[str, Any]]:
     """Of an answer in lines of JSON."""
     return [json.loads(line) for line in text.splitlines()]
+
+
+def undescribed(document: dict[str, Any]) -> list[str]:
+    """What an OpenAPI document names without saying what it is, and refusals of every path that it leaves out."""
+    found = []
+    for name, one in document["components"]["schemas"].items():
+        found += [name] if "description" not in one else []
+        fields = one["properties"].items()
+        found += [f"{name}.{key}" for key, about in fields if "description" not in about and key != "state"]
+    for path, ways in document["paths"].items():
+        for asked in ways.values():
+            found += [f"{path} {code}" for code in ("200", "401", "403", "421") if code not in asked["responses"]]
+            found += [f"{path} {one['name']}" for one in asked.get("parameters", []) if "description" not in one]
+    return found

@@ -24,7 +24,7 @@ from saywhy.web.gallery import gallery, lenders
 from saywhy.web.models import Model
 from saywhy.web.shown import cut
 from saywhy.web.work import BROKEN
-from tests.web.site import EXAMPLE, aviary, called, client, lines, png
+from tests.web.site import EXAMPLE, aviary, called, client, lines, png, undescribed
 
 FAST = {"checks": "none"}
 
@@ -362,6 +362,7 @@ def test_openapi_describes_every_answer(asking: TestClient) -> None:
     }
     assert {"ExplanationState", "Shown", "Problem", "Captions", "Heatmap"} <= set(document["components"]["schemas"])
     assert asking.get("/docs").status_code == 404  # it would load scripts from elsewhere
+    assert undescribed(document) == []
 
 
 def test_other_paths_and_methods_are_refused_as_json(asking: TestClient) -> None:

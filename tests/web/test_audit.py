@@ -18,7 +18,7 @@ from saywhy.web import schema
 from saywhy.web.audit import Explorer
 from saywhy.web.models import Model
 from tests.audits.finished import finished
-from tests.web.site import EXAMPLE, aviary, client, lines
+from tests.web.site import EXAMPLE, aviary, client, lines, undescribed
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -81,6 +81,12 @@ def test_an_audit_of_another_model_says_how_to_explain_its_pictures(made: TestCl
     assert answer.status_code == 409
     assert overview["why_not"] in answer.json()["error"]
     assert "/home/me" not in json.dumps([overview, made.get("/api/audit/pictures/0").json()])
+
+
+def test_openapi_describes_what_an_audit_tells(made: TestClient) -> None:
+    document = made.get("/openapi.json").json()
+    assert {"AuditOverview", "FindingDetails", "AuditRow"} <= set(document["components"]["schemas"])
+    assert undescribed(document) == []
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Annotated, Any, TypeVar, final
 
 import torch
 from fastapi import FastAPI, Request
+from fastapi import Path as Named
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -77,7 +78,7 @@ class Site:
 def create_app(site: Site) -> ASGIApp:
     """The application, guarded. Who runs it closes the queue."""
     app = FastAPI(
-        title="saywhy", version=version("saywhy"), docs_url=None, redoc_url=None,
+        title="saywhy", version=version("saywhy"), docs_url=None, redoc_url=None, responses=_problems(401, 403, 421),
         description="Ask image classifiers why, and get the answer in words with the evidence beside them.",
     )  # fmt: skip
     _handle_errors(app)
@@ -171,16 +172,16 @@ def _add_options(app: FastAPI, site: Site) -> None:
         version=version("saywhy"),
     )
 
-    @app.get("/api/options", tags=["what may be asked"], responses=_problems(401))
+    @app.get("/api/options", tags=["what may be asked"])
     async def what_may_be_asked() -> schema.Options:
         """Models, vocabularies, limits and pictures of the gallery. No other name is taken from a request."""
         return options
 
     @app.get(
         "/api/gallery/{id}.jpg", tags=["what may be asked"], response_class=Response,
-        responses=_problems(401, 404) | {200: {"content": {"image/jpeg": {}}}},
+        responses=_problems(404, 422) | {200: {"content": {"image/jpeg": {}}}},
     )  # fmt: skip
-    async def picture_of_the_gallery(id: str) -> Response:
+    async def picture_of_the_gallery(id: Annotated[str, Named(description="of /api/options")]) -> Response:
         """A picture that everybody has, at most 1024 pixels wide or high."""
         if id not in gallery():
             raise HTTPException(404, f"the gallery has no picture {shown(repr(id), 60)}")
@@ -260,40 +261,44 @@ def _add_questions(app: FastAPI, site: Site) -> None:
 # -- an audit ---------------------------------------------------------------------------------------------------------
 
 
+_Finding = Annotated[int, Named(description="its place among all findings of /api/audit, from 0")]
+_Number = Annotated[int, Named(description="of the picture, as findings have it")]
+
+
 def _add_audit(app: FastAPI, explorer: Explorer) -> None:
     overview = explorer.overview()
     jpeg: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 
-    @app.get("/api/audit", tags=["an audit"], responses=_problems(401))
+    @app.get("/api/audit", tags=["an audit"])
     async def what_was_found() -> schema.AuditOverview:
         """What was audited, and all that was found, what decides first."""
         return overview
 
-    @app.get("/api/audit/findings/{number}", tags=["an audit"], responses=_problems(401, 404, 422))
-    async def one_finding(number: int) -> schema.FindingDetails:
+    @app.get("/api/audit/findings/{number}", tags=["an audit"], responses=_problems(404, 422))
+    async def one_finding(number: _Finding) -> schema.FindingDetails:
         """A finding: its examples and counter-examples, changed pictures, and slices of the same classes."""
         return await _looked_up(explorer.finding, number, "finding")
 
     @app.get(
         "/api/audit/pictures/{number}.jpg", tags=["an audit"], response_class=Response,
-        responses=_problems(401, 404, 422) | jpeg,
+        responses=_problems(404, 422) | jpeg,
     )  # fmt: skip
-    async def thumbnail_of_a_picture(number: int) -> Response:
+    async def thumbnail_of_a_picture(number: _Number) -> Response:
         """The thumbnail that was kept of a picture."""
         content = await _looked_up(explorer.jpeg, number, "thumbnail of picture")
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     @app.get(
         "/api/audit/pictures/{number}/map.jpg", tags=["an audit"], response_class=Response,
-        responses=_problems(401, 404, 422) | jpeg,
+        responses=_problems(404, 422) | jpeg,
     )  # fmt: skip
-    async def map_of_a_picture(number: int) -> Response:
+    async def map_of_a_picture(number: _Number) -> Response:
         """The map that was kept of a picture."""
         content = await _looked_up(lambda one: explorer.jpeg(one, of_map=True), number, "map of picture")
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
-    @app.get("/api/audit/pictures/{number}", tags=["an audit"], responses=_problems(401, 404, 422))
-    async def one_picture(number: int) -> schema.AuditRow:
+    @app.get("/api/audit/pictures/{number}", tags=["an audit"], responses=_problems(404, 422))
+    async def one_picture(number: _Number) -> schema.AuditRow:
         """What the audit knows of a picture."""
         return await _looked_up(explorer.picture, number, "picture")
 
@@ -567,6 +572,7 @@ _SAID = {
     409: "this cannot be explained here",
     413: "the picture has too many bytes",
     415: "the question is no form",
+    421: "the server is not known by the name in Host",
     422: "the question or the picture is wrong",
     503: "the queue is full; see Retry-After",
 }

@@ -17,29 +17,31 @@ MOST_CAPTIONS = 20
 class Box(BaseModel):
     """A rectangle on the picture: 0 is its left or upper edge, 1 its right or lower one. A frame may reach beyond."""
 
-    left: float
-    top: float
-    width: float
-    height: float
+    left: float = Field(description="of the left edge, 0..1 of the picture's width")
+    top: float = Field(description="of the upper edge, 0..1 of the picture's height")
+    width: float = Field(description="0..1 of the picture's width")
+    height: float = Field(description="0..1 of the picture's height")
 
 
 class Test(BaseModel):
     """What became of the decision when what is claimed was taken out of the picture."""
 
-    verdict: Literal["borne out", "not borne out", "not testable"]
+    verdict: Literal["borne out", "not borne out", "not testable"] = Field(
+        description="what was found: borne out, the decision rests on it"
+    )
     said: str = Field(description="in words: what became of the score, and of that under the controls")
     change: str = Field(description="what was done to the picture")
     effect: float | None = Field(description="how far the explained logit falls")
     margin: float | None = Field(description="what it is held against: the logit above the mean of all logits")
     control: float | None = Field(description="the mean fall under equal changes elsewhere")
-    p: float | None
+    p: float | None = Field(description="how often chance alone gives as much, 0..1; null where it was not tested")
     q: float | None = Field(description="p, corrected for the other claims of the picture")
 
 
 class Word(BaseModel):
     """A phrase: whether it is seen in the picture, and whether the decision rests on it."""
 
-    text: str
+    text: str = Field(description="the phrase")
     about: str = Field(description='"picture", "region 1" ..., "sentence"')
     seen: bool = Field(description="whether it is sure enough to be said as a fact")
     there: float | None = Field(description="the probability that it is in the picture; null where it is not known")
@@ -52,7 +54,7 @@ class Word(BaseModel):
     unusual: str = Field(description='how far above its usual score it lies, "+2.1 sd"; "" where it is not known')
     basis: str = Field(description="what its probability rests on, or why there is none")
     space: str = Field(description="whose opinion it is")
-    test: Test | None
+    test: Test | None = Field(description="what became of the decision without it; null where that was not tested")
 
 
 class Words(BaseModel):
@@ -67,27 +69,27 @@ class Region(BaseModel):
     """A part of the picture that the decision rests on, most relevant first."""
 
     number: int = Field(description="from 1")
-    box: Box
+    box: Box = Field(description="where it is")
     share: float = Field(description="of all relevance that speaks for the class, 0..1")
     where: str = Field(description='"upper left", "centre, further right"; no two are called alike')
     colour: str = Field(description="of its box, #rrggbb")
-    words: Words
-    test: Test | None
+    words: Words = Field(description="what is found in it")
+    test: Test | None = Field(description="what became of the decision without it; null where that was not tested")
 
 
 class Prediction(BaseModel):
     """A class, and what the classifier says of it."""
 
-    index: int
-    name: str
-    probability: float | None
-    logit: float | None
+    index: int = Field(description="the class, counted from 0")
+    name: str = Field(description="of the class")
+    probability: float | None = Field(description="0..1; null where the classifier gives none")
+    logit: float | None = Field(description="the classifier's score, without a unit; null where it is not finite")
 
 
 class Against(BaseModel):
     """Why this class and not another: the least change that was found to make the other one of it."""
 
-    other: Prediction
+    other: Prediction = Field(description="the class that was asked about, of the picture as it is")
     after: Prediction = Field(description="what is said of the changed picture")
     turned: bool = Field(description="whether the other class is said then")
     said: str = Field(description="one sentence")
@@ -99,53 +101,55 @@ class Against(BaseModel):
 class Speaks(BaseModel):
     """A phrase that speaks for one class rather than another. strength: standard deviations, above 0."""
 
-    text: str
-    strength: float
+    text: str = Field(description="the phrase")
+    strength: float = Field(description="standard deviations over the vocabulary, above 0")
 
 
 class Contrast(BaseModel):
     """Phrases of the classifier's own space that speak for the explained class, and for the other one."""
 
-    other: Prediction
-    speaks_for: list[Speaks]
-    speaks_against: list[Speaks]
+    other: Prediction = Field(description="the class beside the explained one")
+    speaks_for: list[Speaks] = Field(description="of the explained class, strongest first")
+    speaks_against: list[Speaks] = Field(description="of the other class, strongest first")
 
 
 class SentenceWord(BaseModel):
     """A word of the sentence. strength: 0..1, what it adds to how well the sentence fits; null for "a", "the" ..."""
 
-    text: str
-    strength: float | None
+    text: str = Field(description="the word, as it stands in the sentence")
+    strength: float | None = Field(description="0..1 of the strongest word; null for words that say nothing")
 
 
 class Shown(BaseModel):
     """What a page needs to draw an explanation."""
 
-    name: str
-    width: int
-    height: int
+    name: str = Field(description="of the picture, without folders")
+    width: int = Field(description="of the picture, pixels")
+    height: int = Field(description="of the picture, pixels")
     picture: str = Field(description="data URL of a JPEG, its longer side at most 1024 pixels")
     map: str = Field(description="data URL of a PNG with alpha: red speaks for the class, blue against; lies on frame")
     frame: Box = Field(description="what the network saw, on the picture; it may reach beyond it")
     cropped: bool = Field(description="whether the network saw less than the picture")
-    model: str
-    vocabulary: str
-    space: str
+    model: str = Field(description="its name")
+    vocabulary: str = Field(description="which words were looked for")
+    space: str = Field(description="whose opinion the words are")
     target: Prediction = Field(description="the class that is explained")
     predictions: list[Prediction] = Field(description="best first")
     summary: str = Field(description="one or more sentences; phrases between asterisks are facts")
     verdict: str = Field(description="what is said, the first sentence of the summary")
     told: dict[str, str] = Field(description="its rest, by what it is about")
     sentence: str = Field(description='of a language model, held against the space; "" where there is none')
-    sentence_words: list[SentenceWord]
+    sentence_words: list[SentenceWord] = Field(description="of that sentence, in order; [] where there is none")
     silence: str = Field(description='why nothing is said of what is there; "" where words may be said')
     tally: str = Field(description='"4 claims put to the test: 2 borne out, ..."; "" where none was tested')
-    regions: list[Region]
+    regions: list[Region] = Field(description="most relevant first")
     no_region: str = Field(description='why there is no region; "" where there is one')
     whole: Words = Field(description="of the whole picture")
-    surroundings: Test | None
-    against: Against | None
-    contrast: Contrast | None
+    surroundings: Test | None = Field(
+        description="what became of the decision in other surroundings; null where that was not tested"
+    )
+    against: Against | None = Field(description="null where it was not asked")
+    contrast: Contrast | None = Field(description="null where the space knows no classes")
     map_check: str = Field(description='whether the map adds up to the logit, in words; "" for an empty map')
 
 
@@ -153,33 +157,41 @@ class Explained(BaseModel):
     """The document that ``saywhy explain --json`` writes (format saywhy.explanation/2), and what a page draws."""
 
     model_config = {"extra": "allow"}
-    format: str
-    summary: str
-    claims: list[dict[str, Any]]
-    predictions: list[Prediction]
-    target: Prediction
-    settings: dict[str, Any]
-    shown: Shown
+    format: str = Field(description="of this document, with its version")
+    summary: str = Field(description="all that is said, in sentences")
+    claims: list[dict[str, Any]] = Field(description="each word with what is known of it; docs/reference-formats.md")
+    predictions: list[Prediction] = Field(description="best first")
+    target: Prediction = Field(description="the class that is explained")
+    settings: dict[str, Any] = Field(description="what it takes to repeat this")
+    shown: Shown = Field(description="what a page draws; not part of the format")
 
 
 class QueuedState(BaseModel):
+    """A question that waits."""
+
     state: Literal["queued"]
     position: int = Field(description="1 is the next")
 
 
 class RunningState(BaseModel):
+    """A question that is worked on."""
+
     state: Literal["running"]
-    what: str
-    done: int
-    total: int
+    what: str = Field(description="is done now, in words")
+    done: int = Field(description="steps that are done")
+    total: int = Field(description="steps in all")
 
 
 class ExplanationState(BaseModel):
+    """The last line of an answer to POST /api/explanations."""
+
     state: Literal["done"]
-    explanation: Explained
+    explanation: Explained = Field(description="the answer")
 
 
 class FailedState(BaseModel):
+    """The last line where there is no answer."""
+
     state: Literal["failed"]
     error: str = Field(description="one line")
 
@@ -191,7 +203,7 @@ ExplanationLine = Annotated[QueuedState | RunningState | ExplanationState | Fail
 class Heatmap(BaseModel):
     """Where a phrase is in the picture, as a space sees it."""
 
-    phrase: str
+    phrase: str = Field(description="what was looked for")
     heatmap: str = Field(description="data URL of a PNG with alpha; lies on frame")
     frame: Box = Field(description="what was looked at, on the picture; it may reach beyond it")
     cropped: bool = Field(description="whether less than the picture was looked at")
@@ -204,8 +216,10 @@ class Heatmap(BaseModel):
 
 
 class HeatmapState(BaseModel):
+    """The last line of an answer to POST /api/heatmaps."""
+
     state: Literal["done"]
-    heatmap: Heatmap
+    heatmap: Heatmap = Field(description="the answer")
 
 
 HeatmapLine = Annotated[QueuedState | RunningState | HeatmapState | FailedState, Field(discriminator="state")]
@@ -214,7 +228,7 @@ HeatmapLine = Annotated[QueuedState | RunningState | HeatmapState | FailedState,
 class Caption(BaseModel):
     """How well one caption fits."""
 
-    text: str
+    text: str = Field(description="the caption")
     score: float = Field(description="cosine of caption and picture; compare it within this answer only")
     unusual: float | None = Field(description="standard deviations above what is usual")
     fits: bool = Field(description="whether it lies 2 standard deviations or more above what is usual")
@@ -224,15 +238,17 @@ class Caption(BaseModel):
 class Captions(BaseModel):
     """Captions, in the order given."""
 
-    captions: list[Caption]
-    best: str
+    captions: list[Caption] = Field(description="in the order given")
+    best: str = Field(description="the one that fits best")
     meaning: str = Field(description="what share and unusual mean, in words")
-    space: str
+    space: str = Field(description="whose opinion it is")
 
 
 class CaptionsState(BaseModel):
+    """The last line of an answer to POST /api/captions."""
+
     state: Literal["done"]
-    captions: Captions
+    captions: Captions = Field(description="the answer")
 
 
 CaptionsLine = Annotated[QueuedState | RunningState | CaptionsState | FailedState, Field(discriminator="state")]
@@ -245,39 +261,45 @@ class Problem(BaseModel):
 
 
 class OfferedModel(BaseModel):
-    name: str
-    task: str
-    classes: list[str]
+    """A classifier that may be asked."""
+
+    name: str = Field(description="what a question calls it")
+    task: str = Field(description="single-label, multi-label or binary")
+    classes: list[str] = Field(description="in the order of their indices")
     vocabularies: list[str] = Field(description="that it can be asked in; the first is its own")
     words: dict[str, str] = Field(description="of each vocabulary: how many words, and where they are from, in words")
     phrases: bool = Field(description="whether the heatmap of any phrase, and captions, can be asked for")
-    why_no_phrases: str
+    why_no_phrases: str = Field(description='one line; "" where they can be asked for')
 
 
 class GalleryPicture(BaseModel):
-    id: str
-    name: str
-    credit: str
+    """A picture that everybody has."""
+
+    id: str = Field(description="what a question calls it")
+    name: str = Field(description="what it shows")
+    credit: str = Field(description="whose it is, and its licence")
     models: list[str] = Field(description="that know such pictures; [] for all that are not of a rendered world")
 
 
 class AuditName(BaseModel):
-    name: str
+    """The audit that may be looked around in."""
+
+    name: str = Field(description="of its folder")
     model: str | None = Field(description="the offered model that was audited; null where it is not offered")
 
 
 class Options(BaseModel):
     """What may be asked: no other name is taken from a request."""
 
-    models: list[OfferedModel]
-    vocabularies: list[str]
-    checks: list[str]
-    max_bytes: int
-    max_pixels: int
-    gallery: list[GalleryPicture]
-    audit: AuditName | None
-    token_needed: bool
-    version: str
+    models: list[OfferedModel] = Field(description="the first is asked where a question names none")
+    vocabularies: list[str] = Field(description="of all models")
+    checks: list[str] = Field(description="how much may be put to the test, from nothing to most")
+    max_bytes: int = Field(description="of a picture's file, bytes")
+    max_pixels: int = Field(description="of a picture, pixels")
+    gallery: list[GalleryPicture] = Field(description="pictures that everybody has")
+    audit: AuditName | None = Field(description="null where none is served")
+    token_needed: bool = Field(description="whether a question must carry the token")
+    version: str = Field(description="of saywhy")
 
 
 class Asked(BaseModel):
@@ -299,30 +321,30 @@ class Asked(BaseModel):
 
 
 class Effect(BaseModel):
-    """A number with its 95 % interval. text: the same for people, "0.85 (0.64 to 0.95)"."""
+    """A number with its 95 % interval."""
 
-    value: float | None
-    low: float | None
-    high: float | None
-    text: str
+    value: float | None = Field(description="in the finding's unit")
+    low: float | None = Field(description="lower end of the interval, in the same unit")
+    high: float | None = Field(description="upper end of the interval, in the same unit")
+    text: str = Field(description='the same for people, "0.85 (0.64 to 0.95)"')
 
 
 class Finding(BaseModel):
     """One thing that an audit found."""
 
     number: int = Field(description="its place among all, from 0: of /api/audit/findings/{number}")
-    kind: str
+    kind: str = Field(description="by its short name")
     title: str = Field(description="of its kind, for people")
     about: list[str] = Field(description="classes or values that it is of, the affected one first")
-    sentence: str
+    sentence: str = Field(description="what was found")
     decides: bool = Field(description="whether pictures were changed and the classifier asked again; else it goes with")
-    effect: Effect
-    unit: str
+    effect: Effect = Field(description="how much, in unit")
+    unit: str = Field(description="what the effect counts")
     null: float | None = Field(description="the same effect by chance, or under controls")
-    p: float | None
-    q: float | None
-    words: list[str]
-    place: str
+    p: float | None = Field(description="0..1; null where it was not tested")
+    q: float | None = Field(description="p, corrected for all that was tested")
+    words: list[str] = Field(description="phrases that it names")
+    place: str = Field(description='where in the picture; "" for nowhere')
     verified: tuple[int, int] | None = Field(description="borne out in so many of so many examples that were tested")
     examples: int = Field(description="how many pictures show it")
 
@@ -330,10 +352,10 @@ class Finding(BaseModel):
 class AuditOverview(BaseModel):
     """What an audit is of, and what it found."""
 
-    title: str
+    title: str = Field(description="its heading")
     setup: list[str] = Field(description="who was audited on what, in sentences")
-    pictures: int
-    findings: list[Finding]
+    pictures: int = Field(description="how many were audited")
+    findings: list[Finding] = Field(description="what decides first")
     model: str | None = Field(description="the offered model that was audited; null where it is not offered")
     why_not: str = Field(description='why its pictures cannot be explained here; "" where they can')
 
@@ -341,12 +363,12 @@ class AuditOverview(BaseModel):
 class AuditPicture(BaseModel):
     """A picture of an audit."""
 
-    number: int
+    number: int = Field(description="of /api/audit/pictures/{number}")
     file: str = Field(description="its name, without folders")
     truth: str = Field(description='its true class, or several; "" where it is not known')
-    prediction: str
-    probability: float | None
-    correct: bool | None
+    prediction: str = Field(description="the class that is said")
+    probability: float | None = Field(description="of that class, 0..1; null where there is none")
+    correct: bool | None = Field(description="whether that is the true class; null where it is not known")
     picture: bool = Field(description="whether /api/audit/pictures/{number}.jpg has a thumbnail of it")
     frame: Box | None = Field(
         description="what the network saw of it; null where that is all of it, and where its model is not offered"
@@ -356,36 +378,36 @@ class AuditPicture(BaseModel):
 class Changed(BaseModel):
     """A picture that was changed for a finding, beside what it was. before, after: data URLs."""
 
-    number: int
-    file: str
-    before: str
-    after: str
-    was: str
-    said: str
-    probability: float | None
+    number: int = Field(description="of /api/audit/pictures/{number}")
+    file: str = Field(description="its name, without folders")
+    before: str = Field(description="data URL of the JPEG before the change")
+    after: str = Field(description="data URL of the JPEG after it")
+    was: str = Field(description="the class that is said before")
+    said: str = Field(description="the class that is said after")
+    probability: float | None = Field(description="of the class that is said after, 0..1")
 
 
 class FindingDetails(BaseModel):
     """A finding with its pictures."""
 
-    finding: Finding
+    finding: Finding = Field(description="itself")
     cost: str = Field(description='what it may cost in accuracy, in a sentence; "" where that is not known')
     examples: list[AuditPicture] = Field(description="pictures that show it, best first")
     counters: list[AuditPicture] = Field(description="pictures of the same kind that do not")
-    changed: list[Changed]
+    changed: list[Changed] = Field(description="pictures before and after what was done")
     slices: list[Finding] = Field(description="slices that are of one of its classes")
 
 
 class AuditRow(AuditPicture):
     """What an audit knows of one picture."""
 
-    width: int
-    height: int
-    runner_up: str
-    runner_up_probability: float | None
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+    runner_up: str = Field(description="the second class")
+    runner_up_probability: float | None = Field(description="of it, 0..1; null where there is none")
     words: list[str] = Field(description="said as facts")
     concepts: list[str] = Field(description="nearest phrases")
-    silence: str
+    silence: str = Field(description='why no words are said of it; "" where they may be')
     map: bool = Field(description="whether /api/audit/pictures/{number}/map.jpg has its map")
     findings: list[Finding] = Field(description="that name it")
     why_not: str = Field(description='why it cannot be explained here; "" where it can')
