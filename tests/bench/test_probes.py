@@ -31,7 +31,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_table_is_held_against_folds_that_did_not_teach(table: Path) -> None:
     report = run(table=str(table), model="any", precision="0.9")
     first, one, _ = report.rows
-    assert first["probes"] == "5 folds of classes"
+    assert first["probes"] == "5 folds by class"
     assert first["true"][0] > 0.95
     assert first["said"] == pytest.approx(0.5, abs=0.1)
     assert 0.2 < first["dealt"][0] < 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -121,3 +122,13 @@ def test_explain_says_what_is_probable_and_shows_where(space: ConceptSpace, tmp_
         assert claimed[phrase].basis == space.probes.basis
     assert found.phrases[0].text == "a red crown"
     assert "words learned from pictures (drawn)" in found.concepts.space
+
+
+def test_words_of_unknown_quality_are_near_and_no_facts() -> None:
+    classifier = tiny_classifier()
+    probes = probes_of(classifier)
+    unsure = replace(probes, held=torch.zeros_like(probes.held), left_out=((probes.phrases[0], "of one class"),))
+    space = ConceptSpace(classifier, unsure)
+    assert space.vocabulary.phrases == probes.phrases[:1]
+    assert "cannot be known from drawn" in space.calibration.unknown
+    assert "do not hold" in ConceptSpace(classifier, replace(unsure, left_out=())).calibration.unknown

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from saywhy.classifiers.classifier import Classifier
+from saywhy.classifiers.heads import Head
 from saywhy.errors import SaywhyError
 from saywhy.pictures.phrase_tables import ABSENT, THERE, UNKNOWN, PhraseData
 from saywhy.pictures.sources import LabelledImage
-from saywhy.training.concepts import cannot_tell, directions, fit_probes, groups_of
+from saywhy.training.concepts import cannot_tell, directions, fit_probes, not_known, reach, with_classes
 from saywhy.types import Vocabulary
 
 WIDTH = 24
@@ -49,15 +53,14 @@ def test_what_features_hold_is_told_from_what_goes_with_the_class() -> None:
     assert probes.phrases == PHRASES[:4]
     assert probes.held.tolist() == [True, True, False, False]
     assert probes.auc[:2, 0].min() > 0.95
-    assert probes.left_out == (("hooked bill", "no pictures with it; 8 of 3 classes are needed"),)
+    assert probes.left_out == (("hooked bill", "no pictures with it; 8 are needed"),)
     assert [sentence.split(":")[0] for sentence in cannot_tell(probes)] == [
         "this classifier cannot tell where there is striped wing and spotted wing (wing)"
     ]
     assert probes.basis == "probes fitted on 600 pictures of 30 classes (made up), cross-validated by class"
     assert held.scores.shape == (600, 4)
-    by_picture, _ = fit_probes(features, data_of(data.there, None), "x", quiet=True)
-    assert by_picture.held.tolist() == [True] * 4  # pictures of a class are in both halves: nothing is found out
-    assert by_picture.basis.endswith("cross-validated by picture")
+    with pytest.raises(SaywhyError, match="some pictures have no class"):
+        fit_probes(features, data_of(data.there, None), "x", quiet=True)
 
 
 def test_probabilities_hold_on_other_pictures_and_classes() -> None:
@@ -126,13 +129,101 @@ def test_what_cannot_be_learned_is_refused_or_says_nothing() -> None:
     )
 
 
-def test_few_classes_are_not_held_out() -> None:
-    _, data = made(classes=4)
-    assert groups_of(data)[1] is False
-    _, many = made()
-    groups, by_class = groups_of(many)
-    assert by_class
-    assert len(set(groups.tolist())) == 30
+def in_disguise(seed: int = 0) -> tuple[Tensor, PhraseData]:
+    """Five classes that features tell apart well; each phrase is the name of a class, two of one class."""
+    rng = np.random.default_rng(seed)
+    of = np.arange(180) % 5
+    features = 5 * np.eye(5, WIDTH)[of] + 0.2 * rng.normal(size=(180, WIDTH))
+    there = np.stack([of == 0, of == 0, of == 1, of == 2, of != 2], 1)
+    return torch.from_numpy(features).float(), data_of(there, of)
+
+
+def test_class_names_in_disguise_are_never_facts() -> None:
+    features, data = in_disguise()
+    probes, held = fit_probes(features, data, "x", precision=0.6, quiet=True)
+    assert set(probes.phrases) == set(PHRASES)
+    assert probes.threshold == inf
+    assert not probes.held.any()
+    assert bool(probes.probabilities(probes.scores(features)).isnan().all())
+    assert dict(probes.left_out) == {
+        "red crown": "the pictures do not tell it from green crown",
+        "green crown": "the pictures do not tell it from red crown",
+        "striped wing": "the pictures with it are of one class; 3 are needed",
+        "spotted wing": "the pictures do not tell it from hooked bill",
+        "hooked bill": "the pictures do not tell it from spotted wing",
+    }
+    assert cannot_tell(probes) == []
+    one_class, pairs = not_known(probes)
+    assert "of one class; 3 are needed: striped wing." in one_class
+    assert "red crown / green crown, spotted wing / hooked bill." in pairs
+    assert reach(held, probes, 0.6) == (inf, 0.0)
+    # They still have their directions: what is near can be shown.
+    scores = probes.scores(features)
+    assert (scores[data.there[:, 0] == THERE, 0].min() > scores[data.there[:, 0] != THERE, 0].max()).item()
+
+
+def test_a_few_strays_make_no_second_class() -> None:
+    features, data = in_disguise()
+    there = data.there.copy()
+    there[[2, 3, 4], 2] = THERE  # of a class each, beside the 36 of class 1
+    probes, _ = fit_probes(features, replace(data, there=there), "x", quiet=True)
+    assert dict(probes.left_out)["striped wing"] == "the pictures with it are of one class; 3 are needed"
+
+
+def test_what_cannot_be_measured_changes_nothing_of_what_can() -> None:
+    features, data = made(classes=30)
+    there = data.there.copy()
+    there[:, 4] = np.arange(len(there)) % 30 < 2
+    alone, _ = fit_probes(features, data, "x", quiet=True)
+    beside, held = fit_probes(features, replace(data, there=there), "x", quiet=True)
+    assert beside.phrases == PHRASES
+    assert dict(beside.left_out) == {"hooked bill": "the pictures with it are of 2 classes; 3 are needed"}
+    torch.testing.assert_close(beside.weights[:4], alone.weights)
+    torch.testing.assert_close(beside.auc[:4], alone.auc)
+    assert beside.threshold == alone.threshold
+    assert reach(held, beside, 0.9)[1] > 0
+
+
+def test_values_of_one_attribute_may_exclude_each_other() -> None:
+    features, data = made()
+    there = data.there.copy()
+    there[:, 1] = 1 - there[:, 0]
+    told = replace(data, there=there, vocabulary=replace(WORDS, exclusive=frozenset()))
+    assert dict(fit_probes(features, told, "x", quiet=True)[0].left_out)["red crown"].endswith("from green crown")
+    probes, _ = fit_probes(features, replace(told, vocabulary=WORDS), "x", quiet=True)
+    assert probes.held[:2].all()
+
+
+def test_of_few_classes_a_phrase_that_goes_across_them_is_held_and_one_that_is_a_class_is_not() -> None:
+    features, data = made(classes=3)
+    probes, held = fit_probes(features, data, "x", precision=0.8, quiet=True)
+    assert set(held.groups.tolist()) == {0, 1, 2}
+    crowns = [probes.phrases.index(phrase) for phrase in PHRASES[:2]]
+    assert probes.held[crowns].all()
+    assert probes.basis.endswith("of 3 classes (made up), cross-validated by class")
+    wings = {phrase for phrase in PHRASES[2:4] if phrase in probes.phrases}
+    assert wings <= {phrase for phrase, _ in probes.left_out}
+
+
+def test_pictures_without_a_class_column_get_one_from_their_folders_or_the_classifier() -> None:
+    classifier = cast(Classifier, SimpleNamespace(labels=("cat", "dog"), head=Head(torch.eye(2), torch.zeros(2))))
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+
+    def told(*names: str) -> tuple[tuple[str, ...] | None, str]:
+        found = with_classes(_named(*names), features, classifier)
+        return found.classes, found.classes_are
+
+    assert told("x/Cat/1.png", "x/dog/1.png", "x/cat/2.png") == (("Cat", "dog", "cat"), "folder")
+    predicted = ("0 cat", "1 dog", "1 dog"), "predicted class"
+    assert told("x/cat/1.png", "x/dog/1.png", "x/bird/2.png") == predicted
+    assert told("x/1.png", "x/2.png", "x/3.png") == predicted
+    named = _named("a", "b", "c", label="own")
+    assert with_classes(named, features, classifier) is named
+
+
+def _named(*names: str, label: str | None = None) -> PhraseData:
+    pictures = tuple(LabelledImage(name, label, lambda: Image.new("RGB", (4, 4))) for name in names)
+    return PhraseData("made up", pictures, WORDS, np.zeros((len(names), len(WORDS)), np.int8))
 
 
 def test_lengths_of_features_do_not_matter() -> None:

@@ -32,7 +32,7 @@ from saywhy.pictures.phrase_tables import ABSENT, THERE, UNKNOWN, WORLD_SEED, Ph
 from saywhy.plumbing.names import unknown
 from saywhy.plumbing.texts import finite_number
 from saywhy.spaces.concepts import Probes
-from saywhy.training.concepts import counted, fit_probes, groups_of
+from saywhy.training.concepts import counted, fit_probes, groups_of, with_classes
 from saywhy.types import Vocabulary
 
 DATA = ("birds", "aviary", "aviary-background", "table")
@@ -188,7 +188,8 @@ def _table(path: Path, model: str, precision: float, limit: int | None) -> Repor
 
     classifier, data = Classifier.load(model), read_phrases(path, limit)
     features = cached_features(classifier, [Path(picture.name) for picture in data.pictures])
-    groups, by_class = groups_of(data)
+    data = with_classes(data, features, classifier)
+    groups = groups_of(data)
     fold = (np.random.default_rng(1).permutation(int(groups.max()) + 1) % FOLDS)[groups]
     scores, chances = np.full((2, *data.there.shape), np.nan)
     sure = np.zeros(len(data))
@@ -200,7 +201,7 @@ def _table(path: Path, model: str, precision: float, limit: int | None) -> Repor
         scores[rest[:, None], _places(probes, data)] = probes.scores(features[rest]).numpy()
     whole, _ = fit_probes(features, data, classifier.fingerprint, precision=precision, quiet=True)
     asked = _Asked(chances, sure)
-    name = f"{FOLDS} folds of {'classes' if by_class else 'pictures'}"
+    name = f"{FOLDS} folds by {data.classes_are}"
     phrases = []
     for m, phrase in enumerate(data.vocabulary.phrases):
         there, absent = data.there[:, m] == THERE, data.there[:, m] == ABSENT
@@ -246,7 +247,7 @@ def _said(name: str, asked: _Asked, data: PhraseData, words: float | None) -> di
     ]
     told = counted(data)
     truth = np.where(told == UNKNOWN, np.nan, (told == THERE).astype(float))
-    groups = groups_of(data)[0]
+    groups = groups_of(data)
     shares = {
         "true %": share_true(lists, truth, groups=groups), "dealt %": share_true(lists, truth, True, groups=groups),
         "constant %": share_true(constant(lists), truth, groups=groups),
@@ -299,7 +300,9 @@ def _kinds(probes: Probes, features: Tensor, data: PhraseData) -> list[dict[str,
 
 
 def _lost(probes: Probes) -> list[str]:
-    return [phrase for phrase, held in zip(probes.phrases, probes.held.tolist(), strict=True) if not held]
+    unknown = {phrase for phrase, _ in probes.left_out}
+    each = zip(probes.phrases, probes.held.tolist(), strict=True)
+    return [phrase for phrase, held in each if not held and phrase not in unknown]
 
 
 def _features(classifier: Classifier, data: PhraseData) -> Tensor:

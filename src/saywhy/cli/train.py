@@ -244,7 +244,8 @@ def train_concepts(
         str,
         typer.Option(
             help="What is true of pictures: a folder in CUB-200-2011's layout, a .csv or .parquet of "
-            "picture,phrase[,there,class,group], world:aviary; with --labels-from a folder of pictures."
+            "picture,phrase[,there,class,group] with phrases that several classes share, world:aviary; "
+            "with --labels-from a folder of pictures."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File for the probes (explain: --space concepts:OUT).")],
@@ -271,13 +272,18 @@ def train_concepts(
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Learn phrases from pictures, as directions in the classifier's own features, each with its held-out quality."""
+    """Learn phrases from pictures, as directions in the classifier's own features, each with its held-out quality.
+
+    The quality is measured on classes that did not teach: the table's, else those of the folders, else what the
+    classifier says. A phrase that too few classes have, or that the pictures do not tell from another, is never said
+    as a fact.
+    """
     from saywhy.classifiers.feature_cache import cached_features
     from saywhy.pictures.phrase_tables import read_phrases
     from saywhy.seen.layer_statistics import eyes_of
     from saywhy.seen.references import keep_typical
     from saywhy.spaces.concepts import features_of
-    from saywhy.training.concepts import cannot_tell, fit_probes, reach
+    from saywhy.training.concepts import cannot_tell, fit_probes, not_known, reach, with_classes
 
     if vocabulary is not None and labels_from is None:
         raise SaywhyError("--vocabulary is for --labels-from; the phrases of a table are its own")
@@ -301,27 +307,29 @@ def train_concepts(
         features = cached_features(classifier, [Path(picture.name) for picture in told.pictures])
     else:
         features = features_of(classifier, [picture.open() for picture in told.pictures])
+    told = with_classes(told, features, classifier)
     probes, held = fit_probes(
         features, told, classifier.fingerprint, precision=precision, teacher=teacher, quiet=errors.quiet
     )
     probes.save(out)
     keep_typical(out, eyes_of(None, classifier), told.pictures, f"pictures of {told.name}", progress_bar, note)
     _show_probes(probes)
-    for sentence in cannot_tell(probes)[:NOTED]:
+    for sentence in [*cannot_tell(probes)[:NOTED], *not_known(probes)]:
         note(sentence)
     reached = {f"{target:g}": reach(held, probes, target)[1] for target in sorted({0.8, 0.9, 0.95, precision})}
-    if probes.threshold > 1:
+    if probes.threshold > 1 and probes.held.any():
         best = ", ".join(f"{name}: {words:.1f}" for name, words in reached.items())
         note(
             f"nothing is said: no probability gives a precision of {precision:g}; words a picture by precision: {best}"
         )
     areas = [value for value in probes.auc[:, 0].tolist() if value == value]
-    lost = [phrase for phrase, held in zip(probes.phrases, probes.held.tolist(), strict=True) if not held]
+    unknown = {phrase: why for phrase, why in probes.left_out if phrase in probes.phrases}
+    lost = [phrase for m, phrase in enumerate(probes.phrases) if not probes.held[m] and phrase not in unknown]
     measured = {
         "out": str(out), "pictures": len(told), "phrases": len(probes.phrases), "held": int(probes.held.sum()),
-        "left out": len(probes.left_out), "mean AUC": sum(areas) / max(1, len(areas)),
+        "left out": len(probes.left_out), "mean AUC": sum(areas) / len(areas) if areas else None,
         "threshold": None if probes.threshold > 1 else probes.threshold, "precision": precision,
-        "words a picture": reached, "cannot tell": lost,
+        "words a picture": reached, "cannot tell": lost, "never said": unknown,
         "basis": probes.basis,
     }  # fmt: skip
     print(json.dumps(measured))
@@ -449,18 +457,23 @@ def _show_probes(probes: Probes) -> None:
     table.add_column("phrase")
     for column in ("pictures", "AUC", "95 %", "said", "right"):
         table.add_column(column, justify="right")
-    order = sorted(range(len(probes.phrases)), key=lambda m: (not probes.held[m], -float(probes.auc[m, 0])))
+    order = sorted(
+        range(len(probes.phrases)), key=lambda m: (not probes.held[m], -float(probes.auc[m, 0].nan_to_num()))
+    )
     for m in order[:SHOWN]:
         area, low, high = probes.auc[m].tolist()
         has, _, said, right = probes.counts[m].tolist()
         share = f"{right / said:.0%}" if said else ""
         style = "" if probes.held[m] else "dim"
-        cells = (str(has), f"{area:.2f}", f"{low:.2f} to {high:.2f}", str(said), share)
+        measured = (f"{area:.2f}", f"{low:.2f} to {high:.2f}") if area == area else ("not known", "")
+        cells = (str(has), *measured, str(said), share)
         table.add_row(as_text(probes.phrases[m], style), *(Text(cell, style) for cell in cells))
     errors.print(table)
     rest = len(order) - min(SHOWN, len(order))
     if rest:
         errors.print(f"... and {rest} more", style="dim")
-    if probes.left_out:
-        phrase, why = probes.left_out[0]
-        note(f"{len(probes.left_out)} phrases are left out, {phrase!r} for one: {why}")
+    errors.print(as_text(probes.basis, "dim"))
+    few = [one for one in probes.left_out if one[0] not in probes.phrases]
+    if few:
+        phrase, why = few[0]
+        note(f"{len(few)} phrases are left out, {phrase!r} for one: {why}")

@@ -27,6 +27,8 @@ from saywhy.words.cub_names import cub_vocabulary
 from saywhy.words.vocabulary import PHOTO, make_vocabulary
 
 THERE, ABSENT, UNKNOWN = 1, 0, -1
+CLASS, FOLDER, PREDICTED = "class", "folder", "predicted class"
+"""What may stand for the class of each picture."""
 WORLD_SCENES = 400  # of a world, where no number is given
 WORLD_SEED = 3_000_000
 """Scenes that phrases are learned from have seeds from here: apart from training, held-out, sample and test scenes."""
@@ -58,6 +60,7 @@ class PhraseData:
     shares:     (N, M) 0..1 of the people asked who say that it is there, where the truth is that of the class and not
                 of the picture; else None.
     skipped:    (picture, why) of those that are listed and cannot be used.
+    classes_are: what the classes of the pictures are: CLASS, their own; FOLDER or PREDICTED where those stand for it.
     """
 
     name: str
@@ -66,6 +69,7 @@ class PhraseData:
     there: np.ndarray
     shares: np.ndarray | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    classes_are: str = CLASS
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -45,6 +45,15 @@ class Calibrated(Protocol):
 
 
 @runtime_checkable
+class KnowsWhyNot(Protocol):
+    """A ``Calibrated`` that says why no probability is known of some phrases; others leave it at UNKNOWN."""
+
+    @property
+    def unknown(self) -> str:
+        """The reason, in a few words."""
+
+
+@runtime_checkable
 class Doubt(Protocol):
     """What may know that nothing can be said of a picture."""
 
@@ -102,6 +111,7 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
             for label in finding.labels
         )
     there = calibration.there(evidence)
+    unknown = calibration.unknown if isinstance(calibration, KnowsWhyNot) else UNKNOWN
     vocabulary, best = evidence.vocabulary, evidence.best.tolist()
     places = best if calibration.places else [0] * len(best)
     sure: list[int] = []
@@ -118,7 +128,7 @@ def claims_of(evidence: Evidence, findings: Sequence[Finding], seen: Seen = NOTH
         known = not bool(there[m].isnan())
         return Claim(
             vocabulary.phrases[m], about(findings[look].region), space, float(evidence.cosines[look, m]),
-            float(there[m]) if known else None, calibration.basis if known else UNKNOWN, said,
+            float(there[m]) if known else None, calibration.basis if known else unknown, said,
         )  # fmt: skip
 
     claims = [claim(m, places[m], True) for m in sorted(sure, key=lambda m: places[m])]

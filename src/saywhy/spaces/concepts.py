@@ -53,7 +53,8 @@ class Probes:
     mean, scale: (d,) of features of unit length.
     base:      (M,) the share of pictures that have it.
     spread:    (M,) standard deviation of the score over pictures that its probe had not seen.
-    auc:       (M, 3) of the score over such pictures: value, and 95 % interval; NaN where it cannot be told.
+    auc:       (M, 3) of the score over such pictures: value, and 95 % interval; NaN where it cannot be told, and so is
+               ``spread``.
     held:      (M,) bool: whether the features hold it, by the interval's lower end.
     counts:    (M, 4) pictures that have it and that do not; of those it was said of in the folds: how many, how many
                rightly.
@@ -63,7 +64,8 @@ class Probes:
     precision: that precision.
     basis:     what all this rests on, in a few words.
     learned_from: the name of the data; teacher: what labelled it, where that was a CLIP, else "".
-    left_out:  (phrase, why) of those that there were too few pictures for.
+    left_out:  (phrase, why) of those that are never said, by no fault of the features: for some there were too few
+               pictures, and they have no direction; some have one, and how often they are right cannot be known.
     classifier: fingerprint of the classifier.
     """
 
@@ -277,6 +279,17 @@ class ProbeCalibration:
     def basis(self) -> str:
         return self.space.probes.basis
 
+    @property
+    def unknown(self) -> str:
+        """Why no probability of a phrase is known."""
+        probes = self.space.probes
+        if not any(phrase in probes.phrases for phrase, _ in probes.left_out):
+            return "the classifier's features do not hold these words"
+        return (
+            f"how often these words are right cannot be known from {probes.learned_from}, as too few of its classes "
+            "share them, or they always go together"
+        )
+
     def there(self, evidence: Scored) -> Tensor:
         """(M,) the probability of each phrase; NaN for what the features do not hold."""
         rows = [self.space.row(phrase) for phrase in evidence.vocabulary.phrases]
@@ -286,8 +299,13 @@ class ProbeCalibration:
 
 
 def _vocabulary(probes: Probes) -> Vocabulary:
-    """The phrases that the features hold; all of them where there is none such. Its name says how many, from what."""
-    kept = [m for m, held in enumerate(probes.held.tolist()) if held] or list(range(len(probes.phrases)))
+    """The phrases that the features hold, or of which it is not known; all of them where there is none such.
+
+    Its name says how many, from what.
+    """
+    unknown = {phrase for phrase, _ in probes.left_out}
+    held = enumerate(zip(probes.phrases, probes.held.tolist(), strict=True))
+    kept = [m for m, (phrase, holds) in held if holds or phrase in unknown] or list(range(len(probes.phrases)))
     phrases, groups, attributes = (
         tuple(of[m] for m in kept) for of in (probes.phrases, probes.groups, probes.attributes)
     )
