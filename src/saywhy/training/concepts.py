@@ -29,12 +29,12 @@ from saywhy.types import Vocabulary
 FOLDS = 8
 FEWEST_PICTURES = 8  # that have a phrase, and that do not
 FEWEST_CLASSES = 3  # the same, of classes
-MOST = 0.9  # of these pictures in one class: then they are of one class; of few classes those count that hold it
+MOST = 0.9  # of these pictures in one class: then they are of one class, and the rest are strays
 FEWEST_MIXED = 2  # or: classes in which FEWEST_OF_EACH pictures have it and as many do not
 FEWEST_OF_EACH = 3
 ALIKE = 0.95  # the correlation, or minus it, from which on two phrases are not told apart by the pictures
 _ALIKE = "the pictures do not tell it from "
-FEW_CLASSES = 6  # classes below which the interval of an AUC is over pictures too
+FEW_CLASSES = 6  # below: no strays count as a class, and the interval of an AUC is over pictures too
 STRENGTHS = (1e-4, 1e-3, 1e-2)
 """Of the regularisation, tried in the folds; see ``directions``."""
 PRECISION = 0.95
