@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 from tests import formats
@@ -101,6 +102,19 @@ def photographs() -> str:
     from saywhy.pictures.photos import PHOTOS
 
     return named("photograph", {f"photos:{name}": f"{one.shows} ({one.credit})" for name, one in PHOTOS.items()})
+
+
+def world_models() -> str:
+    """The models of the embedded worlds, as the cards beside their weights have them."""
+    from saywhy.worlds import WEIGHTS
+
+    def row(card: Path) -> tuple[str, str, str]:
+        (weights,) = card.parent.glob("*.safetensors")
+        measured = re.findall(r"^\| (?!measured)([^|]+) \| ([^|]+) \|$", card.read_text(encoding="utf-8"), re.MULTILINE)
+        figures = "; ".join(f"{what} {value}" for what, value in measured)
+        return card.parent.relative_to(WEIGHTS).as_posix(), f"{weights.stat().st_size / 1e6:.1f}", figures
+
+    return table(("model", "MB", "measured on held-out data"), map(row, sorted(WEIGHTS.glob("*/*/MODEL_CARD.md"))))
 
 
 def benchmarks() -> str:
@@ -252,7 +266,8 @@ def _shown_as(path: str, name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "models": models, "spaces": spaces, "methods": methods, "composites": composites, "vocabularies": vocabularies,
     "writers": writers, "findings": findings, "exports": exports,
-    "photographs": photographs, "benchmarks": benchmarks, "extras": extras, "exit-codes": exit_codes,
+    "photographs": photographs, "world-models": world_models, "benchmarks": benchmarks, "extras": extras,
+    "exit-codes": exit_codes,
     "environment": environment, "commands": commands, "api": public,
     "format-versions": formats.versions, "format-explanation": formats.explanation,
     "format-records": formats.records, "format-why": formats.why, "format-answers": formats.answers,
