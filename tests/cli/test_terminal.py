@@ -133,12 +133,14 @@ def test_names_that_complete_are_all_there_are() -> None:
     from saywhy.bench import BENCHMARKS
     from saywhy.classifiers.outputs import TASKS
     from saywhy.classifiers.sources import SOURCES
+    from saywhy.pictures.preprocessing import CROP_MODES, INTERPOLATIONS
     from saywhy.questions.names_and_defaults import SPACES, VOCABULARIES, check_space_name
 
     assert tuple(METHODS) == completion.METHODS
     assert set(completion.COMPOSITES) == set(COMPOSITES)
     assert set(completion.TASKS) == set(TASKS)
-    assert {name.split(":")[0] for name in completion.models()} == set(SOURCES)
+    assert (completion.CROP_MODES, completion.INTERPOLATIONS) == (CROP_MODES, INTERPOLATIONS)
+    assert {name.split(":")[0] for name in completion.models()} == {*SOURCES, "python"}
     assert completion.vocabularies() == list(VOCABULARIES)
     assert completion.benchmarks() == list(BENCHMARKS)
     whole = [name for name in completion.spaces() if not name.endswith(":")]

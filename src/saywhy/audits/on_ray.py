@@ -25,6 +25,7 @@ import torch
 from saywhy.audits.chunks import Chunk, describe_chunk, numbers_of, shown_of
 from saywhy.audits.subject import Subject
 from saywhy.audits.tables import as_table
+from saywhy.classifiers.own_code import own_modules
 from saywhy.errors import SaywhyError
 from saywhy.pictures.in_batches import Advance
 from saywhy.plumbing.extras import need
@@ -121,7 +122,19 @@ def packed(subject: Subject) -> bytes:
     from ray import cloudpickle  # takes what a user's transform is made of, lambdas too
 
     buffer = io.BytesIO()
-    torch.save(subject, buffer, pickle_module=cloudpickle)
+    mine = own_modules()  # of --model python:FILE.py:NAME: no worker can import them
+    for module in mine:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        torch.save(subject, buffer, pickle_module=cloudpickle)
+    except Exception as error:  # of whatever a user's network or transform holds
+        raise SaywhyError(
+            f"--engine ray sends the classifier to its workers, and it cannot be pickled ({first_line(error)}); make "
+            "it of parts that can, or use --engine local"
+        ) from None
+    finally:
+        for module in mine:
+            cloudpickle.unregister_pickle_by_value(module)
     return buffer.getvalue()
 
 

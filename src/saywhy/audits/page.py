@@ -216,6 +216,7 @@ def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     model = manifest["model"]
     named = [
         ("model", f"{model['name']}, fingerprint {model['fingerprint']}, {model['task']}"),
+        *((key, str(model[key])) for key in ("transform", "checkpoint", "assumed", "code", "weights") if key in model),
         ("data", f"{manifest['data']['name']}, digest {manifest['data']['digest']}"),
         ("space", manifest["space"]), ("vocabulary", manifest["vocabulary"]["name"]),
         ("calibration", manifest.get("calibration") or "none"),

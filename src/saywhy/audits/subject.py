@@ -84,7 +84,8 @@ class Subject:
                 pair.split("=") for pair in versions("saywhy", "torch", "timm", "open_clip_torch", "numpy").split()
             ),
             "model": {"name": self.classifier.name, "fingerprint": self.classifier.fingerprint,
-                      "task": self.classifier.task, "labels": list(self.classifier.labels)},
+                      "task": self.classifier.task, "labels": list(self.classifier.labels),
+                      **self.classifier.record},
             "space": self.space.name,
             "space_digest": digest_of(self.space),
             "vocabulary": {"name": self.vocabulary.name, "phrases": list(self.vocabulary.phrases),

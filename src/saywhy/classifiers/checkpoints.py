@@ -5,19 +5,23 @@ Nothing is unpickled but tensors and plain values (``torch.load(weights_only=Tru
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
+from saywhy.pictures.preprocessing import Preprocessing
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema")
 STATES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
@@ -37,6 +41,70 @@ INSIDE = {
 """Name of a file that only such an archive holds, whatever the archive is called -> its ending."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
 FIRST = 3  # keys that a message lists
+_TOLD = ("args", "hyper_parameters")
+"""Keys under which timm's train.py and Lightning keep the options of a run."""
+_SIZES = ("img_size", "image_size", "input_size")
+_TRAIN_PY = ("img_size", "crop_pct", "interpolation", "mean", "std", "num_classes", "smoothing")
+"""Options of timm's train.py; where all of them are there, one that is None means the default of the architecture."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A file of weights that has been read. content: what ``torch.save`` was given."""
+
+    path: Path
+    content: Any
+
+    @staticmethod
+    def open(path: str | Path) -> Checkpoint:
+        """Raises SaywhyError for a file that cannot be read without running code."""
+        return Checkpoint(Path(path), _read(Path(path)))
+
+    def put_into(self, network: nn.Module, *, averaged: bool = False) -> None:
+        """See ``load_checkpoint``."""
+        _put_into(network, self.content, self.path, averaged)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the options of the training run that are kept in the file say of it; what is doubtful is left out."""
+        options = self._options
+        found: dict[str, Any] = {"img_size": next((s for k in _SIZES if (s := _side(options.get(k)))), None)}
+        for key in ("crop_pct", "interpolation", "mean", "std"):
+            value = options.get(key)
+            if key in ("mean", "std") and isinstance(value, list | tuple) and len(value) == 1:
+                value = [*value] * 3  # as timm has it
+            with suppress(SaywhyError, TypeError, ValueError):
+                found |= Preprocessing(**{key: value}).said
+        return Preprocessing(**found)
+
+    @property
+    def says_all(self) -> bool:
+        """Whether it is of timm's train.py, whose options say all of the preprocessing."""
+        return all(key in self._options for key in _TRAIN_PY)
+
+    @property
+    def named(self) -> str:
+        """The file's name and its digest, for the record."""
+        with self.path.open("rb") as file:
+            return f"{self.path.name}, SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        content = self.content if isinstance(self.content, Mapping) else {}
+        for key in _TOLD:
+            found = content.get(key)
+            found = vars(found) if isinstance(found, Namespace) else found
+            if isinstance(found, Mapping):
+                return found
+        return {}
+
+
+def _side(size: Any) -> int | None:
+    """The pixels of a side of a square, given by itself, by both sides, or after the number of channels."""
+    sides = size[-2:] if isinstance(size, list | tuple) and len(size) in (2, 3) else [size, size]
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 8192 for side in sides)
+    return sides[0] if whole and sides[0] == sides[1] else None
 
 
 def load_checkpoint(network: nn.Module, path: str | Path, *, averaged: bool = False) -> None:
@@ -48,8 +116,11 @@ def load_checkpoint(network: nn.Module, path: str | Path, *, averaged: bool = Fa
 
     Raises SaywhyError for a file that does not hold the weights of this network, with what is missing.
     """
-    path = Path(path)
-    state = _state_in(_read(path), path, averaged)
+    Checkpoint.open(path).put_into(network, averaged=averaged)
+
+
+def _put_into(network: nn.Module, content: Any, path: Path, averaged: bool) -> None:
+    state = _state_in(content, path, averaged)
     own = network.state_dict()
     state = _without_prefix(state, own)
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
@@ -79,7 +150,8 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # of values only: timm's train.py keeps its options so
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = found[1] if found else "something else"

@@ -6,7 +6,8 @@ import hashlib
 import operator
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from saywhy.classifiers.borrowing import borrowed, frozen
-from saywhy.classifiers.checkpoints import load_checkpoint
+from saywhy.classifiers.checkpoints import Checkpoint
 from saywhy.classifiers.heads import (
     Head,
     HeadPlace,
@@ -28,11 +29,13 @@ from saywhy.classifiers.heads import (
     run_with_features,
 )
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
-from saywhy.classifiers.sources import SHORT, SOURCES, sources_of
+from saywhy.classifiers.own_code import GRAMMAR, digest_of_file, found_in, split
+from saywhy.classifiers.sources import SAYS_ITSELF, SHORT, SOURCES, sources_of
 from saywhy.classifiers.thresholds import USUAL, Thresholds, read_thresholds
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import AsGiven, ChannelPicture
 from saywhy.pictures.geometry import Transform, pixel_range, probe_geometry
+from saywhy.pictures.preprocessing import Preprocessing, PreprocessingWarning, described
 from saywhy.pictures.transforms import PROBE, Sized, as_transform, keeps_size
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
@@ -48,6 +51,8 @@ from saywhy.words.class_names import (
     without_names,
 )
 
+CODE = "python"
+"""Prefix of a source that is code of the user's own."""
 SIDES = (32, 28, 64, 96, 128, 160, 192, 224)  # that networks of one size take, tried where a transform has no Resize
 
 
@@ -64,6 +69,7 @@ class Classifier:
     task:      how logits become probabilities: "single-label", a softmax; "multi-label", a sigmoid each; "binary", two
                classes whose logits are one number and its negative, a sigmoid each.
     thresholds: of a multi-label classifier: the C probabilities from which its labels are said; else ().
+    origin:    what it was loaded from, beside ``name``, for the record: "checkpoint", "code", "weights".
     """
 
     network: nn.Module
@@ -74,6 +80,7 @@ class Classifier:
     _no_head: str = field(repr=False)  # why there is none
     task: str = SINGLE
     thresholds: tuple[float, ...] = field(default=(), repr=False)
+    origin: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def load(
@@ -88,12 +95,20 @@ class Classifier:
         checkpoint: str | Path | None = None,
         classes: int | None = None,
         averaged: bool = False,
+        img_size: int | None = None,
+        crop_pct: float | None = None,
+        crop_mode: str | None = None,
+        interpolation: str | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> Classifier:
         """The classifier that ``source`` names.
 
         >>> Classifier.load("timm:resnet50", pretrained=False)  # random weights, no download
 
-        source:     "timm:NAME", "timm:DIR", "torchvision:NAME", "hf:NAME_OR_DIR", "imagenet" or "world:NAME".
+        source:     "timm:NAME", "timm:DIR", "torchvision:NAME", "hf:NAME_OR_DIR", "imagenet" or "world:NAME"; or
+                    "python:FILE.py:NAME", a file of your own, which is run: NAME in it is a Classifier, or a function
+                    of no arguments that returns one. What is said of such a classifier is said there.
         pretrained: False gives random weights, always the same ones.
         labels:     names in class order, {name: index} or {index: name}, or a .txt, .json or .csv file of them; None:
                     those of the source.
@@ -106,29 +121,58 @@ class Classifier:
         checkpoint: your own weights for a timm or torchvision architecture, instead of the library's; see
                     ``load_checkpoint``. averaged: those averaged in training (EMA), where the file has both.
         classes:    how many the architecture is built with; None: as many as the library's weights have.
+        img_size, crop_pct, crop_mode, interpolation, mean, std: the preprocessing of evaluation, by the names of timm's
+                    train.py; see ``Preprocessing``. None: what the checkpoint says, else as the source has it.
 
         Raises SaywhyError for a name or a device that does not exist, weights that do not load, the wrong number of
-        class names, an output that is no logits, and a task that does not fit. Warns with a ClassNameWarning of names
-        that several classes have.
+        class names, an output that is no logits, a task that does not fit, and preprocessing that cannot be. Warns with
+        a ClassNameWarning of names that several classes have, and with a PreprocessingWarning where weights are taken
+        of which nobody says how pictures are prepared for them.
         """
+        asked = Preprocessing(
+            img_size=img_size, crop_pct=crop_pct, crop_mode=crop_mode, interpolation=interpolation, mean=mean, std=std
+        )
         source = SHORT.get(source, source)
         origin, _, name = source.partition(":")
+        if origin in SAYS_ITSELF and asked.said:
+            raise SaywhyError(
+                f"{source}: its preprocessing cannot be said by --{next(iter(asked.said)).replace('_', '-')}; "
+                f"{SAYS_ITSELF[origin]}"
+            )
+        if origin == CODE:
+            elsewhere = {
+                "--labels": labels, "--output": output, "--task": task, "--checkpoint": checkpoint,
+                "--num-classes": classes, "--ema": averaged or None, "--random-weights": None if pretrained else True,
+            }  # fmt: skip
+            if meant := next((option for option, value in elsewhere.items() if value is not None), None):
+                raise SaywhyError(f"{source}: {meant} is said in the file, where the classifier is made")
+            classifier = _of_code(source, name, device)
+            return classifier if threshold is None else classifier.with_thresholds(threshold)
         if origin not in SOURCES or not name:
-            known = ", ".join(s if s in SHORT else f"{s}:NAME" for s in SOURCES)
+            known = ", ".join([*(s if s in SHORT else f"{s}:NAME" for s in SOURCES), GRAMMAR])
             raise SaywhyError(f"{source!r} does not name a classifier; use one of {known}{_as_path(source)}")
         if classes is not None and checkpoint is None and pretrained:
             raise SaywhyError(f"{source} with {classes} classes has a head that nobody trained; give its checkpoint")
         chosen = choose_device(device)
+        file = None if checkpoint is None else Checkpoint.open(checkpoint)
+        said = asked if file is None else asked.or_else(file.preprocessing)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network, transform, own_names = SOURCES[origin](name, pretrained and checkpoint is None, classes)
-        if checkpoint is not None:
-            load_checkpoint(network, checkpoint, averaged=averaged)
+            network, transform, own_names = SOURCES[origin](name, pretrained and file is None, classes, said)
+        about: dict[str, str] = {} if pretrained or file is not None else {"weights": "random"}
+        if file is not None:
+            file.put_into(network, averaged=averaged)
             pretrained = True
+            about["checkpoint"] = file.named + (" (averaged weights)" if averaged else "")
+            if origin not in SAYS_ITSELF and not os.path.isdir(name) and not file.says_all and said.unsaid:
+                about["assumed"] = f"{', '.join(said.unsaid)}: as {origin} has it for {name}"
         names = own_names if labels is None else labels
         classifier = _assemble(
             network.eval().to(chosen), transform, names, source, output, task, revive_head=not pretrained
         )
+        classifier = replace(classifier, origin=about)
+        if file is not None and "assumed" in about:
+            warnings.warn(_assumed(classifier, file, said, f"{origin} has it for {name}"), PreprocessingWarning, 2)
         return classifier if threshold is None else classifier.with_thresholds(threshold)
 
     @staticmethod
@@ -189,6 +233,11 @@ class Classifier:
         transform = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self.transform))  # where it lies in memory
         words = "|".join(self.labels) + transform + ("" if self.task == SINGLE else self.task)
         return f"{weights_digest(self.network.state_dict().values())}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What an answer keeps of it, to repeat it: how pictures are prepared, and where its weights come from."""
+        return {"transform": described(self.transform), **self.origin}
 
     @property
     def has_head(self) -> bool:
@@ -365,6 +414,51 @@ def _geometry(transform: Transform, size: tuple[int, int]) -> Geometry:
     return probe_geometry(transform, size)
 
 
+# -- what it is loaded from -------------------------------------------------------------------------------------------
+
+
+def _of_code(source: str, text: str, device: str | torch.device | None) -> Classifier:
+    """The classifier of a file of the user's own. device: None: where the file puts it."""
+    chosen = None if device is None else choose_device(device)
+    found = found_in(text)
+    path, name = split(text)
+    if isinstance(found, nn.Module):
+        raise SaywhyError(
+            f"{source}: {name} is a network, {type(found).__name__}, which does not know its transform; make it "
+            f"{name} = saywhy.Classifier.from_module(network, transform=..., labels=...)"
+        )
+    if not isinstance(found, Classifier):
+        raise SaywhyError(
+            f"{source}: {name} is a {type(found).__name__}; it must be a saywhy.Classifier, or a function of no "
+            "arguments that returns one"
+        )
+    if chosen is not None:
+        found.network.to(chosen)
+    unnamed = found.name == _network_name(found)
+    return replace(
+        found,
+        name=source if unnamed else found.name,
+        origin={**found.origin, "code": f"{digest_of_file(path)}: {name}"},
+    )
+
+
+def _network_name(classifier: Classifier) -> str:
+    """What ``from_module`` calls a classifier that nobody gave a name."""
+    network = classifier.network
+    return type(network.network if isinstance(network, AsLogits) else network).__name__
+
+
+def _assumed(classifier: Classifier, file: Checkpoint, said: Preprocessing, whose: str) -> str:
+    """What a PreprocessingWarning says."""
+    known = described(classifier.transform)
+    if not said.said:
+        return (
+            f"{file.path.name} does not say how pictures are prepared for it; assumed, as {whose}: {known}; where "
+            f"yours is another, say {', '.join(said.unsaid)}"
+        )
+    return f"pictures are prepared so: {known}; assumed of it, as {whose}: {', '.join(said.unsaid)}"
+
+
 # -- putting one together ---------------------------------------------------------------------------------------------
 
 
@@ -452,10 +546,16 @@ def _two_names(names: tuple[str, ...] | None, where: str) -> tuple[tuple[str, st
 
 def _as_path(source: str) -> str:
     """What to write for a path that was given without saying what it is, or that is misspelled; "" for neither."""
+    file, _, name = source.rpartition(":")
+    if source.endswith(".py") or file.endswith(".py"):
+        return f"; to run this file of your own: --model python:{file or source}:{name if file else 'NAME'}"
     if os.path.isdir(source):
         return _as_folder(Path(source))
     if os.path.isfile(source):
-        return f"; weights in a file are of an architecture: --model timm:NAME --checkpoint {source} --num-classes N"
+        return (
+            f"; weights in a file are of an architecture: --model timm:NAME --checkpoint {source} --num-classes N, or, "
+            f"of a network of your own, --model {GRAMMAR} (docs/your-model.md)"
+        )
     if known := sources_of(source):
         return f"; did you mean {' or '.join(known)}?"
     return meant(source)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.geometry import Transform
+from saywhy.pictures.preprocessing import Preprocessing
 from saywhy.plumbing.hub import check_settings, patience, why_absent
 from saywhy.plumbing.names import first_line, meant, shown, unknown
 from saywhy.plumbing.texts import read_json
@@ -25,23 +26,30 @@ from saywhy.words.class_names import read_class_names
 _Loaded = tuple[nn.Module, Transform, Sequence[str] | None]
 
 
-def _from_timm(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+def _from_timm(name: str, pretrained: bool, classes: int | None, said: Preprocessing) -> _Loaded:
     import timm
 
     network: Any
     if os.path.isdir(name):
-        return _from_timm_folder(Path(name), pretrained, classes)
+        return _from_timm_folder(Path(name), pretrained, classes, said)
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     try:
         with patience():
-            network = timm.create_model(name, pretrained=pretrained, num_classes=classes)
+            size = _built_for(timm.get_pretrained_cfg(name), said)
+            network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **size)
     except Exception as error:
         raise _unreachable(f"timm:{name}", error) from None
-    return network, _timm_transform(network), _timm_names(dict(network.pretrained_cfg), network.num_classes)
+    return network, _timm_transform(network, said), _timm_names(dict(network.pretrained_cfg), network.num_classes)
 
 
-def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None) -> _Loaded:
+def _built_for(config: Any, said: Preprocessing) -> dict[str, Any]:
+    """How an architecture that takes pictures of one size only is built for those of another."""
+    fixed = config.get("fixed_input_size") if isinstance(config, dict) else getattr(config, "fixed_input_size", False)
+    return {"img_size": said.img_size} if fixed and said.img_size is not None else {}
+
+
+def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None, said: Preprocessing) -> _Loaded:
     import timm
 
     if not (folder / "config.json").is_file():
@@ -51,16 +59,17 @@ def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None) -> _L
     if not isinstance(config, dict):
         raise SaywhyError(f"timm:{folder}: its config.json is no object; see timm's local-dir format")
     try:
-        network: Any = timm.create_model(f"local-dir:{folder}", pretrained=pretrained, num_classes=classes)
-        return network, _timm_transform(network), _timm_names(config, network.num_classes)
+        size = _built_for(config.get("pretrained_cfg") or {}, said)
+        network: Any = timm.create_model(f"local-dir:{folder}", pretrained=pretrained, num_classes=classes, **size)
+        return network, _timm_transform(network, said), _timm_names(config, network.num_classes)
     except Exception as error:  # whatever timm makes of values that are not what it expects
         raise SaywhyError(f"timm:{folder}: the weights or config.json do not load ({first_line(error)})") from None
 
 
-def _timm_transform(network: Any) -> Transform:
+def _timm_transform(network: Any, said: Preprocessing) -> Transform:
     import timm
 
-    return timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
+    return said.transform(timm.data.resolve_model_data_config(network))
 
 
 def _timm_names(config: dict[str, Any], classes: int) -> list[str] | None:
@@ -96,7 +105,7 @@ def _imagenet_subset_names(classes: int) -> list[str] | None:
     return [f"{n} ({wnid})" if often[n] > 1 else n for n, wnid in zip(names, info.label_names(), strict=True)]
 
 
-def _from_torchvision(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+def _from_torchvision(name: str, pretrained: bool, classes: int | None, said: Preprocessing) -> _Loaded:
     from torchvision import models
 
     if name not in models.list_models(models):
@@ -104,15 +113,31 @@ def _from_torchvision(name: str, pretrained: bool, classes: int | None) -> _Load
     weights = models.get_model_weights(name).DEFAULT
     extra: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
     extra |= {} if classes is None else {"num_classes": classes}
+    extra |= {} if said.img_size is None or not name.startswith("vit_") else {"image_size": said.img_size}
     try:
         network = models.get_model(name, weights=weights if pretrained else None, **extra)
     except Exception as error:
         raise _unreachable(f"torchvision:{name}", error) from None
     names = weights.meta.get("categories")
-    return network, weights.transforms(), names if classes in (None, len(names or ())) else None
+    return network, _torchvision_transform(weights, said), names if classes in (None, len(names or ())) else None
 
 
-def _from_huggingface(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+def _torchvision_transform(weights: Any, said: Preprocessing) -> Transform:
+    """That of the weights; where something else is said, timm's of the same settings, which does the same."""
+    usual = weights.transforms()
+    if not said.said:
+        return usual
+    (crop,), (resized,) = usual.crop_size, usual.resize_size
+    return said.transform(
+        {
+            "input_size": (3, crop, crop), "interpolation": usual.interpolation.value,
+            "mean": tuple(usual.mean), "std": tuple(usual.std),
+            "crop_pct": crop / (resized + 1e-6),  # timm rounds the size down that it makes of it
+        }
+    )  # fmt: skip
+
+
+def _from_huggingface(name: str, pretrained: bool, classes: int | None, _: Preprocessing) -> _Loaded:
     _refuse_classes(f"hf:{name}", classes)
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
@@ -151,7 +176,7 @@ _LITE0_FILE = ("models", "efficientnet-lite0-57934424.pth")
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-def _from_imagenet(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+def _from_imagenet(name: str, pretrained: bool, classes: int | None, said: Preprocessing) -> _Loaded:
     """EfficientNet-Lite0, an ImageNet classifier that needs no hub; 224 pixels, (value - 127) / 128, as trained."""
     import timm
 
@@ -160,10 +185,11 @@ def _from_imagenet(name: str, pretrained: bool, classes: int | None) -> _Loaded:
     network: Any = timm.create_model("tf_efficientnet_lite0", num_classes=classes)
     if pretrained:
         _load_by_position(network, _lite0_weights())
-    transform = timm.data.create_transform(
-        (3, 224, 224), interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3, crop_pct=0.875
-    )
-    return network, transform, _imagenet_names(network.num_classes)
+    usual = {
+        "input_size": (3, 224, 224), "interpolation": "bicubic", "mean": (127 / 255,) * 3, "std": (128 / 255,) * 3,
+        "crop_pct": 0.875,
+    }  # fmt: skip
+    return network, said.transform(usual), _imagenet_names(network.num_classes)
 
 
 def _lite0_weights() -> dict[str, Tensor]:
@@ -190,7 +216,7 @@ def _load_by_position(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     network.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
 
 
-def _from_world(name: str, pretrained: bool, classes: int | None) -> _Loaded:
+def _from_world(name: str, pretrained: bool, classes: int | None, _: Preprocessing) -> _Loaded:
     _refuse_classes(f"world:{name}", classes)
     from saywhy.worlds import load_world_classifier
 
@@ -202,14 +228,24 @@ def _refuse_classes(source: str, classes: int | None) -> None:
         raise SaywhyError(f"{source}: its folder says how many classes it has; leave the number of classes out")
 
 
-SOURCES: dict[str, Callable[[str, bool, int | None], _Loaded]] = {
+SOURCES: dict[str, Callable[[str, bool, int | None, Preprocessing], _Loaded]] = {
     "timm": _from_timm,
     "torchvision": _from_torchvision,
     "hf": _from_huggingface,
     "imagenet": _from_imagenet,
     "world": _from_world,
 }
-"""Prefix of a source -> loader: (name, pretrained, number of classes) -> network, transform, class names or None."""
+"""Prefix of a source -> loader: (name, pretrained, number of classes, preprocessing) -> network, transform, names.
+
+Of the preprocessing that is said all else is as the source has it. Class names may be None.
+"""
+
+SAYS_ITSELF = {
+    "hf": "preprocessor_config.json says it; change it there",
+    "world": "its folder says it",
+    "python": "the file's transform is it; change it there",
+}
+"""Prefix of a source whose preprocessing cannot be said by options -> what says it."""
 
 SHORT = {"imagenet": f"imagenet:{LITE0}"}
 """Short name of a source -> the source, which is what reports say."""

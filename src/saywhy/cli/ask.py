@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -25,16 +25,11 @@ from saywhy.cli.console import (
     writable,
 )
 from saywhy.cli.loading import (
-    Checkpoint,
-    Ema,
-    Labels,
+    NOTHING_SAID,
+    Loading,
     MaybeModel,
-    NumClasses,
-    Output,
-    RandomWeights,
-    Task,
-    Threshold,
     load_classifier,
+    takes_a_classifier,
 )
 from saywhy.cli.options import OUTPUT, RUNNING, BatchSize, Device, Limit, Quiet
 from saywhy.errors import SaywhyError
@@ -54,6 +49,7 @@ if TYPE_CHECKING:
 MATCHING, SURGERY = "Matching of channels (with --operate)", "Surgery"
 
 
+@takes_a_classifier
 def ask(
     words: Annotated[
         list[str],
@@ -65,14 +61,7 @@ def ask(
         ),
     ],
     model: MaybeModel = None,
-    labels: Labels = None,
-    checkpoint: Checkpoint = None,
-    num_classes: NumClasses = None,
-    ema: Ema = False,
-    task: Task = None,
-    threshold: Threshold = None,
-    output: Output = None,
-    random_weights: RandomWeights = False,
+    loading: Loading = NOTHING_SAID,
     space: Annotated[
         str | None,
         typer.Option(
@@ -182,11 +171,7 @@ def ask(
         clip=operate, file=matching, match_on=match_on, save=save, how=_given(how), surgery=_given(surgery), share=share
     )
     operation.check(model, space)
-    loading: dict[str, Any] = {
-        "labels": labels, "checkpoint": checkpoint, "num_classes": num_classes, "ema": ema, "task": task,
-        "threshold": threshold, "output": output, "random_weights": random_weights,
-    }  # fmt: skip
-    if model is None and (meant := next((name for name, value in loading.items() if value), None)):
+    if model is None and (meant := next((name for name, value in asdict(loading).items() if value), None)):
         raise SaywhyError(f"{_flag(meant)} is for a classifier: name one with --model")
     groups = read_groups([word for word in words if not is_source(word)])
     if space is not None:
@@ -200,8 +185,8 @@ def ask(
         check_apart(out, [*pictures, *others])
         operation.check_pictures(others)
         with errors.status("loading the models", spinner="dots"):
-            classifier = None if model is None else load_classifier(model, device=device, **loading)
-            if classifier is not None and random_weights:
+            classifier = None if model is None else load_classifier(model, loading, device)
+            if classifier is not None and loading.random_weights:
                 classifier = replace(classifier, name=f"{classifier.name} at random weights")
             opinion, operated = _spaces(classifier, space, operation, device)
         read = Readable(lambda failure: complain(failure.reason))

@@ -18,16 +18,11 @@ from rich.table import Table
 from saywhy.audits.options import AuditOptions
 from saywhy.cli.console import Terminal, as_text, errors, note, rated_bar, told_when_interrupted
 from saywhy.cli.loading import (
-    Checkpoint,
-    Ema,
-    Labels,
+    NOTHING_SAID,
+    Loading,
     Model,
-    NumClasses,
-    Output,
-    RandomWeights,
-    Task,
-    Threshold,
     load_classifier,
+    takes_a_classifier,
 )
 from saywhy.cli.options import (
     ANSWER,
@@ -52,6 +47,7 @@ MOST_ROWS = 100
 Folder = Annotated[Path, typer.Argument(help="The folder of an audit, as saywhy audit --out made it.")]
 
 
+@takes_a_classifier
 def audit(
     data: Annotated[
         list[str],
@@ -64,14 +60,7 @@ def audit(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder for the audit; the same one goes on.", rich_help_panel=OUTPUT)
     ],
-    labels: Labels = None,
-    checkpoint: Checkpoint = None,
-    num_classes: NumClasses = None,
-    ema: Ema = False,
-    task: Task = None,
-    threshold: Threshold = None,
-    output: Output = None,
-    random_weights: RandomWeights = False,
+    loading: Loading = NOTHING_SAID,
     vocabulary: Vocabulary = None,
     space: Annotated[
         str | None,
@@ -129,10 +118,7 @@ def audit(
     with errors.status("listing the pictures", spinner="dots"):
         pictures = collection(as_before(data, out), limit, seed, file_column=file_column, label_column=label_column)
     with errors.status("loading the model", spinner="dots"):
-        classifier = load_classifier(
-            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
-            threshold=threshold, output=output, random_weights=random_weights, device=device,
-        )  # fmt: skip
+        classifier = load_classifier(model, loading, device)
     with told_when_interrupted(f"what was done is kept in {out}, and the same command goes on from there"):
         found = run(
             pictures, model=classifier, out=out, vocabulary=vocabulary, space=space, calibration=calibration,

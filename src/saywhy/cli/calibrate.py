@@ -9,6 +9,7 @@ import typer
 
 from saywhy.cli import completion
 from saywhy.cli.console import Terminal, complain, errors, note, progress_bar, writable
+from saywhy.cli.loading import NOTHING_SAID, Loading, MaybeModel, load_classifier, takes_a_classifier
 from saywhy.cli.options import RUNNING, BatchSize, Device, Quiet, Seed
 from saywhy.errors import SaywhyError
 from saywhy.questions.options import BATCH
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from saywhy.seen.calibration import Calibration
 
 
+@takes_a_classifier
 def calibrate(
     data: Annotated[
         str,
@@ -42,9 +44,8 @@ def calibrate(
             autocompletion=completion.among(completion.vocabularies),
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The classifier that is explained (default: the world's own).")
-    ] = None,
+    model: MaybeModel = None,
+    loading: Loading = NOTHING_SAID,
     target_precision: Annotated[
         float, typer.Option(help="Share of the words said as facts that must be true, 0 to 1.")
     ] = 0.95,
@@ -65,7 +66,6 @@ def calibrate(
 
     Beside the file stand a reliability diagram (.png) and what each phrase reached (.csv), out of fold.
     """
-    from saywhy.classifiers.classifier import Classifier
     from saywhy.plumbing.devices import choose_device
     from saywhy.plumbing.files import write_whole
     from saywhy.questions.calibrate import calibrate as fitted
@@ -92,7 +92,7 @@ def calibrate(
     writable(out.parent)
     with errors.status("loading the model", spinner="dots"):
         known = read_known(data, words, limit, seed)
-        classifier = Classifier.load(model or data, device=device)
+        classifier = load_classifier(model or data, loading, device)
         opinion = resolve_space(space or (data if model is None else default_space(classifier)), classifier, device)
         check_space(opinion, classifier)
     with progress_bar("looking", len(known.pictures)) as advance:

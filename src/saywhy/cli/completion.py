@@ -12,7 +12,9 @@ COMPOSITES = (
 )  # fmt: skip
 CHECKS = ("none", "fast", "full")
 TASKS = ("single-label", "multi-label", "binary")
-SOURCES = ("timm:", "torchvision:", "hf:", "imagenet")
+CROP_MODES = ("center", "squash", "border")
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
+SOURCES = ("timm:", "torchvision:", "hf:", "imagenet", "python:")
 
 
 def among(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:

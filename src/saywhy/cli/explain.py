@@ -22,16 +22,11 @@ from saywhy.cli.console import (
     tell_each,
 )
 from saywhy.cli.loading import (
-    Checkpoint,
-    Ema,
-    Labels,
+    NOTHING_SAID,
+    Loading,
     Model,
-    NumClasses,
-    Output,
-    RandomWeights,
-    Task,
-    Threshold,
     load_classifier,
+    takes_a_classifier,
 )
 from saywhy.cli.options import (
     ANSWER,
@@ -62,17 +57,11 @@ if TYPE_CHECKING:
 OTHERS = 400  # pictures of --others at most
 
 
+@takes_a_classifier
 def explain(
     pictures: Sources,
     model: Model,
-    labels: Labels = None,
-    checkpoint: Checkpoint = None,
-    num_classes: NumClasses = None,
-    ema: Ema = False,
-    task: Task = None,
-    threshold: Threshold = None,
-    output: Output = None,
-    random_weights: RandomWeights = False,
+    loading: Loading = NOTHING_SAID,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,17 +193,14 @@ def explain(
     if space is not None:
         check_space_name(space)
     words = None if vocabulary is None else load_vocabulary(vocabulary)
-    names = None if labels is None else read_class_names(labels)
+    names = None if loading.labels is None else read_class_names(loading.labels)
     for one in target or ():
-        _check_target(one, names, num_classes)
+        _check_target(one, names, loading.num_classes)
     choose_device(device)
     found = find_asked(pictures, limit, seed, out)
     with errors.status("loading the model", spinner="dots"):
         language = None if writer is None else resolve_writer(writer)
-        classifier = load_classifier(
-            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
-            threshold=threshold, output=output, random_weights=random_weights, device=device,
-        )  # fmt: skip
+        classifier = load_classifier(model, loading, device)
         check_target(options.target, classifier)  # an unknown class is said before any picture is read
         check_other(options.other, classifier)
         space = space or explaining_space(classifier, vocabulary, options.phrases)

@@ -13,6 +13,14 @@ from rich.table import Table
 
 from saywhy.cli.audit import Folder
 from saywhy.cli.console import Terminal, as_text, errors, note
+from saywhy.cli.loading import (
+    NOTHING_SAID,
+    Loading,
+    MaybeModel,
+    load_classifier,
+    named_by_audit,
+    takes_a_classifier,
+)
 from saywhy.cli.options import Device, Json, Quiet
 from saywhy.errors import SaywhyError
 
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 POOR = 0.5  # of R2, below which a sparse autoencoder is not of these features
 
 
+@takes_a_classifier
 def inside(
     folder: Folder,
     search: Annotated[str | None, typer.Option(help="Which components go with this text?")] = None,
@@ -40,9 +49,8 @@ def inside(
     space: Annotated[
         str | None, typer.Option("--space", "-s", help="Whose words: own, clip:DIR, ... (default: the audit's)")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="The audit's classifier (default: by its name in the audit).")
-    ] = None,
+    model: MaybeModel = None,
+    loading: Loading = NOTHING_SAID,
     top: Annotated[int, typer.Option("--top", "-t", min=1, help="Components shown, at most.")] = 20,
     device: Device = None,
     as_json: Json = False,
@@ -60,13 +68,13 @@ def inside(
         raise SaywhyError("--other-sae is for --compare")
     console = Terminal(quiet=quiet)
     view = Store.open(folder).view()
-    opinion = _space(view, space, model, device) if space else None
+    opinion = _space(view, space, model, loading, device) if space else None
     with errors.status("looking inside", spinner="dots"):
         seen = look_inside(view, opinion)
         encoder = _sae(sae, view, seen)
         if compare is not None:
             other = Store.open(compare).view()
-            theirs = look_inside(other, _space(other, space, None, device) if space else None)
+            theirs = look_inside(other, _space(other, space, None, NOTHING_SAID, device) if space else None)
             same = view.manifest["data"]["digest"] == other.manifest["data"]["digest"]
             if not space and view.manifest["space"] != other.manifest["space"]:
                 raise SaywhyError(
@@ -82,7 +90,7 @@ def inside(
         _show(console, found, seen, top, as_json)
         return
     if opinion is None and search not in seen.phrases:
-        opinion = _space(view, None, model, device)
+        opinion = _space(view, None, model, loading, device)
     hits = searched(seen, found, search, opinion, encoder)
     if as_json:
         rows = [{**hit.component.document(), "search": search, "search fit": asdict(hit.fit)} for hit in hits[:top]]
@@ -110,7 +118,7 @@ def _sae(path: Path | None, view: View, seen: Inside) -> SparseAutoencoder | Non
     return found
 
 
-def _space(view: View, name: str | None, model: str | None, device: str | None) -> Space:
+def _space(view: View, name: str | None, model: str | None, loading: Loading, device: str | None) -> Space:
     """The space of that name, or the audit's. Raises SaywhyError where it cannot be had again."""
     from saywhy.audits.inside import space_named
     from saywhy.questions.names_and_defaults import check_space_name, default_space, resolve_space
@@ -120,20 +128,21 @@ def _space(view: View, name: str | None, model: str | None, device: str | None) 
         check_space_name(named)
         found = resolve_space(named, None, device)
     else:
-        classifier = _classifier(view, model, device)
+        classifier = _classifier(view, model, loading, device)
         found = resolve_space(named or default_space(classifier), classifier, device)
     if name is None and found.name != view.manifest["space"]:
         raise SaywhyError(f"the audit's space was {view.manifest['space']}; name it with --space")
     return found
 
 
-def _classifier(view: View, model: str | None, device: str | None) -> Classifier:
-    from saywhy.classifiers.classifier import Classifier
-
+def _classifier(view: View, model: str | None, loading: Loading, device: str | None) -> Classifier:
     known = view.manifest["model"]
-    found = Classifier.load(model or known["name"], device=device)
+    found = load_classifier(model or named_by_audit(known["name"]), loading, device)
     if found.fingerprint != known["fingerprint"]:
-        raise SaywhyError(f"{found.name} is not the classifier of the audit, {known['name']}; give it with --model")
+        raise SaywhyError(
+            f"{found.name} is not the classifier of the audit, {known['name']}; give it with --model and what else was "
+            "said of it, such as --checkpoint"
+        )
     return found
 
 

@@ -12,14 +12,11 @@ from saywhy.cli.console import errors, note
 from saywhy.cli.loading import (
     CLASSIFIER,
     MODEL,
-    Checkpoint,
-    Ema,
-    Labels,
-    NumClasses,
-    Output,
-    Task,
-    Threshold,
+    NOTHING_SAID,
+    Loading,
     load_classifier,
+    named_by_audit,
+    takes_a_classifier,
 )
 from saywhy.cli.options import ANSWER, Device, Reference
 from saywhy.errors import SaywhyError
@@ -32,6 +29,7 @@ SERVER = "The server"
 PORT = 8760
 
 
+@takes_a_classifier
 def serve(
     model: Annotated[
         list[str] | None,
@@ -43,13 +41,7 @@ def serve(
             rich_help_panel=CLASSIFIER,
         ),
     ] = None,
-    labels: Labels = None,
-    checkpoint: Checkpoint = None,
-    num_classes: NumClasses = None,
-    ema: Ema = False,
-    task: Task = None,
-    threshold: Threshold = None,
-    output: Output = None,
+    loading: Loading = NOTHING_SAID,
     vocabulary: Annotated[
         list[str] | None,
         typer.Option(
@@ -125,14 +117,8 @@ def serve(
     if audit is not None and not model:
         from saywhy.audits.store import Store
 
-        model = [str(Store.open(audit).manifest["model"]["name"])]
-    named = [
-        Named(source, loaded)
-        for source, loaded in _loaded(
-            model or [], labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
-            threshold=threshold, output=output, device=device,
-        )
-    ]  # fmt: skip
+        model = [named_by_audit(Store.open(audit).manifest["model"]["name"])]
+    named = [Named(source, loaded) for source, loaded in _loaded(model or [], loading, device)]
     models = {}
     for one in named:
         with errors.status(f"preparing {one.source}", spinner="dots"):
@@ -160,11 +146,11 @@ def serve(
     )  # fmt: skip
 
 
-def _loaded(sources: list[str], **how: object) -> list[tuple[str, Classifier]]:
+def _loaded(sources: list[str], loading: Loading, device: str | None) -> list[tuple[str, Classifier]]:
     """The classifiers of the command line; without one, those that need no hub and are installed."""
     from importlib.util import find_spec
 
-    if len(sources) != 1 and any(value for name, value in how.items() if name != "device"):
+    if len(sources) != 1 and loading != NOTHING_SAID:
         raise SaywhyError("--labels, --checkpoint and what else is said of a classifier are for one --model")
     if not sources:
         sources = ["world:aviary"]
@@ -173,7 +159,7 @@ def _loaded(sources: list[str], **how: object) -> list[tuple[str, Classifier]]:
     loaded = []
     for source in dict.fromkeys(sources):
         with errors.status(f"loading {source}", spinner="dots"):
-            loaded.append((source, load_classifier(source, random_weights=False, **how)))  # type: ignore[arg-type]
+            loaded.append((source, load_classifier(source, loading, device)))
     return loaded
 
 

@@ -15,17 +15,12 @@ from rich.text import Text
 
 from saywhy.cli.console import as_text, complain, errors, note, progress_bar, writable
 from saywhy.cli.loading import (
-    Checkpoint,
-    Ema,
-    Labels,
+    NOTHING_SAID,
+    Loading,
     MaybeModel,
     Model,
-    NumClasses,
-    Output,
-    RandomWeights,
-    Task,
-    Threshold,
     load_classifier,
+    takes_a_classifier,
 )
 from saywhy.cli.options import Device, Quiet
 from saywhy.cli.stopping import exit_code
@@ -238,6 +233,7 @@ def train_language_command(
 
 
 @train.command("concepts")
+@takes_a_classifier
 def train_concepts(
     model: Model,
     data: Annotated[
@@ -261,14 +257,7 @@ def train_concepts(
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, help="Pictures at most, drawn at random.")
     ] = None,
-    labels: Labels = None,
-    checkpoint: Checkpoint = None,
-    num_classes: NumClasses = None,
-    ema: Ema = False,
-    task: Task = None,
-    threshold: Threshold = None,
-    output: Output = None,
-    random_weights: RandomWeights = False,
+    loading: Loading = NOTHING_SAID,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
@@ -291,10 +280,7 @@ def train_concepts(
         raise SaywhyError(f"--out {out}: is a folder; name a file, such as {out / 'probes.safetensors'}")
     told = read_phrases(data, limit) if labels_from is None else None
     with errors.status("loading the model", spinner="dots"):
-        classifier = load_classifier(
-            model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
-            threshold=threshold, output=output, random_weights=random_weights, device=device,
-        )  # fmt: skip
+        classifier = load_classifier(model, loading, device)
     _ = classifier.head_place  # without a linear head there are no features
     teacher = ""
     if told is None:
@@ -336,6 +322,7 @@ def train_concepts(
 
 
 @train.command("sae")
+@takes_a_classifier
 def train_sae_command(
     data: Annotated[
         str, typer.Argument(help="An audit's folder, for the features it kept; or pictures: a folder, ...")
@@ -352,14 +339,7 @@ def train_sae_command(
         int | None, typer.Option("--limit", "-n", min=1, help="Pictures at most, evenly over the classes.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run that was stopped.")] = False,
-    labels: Labels = None,
-    checkpoint: Checkpoint = None,
-    num_classes: NumClasses = None,
-    ema: Ema = False,
-    task: Task = None,
-    threshold: Threshold = None,
-    output: Output = None,
-    random_weights: RandomWeights = False,
+    loading: Loading = NOTHING_SAID,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
@@ -380,10 +360,7 @@ def train_sae_command(
         if model is None:
             raise SaywhyError(f"{data}: is no audit's folder; of pictures, name the classifier with --model")
         with errors.status("loading the model", spinner="dots"):
-            classifier = load_classifier(
-                model, labels=labels, checkpoint=checkpoint, num_classes=num_classes, ema=ema, task=task,
-                threshold=threshold, output=output, random_weights=random_weights, device=device,
-            )  # fmt: skip
+            classifier = load_classifier(model, loading, device)
         features, fingerprint = _features_of(classifier, data, limit), classifier.fingerprint
     unfinished = out.with_name(f"{out.name}.run")
     try:

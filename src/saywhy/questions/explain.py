@@ -253,6 +253,7 @@ def explain_pictures(
         "model": classifier.name, "space": space.name, "vocabulary": vocabulary.name, "method": options.method,
         "composite": heatmaps.composite, "regions": options.regions, "top": options.top, "checks": options.checks,
         "writer": None if writer is None else writer.name, "saywhy": version("saywhy"), "torch": torch.__version__,
+        **classifier.record,
     }  # fmt: skip
     if isinstance(space, KnowsFeatures):
         common["regions seen"] = "as crops" if look is None else "in the last map"
