@@ -18,7 +18,7 @@ from typing import Any
 
 from saywhy.worlds import SAMPLES
 from tests.cli.test_app import saywhy
-from tests.pages import ROOT
+from tests.pages import ROOT, blocks
 
 BIRDS = sorted((SAMPLES / "aviary").glob("*.jpg"))
 LISTS = {"hookbill": ["a hooked bill", "red wings"], "finch": ["a cone bill", "a yellow crown"]}
@@ -76,6 +76,12 @@ def _timm_folder(path: Path) -> None:
     timm_directory(path)
 
 
+def _own_code(path: Path) -> None:
+    """The file of a network of one's own, as docs/your-model.md shows it."""
+    pieces = [block.text for block in blocks(ROOT / "docs" / "your-model.md")]
+    (path.parent / "my_model.py").write_text(next(text for text in pieces if text.startswith("# my_model.py")))
+
+
 def _doubly_right(path: Path) -> None:
     made = saywhy("world", "write", "aviary", "--layout", "doubly-right", "--train", 20, "--test", 10, "--out", path)
     assert made.returncode == 0, made.stderr
@@ -131,6 +137,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "more/**/*.png": lambda path: _copy(path.parents[1] / "below" / "more.png", 4),
     "@list.txt": _text(f"{BIRDS[0]}\n"),
     "timm:path/to/folder": _timm_folder,
+    "python:my_model.py:classifier": _own_code,
     "DIR": _doubly_right,
     "bank.txt": _text("a hooked bill\nred wings\na green crown\n"),
     "docs/photographs.csv": lambda path: shutil.copy(ROOT / "docs" / "photographs.csv", path) and None,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.names import first_line, shown, unknown
+from saywhy.plumbing.names import first_line, meant, shown, unknown
 
 GRAMMAR = "python:FILE.py:NAME"
 _mine: set[str] = set()
@@ -47,7 +47,7 @@ def found_in(text: str) -> Any:
     """
     path, name = split(text)
     if not path.is_file():
-        raise SaywhyError(f"python:{text}: there is no file {shown(path)}")
+        raise SaywhyError(f"python:{text}: there is no file {shown(path)}{meant(str(path))}")
     with _at_home(path), redirect_stdout(sys.stderr):
         module = _run(path)
         if not hasattr(module, name):
