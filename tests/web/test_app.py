@@ -231,6 +231,21 @@ def test_phrases_and_captions_are_bounded(asking: TestClient, endpoint: str, fie
     assert said in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "fields"),
+    [
+        ("explanations", {"phrase": "a beak"}),
+        ("explanations", {"captions": ["a", "b"]}),
+        ("heatmaps", {"phrase": "a beak", "target": "0"}),
+        ("captions", {"captions": ["a"], "vocabulary": "world:aviary"}),
+    ],
+)
+def test_a_field_of_another_question_is_refused(asking: TestClient, endpoint: str, fields: dict[str, str]) -> None:
+    answer = asking.post(f"/api/{endpoint}", data={"example": EXAMPLE} | fields)
+    assert answer.status_code == 422
+    assert "is no field of this question" in answer.json()["error"]
+
+
 def bomb(side: int) -> bytes:
     """A PNG of so many megapixels in some kilobytes."""
     buffer = io.BytesIO()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
@@ -192,10 +192,17 @@ def _add_options(app: FastAPI, site: Site) -> None:
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
+_OF_EXPLANATIONS = {"target", "against", "checks", "vocabulary"}
+_NOT_OF_EXPLANATIONS = {"phrase", "captions"}
+_NOT_OF_HEATMAPS = {"captions"} | _OF_EXPLANATIONS
+_NOT_OF_CAPTIONS = {"phrase"} | _OF_EXPLANATIONS
+"""Fields of other questions: refused, so that none is left out in silence."""
+
+
 def _add_questions(app: FastAPI, site: Site) -> None:
     @app.post(
         "/api/explanations", tags=["questions"], response_class=Response,
-        openapi_extra=_form({"phrase", "captions"}), responses=_answers(schema.ExplanationState),
+        openapi_extra=_form(_NOT_OF_EXPLANATIONS), responses=_answers(schema.ExplanationState),
     )  # fmt: skip
     async def explain(request: Request) -> Response:
         """Why does a classifier decide as it does on a picture?
@@ -204,8 +211,8 @@ def _add_questions(app: FastAPI, site: Site) -> None:
         application/json it answers once, with the last of these lines and a status that fits it. Whoever closes the
         connection frees the place in the queue, and the work stops at its next step.
         """
-        question = await _question(request, site)
-        with question.let_go_if_refused():
+        question = await _question(request, site, _NOT_OF_EXPLANATIONS)
+        with _let_go_if_refused(question.held):
             asked, model = question.asked, question.model
             voice = model.voice(asked.vocabulary)
             options = explain_options(asked, model)
@@ -218,13 +225,13 @@ def _add_questions(app: FastAPI, site: Site) -> None:
 
     @app.post(
         "/api/heatmaps", tags=["questions"], response_class=Response,
-        openapi_extra=_form({"captions", "target", "against", "checks", "vocabulary"}, ["phrase"]),
+        openapi_extra=_form(_NOT_OF_HEATMAPS, ["phrase"]),
         responses=_answers(schema.HeatmapState),
     )  # fmt: skip
     async def locate(request: Request) -> Response:
         """Where in a picture is a phrase, as a space sees it? Answers like /api/explanations."""
-        question = await _question(request, site)
-        with question.let_go_if_refused():
+        question = await _question(request, site, _NOT_OF_HEATMAPS)
+        with _let_go_if_refused(question.held):
             phrase = question.asked.phrase.strip()
             if not phrase:
                 raise HTTPException(422, "phrase: name what should be seen, such as 'a red crown'")
@@ -239,13 +246,13 @@ def _add_questions(app: FastAPI, site: Site) -> None:
 
     @app.post(
         "/api/captions", tags=["questions"], response_class=Response,
-        openapi_extra=_form({"phrase", "target", "against", "checks", "vocabulary"}, ["captions"]),
+        openapi_extra=_form(_NOT_OF_CAPTIONS, ["captions"]),
         responses=_answers(schema.CaptionsState),
     )  # fmt: skip
     async def compare(request: Request) -> Response:
         """How well do captions fit a picture? Answers like /api/explanations."""
-        question = await _question(request, site)
-        with question.let_go_if_refused():
+        question = await _question(request, site, _NOT_OF_CAPTIONS)
+        with _let_go_if_refused(question.held):
             texts = list(dict.fromkeys(text.strip() for text in question.asked.captions if text.strip()))
             if not texts:
                 raise HTTPException(422, "captions: give one or more, such as 'a cup of coffee'")
@@ -324,30 +331,24 @@ class _Question:
     held: Held
     open: Callable[[], tuple[str, Image]]
 
-    def let_go_if_refused(self) -> _LetGo:
-        return _LetGo(self.held)
+
+@contextmanager
+def _let_go_if_refused(held: Held) -> Iterator[None]:
+    """Give the bytes of a question back where what is done inside raises."""
+    try:
+        yield
+    except BaseException:
+        held.let_go()
+        raise
 
 
-@final
-class _LetGo:
-    """Gives the bytes of a question back where what is done inside raises."""
-
-    def __init__(self, held: Held) -> None:
-        self._held = held
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._held.let_go()
-
-
-async def _question(request: Request, site: Site) -> _Question:
-    """Raises HTTPException as ``read_form`` does, and for names that are not offered, or no picture."""
+async def _question(request: Request, site: Site, without: Set[str]) -> _Question:
+    """Raises HTTPException as ``read_form`` does, and for fields of other questions, unknown names, and no picture."""
     held = Held(site.room)
-    with _LetGo(held):
+    with _let_go_if_refused(held):
         asked, content, name = await read_form(request, schema.Asked, held, site.max_bytes)
+        if strange := sorted(asked.model_fields_set & without):
+            raise HTTPException(422, f"{strange[0]} is no field of this question; /openapi.json says which there are")
         if (content is not None) + bool(asked.example) + (asked.audited is not None) != 1:
             raise HTTPException(
                 422, "send one picture: a file called picture, or example, the id of one of the gallery, or audited, "
@@ -588,7 +589,7 @@ def _answers(done: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": done, "content": lines, "description": "the answer"}, **_problems(*_SAID)}
 
 
-def _form(without: set[str], required: list[str] | None = None) -> dict[str, Any]:
+def _form(without: Set[str], required: list[str] | None = None) -> dict[str, Any]:
     """The body of a question, for OpenAPI; it is read by ``read_form``."""
     fields = {name: one for name, one in schema.Asked.model_json_schema()["properties"].items() if name not in without}
     of_file = {"type": "string", "format": "binary", "description": "the picture's file; or give example, or audited"}

@@ -150,7 +150,7 @@ function picture(one, number, explain) {
               "div",
               { class: "pair" },
               kept(`/api/audit/pictures/${number}.jpg`, one.file, one.frame, one.frame ? "Dashed: what the network saw." : "The picture."),
-              one.map && kept(`/api/audit/pictures/${number}/map.jpg`, "where its relevance lies", null, "Relevance in what the network saw: the brighter, the more."),
+              one.map && kept(`/api/audit/pictures/${number}/map.jpg`, "where its relevance lies", null, `Relevance${one.frame ? " in what the network saw" : ""}: the brighter, the more.`),
             )
           : make("p", { class: "note" }, "No thumbnail was kept."),
         make("dl", {}, facts.map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),

@@ -17,9 +17,9 @@ export const by = (id) => document.getElementById(id);
 /** 0.953 -> "95 %"; never "100 %" of what is not certain, and "under 1 %" of what is not impossible. */
 export function percent(value) {
   if (value === null || value === undefined) return "";
-  if (value > 0 && value < 0.01) return "under 1 %";
-  if (value < 1 && value > 0.99) return "over 99 %";
-  return `${Math.round(100 * value)} %`;
+  if (value > 0 && value < 0.01) return "under 1\u00a0%";
+  if (value < 1 && value > 0.99) return "over 99\u00a0%";
+  return `${Math.round(100 * value)}\u00a0%`;
 }
 
 /** A text in which phrases between asterisks stand in bold. */
