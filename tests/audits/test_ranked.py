@@ -7,9 +7,11 @@ from saywhy.audits.finding import AuditFinding
 from saywhy.intervals import proportion
 
 
-def _finding(kind: str, about: str, hits: int, of: int = 20, q: float = 0.001, decides: bool = True) -> AuditFinding:
+def _finding(
+    kind: str, about: str, hits: int, of: int = 20, q: float = 0.001, decides: bool = True, null: float = float("nan"),
+) -> AuditFinding:  # fmt: skip
     effect = proportion(hits, of)
-    return AuditFinding(kind, (about,), f"{kind} {about}", decides, effect, "", q=q)
+    return AuditFinding(kind, (about,), f"{kind} {about}", decides, effect, "", null=null, q=q)
 
 
 def _told(*findings: AuditFinding) -> list[str]:
@@ -34,3 +36,10 @@ def test_one_cause_of_each_class_comes_before_second_ones() -> None:
         "metadata decides crow", "outside decides wren", "outside decides crow", "property decides crow",
         "recognised by crow",
     ]  # fmt: skip
+
+
+def test_what_turns_more_above_its_controls_comes_first() -> None:
+    told = _told(
+        _finding("outside decides", "crow", 10, null=0.2), _finding("property decides", "wren", 8, null=0.0)
+    )  # fmt: skip
+    assert told == ["property decides wren", "outside decides crow"]

@@ -16,7 +16,7 @@ from saywhy.audits.options import AuditOptions
 from saywhy.audits.rows import packed
 from saywhy.audits.store import ROWS, TRIALS, Store
 from saywhy.audits.subject import Subject
-from saywhy.audits.swaps import Opened, cast_of, dealt
+from saywhy.audits.swaps import THIRD, Opened, cast_of, dealt, odds
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.collections import Entry, Listed
 from saywhy.seen.gate import Seen
@@ -136,6 +136,78 @@ def test_surroundings_of_one_class_each_are_no_finding_where_the_object_decides(
     assert not tested.findings
     assert len(tested.p) == 4
     assert tested.p.min() == 1
+
+
+class Dump(ByColour):
+    """Says a colour that both middle and border have, and the last class of whatever else."""
+
+    def __init__(self) -> None:
+        super().__init__(border=True)
+        middle = torch.zeros(SIDE, SIDE)
+        middle[20:28, 20:28] = 1 / 64
+        self.register_buffer("middle", middle)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        near = torch.stack([
+            1 - (self._mean(pixels, where)[:, None] - self.colours).norm(dim=2) for where in (self.where, self.middle)
+        ]).amin(0)  # fmt: skip
+        return 20 * torch.cat([near[:, :3], torch.full((len(pixels), 1), 0.7)], 1)
+
+    @staticmethod
+    def _mean(pixels: Tensor, where: Tensor) -> Tensor:
+        return (pixels * where).sum((2, 3))
+
+
+def test_a_class_that_gets_whatever_is_not_known_is_not_accused(tmp_path: Path) -> None:
+    subject, store = _audit(tmp_path, network=Dump(), each=20)
+    _done(subject, store, outside.trials, "outside")
+    shares = store.view().sql(
+        "SELECT control, avg(hit::INT) AS hits FROM trials WHERE about = 'dune' GROUP BY control ORDER BY control"
+    )["hits"].to_pylist()  # fmt: skip
+    assert shares == [
+        1,
+        0,
+    ]  # every object falls to it on its surroundings, none on its own: beside a third class as many
+    tested = outside.find(store.view())
+    assert len(tested.p) == 4
+    assert not tested.findings
+
+
+def test_a_share_beside_few_controls_is_as_uncertain_as_they_are() -> None:
+    def rows(hits: int, of: int) -> list[dict[str, Any]]:
+        return [{"hit": n < hits} for n in range(of)]
+
+    assert odds(rows(10, 20), rows(0, 20)) < 0.001
+    assert odds(rows(10, 20), rows(4, 20)) > 0.02  # beside a known share of .2 it would be .003
+    assert odds(rows(10, 20), rows(0, 20), rows(30, 60)) > 0.05
+    assert odds(rows(10, 20), rows(0, 20), []) == odds(rows(10, 20), rows(0, 20))
+    assert odds(rows(2, 20)) > 0.05
+    assert odds(rows(20, 20), rows(0, 2000)) < odds(rows(20, 20), rows(0, 20)) < 1e-9
+    assert odds([], rows(0, 20)) == 1
+
+
+def test_what_the_object_has_its_part_in_is_not_said_to_be_of_the_surroundings_alone(tmp_path: Path) -> None:
+    """Where the border is of the last class's colour that class is said, and where the object is, too."""
+
+    class Either(ByColour):
+        def __init__(self) -> None:
+            super().__init__(border=False)
+            self.border = ByColour(border=True)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            around = torch.softmax(self.border(pixels), 1)[:, 3:]
+            return super().forward(pixels) + 40 * around * torch.tensor([0.0, 0, 0, 1])
+
+    for folder, network, said in (
+        ("both", Either(), "dune: its surroundings are part of the decision"),
+        ("alone", ByColour(border=True), "dune: its surroundings decide, not the object"),
+    ):
+        subject, store = _audit(tmp_path / folder, network=network, each=10)
+        _done(subject, store, outside.trials, "outside")
+        finding = next(one for one in outside.find(store.view()).findings if one.about == ("dune",))
+        assert finding.sentence.startswith(said)
+        kept, own = finding.details["own objects"]
+        assert kept == (own if folder == "both" else 0)
 
 
 def test_trials_go_on_and_are_the_same_again(tmp_path: Path) -> None:
@@ -266,6 +338,36 @@ def test_one_cue_decides_only_where_it_makes_other_pictures_the_class(tmp_path: 
         row = store.view().sql("SELECT * FROM trials WHERE NOT control LIMIT 1").to_pylist()[0]
         middle = _tensor(one_cue.changed_picture(subject, row))[:, 22:26, 22:26].mean((1, 2))
         assert (middle - torch.tensor(COLOURS[0]) / 255).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("family", [one_cue, fixed_place])
+def test_a_class_that_gets_whatever_is_covered_is_not_accused_of_what_covers_it(
+    family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discs whose middle has another colour than they themselves are the last class, whatever colour that is."""
+    corner = torch.zeros(16, 16)
+    corner[7:9, 7:9] = 1 / 4
+
+    class Covered(Dump):
+        def forward(self, pixels: Tensor) -> Tensor:
+            own = ByColour.forward(self, pixels)[:, :3]
+            off = (self._mean(pixels, self.middle) - self.colours[own.argmax(1)]).norm(dim=1)
+            return torch.cat([own + 20, 20 + 40 * (off[:, None] - 0.3)], 1)
+
+    def more(label: int, seed: int) -> dict[str, Any]:
+        profile = torch.eye(4)[label] * 3
+        if label == 3:
+            profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
+        return {"profile": packed(profile), "relevance": packed(corner if label == 3 else torch.ones(16, 16) / 256)}
+
+    monkeypatch.setattr(fixed_place, "_of_object", lambda *_: False)
+    subject, store = _audit(tmp_path, network=Covered(), more=more, each=20)
+    _done(subject, store, family.trials, family.FAMILY)
+    rows = store.view().sql("SELECT variant, control, avg(hit::INT) AS hits, count(*) AS n FROM trials GROUP BY ALL")
+    hits = {row["variant"]: row["hits"] for row in rows.to_pylist()}
+    assert hits.pop(THIRD) == 1
+    assert sorted(hits.values()) == [0, 1]  # the control that stood alone accuses it
+    assert not any(finding.decides for finding in family.find(store.view()).findings)
 
 
 def test_classes_that_are_alike_have_no_cue_tried(tmp_path: Path) -> None:

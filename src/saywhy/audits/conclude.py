@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, final
@@ -89,7 +90,7 @@ def conclude(store: Store, subject: Subject | None, kinds: Sequence[str] = (), b
 
 def ranked(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
     """Those that survive the correction: first what decides, one finding a class and then the others, largest first;
-    then what goes with something, by kind.
+    then what goes with something, by kind. How large what decides is, is counted above its controls.
 
     Of what decides one class the closest comes first: a frame turns as many pictures as the surroundings that it is in,
     and says more. One of CLOSER goes before the others where its interval reaches up to that of the largest effect.
@@ -102,18 +103,23 @@ def ranked(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
             by_class.setdefault(finding.about[0], []).append(finding)
     first: list[AuditFinding] = []
     for some in by_class.values():
-        largest = max(some, key=lambda one: one.effect.value)
+        largest = max(some, key=_above)
         close = [one for one in some if one.kind in CLOSER and one.effect.high >= largest.effect.low]
-        first.append(min(close or [largest], key=lambda one: (_closeness(one), -one.effect.value)))
+        first.append(min(close or [largest], key=lambda one: (_closeness(one), -_above(one))))
     told = {id(one) for one in first}
 
     def key(finding: AuditFinding) -> tuple[Any, ...]:
-        size = -abs(finding.effect.value)
+        size = -_above(finding) if finding.decides else -abs(finding.effect.value)
         if finding.decides:
             return (0, size) if id(finding) in told else (1, order.get(finding.kind, len(order)), size)
         return 2, order.get(finding.kind, len(order)), size
 
     return sorted(kept, key=key)
+
+
+def _above(finding: AuditFinding) -> float:
+    """Its effect, less that of its controls where there are any."""
+    return finding.effect.value - (0.0 if math.isnan(finding.null) else finding.null)
 
 
 def _closeness(finding: AuditFinding) -> int:

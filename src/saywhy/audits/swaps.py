@@ -27,6 +27,7 @@ FEWEST = 5  # rightly predicted pictures of a class, for its cause to be tried
 CLASSES = 100  # whose cause is tried: those with most pictures
 FLOOR = 0.10  # of changed pictures: how many are called a class for less than a cause, at most
 LEVEL = 0.05  # of a test, before it is corrected for all
+FEW_ROWS = 100  # of which Boschloo's test is quick
 TWICE = 10  # changed pictures, at least, even where a class has fewer of its own: then each is used twice
 HELD = 192 << 20  # bytes of opened pictures that are kept
 
@@ -205,6 +206,23 @@ def dealt(cast: Cast, target: int, sample: int, seed: int) -> Iterator[tuple[int
         yield number, int(deck[(turn + further) % len(deck)]), True
 
 
+THIRD = "the same place of a third class"
+"""A variant of trials: what any change at that place does, whatever class the content is of."""
+
+
+def third(cast: Cast, target: int, number: int, seed: int) -> int | None:
+    """A picture that is neither of the class ``target`` nor of that of picture ``number``; None of two classes."""
+    others = [members for one, members in cast.members.items() if one != target and number not in members]
+    rng = np.random.default_rng([seed, target, number])
+    return int(rng.choice(others[int(rng.integers(len(others)))])) if others else None
+
+
+def beside_of(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The controls among rows of trials: those of a third class apart from the others."""
+    controls = [row for row in rows if row["control"]]
+    return [[row for row in controls if (row["variant"] == THIRD) == apart] for apart in (False, True)]
+
+
 def pairs(
     subject: Subject, cast: Cast, family: str, part: str, target: int, pictures: Opened
 ) -> Iterator[tuple[dict[str, Any], Shown, Shown]]:
@@ -219,13 +237,47 @@ def pairs(
             }, whose, lends  # fmt: skip
 
 
-def odds(given: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]]) -> float:
-    """That so many rows of trials hit by chance: exact, one-sided, where FLOOR does, or the share of the controls."""
-    from scipy.stats import binomtest
+def odds(given: Sequence[Mapping[str, Any]], *controls: Sequence[Mapping[str, Any]]) -> float:
+    """That so many rows of trials hit by chance, one-sided and exact: the greatest p of all that has to be beaten.
 
-    hits, chance = sum(row["hit"] for row in given), sum(row["hit"] for row in beside)
-    rate = max(FLOOR, chance / len(beside) if beside else 0.0)
-    return float(binomtest(hits, len(given), min(rate, 1.0), alternative="greater").pvalue)
+    These are FLOOR, by a binomial test, and each of the controls, whose share is as uncertain as that of the rows:
+    Boschloo's test (1970), which is Fisher's with more power, and Fisher's of many rows. Controls without rows are not
+    asked, and none are once p is above LEVEL.
+    """
+    from scipy.stats import binomtest, boschloo_exact, fisher_exact
+
+    hits, n = _hits(given), len(given)
+    if not given:
+        return 1.0
+    p = float(binomtest(hits, n, FLOOR, alternative="greater").pvalue)
+    for beside in controls:
+        if beside and p <= LEVEL:
+            chance = _hits(beside)
+            table = [[hits, chance], [n - hits, len(beside) - chance]]
+            test = boschloo_exact if n + len(beside) <= FEW_ROWS else fisher_exact
+            p = max(p, float(test(table, alternative="greater").pvalue))
+    return p
+
+
+def by_chance(*controls: Sequence[Mapping[str, Any]]) -> float:
+    """The greatest share of hits in controls; NaN without any."""
+    return max((_hits(beside) / len(beside) for beside in controls if beside), default=float("nan"))
+
+
+def _hits(rows: Sequence[Mapping[str, Any]]) -> int:
+    return sum(bool(row["hit"]) for row in rows)
+
+
+def elsewhere(rows: Sequence[Mapping[str, Any]], target: int) -> list[dict[str, Any]]:
+    """Of rows of one family of trials: objects of other classes that were given something of a third class.
+
+    hit: whether they are called ``target`` then. A class that gets whatever the classifier does not know is called so
+    after any change; that is no cause. Of a classifier that says several classes, only the likeliest counts here.
+    """
+    return [
+        dict(row) | {"hit": row["after"] == target}
+        for row in rows if not row["control"] and target not in (row["target"], row["before"])
+    ]  # fmt: skip
 
 
 def in_percent(share: Interval) -> str:

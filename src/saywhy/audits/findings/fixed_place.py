@@ -2,7 +2,7 @@
 
 A logo, a date, a square that was pasted in: at its place the pictures of the class hardly vary, where those of others
 do, and relevance lies on it. Both are seen in grids of the frame. Then the place is copied into pictures of other
-classes; beside it the same place of further pictures of other classes.
+classes; beside it the same place of another picture of their own class, and of one of a third class.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
 from saywhy.audits.swaps import (
     LEVEL,
+    THIRD,
     Cast,
     Opened,
     Shown,
     as_picture,
+    beside_of,
+    by_chance,
     cast_of,
+    fits,
     in_percent,
     odds,
     opened,
     pairs,
+    third,
     tried,
 )
 from saywhy.audits.tables import GRID
@@ -74,6 +79,11 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
                     "box": list(box), "facts": _facts_at(subject, lends, box),
                     "variant": f"the same place of {'its own' if row['control'] else 'that'} class",
                 }, copied(whose, lends, box)  # fmt: skip
+                other = None if row["control"] else third(cast, target, row["number"], subject.options.seed)
+                beside = None if other is None else pictures(other)
+                if beside is not None and fits(whose, beside):
+                    changed = {"other": other, "control": True, "box": list(box), "variant": THIRD}
+                    yield row | changed, copied(whose, beside, box)
 
         yield part, tried(subject, view, planned())
 
@@ -171,38 +181,42 @@ def find(view: View) -> Tested:
     ps, findings = [], []
     for target in sorted({row["target"] for row in rows}):
         mine = [row for row in rows if row["target"] == target]
-        given, beside = [row for row in mine if not row["control"]], [row for row in mine if row["control"]]
-        p = odds(given, beside)
+        given, (own, others) = [row for row in mine if not row["control"]], beside_of(mine)
+        p = odds(given, own, others)
         ps.append(p)
         if p <= LEVEL:
-            findings.append(_finding(given, beside, p, places.get(target)))
+            findings.append(_finding(given, own, others, p, places.get(target)))
     return Tested(findings, np.array(ps), cast.left_out, changed=True)
 
 
 def _finding(
-    given: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]], p: float, place: Place | None
-) -> AuditFinding:
+    given: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]],
+    p: float, place: Place | None,
+) -> AuditFinding:  # fmt: skip
+    """own, others: controls with the same place of the changed picture's own class, and of a third class."""
     from saywhy.answers.places import position
 
-    about, hits, chance = given[0]["about"], sum(row["hit"] for row in given), sum(row["hit"] for row in beside)
+    about = given[0]["about"]
+    hits, chance, anyway = (sum(row["hit"] for row in some) for some in (given, own, others))
     effect = proportion(hits, len(given))
     where = "" if place is None else position(place.cells, (GRID, GRID))
     names = Counter(name for row in given for name in {fact.partition(", ")[0] for fact in row["facts"] or ()})
     words = [name for name, times in names.most_common(2) if times >= SHARED * len(given)]
     what = f"a {words[0]}" if words else "what is there"
     sentence = (
-        f"{about}: {what}, {where}, decides. Its pictures are alike at that place, and copied from there into "
-        f"{len(given)} pictures of other classes it makes {hits} of them {about} ({in_percent(effect)}); the same "
-        f"place of other classes' pictures {chance} of {len(beside)}."
+        f"{about}: {what}, {where}, decides. At that place its pictures are alike. What is there, copied into "
+        f"{len(given)} pictures of other classes, makes {hits} of them {about} ({in_percent(effect)}); the same place "
+        f"of another picture of their own class, {chance} of {len(own)}"
+        f"{f'; of a picture of a third class, {anyway} of {len(others)}' if others else ''}."
     )
     lenders = Counter({row["other"]: 0 for row in given})
     lenders.update(row["other"] for row in given if row["hit"])
-    details = {"given": len(given), "hits": hits, "control hits": chance}
+    details = {"given": len(given), "hits": hits, "control hits": chance, "third class": [anyway, len(others)]}
     if place is not None:
         details |= {"cells": list(place.cells), "share of relevance": place.share, "score": place.score}
     return AuditFinding(
         "fixed place", (about,), sentence, True, effect, "of pictures of other classes, given what is there",
-        tuple(words), where, chance / len(beside) if beside else float("nan"), p,
+        tuple(words), where, by_chance(own, others), p,
         examples=tuple(n for n, times in lenders.most_common() if times),
         counters=tuple(n for n, times in lenders.items() if not times), rests_on=REGIONS, details=details,
     )  # fmt: skip

@@ -251,14 +251,14 @@ def _finding(view: View, part: Part, test: Counted) -> AuditFinding:
     whose = "other classes" if test.among is None else labels[test.among]
     by_way = f"a {name}" if is_piece(name) or name == FRAME else f"the {name}"
     if OTHER_WAY in ways:
-        given = f"moved in {name} by as much as {about} lies apart in the same class"
-        beside, back = "moved as far the other way", "moved back by as much"
+        given = f"whose {name} is moved by as much as pictures with {about} differ from others of their class"
+        beside, back = "when moved as far the other way", "moved back by as much"
     else:
         given = f"given the {name} of a picture of their own class with {about}"
-        beside, back = "given that of one without", "given that of one without"
+        beside, back = "when given that of one without", "given that of one without"
     at = f", {place}" if place else ""
     sentence = (
-        f"{label}: {about} decides it, by way of {by_way}{at}. Of {len(test.given)} pictures of {whose} without it "
+        f"{label}: {about} decides, by way of {by_way}{at}. Of {len(test.given)} pictures of {whose} without {about} "
         f"{given}, {test.hits} are called {label} ({in_percent(test.effect)}); {100 * test.null:.0f} % {beside}."
     )
     details: dict[str, Any] = {"carrier": name, "part": part.name}

@@ -23,15 +23,20 @@ from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
 from saywhy.audits.swaps import (
     LEVEL,
+    THIRD,
     Cast,
     Opened,
     Shown,
     as_picture,
+    beside_of,
+    by_chance,
     cast_of,
+    fits,
     in_percent,
     odds,
     opened,
     pairs,
+    third,
     tried,
 )
 from saywhy.intervals import Interval, proportion
@@ -68,6 +73,12 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
                     variant = "a part as large from elsewhere" if control else "the part with most relevance"
                     pasted = transplanted(whose, lends, box)
                     yield row | {"control": control, "box": list(box), "variant": variant}, pasted
+                other = third(cast, target, row["number"], subject.options.seed)
+                beside = None if other is None else pictures(other)
+                if beside is not None and fits(whose, beside):
+                    box = _same_place(cue, lends, beside)
+                    changed = {"other": other, "control": True, "box": list(box), "variant": THIRD}
+                    yield row | changed, transplanted(whose, beside, box)
 
         yield part, tried(subject, view, planned())
 
@@ -169,6 +180,20 @@ def _in_frame(subject: Subject, shown: Shown, box: Box) -> Box:
     return left, top, right, bottom
 
 
+def _same_place(box: Box, of: Shown, on: Shown) -> Box:
+    """The box that stands on one object where ``box`` stands on another, as large for it; at least 2 pixels a side."""
+    height, width = on.object.shape
+    here, there = _box(of.object), _box(on.object)
+    ends = []
+    for axis, most in ((0, width), (1, height)):
+        times = (there[axis + 2] - there[axis]) / (here[axis + 2] - here[axis])
+        low, high = (there[axis] + (box[axis + end] - here[axis]) * times for end in (0, 2))
+        first = int(np.clip(round(low), 0, most - 2))
+        ends.append((first, int(np.clip(round(high), first + 2, most))))
+    (left, right), (top, bottom) = ends
+    return left, top, right, bottom
+
+
 def _elsewhere(shown: Shown, box: Box, rng: np.random.Generator) -> Box:
     """A box as large with its centre on the object, of several drawn the one that shares least with ``box``."""
     height, width = shown.object.shape
@@ -193,15 +218,15 @@ def find(view: View) -> Tested:
     ps, findings = [], []
     for target, alike in low.items():
         mine = [row for row in rows if row["target"] == target]
-        given, beside = [row for row in mine if not row["control"]], [row for row in mine if row["control"]]
-        p = odds(given, beside) if given else None
+        given, (beside, others) = [row for row in mine if not row["control"]], beside_of(mine)
+        p = odds(given, beside, others) if given else None
         if p is not None:
             ps.append(p)
         names, auc = _named(view, cast, target)
         if not names and (p is None or p > LEVEL / tests):
             continue  # nothing could be said of it
         decides = p is not None and p <= LEVEL / tests
-        findings.append(_finding(view, cast, target, alike, given, beside, p if decides else None, names, auc))
+        findings.append(_finding(view, cast, target, alike, given, beside, others, p if decides else None, names, auc))
     note = cast.left_out
     if _profiles(view, cast) is None or len(cast.members) < CLASSES:
         needs = f"one cue: needs words, and {CLASSES} classes with enough pictures"
@@ -211,38 +236,44 @@ def find(view: View) -> Tested:
 
 def _finding(
     view: View, cast: Cast, target: int, alike: float, given: Sequence[Mapping[str, Any]],
-    beside: Sequence[Mapping[str, Any]], p: float | None, names: Sequence[str], auc: Interval,
+    beside: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], p: float | None, names: Sequence[str],
+    auc: Interval,
 ) -> AuditFinding:  # fmt: skip
     about = view.manifest["model"]["labels"][target]
-    hits, chance = sum(row["hit"] for row in given), sum(row["hit"] for row in beside)
+    hits, chance, anyway = (sum(row["hit"] for row in some) for some in (given, beside, others))
     share = proportion(hits, len(given))
     place = _place(view, cast.members[target])
-    words = f": {', '.join(names)}" if names else ""
-    where = f", {place}" if place else ""
-    sentence = (
-        f"{about} goes with one cue{words}{where}: what else its pictures show varies more than in other classes "
-        f"(they are {100 * alike:.0f} % as alike)"
+    named = ", ".join(filter(None, (*names, place)))
+    cue = f" ({named})" if named else ""
+    varies = (
+        f"Otherwise its pictures vary: they are {100 * alike:.0f} % as alike as those of other classes. A class may be "
+        "so for good reasons, as one of several merged ones is."
     )
+    third = f"; the same place of a picture of a third class, {anyway} of {len(others)}" if others else ""
     if p is not None:
         sentence = (
-            f"One cue makes {about}{words}{where}. The part with most relevance, put into {len(given)} pictures of "
-            f"other classes, makes {hits} of them {about} ({in_percent(share)}), a part as large from elsewhere "
-            f"{chance} of {len(beside)}; what else its pictures show varies (they are {100 * alike:.0f} % as alike as "
-            "those of other classes)"
+            f"{about}: one cue decides{cue}. The most relevant part of its pictures, pasted into {len(given)} pictures "
+            f"of other classes, makes {hits} of them {about} ({in_percent(share)}); a part as large from elsewhere on "
+            f"the object, {chance} of {len(beside)}{third}. {varies}"
         )
-    elif given:
-        sentence += f". Put into other pictures, it makes {hits} of {len(given)} the class: too few to say it decides"
-    sentence += ". It may be a diverse class for good reasons, as one of several merged ones is."
+    else:
+        sentence = f"{about} goes with one cue{cue}. {varies}"
+        if given:
+            sentence += (
+                f" Pasted into other pictures, the cue makes {hits} of {len(given)} the class: not clearly more "
+            )
+            sentence += "than chance, so nothing says that it decides."
     lenders = Counter({row["other"]: 0 for row in given})
     lenders.update(row["other"] for row in given if row["hit"])
     examples = tuple(n for n, times in lenders.most_common() if times or p is None)
     return AuditFinding(
         "one cue", (about,), sentence, p is not None, auc if p is None else share,
         "AUC of the words, class against rest" if p is None else "of pictures of other classes, given its cue",
-        tuple(names), place, chance / len(beside) if beside else float("nan"), p,
+        tuple(names), place, by_chance(beside, others), p,
         examples=examples or tuple(cast.members[target]),
         counters=tuple(n for n, times in lenders.items() if not times) if p is not None else (), rests_on=REGIONS,
-        details={"alike": alike, "given": len(given), "hits": hits, "control hits": chance, "auc": auc.value},
+        details={"alike": alike, "given": len(given), "hits": hits, "control hits": chance,
+                 "third class": [anyway, len(others)], "auc": auc.value},
     )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """Outside decides: objects of other classes, put on the surroundings of a class, are called that class.
 
 Whatever tells classes apart by their names does so for good and bad reasons alike; this only a shortcut does. Beside it
-the same objects are put on surroundings of their own classes, so that what any disturbance does is seen.
+the same objects are put on other surroundings of their own class, so that what any disturbance does is seen; and what
+objects are called on surroundings of a third class is counted, so that a class which gets whatever the classifier does
+not know is not accused.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from saywhy.audits.swaps import (
     Opened,
     Shown,
     as_picture,
+    by_chance,
     cast_of,
+    elsewhere,
     in_percent,
     odds,
     opened,
@@ -43,6 +47,7 @@ RATHER = {MEASURED: 0.2, SAID: 0.5}  # so many more than in others: what is meas
 NEARLY = 0.75  # of how many more what names them best is found in: less telling names are left out
 ONE_PLACE = 0.6  # of the pieces of one kind: then they are at one place
 APART = 0.5  # of what is more relevant than elsewhere: then that is where it is
+MOSTLY = 0.5  # of its own objects that keep their class on other surroundings: fewer, and the object does not decide
 AROUND = "around the object"
 
 
@@ -130,8 +135,8 @@ def facts_outside(subject: Subject, shown: Shown) -> list[str]:
 def find(view: View) -> Tested:
     """The classes whose surroundings decide."""
     rows = view.sql(
-        f"SELECT target, about, number, other, control, hit, facts, words FROM trials WHERE family = '{FAMILY}' "
-        "ORDER BY target, control, number, other"
+        f"SELECT target, about, number, other, control, before, after, hit, facts, words FROM trials "
+        f"WHERE family = '{FAMILY}' ORDER BY target, control, number, other"
     ).to_pylist()
     cast = cast_of(view)
     class_of = {number: target for target, numbers in cast.members.items() for number in numbers}
@@ -139,35 +144,49 @@ def find(view: View) -> Tested:
     for target in sorted({row["target"] for row in rows}):
         mine = [row for row in rows if row["target"] == target]
         given, beside = [row for row in mine if not row["control"]], [row for row in mine if row["control"]]
-        p = odds(given, beside)
+        further = elsewhere(rows, target)
+        p = odds(given, beside, further)
         ps.append(p)
         if p > LEVEL:
             continue
         names, place = named(rows, class_of, target)
-        findings.append(_finding(given, beside, p, names, place or place_of(view, cast, target)))
+        own = [row["after"] == target for row in rows if row["before"] == target and not row["control"]]
+        findings.append(_finding(given, beside, further, own, p, names, place or place_of(view, cast, target)))
     return Tested(findings, np.array(ps), cast.left_out, changed=True)
 
 
 def _finding(
-    given: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]], p: float, names: Sequence[str], place: str
-) -> AuditFinding:
-    about, hits, chance = given[0]["about"], sum(row["hit"] for row in given), sum(row["hit"] for row in beside)
-    effect = proportion(hits, len(given))
-    shared = f"; what they share: {', '.join(names)}" if names else ""
-    where = "" if place == AROUND else f", {place}"
+    given: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]], further: Sequence[Mapping[str, Any]],
+    own: Sequence[bool], p: float, names: Sequence[str], place: str,
+) -> AuditFinding:  # fmt: skip
+    """further: see ``swaps.elsewhere``. own: of the class's own objects on other surroundings, whether it is said."""
+    about = given[0]["about"]
+    hits, chance, anyway = (sum(row["hit"] for row in some) for some in (given, beside, further))
+    effect, kept = proportion(hits, len(given)), proportion(sum(own), len(own))
+    alone = bool(own) and kept.high < MOSTLY
+    shared = ", ".join([*names, *([] if place == AROUND else [place])])
     sentence = (
-        f"Put on the surroundings of {about}, {hits} of {len(given)} objects of other classes are called {about} "
-        f"({in_percent(effect)}); on those of their own class {chance} of {len(beside)}: its surroundings decide, not "
-        f"the object{shared}{where}."
+        f"{about}: its surroundings {'decide, not the object' if alone else 'are part of the decision'}"
+        f"{f' (what they share: {shared})' if shared else ''}. Put on them, {hits} of {len(given)} objects of other "
+        f"classes are called {about} ({in_percent(effect)}); on other surroundings of their own class {chance} of "
+        f"{len(beside)}"
     )
+    if further:
+        sentence += f", on those of a third class {anyway} of {len(further)}"
+    if own:
+        sentence += (
+            f". Of {len(own)} objects of {about} on surroundings of other classes, {sum(own)} are still called so"
+        )
+    sentence += "."
     lenders = Counter({row["other"]: 0 for row in given})
     lenders.update(row["other"] for row in given if row["hit"])
     return AuditFinding(
         "outside decides", (about,), sentence, True, effect, "of other objects are called so on its surroundings",
-        tuple(names), place, chance / len(beside) if beside else float("nan"), p,
+        tuple(names), place, by_chance(beside, further), p,
         examples=tuple(n for n, times in lenders.most_common() if times),
         counters=tuple(n for n, times in lenders.items() if not times), rests_on=SURROUNDINGS,
-        details={"objects": len(given), "hits": hits, "controls": len(beside), "control hits": chance},
+        details={"objects": len(given), "hits": hits, "controls": len(beside), "control hits": chance,
+                 "third class": [anyway, len(further)], "own objects": [sum(own), len(own)]},
     )  # fmt: skip
 
 

@@ -365,23 +365,23 @@ def _given(name: str, about: str) -> str:
     if name == FRAME:
         return f"put in the frame of pictures of {about}"
     if name not in PROPERTIES:
-        return "into which that of one of its pictures is pasted, where it stands there"
+        return f"into which the {name} of a picture of {about} is pasted, at the same place"
     if PROPERTIES[name].moves:
-        return f"moved in {name} by as much as its pictures lie apart from all others"
-    return f"given the {name} of one of its pictures"
+        return f"whose {name} is moved by as much as pictures of {about} differ from all others"
+    return f"given the {name} of a picture of {about}"
 
 
 def _beside(name: str, ways: Mapping[str, Any]) -> str:
     if name == FRAME or name not in PROPERTIES:
         return "with other content of the same shape in its place"
-    return "moved as far the other way" if OTHER_WAY in ways else "given that of other classes"
+    return "when moved as far the other way" if OTHER_WAY in ways else "when given that of other classes"
 
 
 def _freed(name: str, lost: str) -> str:
     if name == FRAME:
         return "cut out of it"
     if name not in PROPERTIES:
-        return "in which it is filled with what is around it"
+        return "in which it is painted over with what is around it"
     if PROPERTIES[name].moves:
         return "moved back by as much"
     return "given that of another class" + (", which does not undo a blur" if lost == "blurred" else "")
