@@ -5,9 +5,14 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
 import signal
+import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +68,62 @@ def test_a_subject_is_unpacked_on_another_device(subject: Subject) -> None:
     assert elsewhere.space.device.type == "meta"
     assert elsewhere.classifier.network is not subject.classifier.network
     assert subject.classifier.device.type == "cpu"
+
+
+OWN = """
+import torch
+from torchvision import transforms as T
+import saywhy
+from beside import Mean
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head, self.pool = torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8, 2), Mean()
+    def forward(self, x):
+        return self.head(self.pool(self.body(x).relu()))
+
+def made():
+    return saywhy.Classifier.from_module(Net().eval(), transform=T.Compose([T.Resize((32, 32)), T.ToTensor()]))
+"""
+
+
+def test_a_network_of_ones_own_goes_to_processes_that_have_no_such_file(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "net.py").write_text(OWN)
+    beside = "import torch\nclass Mean(torch.nn.Module):\n    def forward(self, x):\n        return x.mean((2, 3))\n"
+    (folder / "beside.py").write_text(beside)
+    pictures = collection(["world:aviary"], 2)
+
+    def of(name: str) -> Subject:
+        classifier = Classifier.load(f"python:{folder}/net.py:{name}", device="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the birds that it has no class for
+            return subject_of(pictures, classifier, AuditOptions(), space="world:aviary")
+
+    (tmp_path / "packed").write_bytes(packed(of("made")))
+    shutil.rmtree(folder)
+    script = (
+        "import sys, torch; from saywhy.audits.on_ray import unpacked\n"
+        "found = unpacked(open(sys.argv[1], 'rb').read(), 'cpu').classifier\n"
+        "print(found.logits(torch.ones(1, 3, 32, 32)).shape)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "packed"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.stdout.strip() == "torch.Size([1, 2])", result.stderr
+
+
+def test_what_cannot_be_sent_to_workers_is_one_line(subject: Subject) -> None:
+    pytest.importorskip("ray")
+    network = deepcopy(subject.classifier.network)
+    network.lock = threading.Lock()  # type: ignore[assignment]
+    locked = replace(subject, classifier=replace(subject.classifier, network=network))
+    with pytest.raises(SaywhyError, match=r"cannot be pickled \(TypeError: .*lock.*use --engine local"):
+        packed(locked)
 
 
 def test_without_ray_one_line_says_what_to_install(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -146,10 +147,40 @@ def test_the_command_line_explains_with_it(file: Path) -> None:
     refused(saywhy("explain", file.parent / "photo.png", "--model", f"python:{file}:broken"), "ValueError: no weights")
 
 
-def test_an_audits_folder_runs_no_code(tmp_path: Path) -> None:
-    from saywhy.cli.loading import named_by_audit
+def test_warnings_about_it_reach_the_terminal(file: Path) -> None:
+    with file.open("a") as more:
+        more.write("twice = saywhy.Classifier.from_module(bare, transform=transform, labels=['gull', 'gull'])\n")
+    picture().save(file.parent / "photo.png")
+    result = saywhy("explain", file.parent / "photo.png", "--model", f"python:{file}:twice", "--checks", "none")
+    assert "'gull' is the name of classes 0 and 1" in result.stderr
 
-    assert named_by_audit("timm:resnet18") == "timm:resnet18"
+
+def test_where_the_file_lies_changes_no_fingerprint(file: Path, tmp_path: Path) -> None:
+    with file.open("a") as more:
+        more.write("class Mine:\n    def __call__(self, image):\n        return transform(image)\n")
+        more.write("mine = saywhy.Classifier.from_module(bare, transform=Mine())\n")
+    prints = [Classifier.load(f"python:{file}:mine").fingerprint]
+    shutil.copytree(file.parent, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
+    prints.append(Classifier.load(f"python:{tmp_path}/moved/my_model.py:mine").fingerprint)
+    assert prints[0] == prints[1]
+
+
+def test_what_lies_beside_one_file_is_not_anothers(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(file.parent, other, ignore=shutil.ignore_patterns("other"))
+    (other / "beside.py").write_text('CLASSES = ["fox", "hare", "owl"]\n')
+    for folder, labels in ((file.parent, ("gull", "tern")), (other, ("fox", "hare", "owl"))):
+        assert Classifier.load(f"python:{folder}/my_model.py:classifier").labels == labels
+
+
+def test_an_audits_folder_runs_no_code_and_needs_the_weights_again(tmp_path: Path) -> None:
+    from saywhy.cli.loading import Loading, named_by_audit
+
+    assert named_by_audit({"name": "timm:resnet18"}, Loading()) == "timm:resnet18"
     for name in (f"python:{tmp_path}/evil.py:x", "birds-v3"):
         with pytest.raises(SaywhyError, match="cannot be loaded by its name; give it with --model"):
-            named_by_audit(name)
+            named_by_audit({"name": name}, Loading())
+    own = {"name": "timm:resnet18", "checkpoint": "best.pth, SHA-256 0123"}
+    assert named_by_audit(own, Loading(checkpoint=tmp_path / "best.pth")) == "timm:resnet18"
+    with pytest.raises(SaywhyError, match=r"weights of its own \(best.pth, SHA-256 0123\); say as then --checkpoint"):
+        named_by_audit(own, Loading())

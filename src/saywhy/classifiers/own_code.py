@@ -20,6 +20,8 @@ from saywhy.errors import SaywhyError
 from saywhy.plumbing.names import first_line, meant, shown, unknown
 
 GRAMMAR = "python:FILE.py:NAME"
+OWN = "own_code_"
+"""How the names begin of modules that such files become."""
 _mine: set[str] = set()
 
 
@@ -65,8 +67,9 @@ def digest_of_file(path: Path) -> str:
 
 
 def _run(path: Path) -> Any:
-    # By a name of its own: a file called model.py or timm.py is no module of that name to anybody else.
-    called = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    # By a name of its own: a file called timm.py is no module of that name to anybody else. Without its folder: a
+    # transform shows it, and with it the classifier's fingerprint would change where the file is moved.
+    called = f"{OWN}{path.stem}"
     spec = importlib.util.spec_from_file_location(called, path.resolve())
     if spec is None or spec.loader is None:
         raise SaywhyError(f"{shown(path)}: cannot be run as Python")
@@ -92,6 +95,9 @@ def _call(function: Callable[..., Any], name: str, path: Path) -> Any:
 @contextmanager
 def _at_home(path: Path) -> Iterator[None]:
     """What the file imports is looked for beside it first; afterwards, by what imports late, beside it last."""
+    for name in [one for one in _mine if not one.startswith(OWN)]:  # another file's utils.py is not this one's
+        sys.modules.pop(name, None)
+        _mine.discard(name)
     folder, before = str(path.resolve().parent), set(sys.modules)
     sys.path.insert(0, folder)
     try:

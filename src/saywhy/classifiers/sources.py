@@ -38,6 +38,10 @@ def _from_timm(name: str, pretrained: bool, classes: int | None, said: Preproces
         with patience():
             size = _built_for(timm.get_pretrained_cfg(name), said)
             network = timm.create_model(name, pretrained=pretrained, num_classes=classes, **size)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        raise SaywhyError(f"timm:{name}: takes pictures of its own size only; leave --img-size out") from None
     except Exception as error:
         raise _unreachable(f"timm:{name}", error) from None
     return network, _timm_transform(network, said), _timm_names(dict(network.pretrained_cfg), network.num_classes)

@@ -111,7 +111,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(level=logging.ERROR)
     warnings.filterwarnings("ignore")
-    warnings.filterwarnings("default", module=r"saywhy\..*")
+    warnings.filterwarnings("default", module=r"saywhy\..*|own_code_.*")  # the latter: --model python:FILE.py:NAME
     warnings.showwarning = _show_warning
 
 

@@ -137,7 +137,7 @@ def _space(view: View, name: str | None, model: str | None, loading: Loading, de
 
 def _classifier(view: View, model: str | None, loading: Loading, device: str | None) -> Classifier:
     known = view.manifest["model"]
-    found = load_classifier(model or named_by_audit(known["name"]), loading, device)
+    found = load_classifier(model or named_by_audit(known, loading), loading, device)
     if found.fingerprint != known["fingerprint"]:
         raise SaywhyError(
             f"{found.name} is not the classifier of the audit, {known['name']}; give it with --model and what else was "

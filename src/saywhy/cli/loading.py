@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -172,14 +172,20 @@ def load_classifier(model: str, loading: Loading = NOTHING_SAID, device: str | N
     )  # fmt: skip
 
 
-def named_by_audit(name: object) -> str:
-    """The classifier of an audit by the name that its folder keeps.
+def named_by_audit(model: Mapping[str, Any], loading: Loading) -> str:
+    """The classifier of an audit by the name that its folder keeps. model: what its manifest says of it.
 
-    Raises SaywhyError for a name by which nothing can be loaded, and for code: a folder does not say what is run.
+    Raises SaywhyError for a name by which nothing can be loaded, and for code: a folder does not say what is run. So it
+    does where the audit was of weights that ``loading`` does not name.
     """
     from saywhy.classifiers.sources import SHORT, SOURCES
 
-    called = str(name)
+    called = str(model["name"])
     if called.partition(":")[0] not in (*SOURCES, *SHORT):
         raise SaywhyError(f"the model of the audit, {called}, cannot be loaded by its name; give it with --model")
+    if model.get("checkpoint") and loading.checkpoint is None:
+        raise SaywhyError(
+            f"the model of the audit, {called}, had weights of its own ({model['checkpoint']}); say as then "
+            "--checkpoint, and what else was said of it"
+        )
     return called

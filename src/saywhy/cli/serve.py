@@ -117,7 +117,7 @@ def serve(
     if audit is not None and not model:
         from saywhy.audits.store import Store
 
-        model = [named_by_audit(Store.open(audit).manifest["model"]["name"])]
+        model = [named_by_audit(Store.open(audit).manifest["model"], loading)]
     named = [Named(source, loaded) for source, loaded in _loaded(model or [], loading, device)]
     models = {}
     for one in named:
