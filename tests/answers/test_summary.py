@@ -10,6 +10,7 @@ from itertools import product
 import pytest
 import torch
 
+from saywhy.answers.claims import MEASURED
 from saywhy.answers.summary import summarise
 from saywhy.types import BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE, Check, Heatmap, MapCheck, Prediction
 from tests.helpers import claim, explanation
@@ -116,8 +117,54 @@ def test_surroundings_are_said_and_not_counted() -> None:
         e.picture, e.target, e.predictions, regions, (), e.heatmap, silence="noise", surroundings=check(BORNE_OUT)
     )
     assert "Put to the test: 1 place. The decision is shown to rest on it: 1 borne out (the upper middle)." in said
-    assert "Without the upper middle the score falls from 0.90 to 0.40" in said
+    assert "It rests most on the upper middle: without it the score falls from 0.90 to 0.40" in said
     assert "It rests on its surroundings: in other surroundings" in said
+
+
+def decisive(share: float, ranks: tuple[int, int] = (1, 1), verdict: str = BORNE_OUT) -> Check:
+    return Check("filled", verdict, 10 * share, 10.0, (0.9, 0.4, 0.8), ranks)
+
+
+def said_of(region: Check | None = None, fact: Check | None = None, around: Check | None = None) -> str:
+    e = explanation()
+    regions = (replace(e.regions[0], used=region), e.regions[1])
+    frame = () if fact is None else (replace(claim("a red frame"), space=MEASURED, there=None, used=fact),)
+    return summarise(
+        e.picture, e.target, e.predictions, regions, frame, e.heatmap, silence="noise", surroundings=around
+    )
+
+
+FRAME = 'It rests most on "a red frame", measured in the picture and no network\'s opinion: without it'
+PLACE, AROUND = (
+    "It rests most on the upper middle: without it",
+    "It rests most on its surroundings: in other surroundings",
+)
+
+
+@pytest.mark.parametrize(
+    ("checks", "first"),
+    [
+        ((decisive(0.6), decisive(0.9), decisive(0.7)), FRAME),
+        ((decisive(0.9), decisive(0.6), decisive(0.7)), PLACE),
+        ((decisive(0.6), decisive(0.7), decisive(0.9)), AROUND),
+        ((None, None, decisive(0.5)), AROUND),
+        ((None, decisive(0.2, (1, 3)), decisive(0.3)), FRAME),  # another class comes first
+        ((decisive(0.9, verdict=NOT_BORNE_OUT), decisive(0.3), None), ""),
+        ((None, decisive(0.49), decisive(0.2, (2, 3))), ""),
+        ((None, None, None), ""),
+    ],
+)
+def test_what_decides_is_said_before_where_it_looked_and_once(checks: tuple[Check | None, ...], first: str) -> None:
+    said = said_of(*checks)
+    after = said.removeprefix("It says *toucan* (0.90). ")
+    assert ("rests most on" in said) == bool(first)
+    assert after.startswith(first or "It looked mostly")
+    for name, check in zip(
+        ("Without the upper middle", '"a red frame": without', "on its surroundings:"), checks, strict=True
+    ):
+        if check is not None and check.verdict == BORNE_OUT:
+            named = {"Without the upper middle": PLACE, '"a red frame": without': FRAME, "on its surroundings:": AROUND}
+            assert said.count(name) == (first != named[name] or name == "on its surroundings:")
 
 
 def test_two_regions_are_never_in_places_of_the_same_name() -> None:

@@ -43,6 +43,17 @@ def test_each_basic_colour_has_its_name_in_brighter_and_darker_light_too(name: s
         assert colour_name(in_lab(shown)[0, 0]) == name
 
 
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [
+        ((0, 190, 210), "blue"), ((170, 210, 240), "blue"), ((20, 30, 80), "blue"), ((250, 245, 200), "yellow"),
+        ((20, 60, 20), "green"), ((230, 0, 200), "purple"), ((120, 112, 105), "grey"), ((250, 240, 242), "white"),
+    ],
+)  # fmt: skip
+def test_what_is_clearly_coloured_is_no_grey(rgb: tuple[int, int, int], name: str) -> None:
+    assert colour_name(in_lab(np.array([[rgb]], np.uint8))[0, 0]) == name
+
+
 @pytest.mark.parametrize("side", [6, 9, 14, 30, 50])
 @pytest.mark.parametrize("colour", ["yellow", "red", "white", "black"])
 def test_a_square_is_a_square_at_all_sizes(side: int, colour: str) -> None:

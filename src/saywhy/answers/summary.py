@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from saywhy.answers.claims import MEASURED, SENTENCE, WHOLE, chance, said
 from saywhy.answers.claims import region as region_name
 from saywhy.answers.places import places
-from saywhy.answers.verdicts import SURROUNDINGS, fall
+from saywhy.answers.verdicts import ELSEWHERE, SURROUNDINGS, fall
 from saywhy.attribution import self_check
 from saywhy.attribution.regions import diffuse
 from saywhy.types import BORNE_OUT, NOT_TESTABLE, Check, Claim, Heatmap, Picture, Prediction, Region
 
 UNSURE = 0.5  # probability below which the runner-up is named
 NAMED = 3  # claims that are called by their names at most, of those that are borne out and those that are untestable
+DECIDES = 0.5  # of the margin: what takes so much, or the class, is said first of all
 MOSTLY = 0.5  # of the relevance: what "mostly" names holds at least as much
 
 
@@ -43,6 +44,7 @@ def summarise(
     return " ".join(filter(None, [verdict, *others.values()])).strip()
 
 
+CAUSE = "What decides"
 LOOKED, SEEN, SURE, OPINION, PLAIN = "Where", "What is there", "How sure", "Whose words", "Measured"
 
 
@@ -52,13 +54,45 @@ def summary_parts(
 ) -> dict[str, str]:  # fmt: skip
     """What ``summarise`` says after its verdict, in the same order: what it is about -> sentences, "" for none."""
     whole = said(claims, WHOLE)
+    strongest = _strongest(picture, regions, claims, surroundings)
+    cause = None if strongest is None else strongest[1]
     return {
+        CAUSE: "" if strongest is None else strongest[0],
         LOOKED: _looked(picture, regions, claims) if regions else f"{why_no_region(heatmap)}.",
         SEEN: f"In the whole picture: {_listed(whole)}." if whole else "",
-        SURE: _tested(picture, regions, claims, surroundings),
+        SURE: _tested(picture, regions, claims, surroundings, cause),
         OPINION: _opinion([claim for claim in claims if claim.space != MEASURED], silence),
-        PLAIN: _measured(claims),
+        PLAIN: _measured([claim for claim in claims if cause is None or claim.used is not cause]),
     }
+
+
+def _strongest(
+    picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None
+) -> tuple[str, Check] | None:
+    """What the decision is shown to rest on most, as a sentence, and its test; None where nothing tested decides.
+
+    Of what is borne out, be it a place, a word, a plain fact or the surroundings, that without which the logit falls
+    most, where another class is then first, or DECIDES of the margin is gone.
+    """
+    where = places([region.box for region in regions], (picture.width, picture.height))
+    made: list[tuple[str, str, str, Check | None]] = [
+        (f"the {place}", "without it", ELSEWHERE, region.used) for region, place in zip(regions, where, strict=True)
+    ]
+    for claim in claims:
+        if claim.said and claim.about != SENTENCE:
+            measured = ", measured in the picture and no network's opinion" if claim.space == MEASURED else ""
+            made.append((f'"{claim.text}"{measured}', "without it", ELSEWHERE, claim.used))
+    made.append(("its surroundings", *SURROUNDINGS, surroundings))
+    found = [
+        (check, f"It rests most on {name}: {fall(check, what, beside)}.")
+        for name, what, beside, check in made
+        if check is not None and check.verdict == BORNE_OUT
+    ]
+    deciding = [one for one in found if one[0].share >= DECIDES or one[0].rank[0] == 1 < one[0].rank[1]]
+    if not deciding:
+        return None
+    check, sentence = max(deciding, key=lambda one: one[0].effect)
+    return sentence, check
 
 
 def _measured(claims: Sequence[Claim]) -> str:
@@ -68,17 +102,20 @@ def _measured(claims: Sequence[Claim]) -> str:
     return f"Measured in the picture, and no network's opinion: {'; '.join(falls)}." if falls else ""
 
 
-def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None) -> str:
+def _tested(
+    picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], surroundings: Check | None,
+    cause: Check | None,
+) -> str:  # fmt: skip
     """What was tested, how many of these claims are borne out and which, and the region that counts most; "" for none.
 
-    The surroundings are tested beside the claims, and are not counted among them.
+    The surroundings are tested beside the claims, and are not counted among them. cause: the test that is said already.
     """
     words = [claim for claim in claims if claim.said and claim.about != SENTENCE and claim.space != MEASURED]
     where = places([region.box for region in regions], (picture.width, picture.height))
     of_places = [(f"the {place}", r.used) for r, place in zip(regions, where, strict=True) if r.used is not None]
     of_words = [(f'"{claim.text}"', claim.used) for claim in words if claim.used is not None]
     made = of_places + of_words
-    around = surroundings is not None and surroundings.verdict == BORNE_OUT
+    around = surroundings is not None and surroundings is not cause and surroundings.verdict == BORNE_OUT
     rests = f"It rests on its surroundings: {fall(surroundings, *SURROUNDINGS)}." if around and surroundings else ""
     if not made:
         return rests
@@ -100,7 +137,7 @@ def _tested(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]
     of_borne = [(check, name) for name, check in of_places if check.verdict == BORNE_OUT]
     if of_borne:
         check, name = max(of_borne, key=lambda each: each[0].effect)
-        said += f" {fall(check, f'Without {name}')}."
+        said += "" if check is cause else f" {fall(check, f'Without {name}')}."
     return f"{said} {rests}".strip()
 
 

@@ -45,19 +45,44 @@ def fall(check: Check, what: str = "without it", beside: str = ELSEWHERE) -> str
 
     "without it the score falls from 0.93 to 0.41; equal areas elsewhere: 0.90"
 
+    Where two digits of the probability do not show what the rule saw, its own number is said first: by how much of its
+    margin the logit falls, and under the controls.
+
     what: the change. beside: the controls.
     """
     if check.verdict == NOT_TESTABLE:
         return f"not testable: {check.reason}"
-    before, after, controls = (None if p is None else f"{p:.2f}" for p in check.probability)
-    elsewhere = "" if controls is None else f"; {beside}: {controls}"
+    before, after, controls = _digits(check)
     lacks = f" ({check.reason})" if check.verdict == NOT_BORNE_OUT and check.reason else ""
-    if before != after:
-        return f"{what} the score {_moves(check)} from {before} to {after}{elsewhere}{lacks}"
-    # A class can be so sure that its logit falls far before two digits of its probability do.
-    moves = "falls" if check.share >= 0 else "rises"
-    by = f"{abs(check.share):.0%} of its margin"
-    return f"{what} its logit {moves} by {by}, the score stays at {before}{elsewhere}{lacks}"
+    score = f"the score {_moves(check)} from {before} to {after}" if before != after else f"the score stays at {before}"
+    if not rounded_away(check):
+        elsewhere = "" if controls is None else f"; {beside}: {controls}"
+        return f"{what} {score}{elsewhere}{lacks}"
+    elsewhere = "" if controls is None else f"; {beside}: {_by(control_share(check))}, the score {controls}"
+    return f"{what} its logit {_by(check.share)} of its margin, {score}{elsewhere}{lacks}"
+
+
+def fall_in_short(check: Check) -> list[str]:
+    """The same numbers for a narrow column, a line each: with and without it, and under the controls."""
+    before, after, controls = _digits(check)
+    share, beside = "", ""
+    if rounded_away(check) and check.verdict != NOT_TESTABLE:
+        share, beside = f"logit {_by(check.share)}, ", f"{_by(control_share(check))}, "
+    return [f"{share}{before} to {after}", *([] if controls is None else [f"elsewhere {beside}{controls}"])]
+
+
+def rounded_away(check: Check) -> bool:
+    """Whether the probability, as it is said, is the same without what is claimed as with it, or as under the controls.
+
+    A class can be so sure that its logit falls far before two digits of its probability do.
+    """
+    before, after, controls = _digits(check)
+    return after in (before, controls)
+
+
+def control_share(check: Check) -> float | None:
+    """The share of the margin that the logit falls by under the controls; None where there are none."""
+    return None if check.control is None or not check.margin > 0 else check.control / check.margin
 
 
 def marks(claim: Claim) -> str:
@@ -67,6 +92,15 @@ def marks(claim: Claim) -> str:
     if claim.used.verdict == BORNE_OUT:
         return "seen and used" if claim.said else "used, not sure to be there"
     return "seen, not used" if claim.said else "neither sure to be there nor used"
+
+
+def _digits(check: Check) -> tuple[str, str, str | None]:
+    before, after, controls = check.probability
+    return f"{before:.2f}", f"{after:.2f}", None if controls is None else f"{controls:.2f}"
+
+
+def _by(share: float | None) -> str:
+    return "not known" if share is None else f"{'falls' if share >= 0 else 'rises'} by {abs(share):.0%}"
 
 
 def _moves(check: Check) -> str:

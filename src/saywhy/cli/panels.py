@@ -79,14 +79,13 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
 
 def _tested(check: Check | None) -> list[Text]:
     """A verdict, and the score with and without what is claimed, beside that without equal areas elsewhere."""
+    from saywhy.answers.verdicts import fall_in_short
     from saywhy.types import BORNE_OUT
 
     if check is None:
         return []
-    before, after, elsewhere = check.probability
     style = "green" if check.verdict == BORNE_OUT else "dim"
-    lines = [Text(check.verdict, style=style), Text(f"{before:.2f} to {after:.2f}", style="dim")]
-    return lines if elsewhere is None else [*lines, Text(f"elsewhere {elsewhere:.2f}", style="dim")]
+    return [Text(check.verdict, style=style), *(Text(line, style="dim") for line in fall_in_short(check))]
 
 
 def _sentence(sentence: Sentence) -> Text:

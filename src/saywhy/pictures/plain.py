@@ -34,6 +34,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "pink": (240, 150, 176),
 }
 """Basic colour words (Berlin and Kay, 1969) -> RGB."""
+COLOURLESS = ("black", "white", "grey")
+COLOURED = 20.0  # chroma in Lab from which a colour is no black, white or grey, however far its nearest colour lies
 SQUARE, RECTANGLE, DISC, BAR, LETTER = "square", "rectangle", "disc", "bar", "letter-like mark"
 FLAT = 8.0  # delta E between neighbours of one piece, at most
 AROUND = 4  # pixels around a piece that its colour is held against
@@ -100,8 +102,17 @@ def basic_colours() -> np.ndarray:
 
 
 def colour_name(lab: Sequence[float] | np.ndarray) -> str:
-    """The basic colour word nearest to a colour (3,) in Lab."""
-    return list(COLOURS)[int(np.linalg.norm(basic_colours() - np.asarray(lab), axis=1).argmin())]
+    """The basic colour word nearest to a colour (3,) in Lab; of one of COLOURED chroma that is nearest to none, by hue.
+
+    A cyan or a pale blue lies nearer to grey and white than to blue: no basic word has that lightness and hue.
+    """
+    names, known, asked = list(COLOURS), basic_colours(), np.asarray(lab)
+    nearest = names[int(np.linalg.norm(known - asked, axis=1).argmin())]
+    if nearest not in COLOURLESS or np.hypot(*asked[1:]) < COLOURED:
+        return nearest
+    hues = [m for m, name in enumerate(names) if name not in COLOURLESS]
+    alike = known[hues, 1:] @ asked[1:] / np.linalg.norm(known[hues, 1:], axis=1)
+    return names[hues[int(alike.argmax())]]
 
 
 def zones(lab: np.ndarray) -> np.ndarray:

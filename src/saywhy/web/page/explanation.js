@@ -44,7 +44,7 @@ function verdict(e) {
 /** The answer in a few sentences, as every other output words it; the whole account stands below. */
 function short(e) {
   const there = [e.told["What is there"], e.silence && `Not said: ${e.silence}.`].filter(Boolean).join(" ");
-  const told = [["Where it looked", e.told.Where], ["What is there", there], ["How sure", e.told["How sure"]]];
+  const told = [["What decides", e.told["What decides"]], ["Where it looked", e.told.Where], ["What is there", there], ["How sure", e.told["How sure"]]];
   return make("dl", { class: "short" }, told.filter(([, text]) => text).map(([about, text]) => [make("dt", {}, about), make("dd", {}, emphasised(text))]));
 }
 
