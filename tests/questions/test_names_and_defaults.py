@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +19,12 @@ from saywhy.questions.names_and_defaults import (
     default_vocabulary,
     default_writer,
     resolve_space,
+    words_unused,
 )
+from saywhy.seen.gate import Seen
+from saywhy.seen.names import NamesCheck
+from saywhy.seen.names_alone import NamesAlone
+from saywhy.types import Vocabulary
 from tests.helpers import tiny_classifier
 
 
@@ -28,7 +34,7 @@ def test_a_clip_that_cannot_be_had_is_said_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(hub, "reachable", lambda url: False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     start = time.monotonic()
-    with pytest.raises(SaywhyError, match="--space own") as caught:
+    with pytest.raises(SaywhyError, match="no --space at all") as caught:
         resolve_space("clip", tiny_classifier())
     assert "\n" not in str(caught.value)
     assert time.monotonic() - start < 20
@@ -68,3 +74,19 @@ def test_a_writer_needs_a_space_that_takes_any_text() -> None:
     check_writer(None, probes)
     with pytest.raises(SaywhyError, match=r"knows its own phrases .*--writer none"):
         check_writer(object(), probes)
+
+
+def test_what_cannot_use_a_vocabulary_says_so_once_and_what_can() -> None:
+    words = Vocabulary(("a handle", "a spoon"), ("", ""), name="mine.txt")
+    few = NamesCheck(0.5, 0.5, 0.5, 0.5, 0.5, 5, False, "the names of 5 classes teach too little; see elsewhere")
+    said = words_unused(Seen(names=few), words)
+    assert said.startswith("none of the 2 words of mine.txt can be used by the classifier's own space: the names of 5")
+    assert "about 30 do; " in said
+    assert "saywhy train concepts" in said
+    assert "elsewhere" not in said
+    assert "--space clip:DIR" in said
+    assert words_unused(Seen(), words) == ""
+    alone = cast(NamesAlone, SimpleNamespace(vocabulary=words))
+    assert words_unused(Seen(names=replace(few, understood=True, reason=""), alone=alone), words) == ""
+    none = cast(NamesAlone, SimpleNamespace(vocabulary=()))
+    assert "4 class names or more" in words_unused(Seen(names=replace(few, reason=""), alone=none), words)

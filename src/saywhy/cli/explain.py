@@ -176,6 +176,7 @@ def explain(
         resolve_space,
         resolve_vocabulary,
         resolve_writer,
+        words_unused,
     )
     from saywhy.questions.phrases import check_phrases
     from saywhy.questions.verify import NONE, lending
@@ -216,6 +217,8 @@ def explain(
         bar=progress_bar, seed=seed,
     )  # fmt: skip
     seen = resolve_seen(opinion, words, calibration, doubts=doubts)
+    if unused := words_unused(seen, words):
+        note(unused)
     if checks != NONE:
         seen = replace(seen, light=usual_light(reference, found.pictures, bar=progress_bar, seed=seed))
 

@@ -31,7 +31,7 @@ def show(explanation: Explanation, console: Console, *, top: int = 3, pictures: 
 
 
 def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> None:
-    from saywhy.answers.claims import CLASS_NAMES, WHOLE, facts
+    from saywhy.answers.claims import WHOLE, facts
     from saywhy.answers.claims import region as region_name
     from saywhy.answers.counterfactual import in_concepts, why_this_one
     from saywhy.answers.places import places
@@ -70,8 +70,6 @@ def _show_one(e: Explanation, console: Console, top: int, pictures: bool) -> Non
         ]
         if concepts := in_concepts(e.counterfactual, e.target.name):
             parts.append(as_text(concepts))
-    if names := e.settings.get(CLASS_NAMES):
-        parts += [Text(), as_text(names, style="dim")]
     if pictures:
         parts.insert(0, _half_blocks(e))
     console.print(Panel(Group(*parts), title=as_text(e.picture.name), title_align="left", border_style="dim"))  # type: ignore[arg-type]

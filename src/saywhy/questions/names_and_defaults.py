@@ -277,6 +277,30 @@ def _by_names(seen: Seen, space: Space, vocabulary: Vocabulary) -> Seen:
     return replace(seen, names=names, alone=alone, doubts=(names, alone, *seen.doubts))
 
 
+def words_unused(seen: Seen, vocabulary: Vocabulary) -> str:
+    """Which words of a vocabulary a space cannot use that learns words from class names, why, and what works instead.
+
+    To be said once a run, as answers say it in short; "" where it can use all.
+    """
+    from saywhy.seen.names import FEWEST, INSTEAD
+    from saywhy.words.grounding import MENTIONS
+
+    if seen.names is None or seen.calibration is not None:
+        return ""
+    few, used = seen.names.classes < FEWEST, 0 if seen.alone is None else len(seen.alone.vocabulary)
+    if reason := seen.names.reason.partition(";")[0]:
+        why = f"{reason}{f', about {FEWEST} do' if few else ''}"
+        used = 0
+    elif used < len(vocabulary):
+        why = f"it knows a word only where {MENTIONS} class names or more mention it"
+    else:
+        return ""
+    return (
+        f"{used or 'none'} of the {len(vocabulary)} words of {vocabulary.name} can be used by the classifier's own "
+        f"space: {why}; {INSTEAD}"
+    )
+
+
 def files_brought(space: str | Space | None, calibration: str | Path | Calibrated | None) -> list[Path]:
     """The files among what a user names that know which pictures they were learned from; see ``doubts_of``."""
     named = [concepts_file(space)] if isinstance(space, str) and space.startswith("concepts:") else []

@@ -36,7 +36,11 @@ UNDERSTOOD = 0.7  # of pairs that are told apart by their names
 CHANCE = 0.5
 MOST = 400  # classes that are compared, drawn at random where there are more: then it takes a second or two
 DRAWS = 20  # of permuted names
-ELSEWHERE = "pictures can teach it words: saywhy train concepts, see docs/howto-few-classes.md"
+ELSEWHERE = "pictures can teach it words (docs/howto-few-classes.md)"
+INSTEAD = (
+    "places and tests need no words; words that work: those that pictures teach (saywhy train concepts, "
+    "docs/howto-few-classes.md), or a CLIP's (--space clip:DIR, or --space clip where a hub can be reached)"
+)
 _VERSION = 1  # of what is kept in the cache
 
 
@@ -78,12 +82,13 @@ class NamesCheck:
         return [self.reason] * len(images)
 
     def __str__(self) -> str:
-        """What stands in every answer, without a full stop."""
+        """What stands in the settings of every answer, without a full stop."""
         if self.classes < 4:
-            return f"class names: those of {self.classes} classes cannot be checked"
+            return f"class names teach words: of {self.classes} classes that cannot be checked"
         return (
-            f"class names: of two held-out classes they tell which is which in {self.found:.0%} of pairs (dealt to "
-            f"other classes {self.permuted:.0%}, class numbers as names {self.numbers:.0%}, chance {self.chance:.0%})"
+            f"class names teach words: of two classes that did not teach, their names tell which is which in "
+            f"{self.found:.0%} of pairs (guessing {self.chance:.0%}, names dealt to other classes {self.permuted:.0%}, "
+            f"class numbers as names {self.numbers:.0%})"
         )
 
 
@@ -94,11 +99,12 @@ def check_space_names(space: LearnsFromNames, classifier: Classifier) -> NamesCh
     key = f"{rule} {classifier.fingerprint} {space.encoder.fingerprint}"
     path = cache_directory() / "names" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     known = _kept(path)
-    if known is None:
-        known = check_names(classifier.labels, classifier.head.weight, space.encoder, **settings)
-        with keeping():
-            write_whole(path, json.dumps(asdict(known)))
-    return known
+    if known is not None:
+        return replace(known, reason=_reason(known, classifier.labels))  # in today's words
+    found = check_names(classifier.labels, classifier.head.weight, space.encoder, **settings)
+    with keeping():
+        write_whole(path, json.dumps(asdict(found)))
+    return found
 
 
 def _settings(mapper: Mapper) -> dict[str, Any]:
@@ -154,10 +160,7 @@ def _reason(check: NamesCheck, labels: Sequence[str]) -> str:
     if not are_words(labels):
         why = "its class names are numbers or codes, which teach nothing of what words mean"
     elif check.classes < FEWEST:
-        why = (
-            f"the names of {check.classes} classes teach too little of what words mean (about {FEWEST} do), and places "
-            "and tests need none"
-        )
+        why = f"the names of {check.classes} classes teach too little of what words mean"
     elif check.found < UNDERSTOOD or check.found <= check.greatest:
         why = (
             f"its class names are not understood: of two held-out ones they tell {check.found:.0%} apart, names dealt "
