@@ -169,6 +169,7 @@ ANSWERS = {
     "spaces": ("list of text", "one, or CLIP and CLIP seeing through the classifier"),
     "scale": ("number", "what cosines are multiplied by before a softmax"),
     "model": ("text, or null", "the classifier's name"),
+    "model_record": ("object", "how pictures are prepared for it (`transform`), and where its weights come from"),
     "findings": ("object", "what is found over all pictures and of each subset, with intervals"),
     "cautions": ("list of text", "what a reader should know before reading numbers"),
     "concepts": ("list of object", "what is left of each group, in rows as on the page"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import fill, shorten
@@ -44,7 +44,8 @@ class Answers:
     scale:     what cosines are multiplied by before a softmax.
     spaces:    the names of the one or two spaces.
     judged:    whether classes and predictions have the same names, so that right and wrong can be told.
-    model:     the classifier's name. surgery, matching: how it was put into the space, as plain values.
+    model:     the classifier's name. model_record: how pictures are prepared for it, and where its weights come from.
+    surgery, matching: how it was put into the space, as plain values.
     failures:  the pictures that could not be read.
     noise:     of each group, how far contrasts that say nothing spread over the pictures (``ask.chance_contrast``):
                what CLIP's own must exceed for a share of it to be told. None where it is not known.
@@ -64,6 +65,7 @@ class Answers:
     matching: Mapping[str, Any] | None = None
     failures: tuple[Failure, ...] = ()
     noise: tuple[float, ...] | None = None
+    model_record: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unmatched(self) -> bool:
@@ -151,6 +153,7 @@ def answers_document(answers: Answers) -> dict[str, Any]:
         "spaces": answers.spaces,
         "scale": answers.scale,
         "model": answers.model,
+        "model_record": dict(answers.model_record),
         "findings": answers_findings(answers),
         "cautions": cautions(answers),
         "concepts": [] if answers.unmatched else concept_table(answers),
@@ -194,6 +197,7 @@ def answers_from_json(text: str) -> Answers:
             spaces=tuple(d["spaces"]),
             judged=r["judged"],
             model=d["model"],
+            model_record=d.get("model_record", {}),
             surgery=d.get("surgery"),
             matching=d.get("matching"),
             failures=tuple(Failure(name, reason) for name, reason in d["failures"].items()),

@@ -133,5 +133,6 @@ def _settings(answers: CaptionScores) -> dict[str, Any]:
     matching = {key: value for key, value in (answers.matching or {}).items() if not isinstance(value, list | tuple)}
     named = {f"matching: {key}": value for key, value in matching.items()}
     named |= {f"surgery: {key}": value for key, value in (answers.surgery or {}).items()}
-    about = {"model": answers.model, "space": " → ".join(answers.spaces), "pictures": len(answers.pictures)}
+    about: dict[str, Any] = {"model": answers.model, **answers.model_record}
+    about |= {"space": " → ".join(answers.spaces), "pictures": len(answers.pictures)}
     return about | {"captions": "; ".join(" | ".join(group) for group in answers.groups)} | named

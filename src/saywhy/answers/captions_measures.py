@@ -46,6 +46,9 @@ class CaptionScores(Protocol):
     def model(self) -> str | None: ...
 
     @property
+    def model_record(self) -> Mapping[str, str]: ...
+
+    @property
     def surgery(self) -> Mapping[str, Any] | None: ...
 
     @property

@@ -225,6 +225,7 @@ def ask_pictures(
         predicted=None if classifier is None else tuple(predicted),
         judged=not strangers,
         model=None if classifier is None else classifier.name,
+        model_record={} if classifier is None else classifier.record,
         surgery=None if operated is None else asdict(operated.surgery),
         matching=None if operated is None else matching_summary(operated.matching),
         failures=read.failures,
