@@ -203,6 +203,15 @@ def test_a_path_that_says_not_what_it_is_gets_the_right_words(tmp_path: Path) ->
         Classifier.load(str(weights))
 
 
+def test_a_folder_of_another_library_gets_its_prefix(tmp_path: Path) -> None:
+    for config, source, meant in (
+        ('{"model_type": "vit", "architectures": ["V"]}', "timm", "hf"), ('{"architecture": "resnet18"}', "hf", "timm")
+    ):  # fmt: skip
+        (tmp_path / "config.json").write_text(config)
+        with pytest.raises(SaywhyError, match=f"for this folder {meant}:{tmp_path}$"):
+            Classifier.load(f"{source}:{tmp_path}")
+
+
 @pytest.mark.parametrize("prefix", ["", "timm:", "hf:"])
 def test_a_misspelled_folder_gets_the_one_beside_it(
     prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

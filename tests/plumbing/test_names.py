@@ -47,10 +47,10 @@ def test_a_misspelled_path_gets_what_lies_beside_it(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     (tmp_path / "photos" / "cats" / "Tom.jpg").touch()
-    assert meant("photos/cats/tim.jpg") == "; did you mean photos/cats/Tom.jpg?"
+    assert meant("photos/cats/tomm.jpg") == meant("photos/cats/tom.png") == "; did you mean photos/cats/Tom.jpg?"
     assert meant("Fotos/cats/Tom.jpg") == "; did you mean photos/cats/Tom.jpg?"
     assert meant(tmp_path / "photo" / "dogs") == f"; did you mean {tmp_path}/photos?"
-    for nothing in ("entirely/else", "", "/", "photos/cats/Tom.jpg/inside", "a\0b", "x" * 5000):
+    for nothing in ("entirely/else", "", "/", "photos/cats/else.jpg", "photos/cats/Tom.jpg/inside", "a\0b", "x" * 5000):
         assert meant(nothing) == ""
 
 

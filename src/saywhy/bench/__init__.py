@@ -238,7 +238,7 @@ def _without_nan(value: Any) -> Any:
 def benchmark(name: str) -> Callable[..., Report]:
     """The ``run`` of that benchmark. Raises SaywhyError for an unknown name, with the nearest."""
     if name not in BENCHMARKS:
-        raise unknown("benchmark", name, BENCHMARKS)
+        raise unknown("benchmark", name, BENCHMARKS, see="saywhy bench")
     return import_module(f"saywhy.bench.{BENCHMARKS[name][0]}").run
 
 

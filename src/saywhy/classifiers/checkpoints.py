@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.preprocessing import Preprocessing
+from saywhy.plumbing.names import meant
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema")
 STATES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
@@ -141,7 +142,7 @@ def _put_into(network: nn.Module, content: Any, path: Path, averaged: bool) -> N
 
 def _read(path: Path) -> Any:
     if not os.path.isfile(path):
-        raise SaywhyError(f"{path}: there is no such checkpoint file")
+        raise SaywhyError(f"{path}: there is no such checkpoint file{meant(path)}")
     ending = _ending(path)
     if ending in OTHERS:
         raise SaywhyError(f"{path}: {OTHERS[ending]}")

@@ -30,7 +30,7 @@ from saywhy.classifiers.heads import (
 )
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
 from saywhy.classifiers.own_code import GRAMMAR, digest_of_file, found_in, split
-from saywhy.classifiers.sources import SAYS_ITSELF, SHORT, SOURCES, sources_of
+from saywhy.classifiers.sources import SAYS_ITSELF, SHORT, SOURCES, as_folder, sources_of
 from saywhy.classifiers.thresholds import USUAL, Thresholds, read_thresholds
 from saywhy.errors import SaywhyError
 from saywhy.pictures.channels import AsGiven, ChannelPicture
@@ -40,7 +40,6 @@ from saywhy.pictures.transforms import PROBE, Sized, as_transform, keeps_size
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
 from saywhy.plumbing.names import meant, unknown
-from saywhy.plumbing.texts import read_json
 from saywhy.types import Geometry, Prediction
 from saywhy.words.class_names import (
     ClassNames,
@@ -151,6 +150,9 @@ class Classifier:
         if origin not in SOURCES or not name:
             known = ", ".join([*(s if s in SHORT else f"{s}:NAME" for s in SOURCES), GRAMMAR])
             raise SaywhyError(f"{source!r} does not name a classifier; use one of {known}{_as_path(source)}")
+        if os.path.isdir(name):
+            name = os.path.normpath(name)  # "./birds/" and "birds" are one classifier
+            source = f"{origin}:{name}"
         if classes is not None and checkpoint is None and pretrained:
             raise SaywhyError(f"{source} with {classes} classes has a head that nobody trained; give its checkpoint")
         chosen = choose_device(device)
@@ -550,7 +552,7 @@ def _as_path(source: str) -> str:
     if source.endswith(".py") or file.endswith(".py"):
         return f"; to run this file of your own: --model python:{file or source}:{name if file else 'NAME'}"
     if os.path.isdir(source):
-        return _as_folder(Path(source))
+        return as_folder(Path(source))
     if os.path.isfile(source):
         return (
             f"; weights in a file are of an architecture: --model timm:NAME --checkpoint {source} --num-classes N, or, "
@@ -559,18 +561,6 @@ def _as_path(source: str) -> str:
     if known := sources_of(source):
         return f"; did you mean {' or '.join(known)}?"
     return meant(source)
-
-
-def _as_folder(folder: Path) -> str:
-    """What to write for a folder, by what lies in it: each library leaves a file of its own."""
-    if (folder / "open_clip_config.json").is_file():
-        return f"; this folder holds a CLIP, which is no classifier: --space clip:{folder}"
-    if not (folder / "config.json").is_file():
-        return "; this folder has no config.json, which timm and transformers write beside their weights"
-    config = read_json(folder / "config.json", loose=True)
-    own = {"architecture": "timm", "model_type": "hf"}  # a key that only one of them writes
-    kinds = [kind for key, kind in own.items() if isinstance(config, dict) and key in config] or list(own.values())
-    return f"; for this folder {' or '.join(f'{kind}:{folder}' for kind in kinds)}"
 
 
 __all__ = ["SOURCES", "Classifier", "Head"]

@@ -67,7 +67,9 @@ def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None, said:
         network: Any = timm.create_model(f"local-dir:{folder}", pretrained=pretrained, num_classes=classes, **size)
         return network, _timm_transform(network, said), _timm_names(config, network.num_classes)
     except Exception as error:  # whatever timm makes of values that are not what it expects
-        raise SaywhyError(f"timm:{folder}: the weights or config.json do not load ({first_line(error)})") from None
+        other = as_folder(folder, "timm")
+        said = f"timm:{folder}: the weights or config.json do not load ({first_line(error)}){other}"
+        raise SaywhyError(said) from None
 
 
 def _timm_transform(network: Any, said: Preprocessing) -> Transform:
@@ -155,7 +157,8 @@ def _from_huggingface(name: str, pretrained: bool, classes: int | None, _: Prepr
             network = load(name if pretrained else config, trust_remote_code=False)
     except Exception as error:
         if os.path.isdir(name):
-            raise SaywhyError(f"hf:{name}: the folder does not load ({first_line(error)})") from None
+            other = as_folder(Path(name), "hf")
+            raise SaywhyError(f"hf:{name}: the folder does not load ({first_line(error)}){other}") from None
         raise _unreachable(f"hf:{name}", error) from None
     names: Sequence[str] | None = read_class_names(config.id2label)
     if names and all(n == f"LABEL_{c}" for c, n in enumerate(names)):
@@ -253,6 +256,23 @@ SAYS_ITSELF = {
 
 SHORT = {"imagenet": f"imagenet:{LITE0}"}
 """Short name of a source -> the source, which is what reports say."""
+
+
+def as_folder(folder: Path, but: str = "") -> str:
+    """What to write for a folder, by what lies in it: each library leaves a file of its own.
+
+    but: the source by which it does not load; "" where none was named. Then what is not known to be another's is "".
+    """
+    if (folder / "open_clip_config.json").is_file():
+        return f"; this folder holds a CLIP, which is no classifier: --space clip:{folder}"
+    if not (folder / "config.json").is_file():
+        return "" if but else "; this folder has no config.json, which timm and transformers write beside their weights"
+    config = read_json(folder / "config.json", loose=True)
+    own = {"architecture": "timm", "model_type": "hf"}  # a key that only one of them writes
+    kinds = [kind for key, kind in own.items() if isinstance(config, dict) and key in config]
+    if but and (not kinds or but in kinds):
+        return ""
+    return f"; for this folder {' or '.join(f'{kind}:{folder}' for kind in kinds or own.values())}"
 
 
 def sources_of(name: str) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from saywhy.errors import SaywhyError
-from saywhy.plumbing.names import shown
+from saywhy.plumbing.names import meant, shown
 
 _number = count()
 
@@ -69,7 +69,7 @@ def open_file(path: Path, instead: str = "a file") -> BinaryIO:
         return path.open("rb")
     except (FileNotFoundError, NotADirectoryError):
         raise SaywhyError(
-            f"{name}: {'a link to a file that is not there' if os.path.islink(path) else 'no such file'}"
+            f"{name}: {'a link to a file that is not there' if os.path.islink(path) else f'no such file{meant(path)}'}"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -14,6 +14,7 @@ NEAR = 3
 """So many near names are said at most."""
 SHORT = 12
 """So many names are said at most where there is a place to look up all of them."""
+_ALIKE = 0.7  # of two files' names, as difflib has it: "brid" and "bird" are, "nowhere" and "zero" are not
 MOST_BESIDE = 10_000
 """So many files of a folder are compared at most with a name that is not among them."""
 LONG = 400
@@ -72,8 +73,8 @@ def _near(path: Path) -> list[Path]:
         missing = missing.parent
     with os.scandir(missing.parent) as entries:
         names = [entry.name for entry in islice(entries, MOST_BESIDE) if not entry.name.startswith(".")]
-    read = {name.casefold(): name for name in sorted(names, reverse=True)}
-    spelled = [missing.parent / read[one] for one in get_close_matches(missing.name.casefold(), read, NEAR)]
+    read = {Path(name).stem.casefold(): name for name in sorted(names, reverse=True)}  # all endings are alike
+    spelled = [missing.parent / read[one] for one in get_close_matches(missing.stem.casefold(), read, NEAR, _ALIKE)]
     rest = path.relative_to(missing)
     return [whole if os.path.exists(whole := near / rest) else near for near in spelled]
 

@@ -42,7 +42,10 @@ def read_groups(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         if group not in groups:
             groups.append(group)
     if not groups:
-        raise SaywhyError('no captions to ask; e.g. "a red digit|a green digit" "the digit 5|the digit 8"')
+        raise SaywhyError(
+            'no captions to ask; e.g. "a red digit|a green digit" "the digit 5|the digit 8" (what has a slash, or '
+            "ends as a picture file does, is read as a picture's name)"
+        )
     for group in groups:
         if not all(group) or len(set(group)) < len(group):
             raise SaywhyError(f"captions must not be empty, or twice in one group: {' | '.join(group)}")
