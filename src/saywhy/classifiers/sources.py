@@ -68,8 +68,8 @@ def _from_timm_folder(folder: Path, pretrained: bool, classes: int | None, said:
         return network, _timm_transform(network, said), _timm_names(config, network.num_classes)
     except Exception as error:  # whatever timm makes of values that are not what it expects
         other = as_folder(folder, "timm")
-        said = f"timm:{folder}: the weights or config.json do not load ({first_line(error)}){other}"
-        raise SaywhyError(said) from None
+        line = f"timm:{folder}: the weights or config.json do not load ({first_line(error)}){other}"
+        raise SaywhyError(line) from None
 
 
 def _timm_transform(network: Any, said: Preprocessing) -> Transform:
