@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from PIL import Image
 
+from saywhy.audits.bars import seen_bar
 from saywhy.audits.conclude import Bar, conclude, kept_findings, no_bar
 from saywhy.audits.finding import AuditFinding
 from saywhy.audits.inside import keep_inside
@@ -111,7 +112,8 @@ class Audit:
         return None if row is None else Image.open(io.BytesIO(row[which])).convert("RGB")
 
     def __repr__(self) -> str:
-        return f"<Audit {self.folder}: {len(self.findings)} finding{'' if len(self.findings) == 1 else 's'}>"
+        page = "" if (self.folder / "report.html").is_file() else "; report() writes its page"
+        return f"<Audit {self.folder}: {len(self.findings)} finding{'' if len(self.findings) == 1 else 's'}{page}>"
 
 
 def audit(
@@ -129,13 +131,14 @@ def audit(
     workers: int | None = None,
     ray_address: str | None = None,
     limit: int | None = None,
-    bar: Bar = no_bar,
+    bar: Bar = seen_bar,
     **how: Any,
 ) -> Audit:
     """What a classifier has learned over a data set: its shortcuts, slices, confusions, and the data's label errors.
 
     >>> found = audit("photos", model="timm:resnet50", out="audit")
     >>> found.findings[0].sentence
+    >>> found.report()  # writes audit/report.html
 
     data:    whatever ``collection`` reads: a folder by class, a table, shards, a world; or a Collection.
     out:     a folder of the audit's own; where it has the same audit already, that one goes on.
@@ -143,6 +146,9 @@ def audit(
     options: see ``AuditOptions``. how: its fields, instead. kinds: of findings; (): all. engine: "local" or "ray".
     workers: processes of "ray"; None: one for each GPU, or each CPU core. ray_address: of its cluster; None: here.
     limit:   so many pictures at most.
+    bar:     shows progress: a bar on standard error, or lines; ``conclude.no_bar`` shows none.
+
+    The page is written by ``Audit.report``: ``found.report()`` gives its path, OUT/report.html.
 
     Raises SaywhyError for data without pictures, and a folder that holds something else.
     """

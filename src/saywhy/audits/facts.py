@@ -34,7 +34,10 @@ _BINS: Mapping[str, tuple[str, str]] = {
     "brightness": ("that are dark", "that are bright"), "contrast": ("of low contrast", "of high contrast"),
     "sharpness": ("that are blurred", "that are sharp"), "red": ("with little red", "with much red"),
     "blue": ("with little blue", "with much blue"), "pixels": ("with few pixels", "with many pixels"),
-    "aspect": ("that are narrow", "that are wide"),
+    "aspect": ("that are narrow", "that are wide"), "saturation": ("with pale colours", "with strong colours"),
+    "vignette": ("with dark corners", "with bright corners"), "framed": ("without a frame", "in a frame"),
+    "blocks": ("with few traces of JPEG compression", "with strong traces of JPEG compression"),
+    "jpeg": ("of coarse JPEG compression", "of fine JPEG compression"),
 }  # fmt: skip
 
 

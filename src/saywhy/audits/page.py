@@ -87,9 +87,23 @@ def setup(now: Told) -> list[str]:
     return [
         f"{model} on {data}: {everything.pictures:,} "
         f"pictures of {truths or len(found.classes):,} classes{left}. It is {right}.",
-        f"Words: {shown(plain_name(manifest['space']), 120)}, vocabulary {shown(manifest['vocabulary']['name'], 120)} "
-        f"({len(manifest['vocabulary']['phrases']):,} phrases). {tests:,} tests, {len(now.findings):,} findings.",
+        f"{_words(now)} {tests:,} tests, {len(now.findings):,} findings.",
     ]
+
+
+def _words(now: Told) -> str:
+    """Whose words they are, or why there are none."""
+    manifest = now.store.manifest
+    few = now.view.sql(
+        "SELECT any_value(silence) AS why, coalesce(bool_or(len(words) > 0 OR len(concepts) > 0), true) AS speaks "
+        "FROM pictures"
+    ).to_pylist()[0]
+    if not few["speaks"] and few["why"]:
+        return f"Words: none, since {shown(few['why'], 240)}."
+    return (
+        f"Words: {shown(plain_name(manifest['space']), 120)}, vocabulary {shown(manifest['vocabulary']['name'], 120)} "
+        f"({len(manifest['vocabulary']['phrases']):,} phrases)."
+    )
 
 
 def verdict(now: Told) -> str:

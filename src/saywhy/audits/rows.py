@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from saywhy.answers.drawing import seen_part
 from saywhy.audits.subject import Subject
 from saywhy.audits.tables import GRID, KEPT
 from saywhy.checks.objects import object_mask
@@ -21,11 +22,12 @@ from saywhy.classifiers.outputs import MULTI
 from saywhy.pictures.collections import Entry
 from saywhy.pictures.properties import properties
 from saywhy.questions.described import Described, describe
-from saywhy.types import Region
+from saywhy.types import Geometry, Region
 
 BORDER = 0.125  # of the frame's shorter side
 THUMBNAIL = 96  # pixels, longest side
 THUMBNAIL_BYTES, MAP_BYTES = 5000, 2000  # at most
+OF_FILE = ("pixels", "aspect", "blocks", "jpeg")  # properties of the whole picture, whatever the network sees
 QUALITIES = (80, 60, 40, 20)  # of a JPEG, until it is small enough
 
 
@@ -91,7 +93,7 @@ def _rows(subject: Subject, found: Described, n: int) -> Rows:
         "shares": [region.share for region in found.regions[n]],
         "cells": shares(positive, 3).flatten().tolist(), "border": _share(positive, _border(positive)),
         "holds": checks[n].holds if checks else None,
-        "properties": properties(image),
+        "properties": _properties(image, found.geometries[n]),
         "words": [claim.text for claim in facts], "there": [claim.there for claim in facts],
         "concepts": [label.text for label in whole.labels], "unusual": [label.unusual for label in whole.labels],
         "silence": found.silences[n] or None,
@@ -113,6 +115,16 @@ def _rows(subject: Subject, found: Described, n: int) -> Rows:
         return {"thumbnail": small_jpeg(image, THUMBNAIL_BYTES), "map": small_jpeg(heat(positive), MAP_BYTES)}
 
     return Rows(picture, regions, seek, show)
+
+
+def _properties(image: Image.Image, geometry: Geometry) -> dict[str, float]:
+    """Of a picture: light, colours, sharpness and frame of what the network saw of it, the others of the file."""
+    found, box = dict(properties(image)), seen_part(geometry)
+    if box is not None:
+        left, top, right, bottom = box
+        seen = properties(image.crop((max(0, left), max(0, top), min(image.width, right), min(image.height, bottom))))
+        found |= {name: value for name, value in seen.items() if name not in OF_FILE}
+    return found
 
 
 def _region(region: Region, number: int, found: Described, n: int) -> dict[str, Any]:

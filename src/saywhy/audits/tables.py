@@ -37,12 +37,12 @@ classes, probabilities: the KEPT likeliest, best first.
 shares: of positive relevance, of each region. cells: of a grid of 3 x 3, by rows. border: of the outer eighth of the
 frame. on_object: of the object that stands out, and object_area its share of the frame; none where nothing does, and
 for pictures beyond ``AuditOptions.objects`` of their class, where it is not sought.
-holds: whether the map adds up. properties: name -> number, of the picture itself, see ``pictures.properties``.
-words: what is said as a fact, and there: how probable each is. concepts: nearest phrases of the whole picture, and how
-unusual each is, in standard deviations. silence: why nothing is said.
-relevance: (GRID * GRID,) positive relevance, adding up to 1. look: (GRID * GRID * 3,) uint8, the frame reduced.
-vector: (d,) the whole picture in the space. features: what goes into the classifier's head; none without one.
-profile: (M,) how unusual each phrase of the vocabulary is in the look in which it is most.
+holds: whether the map adds up. properties: name -> number, see ``pictures.properties``: pixels, aspect, blocks and jpeg
+of the picture itself, the others of the part that the network saw. words: what is said as a fact, and there: how
+probable each is. concepts: nearest phrases of the whole picture, and how unusual each is, in standard deviations.
+silence: why nothing is said. relevance: (GRID * GRID,) positive relevance, adding up to 1. look: (GRID * GRID * 3,)
+uint8, the frame reduced. vector: (d,) the whole picture in the space. features: what goes into the classifier's head;
+none without one. profile: (M,) how unusual each phrase of the vocabulary is in the look in which it is most.
 """
 REGIONS: Mapping[str, str] = {
     "number": "int", "region": "int", "left": "int", "top": "int", "right": "int", "bottom": "int",
@@ -66,11 +66,12 @@ TRIALS: Mapping[str, str] = {
 }  # fmt: skip
 """Columns of ``trials``: a row a changed picture that the classifier was asked about.
 
-family: of the intervention ("swap"). part: what was written together. about: the class or value whose cause is tried,
-target: that class' index, where it is one. number: the picture that was changed; other: the one that something was
-taken from. variant: what was changed, in words; place: where, "" for nowhere in particular; box: what was taken, in the
-preprocessed frame. facts, words: what is measured, and what the space finds, in what was taken. control: whether the
-change is one that should do nothing. before, after: predicted classes. probability_*: of ``target``. hit: whether
+family: of the intervention ("swap"). part: what was written together: "000004" is of the class with index 4. about: the
+name of the class or value whose cause is tried. target: that class' index, where it is one. number: the picture that
+was changed; other: the one that something was taken from. variant: what was changed, in words; place: where, "" for
+nowhere in particular; box: what was taken, in the preprocessed frame. facts, words: what is measured, and what the
+space finds, in what was taken. control: whether the change is one that should do nothing. before, after: indices of
+predicted classes, which ``pictures`` names (predicted, prediction). probability_*: of ``target``. hit: whether
 ``target`` is predicted after.
 """
 CHANGED: Mapping[str, str] = {

@@ -53,7 +53,10 @@ _PROPERTIES: Mapping[str, tuple[str, str]] = {
     "brightness": ("brighter pictures", "darker pictures"), "contrast": ("more contrast", "less contrast"),
     "sharpness": ("sharper pictures", "more blurred pictures"), "red": ("redder pictures", "less red pictures"),
     "blue": ("bluer pictures", "less blue pictures"), "pixels": ("more pixels", "fewer pixels"),
-    "aspect": ("wider pictures", "narrower pictures"),
+    "aspect": ("wider pictures", "narrower pictures"), "saturation": ("stronger colours", "paler colours"),
+    "vignette": ("brighter corners", "darker corners"), "framed": ("a frame around the picture", "no frame around the picture"),
+    "blocks": ("stronger traces of JPEG compression", "weaker traces of JPEG compression"),
+    "jpeg": ("finer JPEG compression", "coarser JPEG compression"),
 }  # fmt: skip
 
 
@@ -150,7 +153,10 @@ def _read(view: View, limit: int) -> Traits:
     numbers = np.hstack([numbers, _colours(view, sample, pictures)])
     told = ~np.isnan(numbers).all(0)
     traits = [Trait(kind, name, more, less) for name, (kind, _, more, less) in given.items()]
-    traits += [Trait(COLOUR, name, f"more {name} where it looks", f"less {name} where it looks") for name in COLOURS]
+    traits += [
+        Trait(COLOUR, name, f"more {name} where the model looks", f"less {name} where the model looks")
+        for name in COLOURS
+    ]
     traits = [trait for trait, any_ in zip(traits, told, strict=True) if any_]
     blocks = []
     for kind, query in (

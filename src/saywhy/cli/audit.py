@@ -143,7 +143,13 @@ def audit(
 
 def query(
     folder: Folder,
-    sql: Annotated[str, typer.Argument(help="One SELECT over pictures, regions, errors, trials, checks and shown.")],
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help="One SELECT over pictures, regions, errors, trials, checks and shown; docs/reference-formats.md has "
+            "their columns."
+        ),
+    ],
     json: Json = False,
     csv: Annotated[
         bool, typer.Option("--csv", help="Comma-separated values with a head.", rich_help_panel=OUTPUT)

@@ -45,7 +45,7 @@ def test_planted_errors_are_found_and_said(tmp_path: Path) -> None:
     assert wrong[likeliest].sum() > 0.6 * wrong.sum()
     first = finding.details["likeliest"][0]
     name = f"{first['number']}.jpg"
-    assert f"“{name}”, labelled “{first['given']}”, looks like “{first['suggested']}”" in finding.sentence
+    assert f"“{name}”: labelled “{first['given']}”, looks like “{first['suggested']}”" in finding.sentence
     assert first["file"] == f"/home/me/photos/{name}"  # in the details it is whole
     assert first["given"] == CLASSES[labels[first["number"]]]
     assert finding.effect.low <= finding.effect.value <= finding.effect.high

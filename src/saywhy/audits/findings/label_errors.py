@@ -20,6 +20,7 @@ from saywhy.intervals import proportion
 PRIOR = 10  # pictures of a class that weigh as much as those of all classes in its threshold
 RATIO = 50  # how many times likelier than the label the other class has to be
 COVERED = 0.5  # of the classifier's classes have pictures: then one that has none may be suggested too
+TRUSTED = 0.9  # of the labels on which the model agrees: below, what it is sure of is told with a warning
 LISTED = 200  # errors in the details
 SHOWN = 24
 
@@ -59,7 +60,8 @@ _SURE = f"""
 )
 """
 _COUNTS = f"""
-SELECT count(*) AS labels, count(DISTINCT true_class) AS classes FROM pictures WHERE {_LABELLED}
+SELECT count(*) AS labels, count(DISTINCT true_class) AS classes, avg((predicted = true_class)::INT) AS accuracy
+FROM pictures WHERE {_LABELLED}
 """
 _SUSPECTS = f"""
 SELECT number, file, truth AS given, predicted AS suggested, probability, own AS given_probability
@@ -72,7 +74,7 @@ GROUP BY truth, predicted HAVING count(*) > 1 ORDER BY pictures DESC, given, sug
 
 
 def find(view: View) -> Tested:
-    """At most one finding: how many labels look wrong, the likeliest errors first, each with what it looks like.
+    """At most one finding: how many labels look wrong, the surest first, each with what it looks like.
 
     It has no p-value: it is a list to look through, and the mistakes of a sure model are in it too.
     """
@@ -96,11 +98,12 @@ def find(view: View) -> Tested:
         [one | {"suggested": names[one["suggested"]]} for one in view.sql(f"{start} {query}").to_pylist()]
         for query in (_SUSPECTS, _PAIRS)
     )
-    share, first = proportion(found, labels), suspects[0]
+    share, first, right = proportion(found, labels), suspects[0], float(counts["accuracy"])
     sentence = (
-        f"{found} of {labels} labels ({share.value:.1%}, {share.low:.1%} to {share.high:.1%}) may be wrong: there the "
-        f"model is sure of another class. The likeliest: “{plain_name(first['file'])}”, labelled “{first['given']}”, "
-        f"looks like “{first['suggested']}”."
+        f"In {found} of {labels} pictures ({share.value:.1%}, {share.low:.1%} to {share.high:.1%}) the label or the "
+        f"model is wrong: the model is sure of another class. It is right about {right:.0%} of all labels"
+        f"{'' if right >= TRUSTED else ', so that many of these may be its own errors'}. Look first at "
+        f"“{plain_name(first['file'])}”: labelled “{first['given']}”, looks like “{first['suggested']}” to the model."
     )
     shown = suspects[:SHOWN]
     finding = AuditFinding(
@@ -109,7 +112,7 @@ def find(view: View) -> Tested:
         sentence,
         decides=False,
         effect=share,
-        unit="of labels may be wrong",
+        unit="of pictures in which label or model is wrong",
         examples=tuple(one["number"] for one in shown),
         counters=_well_labelled(view, shown),
         details={"labels": labels, "found": found, "likeliest": suspects, "pairs": pairs},
