@@ -54,7 +54,8 @@ _PROPERTIES: Mapping[str, tuple[str, str]] = {
     "sharpness": ("sharper pictures", "more blurred pictures"), "red": ("redder pictures", "less red pictures"),
     "blue": ("bluer pictures", "less blue pictures"), "pixels": ("more pixels", "fewer pixels"),
     "aspect": ("wider pictures", "narrower pictures"), "saturation": ("stronger colours", "paler colours"),
-    "vignette": ("brighter corners", "darker corners"), "framed": ("a frame around the picture", "no frame around the picture"),
+    "vignette": ("brighter corners", "darker corners"),
+    "framed": ("a frame around the picture", "no frame around the picture"),
     "blocks": ("stronger traces of JPEG compression", "weaker traces of JPEG compression"),
     "jpeg": ("finer JPEG compression", "coarser JPEG compression"),
 }  # fmt: skip
