@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -70,3 +72,9 @@ def test_phrases_that_the_features_do_not_hold_are_not_named() -> None:
     features = torch.tensor([0.8, 0.0, 0.6, 0.0])
     found = concept_changes(of, features, head([2.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]), 1)
     assert all(change.text == "red wing" for change in found)
+
+
+def test_of_phrases_that_the_features_do_not_hold_there_is_no_change() -> None:
+    none = replace(probes(whitened(40, 4)), held=torch.zeros(2, dtype=torch.bool))
+    features = torch.tensor([0.8, 0.0, 0.6, 0.0])
+    assert concept_changes(none, features, head([2.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]), 1) == ()

@@ -35,6 +35,8 @@ def concept_changes(
     length = features.norm()
     reference = probes.reference.double()
     kept = torch.nonzero(probes.held)[:, 0].tolist()
+    if not kept:  # none of whose changes would mean anything
+        return ()
     weights = probes.weights[kept].double()
     scores = reference @ weights.T  # (K, M)
     mean, spread = scores.mean(0), scores.std(0).clamp(min=1e-12)
