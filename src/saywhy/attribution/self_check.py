@@ -23,6 +23,7 @@ HAIRS = 1e-20  # and so is one of this size: what is left of pixels that ``lrp.t
 
 SMALL = 0.005  # of the scale: parts below are not worth a word
 CANCELS = 1e5  # times the largest logit; so far above it the scale of a map says that the map is noise
+FEW = 0.05  # of the logit: a map that adds up to less says where, and not how much (docs/relevance.md)
 MOST = 10  # times the logit: a part that is larger is told as a number, not in percent
 NO_REASON = "all of it is zero, though the logit changes with the picture; use another composite or method"
 
@@ -101,7 +102,9 @@ def said(check: MapCheck, method: str = "lrp") -> str:
             f"{check.explained:.2g}; use another composite or method"
         )
     if check.holds:
-        return f"the map adds up to {part(check.relevance)} of {whole}" + "".join(f", {w} took {p}" for w, p in took)
+        few = ": it says where, not how much" if abs(check.relevance) < FEW * abs(check.explained) else ""
+        others_took = "".join(f", {who} took {share}" for who, share in took)
+        return f"the map adds up to {part(check.relevance)} of {whole}{others_took}{few}"
     said = f"the map accounts for {part(check.relevance)} of {whole}" + "".join(f", {w} for {p}" for w, p in took)
     if abs(check.held) > abs(check.lost):
         said += f": {part(check.held)} went where no gradient comes back (torch.no_grad, detach)"
