@@ -146,7 +146,8 @@ PLACE, AROUND = (
     [
         ((decisive(0.6), decisive(0.9), decisive(0.7)), FRAME),
         ((decisive(0.9), decisive(0.6), decisive(0.7)), PLACE),
-        ((decisive(0.6), decisive(0.7), decisive(0.9)), AROUND),
+        ((decisive(0.6), decisive(0.7), decisive(0.9)), FRAME),  # what has a name says more than all that is around
+        ((decisive(0.4), None, decisive(0.9)), AROUND),
         ((None, None, decisive(0.5)), AROUND),
         ((None, decisive(0.2, (1, 3)), decisive(0.3)), FRAME),  # another class comes first
         ((decisive(0.9, verdict=NOT_BORNE_OUT), decisive(0.3), None), ""),

@@ -72,7 +72,8 @@ def _strongest(
     """What the decision is shown to rest on most, as a sentence, and its test; None where nothing tested decides.
 
     Of what is borne out, be it a place, a word, a plain fact or the surroundings, that without which the logit falls
-    most, where another class is then first, or DECIDES of the margin is gone.
+    most, where another class is then first, or DECIDES of the margin is gone. The surroundings only where nothing else
+    is that: they hold all that is around the object, a frame or a mark too, and what has a name says more.
     """
     where = places([region.box for region in regions], (picture.width, picture.height))
     made: list[tuple[str, str, str, Check | None]] = [
@@ -91,7 +92,7 @@ def _strongest(
     deciding = [one for one in found if one[0].share >= DECIDES or one[0].rank[0] == 1 < one[0].rank[1]]
     if not deciding:
         return None
-    check, sentence = max(deciding, key=lambda one: one[0].effect)
+    check, sentence = max(deciding, key=lambda one: (one[0] is not surroundings, one[0].effect))
     return sentence, check
 
 
