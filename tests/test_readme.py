@@ -5,11 +5,15 @@ Its commands and snippets are parsed and run with those of docs/, by tests/test_
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from saywhy.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,3 +48,11 @@ def test_the_version_is_one() -> None:
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert re.search(rf"^## ({re.escape(version)}|Unreleased)", changes, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_shortcut_is_found_out_as_quoted() -> None:
+    (command,) = re.findall(r"`saywhy (explain world:aviary-watermark [^`]*)`", README)
+    (quoted,) = re.findall(r"^> (It says \*Second Wanderer\*.*)$", README, re.MULTILINE)
+    printed = CliRunner().invoke(app, [*command.split(), "--json"]).stdout
+    assert any(json.loads(line)["summary"].startswith(quoted) for line in printed.splitlines())
