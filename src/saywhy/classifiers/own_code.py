@@ -117,8 +117,6 @@ def _in_one_line(path: Path) -> Iterator[None]:
     """An exception of the user's code as one line: its type, its message, and the last line of the file it is of."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise
     except SyntaxError as error:
         where = f"{Path(error.filename).name} line {error.lineno}" if error.filename else shown(path)
         raise SaywhyError(f"{shown(path)}: SyntaxError: {error.msg} ({where})") from None
