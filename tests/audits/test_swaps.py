@@ -1,6 +1,8 @@
 """Interventions across pictures, by classifiers whose cause is known because it is written down."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from saywhy.audits.options import AuditOptions
 from saywhy.audits.rows import packed
 from saywhy.audits.store import ROWS, TRIALS, Store
 from saywhy.audits.subject import Subject
-from saywhy.audits.swaps import THIRD, Opened, cast_of, dealt, odds
+from saywhy.audits.swaps import CONTROLS, THIRD, Opened, cast_of, dealt, odds, thirds
 from saywhy.classifiers.classifier import Classifier
 from saywhy.pictures.collections import Entry, Listed
 from saywhy.seen.gate import Seen
@@ -184,6 +186,41 @@ def test_a_share_beside_few_controls_is_as_uncertain_as_they_are() -> None:
     assert odds(rows(2, 20)) > 0.05
     assert odds(rows(20, 20), rows(0, 2000)) < odds(rows(20, 20), rows(0, 20)) < 1e-9
     assert odds([], rows(0, 20)) == 1
+
+
+def test_several_controls_beside_each_picture_find_what_one_does_not_and_do_not_accuse_without_cause() -> None:
+    """Pictures that differ in how readily they are called the class: its controls go along with the picture itself."""
+
+    def rows(hits: np.ndarray) -> list[dict[str, Any]]:
+        return [{"hit": bool(hit)} for hit in hits.ravel()]
+
+    def few(hits: int, of: int) -> list[dict[str, Any]]:
+        return rows(np.arange(of) < hits)
+
+    assert odds(few(11, 19), few(4, 19), few(3, 19)) > 0.01
+    assert odds(few(11, 19), few(16, 76), few(12, 76)) < 0.002
+    rng = np.random.default_rng(0)
+    found, drawn = 0, 300
+    for _ in range(drawn):
+        readily = rng.beta(0.6, 0.9, (20, 1))
+        given, *beside = (rows(rng.random((20, n)) < readily) for n in (1, CONTROLS, CONTROLS))
+        found += odds(given, *beside) <= 0.05
+    assert found <= 0.05 * drawn
+
+
+def test_controls_of_a_third_class_are_of_as_many_classes_as_there_are(tmp_path: Path) -> None:
+    cast = cast_of(_audit(tmp_path)[1].view())
+    assert len(cast.members) == 4
+    class_of = {number: target for target, members in cast.members.items() for number in members}
+    for number, own in class_of.items():
+        for target in cast.members.keys() - {own}:
+            found = thirds(cast, target, number, 0)
+            assert found == thirds(cast, target, number, 0)
+            assert len(set(found)) == CONTROLS
+            classes = [class_of[one] for one in found]
+            assert sorted(set(classes)) == sorted(cast.members.keys() - {own, target})
+            assert max(map(classes.count, classes)) == CONTROLS / 2
+    assert thirds(replace(cast, members={n: cast.members[n] for n in (0, 1)}), 0, cast.members[1][0], 0) == []
 
 
 def test_what_the_object_has_its_part_in_is_not_said_to_be_of_the_surroundings_alone(tmp_path: Path) -> None:
@@ -368,6 +405,47 @@ def test_a_class_that_gets_whatever_is_covered_is_not_accused_of_what_covers_it(
     assert hits.pop(THIRD) == 1
     assert sorted(hits.values()) == [0, 1]  # the control that stood alone accuses it
     assert not any(finding.decides for finding in family.find(store.view()).findings)
+
+
+class Sometimes(ByColour):
+    """Says the colour of the middle in half of the pictures, and of the border in the others."""
+
+    def __init__(self) -> None:
+        super().__init__(border=False)
+        self.border = ByColour(border=True)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        odd = ((255 * pixels[:, :, 0, 0].sum(1)).round() % 2 == 1)[:, None]
+        return torch.where(odd, super().forward(pixels), self.border(pixels))
+
+
+@pytest.mark.parametrize("family", [one_cue, fixed_place])
+def test_what_makes_about_half_of_other_pictures_the_class_is_found(
+    family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corner = torch.zeros(16, 16)
+    corner[6:10, 6:10] = 1 / 16
+
+    def more(label: int, seed: int) -> dict[str, Any]:
+        profile = torch.eye(4)[label] * 3
+        if label == 3:
+            profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
+        return {"profile": packed(profile), "relevance": packed(corner if label == 3 else torch.ones(16, 16) / 256)}
+
+    monkeypatch.setattr(fixed_place, "_of_object", lambda *_: False)
+    subject, store = _audit(tmp_path, network=Sometimes(), more=more, each=20)
+    _done(subject, store, family.trials, family.FAMILY)
+    (finding,) = family.find(store.view()).findings
+    assert (finding.decides, finding.about) == (True, ("dune",))
+    assert 0.25 < finding.effect.value < 0.75
+    assert finding.p < 0.05 / 16
+    rows = store.view().sql("SELECT * FROM trials").to_pylist()
+    subjects = Counter(row["number"] for row in rows if not row["control"])
+    for third in (False, True):
+        beside = [row for row in rows if row["control"] and (row["variant"] == THIRD) == third]
+        assert Counter(row["number"] for row in beside) == {n: CONTROLS * times for n, times in subjects.items()}
+        assert len({(row["number"], row["other"], tuple(row["box"])) for row in beside}) == len(beside)
+    assert {row["number"] for row in rows}.isdisjoint(cast_of(store.view()).members[3])
 
 
 def test_classes_that_are_alike_have_no_cue_tried(tmp_path: Path) -> None:

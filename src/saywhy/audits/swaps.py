@@ -28,6 +28,7 @@ CLASSES = 100  # whose cause is tried: those with most pictures
 FLOOR = 0.10  # of changed pictures: how many are called a class for less than a cause, at most
 LEVEL = 0.05  # of a test, before it is corrected for all
 FEW_ROWS = 100  # of which Boschloo's test is quick
+CONTROLS = 4  # of each kind beside a changed picture, where few classes are tried
 TWICE = 10  # changed pictures, at least, even where a class has fewer of its own: then each is used twice
 HELD = 192 << 20  # bytes of opened pictures that are kept
 
@@ -210,11 +211,27 @@ THIRD = "the same place of a third class"
 """A variant of trials: what any change at that place does, whatever class the content is of."""
 
 
-def third(cast: Cast, target: int, number: int, seed: int) -> int | None:
-    """A picture that is neither of the class ``target`` nor of that of picture ``number``; None of two classes."""
+def thirds(cast: Cast, target: int, number: int, seed: int) -> list[int]:
+    """CONTROLS pictures that are neither of the class ``target`` nor of that of picture ``number``, always the same.
+
+    Each of another class, as far as there are so many: what one class gives counts no more than what others do. Fewer
+    where there are no more pictures; none of two classes.
+    """
     others = [members for one, members in cast.members.items() if one != target and number not in members]
     rng = np.random.default_rng([seed, target, number])
-    return int(rng.choice(others[int(rng.integers(len(others)))])) if others else None
+    decks = [rng.permutation(others[n]).tolist() for n in rng.permutation(len(others))]
+    rounds = [deck[turn] for turn in range(CONTROLS) for deck in decks if turn < len(deck)]
+    return rounds[:CONTROLS]
+
+
+def more_of_its_own(cast: Cast, row: Mapping[str, Any], seed: int) -> list[int]:
+    """Beside ``other`` of a row of controls, CONTROLS in all of the class of picture ``number``; always the same ones.
+
+    Fewer where the class has no more.
+    """
+    (own,) = [members for members in cast.members.values() if row["number"] in members]
+    rng = np.random.default_rng([seed, row["target"], row["number"], 1])
+    return [n for n in rng.permutation(own).tolist() if n not in (row["number"], row["other"])][: CONTROLS - 1]
 
 
 def beside_of(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -243,6 +260,11 @@ def odds(given: Sequence[Mapping[str, Any]], *controls: Sequence[Mapping[str, An
     These are FLOOR, by a binomial test, and each of the controls, whose share is as uncertain as that of the rows:
     Boschloo's test (1970), which is Fisher's with more power, and Fisher's of many rows. Controls without rows are not
     asked, and none are once p is above LEVEL.
+
+    Several controls beside one picture are no independent rows. Where they go along with the row they stand beside as
+    with each other the test is stricter than it says, and it holds until they do so twice as much with each other: the
+    variance of the difference is 1 + (1 + (k - 1) b) / k - 2 a of that of one row, with k controls that correlate by b
+    with each other and by a with the row; the test takes 1 + 1 / k.
     """
     from scipy.stats import binomtest, boschloo_exact, fisher_exact
 

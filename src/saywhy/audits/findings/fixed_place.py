@@ -2,7 +2,7 @@
 
 A logo, a date, a square that was pasted in: at its place the pictures of the class hardly vary, where those of others
 do, and relevance lies on it. Both are seen in grids of the frame. Then the place is copied into pictures of other
-classes; beside it the same place of another picture of their own class, and of one of a third class.
+classes; beside it the same place of other pictures of their own class, and of pictures of third classes.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from saywhy.audits.swaps import (
     cast_of,
     fits,
     in_percent,
+    more_of_its_own,
     odds,
     opened,
     pairs,
-    third,
+    thirds,
     tried,
 )
 from saywhy.audits.tables import GRID
@@ -49,6 +50,7 @@ CLEARLY = 2.0  # times the median over classes: how much more steady and relevan
 MOST = 10  # classes whose place is tried
 COVERED = 0.25  # of the place, by the object, in the median picture: what is of the object is no place
 MARGIN = 0.5  # cells around the fixed ones that are copied too
+ITS, OWN = "the same place of that class", "the same place of its own class"
 SHARED = 0.4  # of a class's pictures: what is measured at the place in so many names it
 
 
@@ -76,14 +78,18 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
             for row, whose, lends in pairs(subject, cast, FAMILY, part, target, pictures):
                 box = _box(place.cells, lends)
                 yield row | {
-                    "box": list(box), "facts": _facts_at(subject, lends, box),
-                    "variant": f"the same place of {'its own' if row['control'] else 'that'} class",
+                    "box": list(box), "facts": _facts_at(subject, lends, box), "variant": OWN if row["control"] else ITS
                 }, copied(whose, lends, box)  # fmt: skip
-                other = None if row["control"] else third(cast, target, row["number"], subject.options.seed)
-                beside = None if other is None else pictures(other)
-                if beside is not None and fits(whose, beside):
-                    changed = {"other": other, "control": True, "box": list(box), "variant": THIRD}
-                    yield row | changed, copied(whose, beside, box)
+                seed = subject.options.seed
+                further = (
+                    more_of_its_own(cast, row, seed) if row["control"] else thirds(cast, target, row["number"], seed)
+                )
+                for other in further:
+                    beside = pictures(other)
+                    if beside is not None and fits(whose, beside):
+                        variant = OWN if row["control"] else THIRD
+                        changed = {"other": other, "control": True, "box": list(box), "variant": variant}
+                        yield row | changed, copied(whose, beside, box)
 
         yield part, tried(subject, view, planned())
 
@@ -193,7 +199,7 @@ def _finding(
     given: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]],
     p: float, place: Place | None,
 ) -> AuditFinding:  # fmt: skip
-    """own, others: controls with the same place of the changed picture's own class, and of a third class."""
+    """own, others: controls with the same place of the changed picture's own class, and of third classes."""
     from saywhy.answers.places import position
 
     about = given[0]["about"]
@@ -206,8 +212,8 @@ def _finding(
     sentence = (
         f"{about}: {what}, {where}, decides. At that place its pictures are alike. What is there, copied into "
         f"{len(given)} pictures of other classes, makes {hits} of them {about} ({in_percent(effect)}); the same place "
-        f"of another picture of their own class, {chance} of {len(own)}"
-        f"{f'; of a picture of a third class, {anyway} of {len(others)}' if others else ''}."
+        f"of other pictures of their own class, {chance} of {len(own)}"
+        f"{f'; of pictures of third classes, {anyway} of {len(others)}' if others else ''}."
     )
     lenders = Counter({row["other"]: 0 for row in given})
     lenders.update(row["other"] for row in given if row["hit"])

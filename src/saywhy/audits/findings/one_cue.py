@@ -22,6 +22,7 @@ from saywhy.audits.rows import unpacked
 from saywhy.audits.store import View
 from saywhy.audits.subject import Subject
 from saywhy.audits.swaps import (
+    CONTROLS,
     LEVEL,
     THIRD,
     Cast,
@@ -36,7 +37,7 @@ from saywhy.audits.swaps import (
     odds,
     opened,
     pairs,
-    third,
+    thirds,
     tried,
 )
 from saywhy.intervals import Interval, proportion
@@ -50,7 +51,7 @@ TOLD = 0.7  # AUC of a phrase that names the cue, at least
 NAMES = 3
 ONE_PLACE = 0.6  # of a class's pictures that have their cue at one place
 SOFT = 2.0  # pixels over which the rim of what is pasted goes over into the picture
-DRAWS = 50  # boxes of which the one that shares least with the cue is the control
+DRAWS = 50  # boxes of which the one that shares least with the cue and the other controls is a control
 SCALE = (0.5, 2.0)  # by how much what is pasted is reduced or enlarged, at most
 
 
@@ -66,19 +67,19 @@ def trials(subject: Subject, view: View, done: set[str]) -> Iterator[tuple[str, 
         def planned(target: int = target, part: str = part) -> Iterator[tuple[dict[str, Any], Tensor]]:
             rng = np.random.default_rng([subject.options.seed, target, 1])
             for row, whose, lends in pairs(subject, cast, FAMILY, part, target, pictures):
-                if row["control"] or row["other"] not in boxes:  # the control is another part of the same object
+                if row["control"] or row["other"] not in boxes:  # controls are other parts of the same object
                     continue
                 cue = _in_frame(subject, lends, boxes[row["other"]])
-                for control, box in ((False, cue), (True, _elsewhere(lends, cue, rng))):
+                for control, box in ((False, cue), *((True, box) for box in _elsewhere(lends, cue, rng))):
                     variant = "a part as large from elsewhere" if control else "the part with most relevance"
                     pasted = transplanted(whose, lends, box)
                     yield row | {"control": control, "box": list(box), "variant": variant}, pasted
-                other = third(cast, target, row["number"], subject.options.seed)
-                beside = None if other is None else pictures(other)
-                if beside is not None and fits(whose, beside):
-                    box = _same_place(cue, lends, beside)
-                    changed = {"other": other, "control": True, "box": list(box), "variant": THIRD}
-                    yield row | changed, transplanted(whose, beside, box)
+                for other in thirds(cast, target, row["number"], subject.options.seed):
+                    beside = pictures(other)
+                    if beside is not None and fits(whose, beside):
+                        box = _same_place(cue, lends, beside)
+                        changed = {"other": other, "control": True, "box": list(box), "variant": THIRD}
+                        yield row | changed, transplanted(whose, beside, box)
 
         yield part, tried(subject, view, planned())
 
@@ -194,19 +195,26 @@ def _same_place(box: Box, of: Shown, on: Shown) -> Box:
     return left, top, right, bottom
 
 
-def _elsewhere(shown: Shown, box: Box, rng: np.random.Generator) -> Box:
-    """A box as large with its centre on the object, of several drawn the one that shares least with ``box``."""
+def _elsewhere(shown: Shown, box: Box, rng: np.random.Generator) -> list[Box]:
+    """CONTROLS boxes as large with their centres on the object.
+
+    Of several drawn each is the one that shares least with ``box`` and those before it: boxes that share much are
+    nearly one control.
+    """
     height, width = shown.object.shape
     wide, high = box[2] - box[0], box[3] - box[1]
     rows, columns = np.nonzero(shown.object)
-    best, least = box, wide * high + 1
-    for n in rng.integers(0, len(rows), DRAWS):
-        left = int(np.clip(columns[n] - wide // 2, 0, width - wide))
-        top = int(np.clip(rows[n] - high // 2, 0, height - high))
-        shared = max(0, wide - abs(left - box[0])) * max(0, high - abs(top - box[1]))
-        if shared < least:
-            best, least = (left, top, left + wide, top + high), shared
-    return best
+    found = [box]
+    for _ in range(CONTROLS):
+        best, least = box, (CONTROLS + 1) * wide * high
+        for n in rng.integers(0, len(rows), DRAWS):
+            left = int(np.clip(columns[n] - wide // 2, 0, width - wide))
+            top = int(np.clip(rows[n] - high // 2, 0, height - high))
+            shared = sum(max(0, wide - abs(left - x)) * max(0, high - abs(top - y)) for x, y, *_ in found)
+            if shared < least:
+                best, least = (left, top, left + wide, top + high), shared
+        found.append(best)
+    return found[1:]
 
 
 def find(view: View) -> Tested:
@@ -249,12 +257,12 @@ def _finding(
         f"Otherwise its pictures vary: they are {100 * alike:.0f} % as alike as those of other classes. A class may be "
         "so for good reasons, as one of several merged ones is."
     )
-    third = f"; the same place of a picture of a third class, {anyway} of {len(others)}" if others else ""
+    third = f"; the same place of pictures of third classes, {anyway} of {len(others)}" if others else ""
     if p is not None:
         sentence = (
             f"{about}: one cue decides{cue}. The most relevant part of its pictures, pasted into {len(given)} pictures "
-            f"of other classes, makes {hits} of them {about} ({in_percent(share)}); a part as large from elsewhere on "
-            f"the object, {chance} of {len(beside)}{third}. {varies}"
+            f"of other classes, makes {hits} of them {about} ({in_percent(share)}); parts as large from elsewhere "
+            f"on the object, {chance} of {len(beside)}{third}. {varies}"
         )
     else:
         sentence = f"{about} goes with one cue{cue}. {varies}"
