@@ -37,7 +37,12 @@ def test_it_is_said_in_a_sentence() -> None:
         "above toucan (0.20); of 19 equal areas elsewhere 1 does so."
     )
     none = replace(one, regions=(), picture=None, turned=False, ahead=False, elsewhere=(0, 0))
-    assert why_this_one(none, "toucan").startswith("No change that was tried")
+    assert why_this_one(none, "toucan") == (
+        "No change that was tried (of at most half the picture, filled with the colours around) puts other above "
+        "toucan; it only takes away what is there, so that what other would need besides cannot be found so."
+    )
+    lent = replace(none, change="taken from a picture that it calls other")
+    assert why_this_one(lent, "toucan").endswith("it calls other) puts other above toucan.")
     assert in_concepts(one, "toucan") == (
         "In its own features it would say other rather than toucan with 'yellow other' less by 2.1 sd."
     )

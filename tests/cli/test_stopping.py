@@ -209,8 +209,8 @@ def test_a_report_has_a_folder_of_its_own(words: tuple[str, ...], photos: list[P
     for out, said in (
         (folder, f"--out {folder}: {photos[0]} lies there, which is asked about; name a folder of its own"),
         (tmp_path, f"--out {tmp_path}: {photos[0]} lies there"),
-        (folder / "taken", "--out .*taken: the folder cannot be made .File exists"),
-        (folder / "taken" / "below", "cannot be made .Not a directory"),
+        (folder / "taken", "--out .*taken: is a file; name a folder"),
+        (folder / "taken" / "below", "below: .*taken is a file, and holds no folder"),
         (Path("/proc"), "--out /proc: nothing can be written there"),
     ):
         result = saywhy(*words, folder, "--out", out)  # before the model is looked for

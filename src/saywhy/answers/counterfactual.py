@@ -8,12 +8,16 @@ from typing import Any
 from saywhy.answers import packing
 from saywhy.types import ConceptChange, Counterfactual, Region
 
+AROUND = "filled with the colours around"  # a change that only takes away what is there
+
 
 def why_this_one(found: Counterfactual, name: str) -> str:
     """One sentence: what has to change for another class than ``name`` to be said, and what equal areas do."""
     other = found.other.name
     if not found.regions:
-        return f"No change that was tried (of at most half the picture, {found.change}) puts {other} above {name}."
+        none = f"No change that was tried (of at most half the picture, {found.change}) puts {other} above {name}"
+        only = f"it only takes away what is there, so that what {other} would need besides cannot be found so"
+        return f"{none}{f'; {only}' if found.change == AROUND else ''}."
     count = "1 piece" if len(found.regions) == 1 else f"{len(found.regions)} pieces"
     area = f"{found.area:.0%}" if found.area >= 0.01 else "less than 1 %"
     changed = f"With {count} ({area} of the picture) {found.change} it says {found.after.name}"

@@ -93,6 +93,10 @@ def _alike(error: UnicodeError) -> tuple[str, int]:
 
 def writable(out: Path) -> None:
     """Make the folder. Raises SaywhyError where it cannot be made, or nothing can be written into it."""
+    taken = next((one for one in (out, *out.parents) if os.path.lexists(one)), out)
+    if taken.is_file():
+        file = "is a file" if taken == out else f"{taken} is a file, and holds no folder"
+        raise SaywhyError(f"--out {out}: {file}; name a folder, which is made where there is none")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

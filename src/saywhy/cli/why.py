@@ -45,6 +45,15 @@ REFERENCES = 300  # pictures of the reference at most
 SCORE = "Score"
 
 
+def _no_classifier(model: str | None) -> None:
+    """Raises SaywhyError where a classifier is named: it is what other commands are asked about."""
+    if model is not None:
+        raise SaywhyError(
+            "--model: `saywhy why` asks a CLIP (--space), by categories and rationales in words, and no classifier; "
+            f"why yours decides as it does: saywhy explain PICTURES --model {model}"
+        )
+
+
 def why(
     pictures: Sources,
     space: Annotated[
@@ -121,8 +130,14 @@ def why(
     seed: Seed = 0,
     device: Device = None,
     batch_size: BatchSize = BATCH,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", hidden=True, is_eager=True, callback=_no_classifier)
+    ] = None,
 ) -> None:
-    """Say what a picture is because of what is in it: "This is a {c} because there is {r1} and {r2}"."""
+    """Say what a picture is, and why, as a CLIP sees it, not your classifier (for that: saywhy explain).
+
+    "This is a {c} because there is {r1} and {r2}": categories and rationales are words, and CLIP decides.
+    """
     from saywhy.answers.growing_page import MANY
     from saywhy.answers.plain_names import plain_name
     from saywhy.answers.why import new_why_report

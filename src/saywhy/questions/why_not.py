@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from saywhy.answers.counterfactual import AROUND
 from saywhy.attribution import attribute
 from saywhy.checks.concept_change import concept_changes
 from saywhy.checks.counterfactual import Fill, Turn, candidates, turn
@@ -28,7 +29,6 @@ from saywhy.questions.options import RUNNER_UP, ExplainOptions
 from saywhy.spaces.concepts import ConceptSpace
 from saywhy.types import ConceptChange, Counterfactual, Geometry, Picture, Region, Space
 
-AROUND = "filled with the colours around"
 FROM_OTHERS = "taken from a picture that it calls {}"
 MOST_OTHERS = 64  # pictures of the other class among which the nearest is sought
 
