@@ -84,6 +84,23 @@ def test_labels_that_are_all_known_are_not_warned_of(tinted: Path) -> None:
     assert subject.classes == {"Red": 0, "2": 2}
 
 
+def test_near_names_and_a_folder_of_one_class_are_told(tinted: Path) -> None:
+    classifier = Classifier.from_module(
+        Tint().eval(), transform=to_tensor, labels=["red_jay", "green", "blue"], name="t"
+    )
+    tinted.write_text("file,labels\n0.png,redjay\n1.png,2\n")
+    with pytest.warns(LabelWarning, match=r"\(redjay: did you mean red_jay\?\)"):
+        subject_of(collection([str(tinted)]), classifier, AuditOptions(), space="own")
+    one = tinted.parent / "birds" / "Red_jay"
+    one.mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(one / "0.png")
+    with pytest.warns(LabelWarning, match=f"no picture has a known class.* give the one above it, {one.parent}$"):
+        subject_of(collection([str(one)]), classifier, AuditOptions(), space="own")
+    other = one.rename(one.with_name("other"))
+    with pytest.warns(LabelWarning, match="give a folder that has a folder for each class"):
+        subject_of(collection([str(other)]), classifier, AuditOptions(), space="own")
+
+
 def test_what_is_no_data_set_is_one_line(tmp_path: Path) -> None:
     for source in ("nowhere", str(tmp_path), str(tmp_path / "x.csv"), str(tmp_path / "x.tar")):
         with pytest.raises(SaywhyError) as raised:

@@ -18,6 +18,7 @@ from saywhy import SaywhyError
 from saywhy.audits import page
 from saywhy.audits.audit import Audit
 from saywhy.audits.page import scaled, write_page
+from saywhy.audits.told import told
 from saywhy.cli.app import app
 from saywhy.intervals import Interval
 from tests.audits.finished import effect, finding, finished
@@ -103,8 +104,16 @@ def test_a_page_is_never_over_ten_megabytes(tmp_path: Path, monkeypatch: pytest.
 def test_classes_without_truth_are_shown_by_prediction(tmp_path: Path) -> None:
     blank = {"truth": None, "truths": [], "correct": None, "true_class": None}
     html = write_page(finished(tmp_path / "a", {"crow": (9, 9)}, rows=[blank] * 9)).read_text()
-    assert "its true classes are not known" in html
+    assert "Its true classes are not known." in html
+    assert "unknown (" not in html
     assert 'id="class-0"' in html
+
+
+def test_pictures_of_no_known_class_are_counted_and_the_class_that_is_meant_is_named(tmp_path: Path) -> None:
+    strange = {"truth": "Blue_Jay", "truths": ["Blue_Jay"], "correct": None, "true_class": None}
+    folder = finished(tmp_path / "a", {"bluejay": (9, 9), "crow": (4, 4)}, rows=[strange] * 9)
+    (who, _) = page.setup(told(folder))
+    assert "13 pictures, 4 of 1 class, 9 without a class that the model has (“Blue_Jay”: did you mean bluejay?)." in who
 
 
 def test_bars_hold_their_intervals() -> None:
@@ -119,11 +128,11 @@ def test_commands_write_the_page_and_json(tmp_path: Path) -> None:
     folder = finished(tmp_path / "a", findings=[finding(null=float("nan"))])
     other = finished(tmp_path / "b", {"crow": (30, 30), "gull": (29, 30), "wren": (30, 30)})
     runner = CliRunner()
-    told = runner.invoke(app, ["report", str(folder), "-o", str(tmp_path / "deep" / "page.html")])
-    assert told.exit_code == 0, told.output
+    ran = runner.invoke(app, ["report", str(folder), "-o", str(tmp_path / "deep" / "page.html")])
+    assert ran.exit_code == 0, ran.output
     assert (tmp_path / "deep" / "page.html").is_file()
-    told = runner.invoke(app, ["report", str(folder), "--json", "--compare", str(other)])
-    document = json.loads(told.stdout)
+    ran = runner.invoke(app, ["report", str(folder), "--json", "--compare", str(other)])
+    document = json.loads(ran.stdout)
     assert document["all"]["accuracy"]["value"] == pytest.approx(85 / 90)
     assert document["findings"][0]["null"] is None
     assert document["comparison"]["newly_wrong"]["count"] == 4

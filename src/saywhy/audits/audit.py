@@ -21,11 +21,11 @@ from saywhy.audits.inside import keep_inside
 from saywhy.audits.options import AuditOptions
 from saywhy.audits.run import pictures_left, run
 from saywhy.audits.store import Store, View, as_before
-from saywhy.audits.subject import Subject, classes_of, file_digest
+from saywhy.audits.subject import ALIKE, Subject, classes_of, file_digest
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.pictures.collections import Collection, collection, labels_of
-from saywhy.plumbing.names import shown
+from saywhy.plumbing.names import shown, spelled_like
 from saywhy.questions.names_and_defaults import (
     check_space,
     explaining_space,
@@ -38,6 +38,7 @@ from saywhy.questions.verify import NONE
 from saywhy.seen.layer_statistics import eyes_of
 from saywhy.seen.references import Reference, doubts_of, usual_light
 from saywhy.types import Space, Vocabulary
+from saywhy.words.class_names import plain
 
 if TYPE_CHECKING:
     import pyarrow
@@ -213,6 +214,8 @@ def subject_of(
     counts = labels_of(pictures)
     classes = classes_of(classifier.labels, set(counts))
     _tell_strangers(counts, classes, classifier)
+    if not counts:
+        _tell_unlabelled(pictures, classifier)
     files = {str(path): file_digest(path) for path in [*brought, *_paths(named)]}
     return Subject(classifier, words, opinion, seen, pictures, options, classes, files)
 
@@ -221,12 +224,32 @@ def _tell_strangers(counts: Mapping[str, int], classes: Mapping[str, int], class
     """A LabelWarning that says which labels of the data the classifier does not have."""
     strange = sorted((label for label in counts if label not in classes), key=lambda label: (-counts[label], label))
     if strange:
-        few = ", ".join(shown(label, 40) for label in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
+        few = ", ".join(_stranger(label, classifier) for label in strange[:SHOWN])
+        few += ", ..." if len(strange) > SHOWN else ""
         warnings.warn(
             f"{classifier.name} has no class for {len(strange)} of the {len(counts)} labels of the data ({few}); "
             f"pictures of these, {sum(counts[label] for label in strange):,}, count neither as right nor as wrong",
             LabelWarning,
         )
+
+
+def _stranger(label: str, classifier: Classifier) -> str:
+    """A label, and the class that it may mean."""
+    near = spelled_like(label, classifier.labels, ALIKE, plain)
+    return shown(label, 40) + (f": did you mean {shown(near[0], 40)}?" if near else "")
+
+
+def _tell_unlabelled(pictures: Collection, classifier: Classifier) -> None:
+    """A LabelWarning where no picture has a label; of a folder that is called as a class, the one above it."""
+    folder = Path(pictures.name)
+    hint = "give a folder that has a folder for each class, or a table of files and labels"
+    if folder.is_dir() and classes_of(classifier.labels, {folder.resolve().name}):
+        hint = f"this folder has the name of a class: give the one above it, {shown(folder.resolve().parent)}"
+    warnings.warn(
+        f"{shown(pictures.name)}: no picture has a known class, so the model's answers stand for it, and accuracy and "
+        f"label errors cannot be told; {hint}",
+        LabelWarning,
+    )
 
 
 def _paths(space: str | Space) -> list[Path]:

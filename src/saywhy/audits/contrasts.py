@@ -244,6 +244,11 @@ def rests_on(kind: str) -> str:
     return {SAID: WORDS, NEAR: REGIONS, PART: REGIONS, PLACE: REGIONS, COLOUR: REGIONS}.get(kind, "")
 
 
+def of_pairs(one: str, other: str) -> str:
+    """What 2 AUC - 1 counts, in words."""
+    return f"share of pairs (one {one}, one {other}) in which the first has more of it, less that in which it has less"
+
+
 def listed(parts: Sequence[str]) -> str:
     """In one sentence: "a, b and c"."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))

@@ -20,10 +20,12 @@ from saywhy.audits.conclude import FINDINGS
 from saywhy.audits.finding import AuditFinding
 from saywhy.audits.kinds import KINDS
 from saywhy.audits.overview import Of, Overview
+from saywhy.audits.subject import ALIKE
 from saywhy.audits.told import Told, in_words, number, percent, probable, told
 from saywhy.intervals import Interval
 from saywhy.plumbing.files import write_whole
-from saywhy.plumbing.names import shown
+from saywhy.plumbing.names import shown, spelled_like
+from saywhy.words.class_names import plain
 
 PAGE = "report.html"
 MOST_BYTES = 10_000_000
@@ -76,19 +78,43 @@ def title(now: Told) -> str:
 def setup(now: Told) -> list[str]:
     """Who was audited on what, and how good it is: two lines."""
     manifest, everything, found = now.store.manifest, now.overview.all, now.overview
-    truths = sum(1 for one in found.classes.values() if one.labelled)
-    right = "its true classes are not known"
+    right = "Its true classes are not known."
     if everything.labelled:
-        right = f"right in {percent(everything.accuracy)} of {everything.labelled:,} with a known class"
-        right += f", expected calibration error {found.error:.3f}"
+        right = f"It is right in {percent(everything.accuracy)} of {everything.labelled:,} with a known class"
+        right += f", expected calibration error {found.error:.3f}."
     left = f"; {found.unread:,} could not be read" if found.unread else ""
     tests = sum(int(one["tests"]) for one in now.tests.values())
     model, data = (shown(plain_name(manifest[of]["name"]), 200) for of in ("model", "data"))
     return [
-        f"{model} on {data}: {everything.pictures:,} "
-        f"pictures of {truths or len(found.classes):,} classes{left}. It is {right}.",
-        f"{_words(now)} {tests:,} tests, {len(now.findings):,} findings.",
+        f"{model} on {data}: {_of_classes(now)}{left}. {right}",
+        f"{_words(now)} {tests:,} tests, {_counted(len(now.findings), 'finding')}.",
     ]
+
+
+def _of_classes(now: Told) -> str:
+    """How many pictures of how many classes; and of how many the model does not have the class."""
+    classes, pictures = now.overview.classes, now.overview.all.pictures
+    known, labelled = sum(1 for one in classes.values() if one.labelled), now.overview.all.labelled
+    if not labelled:
+        return f"{_counted(pictures, 'picture')}, taken for {_counted(len(classes), 'class')}"
+    if labelled == pictures:
+        return f"{_counted(pictures, 'picture')} of {_counted(known, 'class')}"
+    labels = now.store.manifest["model"]["labels"]
+    strangers = [name for name, one in classes.items() if not one.labelled and name not in labels]
+    hints = [
+        f"“{shown(name, 40)}”: did you mean {shown(near[0], 40)}?"
+        for name in strangers
+        if (near := spelled_like(name, labels, ALIKE, plain))
+    ][:NAMED]
+    meant = f" ({' '.join(hints)})" if hints else ""
+    return (
+        f"{_counted(pictures, 'picture')}, {labelled:,} of {_counted(known, 'class')}, {pictures - labelled:,} without "
+        f"a class that the model has{meant}"
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def _words(now: Told) -> str:
@@ -139,9 +165,8 @@ def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
     if len(deciding) > LEADING:
         more = len(deciding) - LEADING
-        lines.insert(
-            LEADING, _line(f"{more} more finding{'s' if more > 1 else ''} of what decides: see below.", "findings")
-        )
+        many = "finding of what decides is" if more == 1 else "findings of what decides are"
+        lines.insert(LEADING, _line(f"{more} more {many} told in the report.", "findings"))
     if not deciding:
         lines.insert(0, _line(_no_shortcut(now), "methods"))
     return lines[:HEADLINES]

@@ -23,6 +23,8 @@ from saywhy.seen.gate import Seen
 from saywhy.types import Space, Vocabulary
 from saywhy.words.class_names import folder_names, plain
 
+ALIKE = 0.8  # of a label of the data and a class, as difflib has it: it may be meant
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,8 @@ def number(value: float) -> str:
 
 
 def in_words(effect: Interval) -> str:
+    if math.isnan(effect.value):
+        return number(effect.value)
     return f"{number(effect.value)} ({number(effect.low)} to {number(effect.high)})"
 
 

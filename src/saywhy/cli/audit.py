@@ -137,7 +137,11 @@ def audit(
     for line in lines:
         mark = {True: as_text("decides  ", "bold red"), False: as_text("goes with", "dim")}.get(line["decides"])
         console.print(*([] if mark is None else [mark]), as_text(line["sentence"]), soft_wrap=True)
-    errors.print(f"{len(found.findings)} findings in all", markup=False)
+    told_here, every = sum(line["decides"] is not None for line in lines), len(found.findings)
+    if told_here < every:
+        errors.print(f"{every} findings; {every - told_here} of them are only in the report", markup=False)
+    else:
+        errors.print(f"{every} {'finding' if every == 1 else 'findings'}", markup=False)
     errors.print(f"report: {page}", markup=False, soft_wrap=True)
 
 

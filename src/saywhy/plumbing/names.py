@@ -44,8 +44,7 @@ def unknown(
     alike:      how names are read when their spelling is compared.
     """
     names = list(dict.fromkeys(known))
-    read = {alike(one): one for one in reversed(names)}  # of names that read the same, the first
-    spelled = [read[one] for one in get_close_matches(alike(str(name)), read, NEAR, cutoff)]
+    spelled = spelled_like(str(name), names, cutoff, alike)
     if meant := list(near)[:NEAR] or spelled:
         hint = f"did you mean {', '.join(meant)}?"
     elif see and (len(names) > SHORT or not names):
@@ -53,6 +52,14 @@ def unknown(
     else:
         hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}"
     return SaywhyError(f"{lead} {what} {shown(repr(str(name)))}{also}; {hint}")
+
+
+def spelled_like(
+    name: str, known: Iterable[str], cutoff: float = 0.6, alike: Callable[[str], str] = str.casefold
+) -> list[str]:
+    """Known names that are spelled like one, best first; see ``unknown``."""
+    read = {alike(one): one for one in reversed(list(known))}  # of names that read the same, the first
+    return [read[one] for one in get_close_matches(alike(name), read, NEAR, cutoff)]
 
 
 def meant(path: str | Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from saywhy.audits.contrasts import Contrast, contrast, examples, listed, rests_on
+from saywhy.audits.contrasts import Contrast, contrast, examples, listed, of_pairs, rests_on
 from saywhy.audits.finding import AuditFinding, Tested
 from saywhy.audits.store import View
 from saywhy.audits.traits import SAMPLE, Traits, traits_of
@@ -100,7 +100,7 @@ def _of(
         KIND, (f"{column}={values[group]}", f"{column}={others}"),
         f"{who}: {'; '.join(filter(None, (accuracy, traits_say)))}.", False,
         gap if head is None else found.interval(group, head),
-        "accuracy less that of the others" if head is None else "of pairs of pictures, one of each group",
+        "accuracy less that of the others" if head is None else of_pairs("of the group", "other"),
         words=found.words(telling),
         place=found.place(group, telling),
         null=float(found.null[group]) if head is not None else _accuracy_null(traits.correct[known], inside[known]),

@@ -100,9 +100,9 @@ def find(view: View) -> Tested:
     )
     share, first, right = proportion(found, labels), suspects[0], float(counts["accuracy"])
     sentence = (
-        f"In {found} of {labels} pictures ({share.value:.1%}, {share.low:.1%} to {share.high:.1%}) the label or the "
-        f"model is wrong: the model is sure of another class. It is right about {right:.0%} of all labels"
-        f"{'' if right >= TRUSTED else ', so that many of these may be its own errors'}. Look first at "
+        f"In {found} of {labels} pictures ({share.value:.1%}, {share.low:.1%} to {share.high:.1%}) the model is sure "
+        f"of another class than the label: look whether the label is wrong, or the model. Of all labels it agrees with "
+        f"{right:.0%}{'' if right >= TRUSTED else ', so that many of these may be its own errors'}. Look first at "
         f"“{plain_name(first['file'])}”: labelled “{first['given']}”, looks like “{first['suggested']}” to the model."
     )
     shown = suspects[:SHOWN]
@@ -112,7 +112,7 @@ def find(view: View) -> Tested:
         sentence,
         decides=False,
         effect=share,
-        unit="of pictures in which label or model is wrong",
+        unit="of pictures of which the model is sure of another class than the label",
         examples=tuple(one["number"] for one in shown),
         counters=_well_labelled(view, shown),
         details={"labels": labels, "found": found, "likeliest": suspects, "pairs": pairs},

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from saywhy.audits.contrasts import FEWEST, Contrast, contrast, examples, listed, rests_on
+from saywhy.audits.contrasts import FEWEST, Contrast, contrast, examples, listed, of_pairs, rests_on
 from saywhy.audits.finding import AuditFinding, Tested
 from saywhy.audits.names import Names, echoes, names_of
 from saywhy.audits.store import View
@@ -96,7 +96,7 @@ def _of_class(
 
 
 def _unit(kind: str) -> str:
-    return "share of the class's pictures less that of others" if kind in WORDLY else "of pairs of pictures (2 AUC - 1)"
+    return "share of the class's pictures less that of others" if kind in WORDLY else of_pairs("of the class", "other")
 
 
 def _name_note(names: Names | None, said: dict[int, list[str]], labels: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The worst group: of the classes, and of the classes at each value of a metadata column, the one least often right.
 
 The worst of many groups looks worse than it is. So it is chosen on half of the pictures, and its accuracy is that on
-the other half. It is a measure, not a test: it is there whether or not the group is clearly worse than the mean.
+the other half. Where that half does not bear it out, its interval reaching up to the mean of all, nothing is found.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class _Group(NamedTuple):
 
 
 def find(view: View) -> Tested:
-    """At most one finding: the worst group's accuracy beside that of all; its details have the worst by each column."""
+    """At most one finding: the worst group's accuracy beside that of all; its details have the worst by each column.
+
+    None where the pictures that did not choose the group do not say that it is below the mean; the note says so.
+    """
     known = view.sql("SELECT number, truth, correct FROM pictures WHERE correct IS NOT NULL AND truth IS NOT NULL")
     numbers, correct = known["number"].to_numpy(), known["correct"].to_numpy().astype(bool)
     seed = int(view.manifest.get("options", {}).get("seed", 0))
@@ -68,6 +71,13 @@ def find(view: View) -> Tested:
         return Tested(note=f"the worst group could not be looked for: no class has {2 * FEWEST} pictures")
     chosen = min(worst.values(), key=lambda one: (one.chosen[0] + DRAWN * mean) / (one.chosen[1] + DRAWN))
     all_right, all_of = int(correct[~first].sum()), int((~first).sum())
+    effect = _from_mean(chosen, all_right, all_of)
+    if effect.high >= 0:
+        right, of = chosen.tested
+        return Tested(
+            note=f"pictures {clauses(chosen.facts)} are least often right on the half that chose them, and not clearly "
+            f"less often than all on the other: {right} of {of}, of all {all_right} of {all_of}"
+        )
     return Tested([_finding(view, chosen, worst, all_right, all_of)])
 
 
@@ -96,11 +106,9 @@ def _finding(view: View, chosen: _Group, worst: dict[str, _Group], all_right: in
     here, mean = proportion(right, of), all_right / all_of
     effect = _from_mean(chosen, all_right, all_of)
     sentence = (
-        f"The lowest accuracy goes with pictures {clauses(chosen.facts)}: {here.value:.0%} of them are right "
-        f"({here.low:.0%} to {here.high:.0%}), and {mean:.0%} of all."
+        f"The lowest accuracy goes with pictures {clauses(chosen.facts)}: of the {of} that did not choose "
+        f"them {here.value:.0%} are right ({here.low:.0%} to {here.high:.0%}), and {mean:.0%} of all."
     )
-    if effect.high >= 0:
-        sentence += " It is not clearly below the mean."
     return AuditFinding(
         "worst group",
         tuple(fact.value for fact in chosen.facts),

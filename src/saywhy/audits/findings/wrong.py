@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from saywhy.audits.contrasts import FEWEST, Contrast, contrast, examples, listed, rests_on
+from saywhy.audits.contrasts import FEWEST, Contrast, contrast, examples, listed, of_pairs, rests_on
 from saywhy.audits.finding import AuditFinding, Tested
 from saywhy.audits.store import View
 from saywhy.audits.traits import DECISION, Traits, traits_of
@@ -69,7 +69,7 @@ def _of(traits: Traits, found: Contrast, label: str) -> list[AuditFinding]:
             KIND, (label,) if label else (),
             f"{who} ({int(found.counts[WRONG])} of {found.pictures}) go with "
             f"{listed([found.says(WRONG, n, _mix(found, n)) for n in telling])}.",
-            False, found.interval(WRONG, head), "of pairs of a wrong and a right one",
+            False, found.interval(WRONG, head), of_pairs("wrong", "right"),
             words=found.words(telling), place=found.place(WRONG, telling), null=float(found.null[WRONG]),
             p=float(found.p[WRONG, head]), examples=shows, counters=counters,
             rests_on=rests_on(found.traits[head].kind),
