@@ -73,10 +73,10 @@ def find(view: View) -> Tested:
     all_right, all_of = int(correct[~first].sum()), int((~first).sum())
     effect = _from_mean(chosen, all_right, all_of)
     if effect.high >= 0:
-        right, of = chosen.tested
         return Tested(
-            note=f"pictures {clauses(chosen.facts)} are least often right on the half that chose them, and not clearly "
-            f"less often than all on the other: {right} of {of}, of all {all_right} of {all_of}"
+            note=f"pictures {clauses(chosen.facts)} are least often right on the half that chose them, and not "
+            f"clearly less often than all on the other: {chosen.tested[0]} of {chosen.tested[1]}, of all {all_right} "
+            f"of {all_of}"
         )
     return Tested([_finding(view, chosen, worst, all_right, all_of)])
 
