@@ -99,7 +99,7 @@ def test_what_was_tested_can_be_counted(verdicts: tuple[str, ...]) -> None:
     if made:
         (kinds,) = re.findall(r"Put to the test[^:]*: ([^.]*)\.", said)
         assert sum(map(int, re.findall(r"\d", kinds))) == len(made)
-        assert ("none of them" in said or "not shown to rest on it" in said) == (BORNE_OUT not in made)
+        assert ("None of them is shown" in said or "It is not shown to count" in said) == (BORNE_OUT not in made)
     for verdict, name in zip(verdicts, ("the upper middle", "the lower right", '"metal"'), strict=True):
         named = re.findall(rf"{verdict} \(([^)]*)\)", said) if verdict else [""]
         assert (name in " ".join(named)) == (verdict in (BORNE_OUT, NOT_TESTABLE))
@@ -116,7 +116,7 @@ def test_surroundings_are_said_and_not_counted() -> None:
     said = summarise(
         e.picture, e.target, e.predictions, regions, (), e.heatmap, silence="noise", surroundings=check(BORNE_OUT)
     )
-    assert "Put to the test: 1 place. The decision is shown to rest on it: 1 borne out (the upper middle)." in said
+    assert "Put to the test: 1 place. It is shown to count: 1 borne out (the upper middle)." in said
     assert "It rests most on the upper middle: without it the score falls from 0.90 to 0.40" in said
     assert "It rests on its surroundings: in other surroundings" in said
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saywhy.attribution import METHODS, MapWarning, attribute
 from saywhy.attribution.composites import COMPOSITES, Composite
 from saywhy.attribution.rules import Epsilon
-from saywhy.attribution.self_check import said
+from saywhy.attribution.self_check import arrives, said
 from saywhy.classifiers.classifier import Classifier
 from saywhy.errors import SaywhyError
 from saywhy.pictures.reading import read_picture
@@ -284,3 +284,14 @@ def test_plain_logits_that_are_known_are_compared_for_every_picture() -> None:
         else:
             with pytest.raises(SaywhyError, match="computes different values"):
                 attribute(classifier, pixels, target=1, plain=plain)
+
+
+@pytest.mark.parametrize(
+    ("relevance", "said_of_it"),
+    [(0.0002, "0.02 % of the logit arrives"), (0.2, "2 % of the logit arrives"), (0.6, ""), (9.0, "")],
+)
+def test_how_little_arrives_is_a_sentence(relevance: float, said_of_it: str) -> None:
+    check = MapCheck(10.0, relevance, 10.0 - relevance, 0.0, 0.0, 10.0, 0.2)
+    assert check.holds
+    assert arrives(check).startswith(said_of_it)
+    assert bool(arrives(check)) == bool(said_of_it) == ("where, not how much" in said(check))

@@ -58,7 +58,7 @@ def summary_parts(
     cause = None if strongest is None else strongest[1]
     return {
         CAUSE: "" if strongest is None else strongest[0],
-        LOOKED: _looked(picture, regions, claims) if regions else f"{why_no_region(heatmap)}.",
+        LOOKED: _looked(picture, regions, claims, heatmap) if regions else f"{why_no_region(heatmap)}.",
         SEEN: f"In the whole picture: {_listed(whole)}." if whole else "",
         SURE: _tested(picture, regions, claims, surroundings, cause),
         OPINION: _opinion([claim for claim in claims if claim.space != MEASURED], silence),
@@ -129,12 +129,13 @@ def _tested(
         f"{len(untestable)} not testable ({_few(untestable)})" if untestable else "",
     ]
     how = " one by one" if len(made) > 1 else ""
-    held = str(len(borne) or "none")
-    on = f"{held} of them" if len(made) > 1 else "it"
-    rest = "is shown to rest" if borne or len(made) > 1 else "is not shown to rest"
-    said = (
-        f"Put to the test{how}: {' and '.join(kinds)}. The decision {rest} on {on}: {', '.join(filter(None, found))}."
-    )
+    if len(made) == 1:
+        counts = "It is shown to count" if borne else "It is not shown to count"
+    else:
+        counts = f"{len(borne) or 'None'} of them {'are' if len(borne) > 1 else 'is'} shown to count"
+    said = f"Put to the test{how}: {' and '.join(kinds)}. {counts}: {', '.join(filter(None, found))}."
+    if borne and cause is None:
+        said += " None decides alone." if len(made) > 1 else " It does not decide alone."
     of_borne = [(check, name) for name, check in of_places if check.verdict == BORNE_OUT]
     if of_borne:
         check, name = max(of_borne, key=lambda each: each[0].effect)
@@ -202,8 +203,9 @@ def _verdict_of_labels(target: Prediction, predictions: Sequence[Prediction], la
     return f"{verdict}; explained here is what speaks for *{target.name}*." if len(labels) > 1 else f"{verdict}."
 
 
-def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]) -> str:
+def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim], heatmap: Heatmap) -> str:
     """Where relevance lies, most first. "Mostly" is said of what holds half of it or more: a place, or all together."""
+    few = self_check.arrives(heatmap.checks[0]) if heatmap.checks and heatmap.method == "lrp" else ""
     where = places([region.box for region in regions], (picture.width, picture.height))
     held = sum(region.share for region in regions)
     rest = diffuse(regions)
@@ -216,10 +218,12 @@ def _looked(picture: Picture, regions: Sequence[Region], claims: Sequence[Claim]
     listed = ", then ".join(looked)
     if held < MOSTLY:
         most = f"no place holds more than {regions[0].share:.0%} of it"
-        return f"Relevance is spread over the picture: {most}. First comes {listed}{spread}."
-    if regions[0].share < MOSTLY:
-        return f"It looked mostly at {_count(len(regions), 'place')}: {listed}{spread}."
-    return f"It looked mostly at {listed}{spread}."
+        looked_at = f"Relevance is spread over the picture: {most}. First comes {listed}{spread}."
+    elif regions[0].share < MOSTLY:
+        looked_at = f"It looked mostly at {_count(len(regions), 'place')}: {listed}{spread}."
+    else:
+        looked_at = f"It looked mostly at {listed}{spread}."
+    return f"{looked_at} {few}".strip()
 
 
 def _few(names: Sequence[str]) -> str:

@@ -88,10 +88,7 @@ def said(check: MapCheck, method: str = "lrp") -> str:
     percent = max(map(abs, parts)) <= MOST * abs(check.explained)
 
     def part(value: float) -> str:
-        if not percent:
-            return f"{value:.2g}"
-        share = 100 * value / (check.explained or 1)
-        return f"{share:.0f} %" if abs(share) >= 1 or not share else f"{share:.1g} %"
+        return _percent(value / (check.explained or 1)) if percent else f"{value:.2g}"
 
     whole = logit if percent else f"{logit}, which is {check.explained:.2g}"
     others = (("biases and other constants", check.constants), ("the softmax of attention", check.softmax))
@@ -102,7 +99,7 @@ def said(check: MapCheck, method: str = "lrp") -> str:
             f"{check.explained:.2g}; use another composite or method"
         )
     if check.holds:
-        few = ": it says where, not how much" if abs(check.relevance) < FEW * abs(check.explained) else ""
+        few = ": it says where, not how much" if _few(check) else ""
         others_took = "".join(f", {who} took {share}" for who, share in took)
         return f"the map adds up to {part(check.relevance)} of {whole}{others_took}{few}"
     said = f"the map accounts for {part(check.relevance)} of {whole}" + "".join(f", {w} for {p}" for w, p in took)
@@ -114,3 +111,19 @@ def said(check: MapCheck, method: str = "lrp") -> str:
     else:
         said += f": {part(check.lost)} is lost"
     return f"{said}, {check.reason}" if check.reason else said
+
+
+def arrives(check: MapCheck) -> str:
+    """How little of the logit a map accounts for, as a sentence; "" where that is enough, or nothing is promised."""
+    if check.empty or not check.holds or check.explained is None or not _few(check):
+        return ""
+    share = _percent(check.relevance / check.explained)
+    return f"{share} of the logit arrives at the pixels: the map says where, not how much."
+
+
+def _few(check: MapCheck) -> bool:
+    return check.explained is not None and abs(check.relevance) < FEW * abs(check.explained)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if abs(share) >= 0.01 or not share else f"{100 * share:.1g} %"

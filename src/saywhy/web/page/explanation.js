@@ -4,9 +4,9 @@ import { emphasised, make, percent, place, tell, track } from "./dom.js";
 import { crop, figure, named, png, small } from "./picture.js";
 
 const USED = {
-  "borne out": ["borne out", "the decision rests on it"],
-  "not borne out": ["not borne out", "the decision was not shown to rest on it"],
-  "not testable": ["not testable", "whether the decision rests on it could not be tried"],
+  "borne out": ["borne out", "it counts in the decision"],
+  "not borne out": ["not borne out", "it was not shown to count"],
+  "not testable": ["not testable", "whether it counts could not be tried"],
 };
 
 /** explained: what the server sends as "explanation". Gives an element whose heading may take the focus. */
