@@ -178,7 +178,10 @@ ANSWERS = {
     "failures": ("object", "picture -> why it could not be read"),
     "surgery": ("object", "with `--operate`: how activations were replaced"),
     "matching": ("object", "with `--operate`: how channels were matched"),
-    "record": ("object", "of every picture: `before`, `after` (packed), `pictures`, `classes`, `predicted`, `judged`"),
+    "record": (
+        "object",
+        "of every picture: `before`, `after`, `unusual` (packed), `pictures`, `classes`, `predicted`, `judged`",
+    ),
 }
 
 

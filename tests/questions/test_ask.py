@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.answers.captions import Answers
-from saywhy.answers.captions_findings import _judgement, above, answers_findings, told
+from saywhy.answers.captions_findings import _judgement, above, answers_findings, headline, told
 from saywhy.answers.captions_measures import concept_table, contrast, kept, verdict
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
@@ -248,6 +248,29 @@ def test_asking_agrees_with_encoding() -> None:
     assert torch.allclose(found.before, space.encode_images(images) @ texts.T)
     assert torch.allclose(found.after, operated.encode_images(images) @ texts.T)
     assert (found.spaces, found.pictures) == (("a fake space", "a turned space"), ("1", "2", "3", "4", "5"))
+
+
+def test_what_does_not_stand_out_from_what_is_usual_is_said_so() -> None:
+    images = [Image.new("RGB", (4, 4), "red")] * 3
+    space = FakeSpace()
+    others = ["blue", "green", "white", "black", "yellow", "orange", "a dog", "a cat"]
+    found = ask(images, [("red", "blue"), ("green", "blue")], space, usual=others)
+    held = space.encode_images(images) @ space.encode_texts([*others, "red", "blue", "green", "blue"]).T
+    assert found.unusual is not None
+    assert torch.allclose(found.unusual, ((held - held.mean(1, keepdim=True)) / held.std(1, keepdim=True))[:, -4:])
+    found = replace(found, unusual=torch.tensor([[2.5, 0.0, 1.0, 1.9]] * 3))
+    first, second = answers_findings(found)
+    assert first["stands out"] == {"red": 100.0, "blue": 0.0}
+    assert first["sentence"].endswith('"red" stands out from what is usual in 100 % of pictures.')
+    assert "None of these stands out from what is usual in these pictures" in second["sentence"]
+    assert headline(found).count("out from what is usual") == 1  # of the second alone
+    assert "stands out" not in answers_findings(ask(images, [("red", "blue")], space))[0]  # what is usual is not known
+
+
+def test_one_picture_has_no_interval() -> None:
+    (finding,) = answers_findings(ask([Image.new("RGB", (4, 4), "red")], [("red", "blue")], FakeSpace()))
+    assert "[" not in finding["sentence"]
+    assert {share["high"] for share in finding["shares"].values()} == {None}
 
 
 def test_no_pictures_and_other_numbers_of_names() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from saywhy.answers import packing
 from saywhy.answers.captions_card import answers_card
 from saywhy.answers.captions_findings import answers_findings, caption_claims, cautions, told
-from saywhy.answers.captions_measures import SUBSETS, concept_table
+from saywhy.answers.captions_measures import SUBSETS, concept_table, without_intervals_of_one
 from saywhy.answers.drawing import as_png, literal, new_figure
 from saywhy.answers.page_templates import links, page_templates
 from saywhy.errors import SaywhyError
@@ -49,6 +49,8 @@ class Answers:
     failures:  the pictures that could not be read.
     noise:     of each group, how far contrasts that say nothing spread over the pictures (``ask.chance_contrast``):
                what CLIP's own must exceed for a share of it to be told. None where it is not known.
+    unusual:   (N, M) how many standard deviations each caption lies above what is usual; from UNUSUAL on it stands out.
+               None with surgery, and where what is usual is not known.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -66,6 +68,7 @@ class Answers:
     failures: tuple[Failure, ...] = ()
     noise: tuple[float, ...] | None = None
     model_record: Mapping[str, str] = field(default_factory=dict)
+    unusual: Tensor | None = None
 
     @property
     def unmatched(self) -> bool:
@@ -156,7 +159,7 @@ def answers_document(answers: Answers) -> dict[str, Any]:
         "model_record": dict(answers.model_record),
         "findings": answers_findings(answers),
         "cautions": cautions(answers),
-        "concepts": [] if answers.unmatched else concept_table(answers),
+        "concepts": [] if answers.unmatched else [without_intervals_of_one(row) for row in concept_table(answers)],
         "claims": caption_claims(answers),
         "noise": answers.noise,
         "failures": {failure.name: failure.reason for failure in answers.failures},
@@ -171,6 +174,7 @@ def answers_to_json(answers: Answers) -> str:
     record = {
         "before": packing.pack_floats(answers.before),
         "after": None if answers.after is None else packing.pack_floats(answers.after),
+        "unusual": None if answers.unusual is None else packing.pack_floats(answers.unusual),
         "pictures": answers.pictures,
         "classes": answers.classes,
         "predicted": answers.predicted,
@@ -202,6 +206,7 @@ def answers_from_json(text: str) -> Answers:
             matching=d.get("matching"),
             failures=tuple(Failure(name, reason) for name, reason in d["failures"].items()),
             noise=None if d.get("noise") is None else tuple(d["noise"]),
+            unusual=None if r.get("unusual") is None else packing.unpack_floats(r["unusual"]),
         )
         _check_parts(typed(read))
     return read
@@ -210,7 +215,8 @@ def answers_from_json(text: str) -> Answers:
 def _check_parts(answers: Answers) -> None:
     """Raises ValueError where the parts of an answer do not fit each other."""
     scores = [one for one in (answers.before, answers.after) if one is not None]
-    if any(one.shape != (len(answers.pictures), len(answers.captions)) for one in scores):
+    tables = [*scores, *([] if answers.unusual is None else [answers.unusual])]
+    if any(one.shape != (len(answers.pictures), len(answers.captions)) for one in tables):
         raise ValueError("the scores are of other pictures or captions")
     if any(len(some) != len(answers.pictures) for some in (answers.classes, answers.predicted) if some is not None):
         raise ValueError("the classes are of other pictures")
@@ -245,13 +251,17 @@ def _plain(value: Any) -> Any:
 
 
 def answers_csv(answers: Answers) -> str:
-    """A row for each picture: its name, class and predicted class, and each caption's similarity before and after."""
+    """A row for each picture: its name, class and predicted class, and each caption's similarity before and after.
+
+    Where it is known, also by how many standard deviations each caption is above what is usual.
+    """
     names = {"name": answers.pictures, "class": answers.classes, "predicted": answers.predicted}
-    columns: dict[str, Sequence[Any]] = {name: values for name, values in names.items() if values is not None}
-    for when, scores in (("before", answers.before), ("after", answers.after)):
-        if scores is not None:
+    columns: dict[str, Sequence[Any]] = {name: those for name, those in names.items() if those is not None}
+    tables = (("before", answers.before, 6), ("after", answers.after, 6), ("sd above usual", answers.unusual, 2))
+    for what, values, digits in tables:
+        if values is not None:
             columns |= {
-                f"{when}: {caption}": [f"{score:.6f}" for score in scores[:, n].tolist()]
+                f"{what}: {caption}": [f"{value:.{digits}f}" for value in values[:, n].tolist()]
                 for n, caption in enumerate(answers.captions)
             }
     text = io.StringIO()

@@ -31,6 +31,7 @@ def answers_card(answers: CaptionScores, shown: CaptionScores) -> dict[str, Any]
         "space": plain_name(answers.spaces[0]),
         "model": None if answers.model is None else plain_name(answers.model),
         "operated": operated,
+        "out": shown.unusual is not None,
         "matched": _matched(answers) if operated else "",
         "kept": _kept(of_all),
         "above": above(of_all),
@@ -87,6 +88,7 @@ def _groups(answers: CaptionScores) -> list[dict[str, Any]]:
                         "influence": f"{row['influence']:+.3f}" if "influence" in row else "",
                         "share": "" if alone else _through(row, "share", moments, "{:.0f}", 100),
                         "first": "" if alone else _through(row, "wins", moments, "{:.0f}"),
+                        "out": f"{row['unusual']:+.1f} sd, {row['stands out']:.0f} %" if "unusual" in row else "",
                     }
                     for row in captions
                 ],
@@ -103,7 +105,8 @@ def _ends(estimates: Sequence[Interval]) -> tuple[float, float]:
 
 
 def _bar(estimate: Interval, ends: tuple[float, float]) -> dict[str, Any]:
-    return on_bar(estimate, ends, f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})")
+    interval = f" ({estimate.low:.3f} to {estimate.high:.3f})" if estimate.low < estimate.high else ""
+    return on_bar(estimate, ends, f"{estimate.value:.3f}{interval}")
 
 
 def _through(row: Mapping[str, Any], what: str, moments: Sequence[str], form: str, factor: float = 1) -> str:

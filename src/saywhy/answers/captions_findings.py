@@ -8,9 +8,19 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
-from saywhy.answers.captions_measures import SUBSETS, CaptionScores, concept_table, contrast, kept, quoted, verdict
+from saywhy.answers.captions_measures import (
+    SUBSETS,
+    CaptionScores,
+    concept_table,
+    contrast,
+    kept,
+    quoted,
+    verdict,
+    without_intervals_of_one,
+)
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval
+from saywhy.spaces.similarity import UNUSUAL
 from saywhy.types import Claim
 
 SHUFFLES = 19  # of pictures, with which one pair of unrelated networks in twenty has a match
@@ -181,7 +191,9 @@ def headline(answers: CaptionScores) -> str:
         said = f"of what was asked, the classifier passes on {_named(most)} most"
         said = said if clear else "which of the groups the classifier passes on most cannot be told"
     elif findings and all(finding["kind"] == "nearest" for finding in findings):
-        said = f"nearest to these pictures are {' and '.join(_ahead(finding['shares']) for finding in findings)}"
+        ahead = " and ".join(_ahead(finding) for finding in findings)
+        said = f"nearest to {'this picture' if len(answers.pictures) == 1 else 'these pictures'} "
+        said += f"{'is' if len(findings) == 1 else 'are'} {ahead}"
     else:
         return " ".join(told(findings)) or "Each caption stands alone: there is nothing to compare it with."
     return f"{said[0].upper()}{said[1:]}."
@@ -191,11 +203,30 @@ def _named(group: Sequence[str]) -> str:
     return f'"{" | ".join(group)}"'
 
 
-def _ahead(shares: Mapping[str, Mapping[str, float]]) -> str:
-    """The caption of a group that is nearest for sure, or those of which that cannot be told."""
+def _ahead(finding: Mapping[str, Any]) -> str:
+    """The caption of a group that is nearest for sure, or those of which it cannot be told; and if none stands out."""
+    shares: Mapping[str, Mapping[str, float]] = finding["shares"]
     best = max(shares, key=lambda caption: shares[caption]["value"])
-    rivals = [f'"{caption}"' for caption, share in shares.items() if share["high"] >= shares[best]["low"]]
-    return f'"{best}"' if len(rivals) == 1 else f"{' or '.join(rivals)} (it cannot be told which)"
+    rivals = [best]
+    if finding["count"] > 1:
+        rivals = [caption for caption, share in shares.items() if share["high"] >= shares[best]["low"]]
+    asides = [*(["it cannot be told which"] if len(rivals) > 1 else []), *_aside(finding, rivals)]
+    said = " or ".join(_quote(caption) for caption in rivals)
+    return f"{said} ({'; '.join(asides)})" if asides else said
+
+
+def _aside(finding: Mapping[str, Any], captions: Sequence[str]) -> list[str]:
+    """That captions do not stand out, or in fewer than half of the pictures, where it is so; else nothing."""
+    most = max((finding["stands out"][caption] for caption in captions), default=0) if "stands out" in finding else 100
+    if most >= 50:
+        return []
+    if not most:
+        return [f"{'none stands' if len(captions) > 1 else 'it does not stand'} out from what is usual"]
+    return [f"standing out from what is usual in {most:.0f} % of them{' at most' if len(captions) > 1 else ''}"]
+
+
+def _quote(caption: str) -> str:
+    return f'"{caption}"'
 
 
 def _nearest(answers: CaptionScores) -> list[dict[str, Any]]:
@@ -204,14 +235,34 @@ def _nearest(answers: CaptionScores) -> list[dict[str, Any]]:
         rows = list(some)
         best = max(rows, key=lambda row: row["share before"].value)
         if len(rows) > 1:
+            one = best["count"] == 1
+            often = "" if one else f" in {best['wins before']:.0f} % of pictures"
+            share = _percent(best["share before"])
             sentence = (
-                f'{_of(subset)} {quoted(answers, group)}, "{best["caption"]}" is nearest in '
-                f"{best['wins before']:.0f} % of pictures; its share is {_percent(best['share before'])}."
+                f'{_of(subset)} {quoted(answers, group)}, "{best["caption"]}" is nearest{often}; its share is '
+                f"{share.partition(' [')[0] if one else share}."
             )
-            shares = {row["caption"]: asdict(row["share before"]) for row in rows}
-            about = {"pictures": subset, "count": best["count"], "kind": "nearest", "sentence": sentence}
-            findings.append({**about, "group": answers.groups[group], "shares": shares})
+            shares = {row["caption"]: without_intervals_of_one(row)["share before"] for row in rows}
+            about = {"pictures": subset, "count": best["count"], "kind": "nearest"}
+            if answers.unusual is not None:
+                about["stands out"] = {row["caption"]: row["stands out"] for row in rows}
+                sentence += f" {_standing_out(about['stands out'], best)}"
+            findings.append({**about, "sentence": sentence, "group": answers.groups[group], "shares": shares})
     return findings
+
+
+def _standing_out(percent: Mapping[str, float], best: Mapping[str, Any]) -> str:
+    """How often the captions of a group stand out, in a sentence."""
+    where = "this picture" if best["count"] == 1 else "these pictures"
+    if not any(percent.values()):
+        return (
+            f"None of these stands out from what is usual in {where} (the nearest lies at {best['unusual']:+.1f} sd; "
+            f"from {UNUSUAL:.0f} on one does): none can be said to be there."
+        )
+    if best["count"] == 1:
+        out = [_quote(caption) for caption, share in percent.items() if share]
+        return f"Standing out from what is usual: {', '.join(out)}."
+    return f'"{best["caption"]}" stands out from what is usual in {percent[best["caption"]]:.0f} % of pictures.'
 
 
 def _of(subset: str) -> str:

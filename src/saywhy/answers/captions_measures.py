@@ -9,6 +9,7 @@ surgery: how much of what CLIP tells apart can still be told apart when it sees 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from saywhy.errors import SaywhyError
 from saywhy.intervals import Interval, interval_of, resampled
+from saywhy.spaces.similarity import UNUSUAL
 
 DRAWS = 1000  # of the bootstrap
 FLAT = 1e-12  # squares of cosines: below it, nothing is told apart
@@ -58,6 +60,9 @@ class CaptionScores(Protocol):
     def noise(self) -> tuple[float, ...] | None: ...
 
     @property
+    def unusual(self) -> Tensor | None: ...
+
+    @property
     def spaces(self) -> tuple[str, ...]: ...
 
     @property
@@ -77,7 +82,9 @@ def concept_table(answers: CaptionScores) -> list[dict[str, Any]]:
     """The quantitative concept analysis: a row for each subset of pictures and each caption.
 
     Similarity and share of its group before, and after; ``influence`` is the mean difference of the similarities, as an
-    Interval; ``wins`` are percent of pictures in which the caption is first in its group.
+    Interval; ``wins`` are percent of pictures in which the caption is first in its group. Where it is known,
+    ``unusual`` is the mean of how many standard deviations it lies above what is usual, and ``stands out`` in what
+    percent of pictures it does, by UNUSUAL or more. Of one picture an interval has no width, and says nothing.
     """
     scores = {"before": answers.before} if answers.after is None else {"before": answers.before, "after": answers.after}
     shares = {when: answers.shares(cosines) for when, cosines in scores.items()}
@@ -95,7 +102,18 @@ def concept_table(answers: CaptionScores) -> list[dict[str, Any]]:
         rows += [
             {**about, "group": group, "caption": caption, **means, **wins} for group, caption, means, wins in measures
         ]
+        if answers.unusual is not None:
+            out = answers.unusual[chosen].double()
+            percent = 100 * (out >= UNUSUAL).double().mean(0)
+            for row, mean, share in zip(rows[-len(answers.captions) :], out.mean(0), percent, strict=True):
+                row |= {"unusual": float(mean), "stands out": float(share)}
     return rows
+
+
+def without_intervals_of_one(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``concept_table`` as plain values: of one picture there is no interval, and its ends are None."""
+    ends = {"low": None, "high": None} if row["count"] == 1 else {}
+    return {key: asdict(value) | ends if isinstance(value, Interval) else value for key, value in row.items()}
 
 
 def _means(measured: dict[str, Tensor], chosen: np.ndarray) -> Iterator[dict[str, Interval]]:

@@ -155,7 +155,7 @@ def ask(
     from saywhy.pictures.sources import is_source
     from saywhy.plumbing.devices import choose_device
     from saywhy.questions.ask import ask_pictures, read_groups
-    from saywhy.questions.names_and_defaults import check_space_name
+    from saywhy.questions.names_and_defaults import check_captions, check_space_name, default_space, usual_phrases
     from saywhy.spaces.clip import load_clip
 
     how = {
@@ -189,6 +189,8 @@ def ask(
             if classifier is not None and loading.random_weights:
                 classifier = replace(classifier, name=f"{classifier.name} at random weights")
             opinion, operated = _spaces(classifier, space, operation, device)
+            check_captions(opinion)
+            usual = usual_phrases(space or default_space(classifier), opinion, classifier)
         read = Readable(lambda failure: complain(failure.reason))
         if classifier is not None and operation.anew:
             with progress_bar("matching channels", len(others)) as advance:
@@ -196,7 +198,7 @@ def ask(
                 operated = operation.perform(clip, classifier, others, read, advance, seed, batch_size)
         with progress_bar("asking", len(pictures)) as advance:
             answers, strangers = ask_pictures(
-                pictures, groups, opinion, operated, classifier, read, advance, batch_size
+                pictures, groups, opinion, operated, classifier, read, advance, batch_size, usual
             )
         if strangers:
             listed = ", ".join(strangers[:3]) + (" ..." if len(strangers) > 3 else "")

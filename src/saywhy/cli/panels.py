@@ -231,8 +231,9 @@ def _quality(quality: Sequence[Mapping[str, Any]]) -> Table:
 
 def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rows of one subset of ``concept_table``, groups apart."""
-    operated = "influence" in rows[0]
-    table = _columns("caption", "similarity", *(["influence"] if operated else []), "share, %", "first in, %")
+    operated, known = "influence" in rows[0], "unusual" in rows[0]
+    more = ["above usual", "stands out in, %"] if known else []
+    table = _columns("caption", "similarity", *(["influence"] if operated else []), "share, %", "first in, %", *more)
     for _, group in groupby(rows, key=lambda row: row["group"]):
         captions = list(group)
         if captions[0]["group"]:
@@ -241,9 +242,9 @@ def _concepts(rows: Sequence[Mapping[str, Any]]) -> Table:
             influence = [f"{row['influence']:+.3f}"] if operated else []
             together = [_change(row, "share", "{:.0f}", 100), _change(row, "wins", "{:.0f}")]
             similarity = _change(row, "similarity", "{:.3f}")
-            table.add_row(
-                as_text(row["caption"]), similarity, *influence, *(together if len(captions) > 1 else ["-", "-"])
-            )
+            out = [f"{row['unusual']:+.1f} sd", f"{row['stands out']:.0f}"] if known else []
+            together = together if len(captions) > 1 else ["-", "-"]
+            table.add_row(as_text(row["caption"]), similarity, *influence, *together, *out)
     return table
 
 

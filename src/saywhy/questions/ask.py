@@ -6,8 +6,8 @@ Source: Caption-driven XAI (Koller et al. 2025). What the answers say is measure
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from saywhy.errors import SaywhyError
 from saywhy.metrics.blind_controls import random_words
 from saywhy.pictures.in_batches import Advance, Readable, bounded
 from saywhy.pictures.sources import LabelledImage, named
+from saywhy.questions.names_and_defaults import check_captions
 from saywhy.questions.options import ASK_BATCH, AskOptions
 from saywhy.spaces.clip import ClipSpace
 from saywhy.spaces.operated import BATCH as MATCHED_AT_ONCE
 from saywhy.spaces.operated import OperatedSpace, match_classifier
+from saywhy.spaces.similarity import FEWEST, unusual_scores
 from saywhy.spaces.surgery.matching import Matching
-from saywhy.spaces.traits import scale_of
+from saywhy.spaces.traits import reference_of, scale_of
 from saywhy.types import Space
 
 
@@ -61,24 +63,33 @@ def ask(
     pictures: Sequence[str] | None = None,
     classes: Sequence[str | None] | None = None,
     predicted: Sequence[str] | None = None,
+    usual: Sequence[str] = (),
     batch_size: int = ASK_BATCH,
 ) -> Answers:
     """Ask every caption of every picture. Pictures are read once, a batch at a time.
 
     groups:   captions that compete with each other; see ``read_groups``.
     operated: the same space with a classifier's activations in it; see ``OperatedSpace``.
+    usual:    phrases of which a caption must stand out, where the space does not know what is usual; none: then that
+              is not told. Not of a space that is operated on.
 
-    Raises SaywhyError where there are no pictures, or the numbers of names or classes are not that of pictures.
+    Raises SaywhyError where there are no pictures, the numbers of names or classes are not that of pictures, or the
+    space says no words (``check_captions``).
     """
+    check_captions(space)
     captions = [caption for group in groups for caption in group]
     spaces = [space] if operated is None else [space, operated]
     texts = [each.encode_texts(captions) for each in spaces]
+    held = None if operated is not None else held_against(space, usual)
+    unusual: list[Tensor] = []
     scores: list[list[Tensor]] = [[] for _ in spaces]
     total, products = torch.zeros(()), torch.zeros(())  # of the pictures' vectors in the space, for their covariance
     for batch in bounded(((None, image) for image in images), batch_size):
         for each, text, scored in zip(spaces, texts, scores, strict=True):
             vectors = each.encode_images([image for _, image in batch])
             scored.append(vectors @ text.T)
+            if held is not None:
+                unusual.append(standing_out(vectors, text, held))
             if each is space:
                 wide = vectors.double()
                 total, products = total + wide.sum(0), products + wide.T @ wide
@@ -103,7 +114,35 @@ def ask(
         scale=scale_of(space),
         spaces=tuple(each.name for each in spaces),
         noise=noise,
+        unusual=torch.cat(unusual) if unusual else None,
     )
+
+
+@final
+@dataclass(frozen=True)
+class Held:
+    """What captions are held against. reference: (K, d) pictures, or None; texts: (M, d) phrases, (0, d) with it."""
+
+    reference: Tensor | None
+    texts: Tensor
+
+    @property
+    def usual(self) -> str:
+        """What they are held against, in words."""
+        return "what is usual for it" if self.reference is not None else "the other phrases for this picture"
+
+
+def held_against(space: Space, phrases: Sequence[str]) -> Held | None:
+    """What says how much is usual in a space: its reference, or, where it has too few or none, what phrases score."""
+    reference = reference_of(space)
+    if reference is not None and len(reference) >= FEWEST:
+        return Held(reference, reference[:0])
+    return Held(None, space.encode_texts(phrases)) if phrases else None
+
+
+def standing_out(images: Tensor, captions: Tensor, held: Held) -> Tensor:
+    """(N, M) how many standard deviations (M, d) captions lie above what is usual in (N, d) pictures."""
+    return unusual_scores(images, torch.cat([held.texts, captions]), held.reference)[1][:, -len(captions) :]
 
 
 DIRECTIONS, NONSENSE, LEVEL = 400, 40, 0.95  # draws of each kind of contrast that says nothing; their quantile
@@ -193,15 +232,16 @@ def ask_pictures(
     read: Readable | None = None,
     advance: Advance = lambda count: None,
     batch_size: int = ASK_BATCH,
+    usual: Sequence[str] = (),
 ) -> tuple[Answers, list[str]]:
     """The answers, and the classes of the pictures that the classifier does not have.
 
     Where there are such classes, right and wrong predictions are not distinguished. Pictures are read once. Of a
     multi-label classifier a picture's own class counts as predicted where it is among the labels that are said.
 
-    read: opens the pictures, and knows which cannot be read.
+    read: opens the pictures, and knows which cannot be read. usual: as of ``ask``.
 
-    Raises SaywhyError where no picture can be read.
+    Raises SaywhyError where no picture can be read, and where the space says no words.
     """
     read = read or Readable()
     pictures, strangers = (pictures, []) if classifier is None else named(pictures, classifier.labels)
@@ -219,7 +259,7 @@ def ask_pictures(
                     predicted.append(str(picture.label) if picture.label in said else (said or [best])[0])
             yield from (image for _, image in batch)
 
-    answers = ask(images(), groups, space, operated, batch_size=batch_size)
+    answers = ask(images(), groups, space, operated, usual=usual, batch_size=batch_size)
     classes = tuple(None if picture.label is None else str(picture.label) for picture in done)
     answers = replace(
         answers,

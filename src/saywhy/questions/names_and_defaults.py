@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from saywhy.classifiers.classifier import Classifier
     from saywhy.questions.sentences.language_model import LanguageModel
     from saywhy.seen.gate import Calibrated, Doubt, Seen
+    from saywhy.seen.names import NamesCheck
     from saywhy.types import Space, Vocabulary
 
 
@@ -263,18 +264,48 @@ def resolve_seen(
 def _by_names(seen: Seen, space: Space, vocabulary: Vocabulary) -> Seen:
     """With what the class names teach, where words are learned from them; where nothing else is known, it decides."""
     from saywhy.questions.labels import encode_vocabulary
-    from saywhy.seen.names import LearnsFromNames, check_space_names
+    from saywhy.seen.names import LearnsFromNames
     from saywhy.seen.names_alone import names_alone
     from saywhy.spaces.traits import classifier_of, reference_of
 
-    classifier, rows = classifier_of(space), reference_of(space)
-    if not isinstance(space, LearnsFromNames) or classifier is None or rows is None:
+    names, classifier, rows = names_taught(space), classifier_of(space), reference_of(space)
+    if names is None or not isinstance(space, LearnsFromNames) or classifier is None or rows is None:
         return seen
-    names = check_space_names(space, classifier)
     if seen.calibration is not None:
         return replace(seen, names=names)
     alone = names_alone(space, classifier.labels, rows, vocabulary, encode_vocabulary(vocabulary, space))
     return replace(seen, names=names, alone=alone, doubts=(names, alone, *seen.doubts))
+
+
+def names_taught(space: Space) -> NamesCheck | None:
+    """Whether class names teach a space what words mean; None where it does not learn words from them."""
+    from saywhy.seen.names import LearnsFromNames, check_space_names
+    from saywhy.spaces.traits import classifier_of, reference_of
+
+    classifier = classifier_of(space)
+    if not isinstance(space, LearnsFromNames) or classifier is None or reference_of(space) is None:
+        return None
+    return check_space_names(space, classifier)
+
+
+def check_captions(space: Space) -> None:
+    """Raises SaywhyError for a space that says no words, as its class names do not teach it any."""
+    from saywhy.seen.names import THAT_WORK
+
+    names = names_taught(space)
+    if names is not None and not names.understood:
+        why = names.reason.partition(";")[0]
+        raise SaywhyError(f"no caption means anything in the classifier's own space: {why}; {THAT_WORK}")
+
+
+def usual_phrases(name: str, space: Space, classifier: Classifier | None) -> tuple[str, ...]:
+    """What captions are held against in a space of that name: its own phrases, its world's, or general concepts."""
+    from saywhy.spaces.traits import vocabulary_of
+
+    if (own := vocabulary_of(space)) is not None:
+        return own.phrases
+    world = next((one for one in VOCABULARIES if ":" in one and name.startswith(one)), None)
+    return load_vocabulary(world or ("concepts" if classifier is None else default_vocabulary(classifier))).phrases
 
 
 def words_unused(seen: Seen, vocabulary: Vocabulary) -> str:

@@ -37,10 +37,11 @@ CHANCE = 0.5
 MOST = 400  # classes that are compared, drawn at random where there are more: then it takes a second or two
 DRAWS = 20  # of permuted names
 ELSEWHERE = "pictures can teach it words (docs/howto-few-classes.md)"
-INSTEAD = (
-    "places and tests need no words; words that work: those that pictures teach (saywhy train concepts, "
-    "docs/howto-few-classes.md), or a CLIP's (--space clip:DIR, or --space clip where a hub can be reached)"
+THAT_WORK = (
+    "words that work: those that pictures teach (saywhy train concepts, docs/howto-few-classes.md), or a CLIP's "
+    "(--space clip:DIR, or --space clip where a hub can be reached)"
 )
+INSTEAD = f"places and tests need no words; {THAT_WORK}"
 _VERSION = 1  # of what is kept in the cache
 
 

@@ -30,12 +30,14 @@ from saywhy.errors import SaywhyError, one_line
 from saywhy.pictures.reading import display_copy
 from saywhy.plumbing.names import shown, unknown
 from saywhy.plumbing.steps import step
+from saywhy.questions.ask import held_against, standing_out
 from saywhy.questions.described import check_target
 from saywhy.questions.explain import explain_pictures
+from saywhy.questions.names_and_defaults import check_captions
 from saywhy.questions.options import CHECKS, ExplainOptions
 from saywhy.questions.phrases import check_phrases, find_phrases
 from saywhy.questions.why_not import check_other
-from saywhy.spaces.similarity import UNUSUAL, unusual_scores
+from saywhy.spaces.similarity import UNUSUAL
 from saywhy.spaces.text_cache import nothing_kept
 from saywhy.spaces.traits import encode_once, reference_of, scale_of
 from saywhy.web import schema
@@ -433,14 +435,12 @@ def captions(image: Image, model: Model, texts: list[str]) -> bytes:
     """The last line of an answer to how well captions fit."""
     step("comparing captions")
     space = model.open_space()
-    reference = reference_of(space)
+    check_captions(space)
+    held = held_against(space, next(iter(model.voices.values())).words.phrases)
+    assert held is not None  # there are phrases
     encoded, given = space.encode_images([image]), encode_once(space, texts)
-    others = given[:0]
-    if reference is None:
-        others = space.encode_texts(next(iter(model.voices.values())).words.phrases)
-    scores, unusual = (row[0, -len(texts) :] for row in unusual_scores(encoded, torch.cat([others, given]), reference))
+    scores, unusual = (encoded @ given.T)[0], standing_out(encoded, given, held)[0]
     shares = (scores * scale_of(space)).softmax(0)
-    usual = "what is usual for it" if reference is not None else "the other phrases for this picture"
     answer = schema.Captions(
         captions=[
             schema.Caption(
@@ -455,7 +455,7 @@ def captions(image: Image, model: Model, texts: list[str]) -> bytes:
         best=texts[int(scores.argmax())],
         meaning="Per cent: how the captions given share out what fits (softmax of their cosines with the picture); "
         "that one is the best of them does not make it true. "
-        f"sd: standard deviations above {usual}; from {UNUSUAL:.0f} on a caption stands out.",
+        f"sd: standard deviations above {held.usual}; from {UNUSUAL:.0f} on a caption stands out.",
         space=space.name,
     )
     return _line({"state": "done", "captions": answer.model_dump()})
