@@ -116,6 +116,36 @@ def test_pictures_of_no_known_class_are_counted_and_the_class_that_is_meant_is_n
     assert "13 pictures, 4 of 1 class, 9 without a class that the model has (“Blue_Jay”: did you mean bluejay?)." in who
 
 
+def test_one_cause_of_a_class_is_told_once_at_the_top(tmp_path: Path) -> None:
+    found = [
+        finding("property decides", "gull", words=("purple square",), place="upper right"),
+        finding("outside decides", "gull", words=("purple square",)),
+        finding("fixed place", "gull", words=(), place="upper right"),
+        finding("outside decides", "crow", words=("purple square",)),
+        finding("outside decides", "gull", words=("lake",), place="lower left"),
+    ]
+    now = told(finished(tmp_path / "a", findings=found))
+    lines = [line for line in page.headlines(now, {}) if line["decides"]]
+    assert [line["also"] for line in lines] == [
+        "The same is found as: surroundings that decide; a place that decides.", "", ""
+    ]  # fmt: skip
+
+
+def test_pictures_and_words_are_headed_by_what_they_are(tmp_path: Path) -> None:
+    found = [
+        finding("property decides", "gull", words=("bright",)),
+        finding("recognised by", "crow", decides=False, words=("grass",)),
+        finding("label errors", "crow", decides=False, words=(), p=None, q=None),
+    ]
+    text = _read(write_page(finished(tmp_path / "a", findings=found))).text
+    assert "brightas measured in the pictures" in text
+    assert "grassin the words of the space" in text
+    assert "Pictures of other classes that it does not turn" in text
+    assert "Pictures of the class that show it least" in text
+    assert "Pictures that do not" not in text
+    assert "to check" in text
+
+
 def test_bars_hold_their_intervals() -> None:
     for found in (effect(0.5), effect(-0.4), effect(7.0, 2.0), Interval(0.2, float("-inf"), float("inf")),
                   Interval(0.0, 0.0, 0.0), Interval(float("nan"), float("nan"), float("nan"))):  # fmt: skip

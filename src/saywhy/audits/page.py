@@ -18,7 +18,7 @@ from saywhy.audits.compare import Comparison
 from saywhy.audits.compare import compare as compared
 from saywhy.audits.conclude import FINDINGS
 from saywhy.audits.finding import AuditFinding
-from saywhy.audits.kinds import KINDS
+from saywhy.audits.kinds import KINDS, badge_of, kind_of, names_are
 from saywhy.audits.overview import Of, Overview
 from saywhy.audits.subject import ALIKE
 from saywhy.audits.told import Told, in_words, number, percent, probable, told
@@ -152,13 +152,14 @@ def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
 
     anchors: of findings on the page, by their place among all.
     """
-    deciding = [n for n, finding in enumerate(now.findings) if finding.decides]
+    deciding = [n for n, finding in enumerate(now.findings) if finding.decides and _same(now, n) is None]
     chosen = deciding[:LEADING]
     for kind in dict.fromkeys(one.kind for one in now.findings if not one.decides):
         chosen += [n for n, one in enumerate(now.findings) if one.kind == kind and _tells(one)][:1]
     lines = [
         {
-            "decides": now.findings[n].decides, "sentence": shown(now.findings[n].sentence, LONGEST),
+            "decides": now.findings[n].decides, "badge": badge_of(now.findings[n]), "also": _also(now, n),
+            "sentence": shown(now.findings[n].sentence, LONGEST),
             "sure": _sure(now.findings[n]), "cost": cost(now.findings[n], now.overview), "anchor": anchors.get(n),
         }
         for n in chosen[:HEADLINES]
@@ -170,6 +171,24 @@ def headlines(now: Told, anchors: Mapping[int, str]) -> list[dict[str, Any]]:
     if not deciding:
         lines.insert(0, _line(_no_shortcut(now), "methods"))
     return lines[:HEADLINES]
+
+
+def _same(now: Told, n: int) -> int | None:
+    """The first finding before this one in which the same decides a class: it shares a word with it, or its place."""
+    one = now.findings[n]
+    if not one.decides:
+        return None
+    for place, other in enumerate(now.findings[:n]):
+        alike = set(one.words) & set(other.words) or (one.place and one.place == other.place)
+        if other.decides and other.about[:1] == one.about[:1] and alike:
+            return place
+    return None
+
+
+def _also(now: Told, n: int) -> str:
+    """As what else it is found that decides a class; "" for nothing."""
+    titles = [kind_of(now.findings[m].kind).title for m in range(n + 1, len(now.findings)) if _same(now, m) == n]
+    return f"The same is found as: {'; '.join(one[:1].lower() + one[1:] for one in titles)}." if titles else ""
 
 
 def _tells(finding: AuditFinding) -> bool:
@@ -194,7 +213,7 @@ def cost(finding: AuditFinding, found: Overview) -> str:
 
 
 def _line(sentence: str, anchor: str) -> dict[str, Any]:
-    return {"decides": None, "sentence": sentence, "sure": "", "cost": "", "anchor": anchor}
+    return {"decides": None, "badge": "", "also": "", "sentence": sentence, "sure": "", "cost": "", "anchor": anchor}
 
 
 def _no_shortcut(now: Told) -> str:
@@ -277,8 +296,7 @@ def _parts(now: Told) -> tuple[list[dict[str, Any]], dict[int, str]]:
         anchors |= {n: f"finding-{n + 1}" for n in listed}
         cards = [_finding(now, n, full=True) for n in listed[:full]]
         rest = [_finding(now, n, full=False) for n in listed[full:]]
-        heading = KINDS[kind].title if kind in KINDS else kind[:1].upper() + kind[1:]
-        parts.append({"title": heading, "cards": cards, "rest": rest, "left": len(places) - len(listed)})
+        parts.append({"title": kind_of(kind).title, "cards": cards, "rest": rest, "left": len(places) - len(listed)})
     return parts, anchors
 
 
@@ -286,7 +304,9 @@ def _finding(now: Told, n: int, full: bool) -> dict[str, Any]:
     finding = now.findings[n]
     verified = finding.verified
     return {
-        "anchor": f"finding-{n + 1}", "decides": finding.decides, "sentence": shown(finding.sentence, LONGEST),
+        "anchor": f"finding-{n + 1}", "decides": finding.decides, "badge": badge_of(finding),
+        "names": names_are(finding, now.phrases), "shows": kind_of(finding.kind).examples,
+        "others": kind_of(finding.kind).counters, "sentence": shown(finding.sentence, LONGEST),
         "effect": scaled(finding.effect, finding.null), "unit": shown(finding.unit, 120),
         "p": probable(finding.p), "q": probable(finding.q),
         "verified": f"{verified[0]} of {verified[1]}" if verified and verified[1] else "",
@@ -446,7 +466,7 @@ def _class(
         "decided": any(now.findings[n].decides for n in about),
         "findings": [
             {"anchor": anchors.get(n), "sentence": shown(now.findings[n].sentence, 300),
-             "decides": now.findings[n].decides}
+             "badge": badge_of(now.findings[n])}
             for n in about[:6]
         ],
         **{key: _tiles(now, numbers) for key, numbers in tiles.items()},
@@ -458,7 +478,12 @@ def _comparison(found: Comparison, now: Told) -> dict[str, Any]:
         return {"title": heading, "rows": rows[:CHANGED], "left": max(0, len(rows) - CHANGED)}
 
     def told_of(one: AuditFinding, difference: str) -> dict[str, Any]:
-        return {"decides": one.decides, "sentence": shown(one.sentence, LONGEST), "difference": difference}
+        return {
+            "decides": one.decides,
+            "badge": badge_of(one),
+            "sentence": shown(one.sentence, LONGEST),
+            "difference": difference,
+        }
 
     changed = [one for one in found.both if one.changed]
     parts = [

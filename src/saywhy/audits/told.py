@@ -33,6 +33,11 @@ class Told:
         """Its folder."""
         return str(self.store.folder)
 
+    @property
+    def phrases(self) -> Sequence[str]:
+        """Of the space's vocabulary."""
+        return tuple(self.store.manifest["vocabulary"]["phrases"])
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
         manifest = {key: value for key, value in self.store.manifest.items() if key != "vocabulary"}

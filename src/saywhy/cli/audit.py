@@ -135,8 +135,9 @@ def audit(
         lines = headlines(told(found.folder), {})
     console = Terminal(quiet=quiet)
     for line in lines:
-        mark = {True: as_text("decides  ", "bold red"), False: as_text("goes with", "dim")}.get(line["decides"])
-        console.print(*([] if mark is None else [mark]), as_text(line["sentence"]), soft_wrap=True)
+        mark = as_text(f"{line['badge']:9s}", "bold red" if line["decides"] else "dim")
+        said = f"{line['sentence']} {line['also']}".strip()
+        console.print(*([] if line["decides"] is None else [mark]), as_text(said), soft_wrap=True)
     told_here, every = sum(line["decides"] is not None for line in lines), len(found.findings)
     if told_here < every:
         errors.print(f"{every} findings; {every - told_here} of them are only in the report", markup=False)

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from saywhy.answers.plain_names import without_folders
 from saywhy.audits.changed import turned
 from saywhy.audits.finding import AuditFinding
-from saywhy.audits.kinds import KINDS
+from saywhy.audits.kinds import badge_of, kind_of, names_are
 from saywhy.audits.page import cost, setup, title
 from saywhy.audits.told import in_words, told
 from saywhy.errors import SaywhyError
@@ -85,6 +85,9 @@ class Explorer:
                 finding=self._finding(number),
                 cost=cost(finding, self._told.overview),
                 examples=self._some(finding.examples[:FEW]),
+                examples_are=kind_of(finding.kind).examples,
+                counters_are=kind_of(finding.kind).counters,
+                words_are=names_are(finding, self._told.phrases) if finding.words else "",
                 counters=self._some(finding.counters[:FEW]),
                 changed=self._changed(finding),
                 slices=[self._finding(n) for n in slices],
@@ -176,7 +179,8 @@ class Explorer:
         return schema.Finding(
             number=number,
             kind=one.kind,
-            title=KINDS[one.kind].title if one.kind in KINDS else one.kind[:1].upper() + one.kind[1:],
+            title=kind_of(one.kind).title,
+            badge=badge_of(one),
             about=list(one.about),
             sentence=shown(one.sentence, LONGEST),
             decides=one.decides,

@@ -34,7 +34,7 @@ function trail(...parts) {
   return make("p", { class: "trail" }, make("a", { href: "#audit" }, "All findings"), parts.map((text) => [" › ", text]));
 }
 
-const badge = (decides) => make("span", { class: decides ? "badge decides" : "badge" }, decides ? "decides" : "goes with");
+const badge = (one) => make("span", { class: one.decides ? "badge decides" : "badge" }, one.badge);
 
 function overview(found) {
   const kinds = [...new Set(found.findings.map((one) => one.title))];
@@ -49,7 +49,7 @@ function overview(found) {
       { class: "card" },
       make("h2", { tabindex: -1 }, found.title),
       found.setup.map((line) => make("p", { class: "note" }, line)),
-      make("p", { class: "note" }, make("b", {}, "Decides"), ": pictures were changed, and the classifier was asked again. ", make("b", {}, "Goes with"), ": two things are seen together, and the decision may rest on something else."),
+      make("p", { class: "note" }, make("b", {}, "Decides"), ": pictures were changed, and the classifier was asked again. ", make("b", {}, "Goes with"), ": two things are seen together, and the decision may rest on something else. ", make("b", {}, "To check"), ": pictures to look at."),
       found.why_not && make("p", { class: "note" }, `Pictures cannot be explained here: ${found.why_not}.`),
       make("h3", {}, `${found.findings.length} ${found.findings.length === 1 ? "finding" : "findings"}`),
       found.findings.length > 0 ? [kinds.length > 1 && make("p", { class: "row" }, select), list] : make("p", {}, "Nothing survived the correction for all that was tested."),
@@ -58,7 +58,7 @@ function overview(found) {
 }
 
 function row(one) {
-  return make("li", {}, badge(one.decides), make("div", {}, make("a", { href: `#audit/findings/${one.number}` }, one.sentence), make("p", { class: "note" }, `${one.title} · ${effect(one)}`)));
+  return make("li", {}, badge(one), make("div", {}, make("a", { href: `#audit/findings/${one.number}` }, one.sentence), make("p", { class: "note" }, `${one.title} · ${effect(one)}`)));
 }
 
 /** "85 % (64 to 95) of pictures turned into the class". */
@@ -71,7 +71,7 @@ function finding(found, number) {
   const one = found.finding;
   const facts = [
     ["Effect, 95 % interval", effect(one)],
-    ["Words", one.words.join(", ")],
+    ["Words", one.words.length > 0 && `${one.words.join(", ")} (${found.words_are})`],
     ["Where", one.place],
     ["Borne out", one.verified && `in ${one.verified[0]} of ${one.verified[1]} of its examples that were put to the test`],
   ].filter(([, value]) => value);
@@ -80,13 +80,13 @@ function finding(found, number) {
     make(
       "section",
       { class: "card" },
-      make("p", {}, badge(one.decides), " ", make("span", { class: "note" }, one.title)),
+      make("p", {}, badge(one), " ", make("span", { class: "note" }, one.title)),
       make("h2", { tabindex: -1, class: "long" }, one.sentence),
       make("dl", {}, facts.map(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),
       found.cost && make("p", { class: "note" }, found.cost),
       found.changed.length > 0 && [make("h3", {}, "What was done: before, and changed"), make("ul", { class: "tiles wide" }, found.changed.map((pair) => turned(pair, number)))],
-      tiles("Pictures that show it", found.examples, number),
-      tiles("Pictures that do not", found.counters, number),
+      tiles(found.examples_are, found.examples, number),
+      tiles(found.counters_are, found.counters, number),
       !found.examples.length && !found.counters.length && make("p", { class: "note" }, "It names no single pictures."),
       found.slices.length > 0 && [make("h3", {}, "Slices of the same classes"), make("ol", { class: "findings" }, found.slices.map(row))],
     ),
