@@ -56,6 +56,8 @@ def test_findings_lead_to_slices_and_pictures(made: TestClient) -> None:
     assert (found.finding.effect.text, found.finding.verified) == ("0.90 (0.80 to 0.95)", (1, 2))
     assert [one.number for one in found.examples] == [0, 1]
     assert [one.number for one in found.counters] == [2]
+    assert (found.examples_are, found.counters_are) == ("Wrong ones that show it most", "Wrong ones that show it least")
+    assert (found.finding.badge, found.words_are) == ("goes with", "in the words of the space")
     assert [one.about for one in found.slices] == [["crow", "grass"]]
     picture = schema.AuditRow(**made.get("/api/audit/pictures/0").json())
     assert picture.file == "0.jpg"

@@ -34,7 +34,7 @@ class AuditFinding:
     words:     what names it, best first. place: where it is: "lower left", "" for nowhere in particular.
     null:      the same effect where labels were shuffled, or under the controls of an intervention; NaN: not measured.
     p:         of the effect under that null; None where it has none. q: p, corrected; see ``corrected``.
-    examples:  numbers of pictures that show it, best first. counters: of pictures of the same kind that do not.
+    examples:  numbers of pictures that show it, best first. counters: of those beside them, that do not or least.
     rests_on:  what of an explanation of its examples would bear it out; "" for nothing.
     verified:  (in how many of its examples that was borne out, of how many that were tested); None: not tested.
     details:   more numbers, as JSON.

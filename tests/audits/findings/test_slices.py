@@ -44,6 +44,7 @@ def test_a_planted_slice_is_first_and_named_by_both_facts(tmp_path: Path) -> Non
     first = tested.findings[0]
     assert set(first.about) == {"crow", "snow"}
     assert "of “crow” said to show “snow”" in first.sentence
+    assert f"of the {first.details['tested']['pictures']} that did not choose them" in first.sentence
     assert "go with" in first.sentence
     assert not first.decides
     assert first.effect.high < -0.2

@@ -236,8 +236,8 @@ def _finding(facts: Facts, one: Slice, counts: tuple[int, int, int, int], p: flo
     if one.how == "mixture":
         who = f"pictures that look alike, most of them {clauses(one.facts)}"
     sentence = (
-        f"Mistakes go with {who}: {here.value:.0%} of them are right ({here.low:.0%} to {here.high:.0%}), and "
-        f"{there.value:.0%} of {rest}."
+        f"Mistakes go with {who}: of the {size} that did not choose them {here.value:.0%} are right "
+        f"({here.low:.0%} to {here.high:.0%}), and {there.value:.0%} of {rest}."
     )
     if not all(fact.certain for fact in one.facts):
         sentence += " What stands out need not be there."
