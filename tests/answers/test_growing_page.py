@@ -33,6 +33,16 @@ def test_few_pictures_are_in_the_page_and_many_beside_it(tmp_path: Path) -> None
     assert texts[0] == texts[1].replace(" 'self' file:", "")
 
 
+def test_what_is_wrong_is_marked(tmp_path: Path) -> None:
+    page = new_report(tmp_path / "index.html", 2)
+    page.add(explanation())
+    page.add(explanation(), wrong="it says a <b>, and is b")
+    html = page.save(note="1 of 2 right").read_text()
+    assert html.count('class="wrong"') == 1
+    assert "<b>wrong: it says a &lt;b&gt;, and is b</b>" in html
+    assert "<b>1 of 2 right.</b>" in html
+
+
 def test_a_page_holds_no_answer(tmp_path: Path) -> None:
     page = new_report(tmp_path / "index.html", MANY)
     answer = explanation()

@@ -219,6 +219,15 @@ def test_a_report_has_a_folder_of_its_own(words: tuple[str, ...], photos: list[P
     assert names(folder) == ["0.jpg", "1.jpg", "2.jpg", "taken"]
 
 
+def test_what_an_earlier_run_left_beside_the_report_is_said(photos: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "earlier run" not in saywhy(*EXPLAIN, photos[0], "--out", out).stderr
+    (out / "001-notes.txt").write_text("mine")
+    assert "earlier run" not in saywhy(*EXPLAIN, photos[0], "--out", out).stderr
+    assert "001-0.json and 1 more, of an earlier run" in saywhy(*EXPLAIN, photos[1], "--out", out).stderr
+    assert (out / "001-notes.txt").exists()
+
+
 @pytest.mark.parametrize("place", ["{tmp}/file", "/proc/none"])
 def test_a_cache_that_cannot_be_is_one_note(
     place: str, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -30,11 +30,15 @@ _T = TypeVar("_T")
 @final
 @dataclass(frozen=True)
 class Entry:
-    """What the contents of a page say of an answer. model: whose answer it is, "" where that is not said."""
+    """What the contents of a page say of an answer.
+
+    model: whose answer it is, "" where that is not said. wrong: how it is wrong, "" where it is right or nobody knows.
+    """
 
     title: str
     thumbnail: str
     model: str = ""
+    wrong: str = ""
 
 
 Card = Callable[[_T, int, Place, Sequence[str]], tuple[str, Entry]]
@@ -75,8 +79,9 @@ class GrowingPage(Generic[_T]):
         except OSError as error:
             raise SaywhyError(f"{path}: cannot be written ({error.strerror or error})") from None
 
-    def add(self, answer: _T, files: Sequence[str] = ()) -> None:
-        """Keep an answer's card. files: names of files beside the page that hold the answer, for links."""
+    def add(self, answer: _T, files: Sequence[str] = (), wrong: str = "") -> None:
+        """Keep an answer's card. files: names of files beside the page that hold the answer, for links. wrong: how it
+        is wrong, where that is known."""
         number = len(self._entries) + 1
 
         def beside(content: bytes, what: str) -> str:
@@ -91,7 +96,7 @@ class GrowingPage(Generic[_T]):
         except OSError as error:
             raise SaywhyError(f"{self._path}: cannot be written ({error.strerror or error})") from None
         self._ends.append(self._cards.tell())
-        self._entries.append(entry)
+        self._entries.append(replace(entry, wrong=wrong))
 
     def save(self, failures: Sequence[Failure] = (), note: str = "", files: Sequence[str] = ()) -> Path:
         """Write the page about all that were added.

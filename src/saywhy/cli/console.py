@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
@@ -162,6 +163,15 @@ def save_numbered(answer: Saved, out: Path, number: int, *, figure: bool = True)
     stem = f"{number:03d}-{name}"
     endings = ("json", "png") if figure else ("json",)
     return [answer.save(out / f"{stem}.{ending}").name for ending in endings]
+
+
+def tell_older(out: Path, written: Collection[str]) -> None:
+    """Say which numbered files of an earlier run lie in a report's folder, beside those that were just ``written``."""
+    numbered = re.compile(r"[0-9]{3,}-.+\.(json|png)")
+    older = sorted(one.name for one in out.iterdir() if numbered.fullmatch(one.name) and one.name not in written)
+    if older:
+        rest = f" and {len(older) - 1:,} more" if len(older) > 1 else ""
+        note(f"--out {out}: {older[0]}{rest}, of an earlier run, are left there; the page shows this run alone")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from saywhy.cli.console import (
     progress_bar,
     save_numbered,
     tell_each,
+    tell_older,
 )
 from saywhy.cli.loading import (
     NOTHING_SAID,
@@ -159,6 +160,7 @@ def explain(
 ) -> None:
     """Say why a classifier decided as it did, picture by picture."""
     from saywhy.answers.plain_names import plain_name
+    from saywhy.classifiers.outputs import MULTI
     from saywhy.cli.panels import show
     from saywhy.pictures.in_batches import in_batches
     from saywhy.pictures.sources import known
@@ -229,7 +231,9 @@ def explain(
         return explain_pictures(batch, classifier, words, opinion, options, language, seen, lent, called)
 
     asked = known(found.pictures, classifier.labels)
-    report = None if out is None else _Report(out, found, f"Why? {plain_name(classifier.name)}")
+    report = (
+        None if out is None else _Report(out, found, f"Why? {plain_name(classifier.name)}", classifier.task != MULTI)
+    )
 
     def tell(picture: LabelledImage, result: Explanation, number: int) -> None:
         if report is not None:
@@ -265,9 +269,12 @@ def _called(sources: Sequence[str], classifier: Classifier, seed: int) -> Called
 
 @final
 class _Report:
-    """What --out writes as explanations come: a JSON and a figure each, the tables, and the page."""
+    """What --out writes as explanations come: a JSON and a figure each, the tables, and the page.
 
-    def __init__(self, out: Path, found: Found, title: str) -> None:
+    judged: whether a picture has one class, so that a prediction is right or wrong.
+    """
+
+    def __init__(self, out: Path, found: Found, title: str, judged: bool) -> None:
         from saywhy.answers.explanation import new_report
         from saywhy.answers.growing_page import MANY
         from saywhy.answers.tables import Tables
@@ -276,6 +283,8 @@ class _Report:
         pictures = len(found.pictures)
         self._out, self._figures = out, pictures < MANY
         self._tally = tally(())
+        self._judged, self._right, self._known = judged, 0, 0
+        self._written: set[str] = set()
         self._page, self._tables = new_report(out / "index.html", pictures, title=title), Tables(out)
         for failure in found.failures:
             self._tables.fail(failure.name, None, failure.reason)
@@ -284,9 +293,16 @@ class _Report:
         from saywhy.answers.verdicts import tally
 
         files = save_numbered(result, self._out, number, figure=self._figures)
-        self._tables.add(number, picture.name, _class_of(picture), result)
+        self._written.update(files)
+        truth = _class_of(picture)
+        self._tables.add(number, picture.name, truth, result)
+        wrong = ""
+        if truth is not None and self._judged:
+            said = result.predictions[0].name
+            wrong = "" if said == truth else f"called {said}, but it is {truth}"
+            self._known, self._right = self._known + 1, self._right + (not wrong)
         for one in result.each:
-            self._page.add(one, files)
+            self._page.add(one, files, wrong=wrong)
             self._tally += tally(one.checks)
 
     def fail(self, picture: LabelledImage, failure: Failure) -> None:
@@ -296,7 +312,9 @@ class _Report:
         from saywhy.answers.tables import FILES
 
         self._tables.save()
-        return self._page.save(failures, str(self._tally), FILES)
+        tell_older(self._out, self._written)
+        right = f"{self._right:,} of {self._known:,} right" if self._known else ""
+        return self._page.save(failures, ". ".join(filter(None, (right, str(self._tally)))), FILES)
 
 
 def _class_of(picture: LabelledImage) -> str | None:

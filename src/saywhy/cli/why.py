@@ -20,6 +20,7 @@ from saywhy.cli.console import (
     progress_bars,
     save_numbered,
     tell_each,
+    tell_older,
 )
 from saywhy.cli.options import OUTPUT, BatchSize, Device, Json, Limit, Quiet, Report, Seed, Sources
 from saywhy.cli.panels import show_why
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saywhy.answers.why import Why
+    from saywhy.pictures.in_batches import Failure
     from saywhy.pictures.sources import LabelledImage
     from saywhy.questions.why import Seeing
     from saywhy.seen.gate import Seen
@@ -175,9 +177,19 @@ def why(
     count = len(found.pictures)
     page = None if out is None else new_why_report(out / "index.html", count, title=f"Why? {plain_name(opinion.name)}")
 
+    written: set[str] = set()
+
+    def save(failures: Sequence[Failure]) -> Path:
+        assert out is not None  # else there is no page
+        assert page is not None
+        tell_older(out, written)
+        return page.save(failures)
+
     def tell(picture: LabelledImage, result: Why, number: int) -> None:
         if out is not None and page is not None:
-            page.add(result, save_numbered(result, out, number, figure=count < MANY))
+            files = save_numbered(result, out, number, figure=count < MANY)
+            written.update(files)
+            page.add(result, files)
         if json:
             print(result.to_json(), flush=True)
         else:
@@ -185,7 +197,7 @@ def why(
 
     with progress_bars("asking", len(found.pictures)) as (advance, looking):
         results = in_batches(found.pictures, work, batch_size=batch_size, advance=advance)
-        tell_each(results, found, tell, save=None if page is None else page.save)
+        tell_each(results, found, tell, save=None if page is None else save)
 
 
 def _usual_on(sources: Sequence[str], space: Seeing, words: RationaleWords, seed: int) -> Usual:
