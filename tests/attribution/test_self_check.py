@@ -288,7 +288,7 @@ def test_plain_logits_that_are_known_are_compared_for_every_picture() -> None:
 
 @pytest.mark.parametrize(
     ("relevance", "said_of_it"),
-    [(0.0002, "0.02 % of the logit arrives"), (0.2, "2 % of the logit arrives"), (0.6, ""), (9.0, "")],
+    [(0.002, "0.02 % of the logit arrives"), (0.2, "2 % of the logit arrives"), (0.6, ""), (9.0, "")],
 )
 def test_how_little_arrives_is_a_sentence(relevance: float, said_of_it: str) -> None:
     check = MapCheck(10.0, relevance, 10.0 - relevance, 0.0, 0.0, 10.0, 0.2)
