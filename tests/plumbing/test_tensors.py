@@ -55,10 +55,10 @@ def test_a_newer_format_is_refused_and_an_older_one_or_none_is_read(tmp_path: Pa
 @pytest.mark.parametrize(
     ("written", "metadata"),
     [
-        ({"story": STORY}, {"saywhy": json.dumps(STORY), "saywhy_format": "1"}),
-        ({"story": {}}, {"saywhy": "{}", "saywhy_format": "1"}),
+        ({"story": STORY}, {"saywhy": json.dumps(STORY)}),
+        ({"story": {}}, {"saywhy": "{}"}),
         ({"story": STORY, "key": "mapper", "texts": {"classifier": "c"}},
-         {"classifier": "c", "mapper": json.dumps(STORY), "saywhy_format": "1"}),
+         {"classifier": "c", "mapper": json.dumps(STORY)}),
         ({"texts": {"format": "pt"}}, {"format": "pt"}),
         ({}, None),
     ],

@@ -23,7 +23,8 @@ from saywhy.plumbing.texts import parse_json
 STORY = "saywhy"
 """The key that a file's story stands under, where no other is named."""
 _FORMAT = "saywhy_format"
-"""The key that the number of a story's format stands under. A file without it is of format 1."""
+"""The key that the number of a story's format stands under, from 2 on. A file without it is of format 1: safetensors
+writes several keys in any order, and the same content is to be the same bytes."""
 _WRONG_SHAPE = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 _DAMAGE = (OSError, SafetensorError, *_WRONG_SHAPE)
 
@@ -56,7 +57,8 @@ def write_tensors(
 
     Raises SaywhyError where it cannot be written.
     """
-    metadata = dict(texts or {}) | ({} if story is None else {key: json.dumps(story), _FORMAT: str(form)})
+    number = {} if form == 1 else {_FORMAT: str(form)}
+    metadata = dict(texts or {}) | ({} if story is None else {key: json.dumps(story), **number})
     with _writing(path):
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
