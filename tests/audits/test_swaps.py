@@ -353,13 +353,18 @@ def test_no_place_is_tried_where_pictures_are_alike_and_nothing_lies_on_it(tmp_p
     assert not list(fixed_place.trials(subject, store.view(), set()))
 
 
+def _profile(label: int, seed: int, varied: int) -> bytes:
+    """What a picture shows, alike in each class but the one that is ``varied``."""
+    profile = torch.eye(4)[label] * 3
+    if label == varied:
+        profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
+    return packed(profile)
+
+
 @pytest.mark.parametrize("border", [False, True])
 def test_one_cue_decides_only_where_it_makes_other_pictures_the_class(tmp_path: Path, border: bool) -> None:
     def more(label: int, seed: int) -> dict[str, Any]:
-        profile = torch.eye(4)[label] * 3
-        if label == 0:
-            profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
-        return {"profile": packed(profile)}
+        return {"profile": _profile(label, seed, varied=0)}
 
     subject, store = _audit(tmp_path, border=border, more=more)
     assert list(one_cue.diverse(store.view(), cast_of(store.view()))) == [0]
@@ -392,10 +397,8 @@ def test_a_class_that_gets_whatever_is_covered_is_not_accused_of_what_covers_it(
             return torch.cat([own + 20, 20 + 40 * (off[:, None] - 0.3)], 1)
 
     def more(label: int, seed: int) -> dict[str, Any]:
-        profile = torch.eye(4)[label] * 3
-        if label == 3:
-            profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
-        return {"profile": packed(profile), "relevance": packed(corner if label == 3 else torch.ones(16, 16) / 256)}
+        relevance = corner if label == 3 else torch.ones(16, 16) / 256
+        return {"profile": _profile(label, seed, varied=3), "relevance": packed(relevance)}
 
     monkeypatch.setattr(fixed_place, "_of_object", lambda *_: False)
     subject, store = _audit(tmp_path, network=Covered(), more=more, each=20)
@@ -427,10 +430,8 @@ def test_what_makes_about_half_of_other_pictures_the_class_is_found(
     corner[6:10, 6:10] = 1 / 16
 
     def more(label: int, seed: int) -> dict[str, Any]:
-        profile = torch.eye(4)[label] * 3
-        if label == 3:
-            profile = torch.as_tensor(np.random.default_rng(seed).normal(0, 1, 4)).float() + profile / 3
-        return {"profile": packed(profile), "relevance": packed(corner if label == 3 else torch.ones(16, 16) / 256)}
+        relevance = corner if label == 3 else torch.ones(16, 16) / 256
+        return {"profile": _profile(label, seed, varied=3), "relevance": packed(relevance)}
 
     monkeypatch.setattr(fixed_place, "_of_object", lambda *_: False)
     subject, store = _audit(tmp_path, network=Sometimes(), more=more, each=20)

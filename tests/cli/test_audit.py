@@ -1,6 +1,7 @@
 """``saywhy query``, and how far long work is."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_what_cannot_be_asked_ends_in_a_line(query: str) -> None:
 
 def test_a_line_now_and_then_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = [0.0], list[str]()
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(console.errors, "print", lambda text, **how: said.append(text))
     with console.rated_bar("describing", 20_000) as advance:
         for _ in range(100):

@@ -24,20 +24,9 @@ from saywhy.web.gallery import gallery, lenders
 from saywhy.web.models import Model
 from saywhy.web.shown import cut
 from saywhy.web.work import BROKEN
-from tests.web.site import EXAMPLE, aviary, called, client, lines, png, undescribed
+from tests.web.site import EXAMPLE, called, client, lines, png, undescribed
 
 FAST = {"checks": "none"}
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return aviary()
-
-
-@pytest.fixture(scope="module")
-def asking(model: Model) -> Iterator[TestClient]:
-    with client(model) as one:
-        yield one
 
 
 def decoded(url: str) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,9 @@ from saywhy.web.app import Site, create_app
 from saywhy.web.forms import Room
 from saywhy.web.models import Model
 from saywhy.web.work import Queue
-from tests.web.site import EXAMPLE, aviary, client, lines, png
+from tests.web.site import EXAMPLE, lines, png
 
 ASKED = {"checks": "none"}
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return aviary()
-
-
-@pytest.fixture(scope="module")
-def asking(model: Model) -> Iterator[TestClient]:
-    with client(model) as one:
-        yield one
 
 
 def noise() -> Image.Image:

@@ -10,21 +10,10 @@ from starlette.testclient import TestClient
 from saywhy.errors import SaywhyError
 from saywhy.web.guard import COOKIE, HEADERS, Access
 from saywhy.web.models import Model
-from tests.web.site import EXAMPLE, LOCAL, aviary, client, lines
+from tests.web.site import EXAMPLE, LOCAL, client, lines
 
 TOKEN = "correct-horse-battery"
 ASKED = {"example": EXAMPLE, "checks": "none"}
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return aviary()
-
-
-@pytest.fixture(scope="module")
-def asking(model: Model) -> Iterator[TestClient]:
-    with client(model) as one:
-        yield one
 
 
 @pytest.fixture

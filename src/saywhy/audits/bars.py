@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from saywhy.pictures.in_batches import Advance
+from saywhy.plumbing.now_and_then import now_and_then
 
 EVERY = 10.0  # seconds between lines, where standard error is no terminal
 
@@ -27,17 +27,9 @@ def seen_bar(what: str, count: int | None) -> Iterator[Advance]:
 
 
 def _lines(what: str, count: int | None) -> Advance:
-    began = told = time.monotonic()
-    done = 0
+    def tell(done: int, seconds: float) -> None:
+        of = "" if count is None else f" of {count:,}"
+        left = "" if not count or not done else f", about {(count - done) * seconds / done:,.0f} s left"
+        print(f"{what}: {done:,}{of}{left}", file=sys.stderr, flush=True)
 
-    def advance(more: int) -> None:
-        nonlocal done, told
-        done += more
-        now = time.monotonic()
-        if now - told >= EVERY:
-            told = now
-            of = "" if count is None else f" of {count:,}"
-            left = "" if not count or not done else f", about {(count - done) * (now - began) / done:,.0f} s left"
-            print(f"{what}: {done:,}{of}{left}", file=sys.stderr, flush=True)
-
-    return advance
+    return now_and_then(EVERY, tell)

@@ -5,7 +5,6 @@ Nothing is unpickled but tensors and plain values (``torch.load(weights_only=Tru
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import re
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from saywhy.errors import SaywhyError
 from saywhy.pictures.preprocessing import Preprocessing
+from saywhy.plumbing.files import named_with_digest
 from saywhy.plumbing.names import meant
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema")
@@ -87,8 +87,7 @@ class Checkpoint:
     @property
     def named(self) -> str:
         """The file's name and its digest, for the record."""
-        with self.path.open("rb") as file:
-            return f"{self.path.name}, SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return named_with_digest(self.path)
 
     @property
     def _options(self) -> Mapping[str, Any]:

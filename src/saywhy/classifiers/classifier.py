@@ -29,7 +29,7 @@ from saywhy.classifiers.heads import (
     run_with_features,
 )
 from saywhy.classifiers.outputs import BINARY, MULTI, SINGLE, AsLogits, Key, ends_with_nothing, headless, read_output
-from saywhy.classifiers.own_code import GRAMMAR, digest_of_file, found_in, split
+from saywhy.classifiers.own_code import GRAMMAR, found_in, split
 from saywhy.classifiers.sources import SAYS_ITSELF, SHORT, SOURCES, as_folder, sources_of
 from saywhy.classifiers.thresholds import USUAL, Thresholds, read_thresholds
 from saywhy.errors import SaywhyError
@@ -39,6 +39,7 @@ from saywhy.pictures.preprocessing import Preprocessing, PreprocessingWarning, d
 from saywhy.pictures.transforms import PROBE, Sized, as_transform, keeps_size
 from saywhy.plumbing.caches import weights_digest
 from saywhy.plumbing.devices import choose_device, device_of, dtype_of
+from saywhy.plumbing.files import named_with_digest
 from saywhy.plumbing.names import meant, unknown
 from saywhy.types import Geometry, Prediction
 from saywhy.words.class_names import (
@@ -440,7 +441,7 @@ def _of_code(source: str, text: str, device: str | torch.device | None) -> Class
     return replace(
         found,
         name=source if unnamed else found.name,
-        origin={**found.origin, "code": f"{digest_of_file(path)}: {name}"},
+        origin={**found.origin, "code": f"{named_with_digest(path)}: {name}"},
     )
 
 

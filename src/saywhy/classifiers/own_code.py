@@ -6,7 +6,6 @@ the Python that calls this, and never by what was read from somewhere.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import sys
@@ -59,11 +58,6 @@ def found_in(text: str) -> Any:
         if inspect.isfunction(found) or inspect.ismethod(found):
             return _call(found, name, path)
         return found
-
-
-def digest_of_file(path: Path) -> str:
-    """The file's name and its digest, for the record."""
-    return f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 def _run(path: Path) -> Any:

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from rich.text import Text
 
 from saywhy.cli.stopping import exit_code
 from saywhy.errors import SaywhyError, one_line
+from saywhy.plumbing.now_and_then import now_and_then
 
 if TYPE_CHECKING:
     from saywhy.pictures.in_batches import Failure
@@ -221,20 +221,13 @@ class _Rate(ProgressColumn):
 
 
 def _lines(what: str, count: int | None) -> Callable[[int], None]:
-    began = told = time.monotonic()
-    done = 0
+    def tell(done: int, seconds: float) -> None:
+        rate = done / seconds
+        of = "" if count is None else f" of {count:,}"
+        left = "" if not count or not rate else f", {_duration((count - done) / rate)} left"
+        errors.print(one_line(f"{what}: {done:,}{of}, {rate:,.1f} a second{left}"), markup=False, soft_wrap=True)
 
-    def advance(more: int) -> None:
-        nonlocal done, told
-        done += more
-        now = time.monotonic()
-        if now - told >= LINES_EVERY:
-            told, rate = now, done / (now - began)
-            of = "" if count is None else f" of {count:,}"
-            left = "" if not count or not rate else f", {_duration((count - done) / rate)} left"
-            errors.print(one_line(f"{what}: {done:,}{of}, {rate:,.1f} a second{left}"), markup=False, soft_wrap=True)
-
-    return advance
+    return now_and_then(LINES_EVERY, tell)
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""Files: opened only where they are files, and written whole or not at all."""
+"""Files: opened only where they are files, written whole or not at all, and named for the record."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -74,3 +75,9 @@ def open_file(path: Path, instead: str = "a file") -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SaywhyError(f"{name}: cannot be read ({shown(said, 200)})") from None
+
+
+def named_with_digest(path: Path) -> str:
+    """A file's name and how the SHA-256 of its content begins: what a record says of a file that was read."""
+    with path.open("rb") as file:
+        return f"{path.name}, SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
